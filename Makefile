@@ -1,0 +1,44 @@
+# Needs only Python 3.10 to 3.12 and the package registry. `make demo` and `make test` make their own environment.
+PYTHON ?= $(shell for v in python3.11 python3.12 python3.10 python3; do \
+	command -v $$v >/dev/null 2>&1 && $$v -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& { echo $$v; break; }; done)
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.made
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export CUDA_VISIBLE_DEVICES ?=
+
+.PHONY: setup demo check format test test-slow test-cluster test-browser bench lock clean
+setup: $(STAMP)
+$(STAMP): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install -q --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	@$(RUN) -m jobs.demo --out demo
+
+check: $(STAMP)
+	@$(VENV)/bin/ruff format --check -q . && $(VENV)/bin/ruff check -q . && $(VENV)/bin/mypy --no-error-summary && $(RUN) -m pytest -q --no-header -p no:cacheprovider tests/test_structure.py
+
+format: $(STAMP)
+	$(VENV)/bin/ruff format -q . && $(VENV)/bin/ruff check -q --fix .
+
+test: $(STAMP)
+	$(RUN) -m pytest
+
+test-slow: $(STAMP)
+	$(RUN) -m pytest -m slow
+
+test-cluster: $(STAMP)
+	$(RUN) -m pytest -m cluster
+
+test-browser: $(STAMP)
+	$(RUN) -m pytest -m browser
+
+lock: $(STAMP)
+	$(RUN) -m pip install -q uv && $(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev --no-header pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) demo build

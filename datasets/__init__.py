@@ -1,0 +1,1 @@
+"""Recipes for data sets, run from the checkout (`python -m datasets.synthetic`); not installed."""
