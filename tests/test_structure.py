@@ -53,7 +53,9 @@ def test_nothing_is_pickled_or_evaluated() -> None:
 
 def test_importing_augmentor_loads_neither_tensorflow_nor_ray() -> None:
     program = "import sys, augmentor; print(sorted({'tensorflow', 'keras', 'ray'} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert result.stdout.strip() == "[]"
 
 
