@@ -1,0 +1,50 @@
+"""What can go wrong, in one line each.
+
+    LikenessError
+     ├── InputError      a wrong call, or input the program cannot work with
+     └── PhotoError      one photo cannot be used; the others go on
+
+`str(error)` is one line that names the file and, where there is one, the way out: command lines print it to
+stderr as it is and exit with 2. Photos with a `PhotoError` go into `failures.csv` under its `reason`.
+"""
+
+from pathlib import Path
+
+REASONS = ("unreadable", "too_large", "no_face", "several_faces", "too_small", "bad_pose")
+
+
+class LikenessError(Exception):
+    """An error whose text is meant for the user; always one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class InputError(LikenessError):
+    """A wrong call, or input the program cannot work with."""
+
+
+class PhotoError(LikenessError):
+    """One photo cannot be used.
+
+    Args:
+        reason: one of `REASONS`.
+        path: the photo as the user would name it; empty for an image that came without a name.
+        detail: what exactly is wrong.
+
+    Raises:
+        ValueError: `reason` is none of `REASONS`.
+    """
+
+    def __init__(self, reason: str, path: str | Path = "", detail: str = "") -> None:
+        if reason not in REASONS:
+            raise ValueError(f"{reason!r} is no reason for a rejected photo; known: {', '.join(REASONS)}")
+        self.reason = reason
+        self.path = str(path)
+        self.detail = detail
+        text = f"{reason} ({detail})" if detail else reason
+        super().__init__(f"{self.path}: {text}" if self.path else text)
+
+    def __reduce__(self) -> tuple[type["PhotoError"], tuple[str, str, str]]:
+        """Between processes an exception is rebuilt from its constructor's arguments, not from its text."""
+        return type(self), (self.reason, self.path, self.detail)
