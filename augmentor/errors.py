@@ -17,7 +17,7 @@ class LikenessError(Exception):
     """An error whose text is meant for the user; always one line."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(" ".join(message.splitlines()))
 
 
 class InputError(LikenessError):

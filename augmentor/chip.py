@@ -1,0 +1,121 @@
+"""The one crop geometry: dlib's face chip.
+
+Training images, enrolment photos and probes all pass through `cut_chip`, and renders are placed by
+`chip_transform` of their true landmarks: a difference in geometry costs more accuracy than any
+augmentation brings back. Why it is built this way, with measurements: docs/decisions/0003-chip.md.
+
+Convention:
+    Pixel centres lie at whole numbers. `chip_from_image` (2, 3) maps image (x, y, 1) to chip (x, y).
+
+Source:
+    dlib, `get_face_chip_details` and `extract_image_chips` (dlib/image_transforms/interpolation.h),
+    reproduced but for three things: landmarks keep their fractions (dlib's are whole pixels), a picture
+    that shrinks is averaged over areas rather than sampled from a pyramid, and beyond the photo's edge the
+    picture is mirrored, not black.
+"""
+
+import math
+
+import cv2
+import dlib
+import numpy as np
+
+CHIP_SIZE = 150
+CHIP_PADDING = 0.25
+
+# dlib's landmarks are integers: what it computes from landmarks times this keeps 1/64 of a pixel.
+_SUBPIXELS = 64
+
+
+def chip_transform(landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING) -> np.ndarray:
+    """Similarity that brings a face to dlib's mean face in a square chip.
+
+    It is fitted to nose, eyes, mouth corners and upper lip; jaw, brows and lower lip move too much.
+
+    Args:
+        landmarks: (68, 2) (x, y) pixels, dlib's order.
+        size: side of the chip, pixels.
+        padding: room around the mean face, as a fraction of its size.
+
+    Returns:
+        chip_from_image, (2, 3) float64.
+
+    Raises:
+        ValueError: `landmarks` is not (68, 2) finite numbers, or its points coincide.
+    """
+    landmarks = np.asarray(landmarks, np.float64)
+    if landmarks.shape != (68, 2) or not np.isfinite(landmarks).all():
+        raise ValueError(f"expected 68 finite landmarks (68, 2), got {landmarks.shape}")
+    points = dlib.points([dlib.point(x, y) for x, y in np.rint(landmarks * _SUBPIXELS).astype(int).tolist()])
+    shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), points)
+    details = dlib.get_face_chip_details(shape, size, padding)
+    rectangle = details.rect
+    extent = (rectangle.right() - rectangle.left()) / _SUBPIXELS
+    if extent <= 0:
+        raise ValueError("the landmarks coincide: they give no chip")
+    centre = rectangle.dcenter()
+    # The rectangle, turned by `angle` about its centre, has its corners at chip pixels 0 and size - 1.
+    scale = (size - 1) / extent
+    cos, sin = scale * math.cos(details.angle), scale * math.sin(details.angle)
+    x, y = centre.x / _SUBPIXELS, centre.y / _SUBPIXELS
+    middle = (size - 1) / 2
+    return np.array([[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]])
+
+
+def cut_chip(image: np.ndarray, landmarks: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
+    """Cut a face out of a photo as dlib would.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not modified.
+        landmarks: (68, 2) (x, y) pixels.
+        size: side of the chip, pixels.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+
+    Raises:
+        ValueError: see `chip_transform`, or `image` is not (H, W, 3) uint8.
+    """
+    return warp_chip(image, chip_transform(landmarks, size), size)
+
+
+def warp_chip(image: np.ndarray, chip_from_image: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
+    """Resample a photo into a chip whose transform is known; see `cut_chip`."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    part, chip_from_part = _reduced_part(image, chip_from_image, size)
+    return cv2.warpAffine(
+        part, chip_from_part, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+
+
+def chip_landmarks(landmarks: np.ndarray, chip_from_image: np.ndarray) -> np.ndarray:
+    """Where landmarks (..., 2) of the photo lie in the chip; (..., 2) float32."""
+    linear, shift = chip_from_image[:, :2], chip_from_image[:, 2]
+    return (np.asarray(landmarks, np.float64) @ linear.T + shift).astype(np.float32)
+
+
+def _reduced_part(image: np.ndarray, chip_from_image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The part of the photo the chip shows, reduced if the chip is smaller, and the transform from there."""
+    shrink = 1 / math.sqrt(abs(np.linalg.det(chip_from_image[:, :2])))  # photo pixels per chip pixel
+    reduction = int(shrink)
+    if reduction < 2:
+        return image, chip_from_image
+    height, width = image.shape[:2]
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64) - 0.5
+    corners = (corners - chip_from_image[:, 2]) @ np.linalg.inv(chip_from_image[:, :2]).T
+    margin = 2 * reduction
+    left, top = np.clip(np.floor(corners.min(0)) - margin, 0, (width - 1, height - 1)).astype(int).tolist()
+    right, bottom = (
+        np.clip(np.ceil(corners.max(0)) + margin, (left + 1, top + 1), (width, height)).astype(int).tolist()
+    )
+    part = image[top:bottom, left:right]
+    columns, rows = max(1, round((right - left) / reduction)), max(1, round((bottom - top) / reduction))
+    step_x, step_y = (right - left) / columns, (bottom - top) / rows
+    reduced = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+    # Pixel i of the reduced part covers step * i to step * (i + 1) of the photo, from half a pixel before
+    # `left`.
+    image_from_part = np.array(
+        [[step_x, 0, left + (step_x - 1) / 2], [0, step_y, top + (step_y - 1) / 2], [0, 0, 1]]
+    )
+    return reduced, chip_from_image @ image_from_part

@@ -1,0 +1,394 @@
+"""Read photos of any format as RGB, list folders of them, and write files whole or not at all.
+
+What becomes of what a file can hold:
+    EXIF orientation is applied. A colour profile is converted to sRGB; one that cannot be read is ignored, as
+    viewers do. Transparency is laid over white. Of several frames the first counts. Grey levels of more than
+    8 bits are scaled, never clipped (see `_eight_bits`).
+
+A photo that cannot be used raises a `PhotoError` naming file and reason; a folder or output that cannot be
+used raises an `InputError`. Nothing is left out silently but the metadata files systems leave behind
+(`METADATA_FILES`).
+"""
+
+import functools
+import hashlib
+import io
+import os
+import secrets
+import stat
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms
+
+from augmentor.errors import InputError, PhotoError
+
+MAX_PIXELS = 120_000_000  # above the 108 megapixels of today's phones; 360 MB as RGB
+
+PHOTO_SUFFIXES = frozenset(
+    [
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
+        *(".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx"),
+        *(".psd", ".ico", ".sgi", ".qoi"),
+    ]
+)
+
+# Pillow's readers that are used. Not among them: EPS (runs Ghostscript), WMF, PDF and other descriptions
+# of pages.
+_FORMATS = (
+    *("JPEG", "PNG", "HEIF", "AVIF", "WEBP", "TIFF", "BMP", "DIB", "GIF", "MPO"),
+    *("PPM", "JPEG2000", "PSD", "ICO", "SGI", "QOI"),
+)
+
+# What operating systems and photo managers leave in folders, lower case.
+METADATA_FILES = frozenset(
+    [
+        *(".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".nomedia"),
+        *(".picasa.ini", "picasa.ini"),
+    ]
+)
+METADATA_FOLDERS = frozenset(
+    [
+        *("__macosx", "@eadir", ".trashes", ".spotlight-v100", ".fseventsd", ".thumbnails"),
+        *("$recycle.bin", "system volume information", "lost+found"),
+    ]
+)
+_APPLE_DOUBLE = bytes.fromhex("00051607")
+
+# What lies beside the identities in an output folder (lower case): nobody can be called that.
+RESERVED_NAMES = frozenset(["report", "holdout", "manifest.parquet", "failures.csv"])
+
+PARTIAL_PREFIX, PARTIAL_SUFFIX = ".likeness-", ".part"
+
+
+def load_image(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read one photo, upright.
+
+    Args:
+        source: the file, or its content.
+        name: what errors call it; the path if empty.
+        max_pixels: larger photos are refused from their header, before anything is decoded.
+
+    Returns:
+        (H, W, 3) uint8 RGB, C-contiguous.
+
+    Raises:
+        PhotoError: `unreadable` or `too_large`.
+    """
+    name = name or ("" if isinstance(source, bytes) else str(source))
+    try:
+        with io.BytesIO(source) if isinstance(source, bytes) else _open_regular(source, name) as file:
+            return _decode(file, name, max_pixels)
+    except PhotoError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PhotoError("too_large", name, str(error)) from error
+    except MemoryError as error:
+        raise PhotoError("unreadable", name, "not enough memory to decode it") from error
+    except OSError as error:
+        raise PhotoError("unreadable", name, error.strerror or str(error)) from error
+    except Exception as error:  # decoders raise almost any kind of error on damaged files
+        raise PhotoError("unreadable", name, f"{type(error).__name__}: {error}") from error
+
+
+def _open_regular(path: Path, name: str) -> io.BufferedReader:
+    """Open a file that is a file; a pipe would block."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise PhotoError("unreadable", name, "not a file")
+    return path.open("rb")
+
+
+def _decode(file: IO[bytes], name: str, max_pixels: int) -> np.ndarray:
+    """Decode an open file to upright RGB."""
+    if not file.read(1):
+        raise PhotoError("unreadable", name, "empty file")
+    file.seek(0)
+    try:
+        image = Image.open(file, formats=_readable_formats())
+    except Image.UnidentifiedImageError as error:
+        raise PhotoError("unreadable", name, "not an image, or of an unknown format") from error
+    with image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise PhotoError("too_large", name, f"{width}x{height} pixels; the limit is {max_pixels}")
+        image.load()
+        rgb = _as_rgb(image)
+        return np.ascontiguousarray(_upright(rgb, _orientation(image)))
+
+
+@functools.cache
+def _readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that can be read here; makes Pillow load its readers."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    Image.init()
+    # Pillow warns from 89 megapixels on; here the limit is `max_pixels`.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    return tuple(kind for kind in _FORMATS if kind in Image.OPEN)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1 to 8, to be asked after decoding: some readers turn the picture themselves."""
+    try:
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # damaged EXIF: the photo itself was read, and viewers show it as it lies
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undo an EXIF orientation.
+
+    Source:
+        Exif 2.32, tag 0x0112: which side of the scene row 0 and column 0 show (6: right and top).
+    """
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def _as_rgb(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of a decoded image of any mode."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        grey = _eight_bits(np.asarray(image))
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        profile = image.info.get("icc_profile")
+        colour = Image.fromarray(np.asarray(image)[..., :3])
+        if profile:
+            colour.info["icc_profile"] = profile
+        paper = Image.new("RGB", image.size, "white")
+        paper.paste(_to_srgb(colour), mask=image.getchannel("A"))
+        return np.asarray(paper)
+    if image.mode in ("P", "1", "HSV", "YCbCr"):
+        profile = image.info.get("icc_profile")
+        image = image.convert("RGB")
+        if profile:
+            image.info["icc_profile"] = profile
+    return np.asarray(_to_srgb(image))
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """RGB in sRGB of an image in mode RGB, L, CMYK or LAB, by its colour profile if that is usable."""
+    if image.mode == "LAB":
+        return _convert_profile(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if "srgb" not in ImageCms.getProfileDescription(embedded).lower():
+                return _convert_profile(image, embedded)
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # damaged, or made for another kind of image: viewers ignore such a profile, too
+    return image.convert("RGB")
+
+
+def _convert_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
+    """Convert an image from a colour profile to sRGB."""
+    converted = ImageCms.profileToProfile(image, profile, _srgb_profile(), outputMode="RGB")
+    if converted is None:
+        raise ValueError("no conversion")
+    return converted
+
+
+@functools.cache
+def _srgb_profile() -> ImageCms.ImageCmsProfile:
+    """sRGB, made once per process."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _eight_bits(grey: np.ndarray) -> np.ndarray:
+    """Scale grey levels of any depth to uint8.
+
+    White is the highest value of the smallest common depth (8, 10, 12, 14, 16, 24, 32 bits) that holds the
+    brightest pixel: cameras and scanners store 10 to 14 bits in 16. Floats go to 1, or, where they exceed
+    it by little (up to 16, high dynamic range), to their maximum. Negative levels shift the scale to start
+    there.
+    """
+    levels = np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0)
+    levels -= min(0.0, float(levels.min()))
+    peak = float(levels.max())
+    if np.issubdtype(grey.dtype, np.floating) and peak <= 16:
+        white = max(1.0, peak)
+    else:
+        white = next((float(2**bits - 1) for bits in (8, 10, 12, 14, 16, 24, 32) if peak < 2**bits), peak)
+    return np.rint(levels * (255 / white)).clip(0, 255).astype(np.uint8)
+
+
+def list_photos(folder: Path) -> list[Path]:
+    """Every file below a folder, sorted, but for the metadata systems leave there.
+
+    Files that are no images are listed too, so that reading them reports them. Linked folders are followed.
+
+    Raises:
+        InputError: `folder` is no readable folder, or a name below it is not valid Unicode.
+    """
+    _require_folder(folder)
+    return sorted(_walk(folder, ()), key=lambda path: path.relative_to(folder).as_posix())
+
+
+def list_identities(folder: Path) -> dict[str, list[Path]]:
+    """The photos of each person: one folder per person, whose name is the person's.
+
+    Any name goes, with spaces, umlauts, emoji or a leading dot, but for `RESERVED_NAMES`. Below a person's
+    folder photos may lie at any depth. A person without photos is listed with none. Photos beside the
+    folders belong to nobody and are an error; other files there (a list, a licence) are not photos and
+    play no part.
+
+    Returns:
+        name → sorted photos, sorted by name.
+
+    Raises:
+        InputError: no folder per person, a photo beside them, or a name that is reserved or not valid
+            Unicode.
+    """
+    _require_folder(folder)
+    entries = [path for path in sorted(folder.iterdir()) if not _is_metadata(path)]
+    people = [path for path in entries if path.is_dir()]
+    loose = [path for path in entries if not path.is_dir() and path.suffix.lower() in PHOTO_SUFFIXES]
+    if not people:
+        found = f"only loose photos ({loose[0].name}, ...)" if loose else "no folder"
+        raise InputError(f"{folder}: {found}; expected one folder of photos per person")
+    if loose:
+        raise InputError(
+            f"{folder}: {len(loose)} photo(s) beside the folders, the first is {loose[0].name}; "
+            "move each into the folder of its person"
+        )
+    for person in people:
+        if person.name.lower() in RESERVED_NAMES:
+            raise InputError(
+                f"{person}: no person can be called {person.name!r}, the output keeps other things "
+                "under that name; rename the folder"
+            )
+        _require_unicode(person)
+    return {person.name: list_photos(person) for person in people}
+
+
+def _require_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise InputError(f"{folder}: no such folder")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise InputError(f"{folder}: no permission to read this folder")
+
+
+def _require_unicode(path: Path) -> None:
+    """Names that are not UTF-8 could be written into no manifest and no report."""
+    try:
+        path.name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{str(path)!r}: a name that is not valid Unicode; rename it") from error
+
+
+def _is_metadata(path: Path) -> bool:
+    """Whether the system, not the user, put this file or folder there."""
+    name = path.name.lower()
+    if name in METADATA_FILES or (name.startswith(PARTIAL_PREFIX) and name.endswith(PARTIAL_SUFFIX)):
+        return not path.is_dir()
+    if name.startswith("._") and path.is_file() and os.access(path, os.R_OK):
+        with path.open("rb") as file:
+            return file.read(4) == _APPLE_DOUBLE
+    return name in METADATA_FOLDERS and path.is_dir()
+
+
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """Files below `folder`; `above` holds the real folders on the way, so that circular links end."""
+    real = folder.resolve()
+    if real in above:
+        return
+    _require_folder(folder)
+    for path in folder.iterdir():
+        if _is_metadata(path):
+            continue
+        _require_unicode(path)
+        if path.is_dir():
+            yield from _walk(path, (*above, real))
+        else:
+            yield path
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
+    """Encode (H, W, 3) uint8 RGB as JPEG with full colour resolution; the same pixels give the same bytes.
+
+    Raises:
+        ValueError: `image` is not (H, W, 3) uint8, or has no pixels.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    options = [
+        *(cv2.IMWRITE_JPEG_QUALITY, quality),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    ]
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    if not done:
+        raise ValueError(f"OpenCV could not encode an image of {image.shape}")
+    return data.tobytes()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it appears whole or not at all; makes its folder, replaces what was there.
+
+    A process killed while writing leaves at most a `.likeness-*.part` beside it.
+
+    Raises:
+        InputError: the disk is full, the folder cannot be written, or the like.
+    """
+    partial = path.parent / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("xb") as file:
+                file.write(data)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot write ({error.strerror or error}); make room or choose another output folder"
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        PhotoError: `unreadable`.
+    """
+    digest = hashlib.sha256()
+    try:
+        with _open_regular(path, str(path)) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise PhotoError("unreadable", path, error.strerror or str(error)) from error
+    return digest.hexdigest()
+
+
+def perceptual_hash(image: np.ndarray) -> int:
+    """64 bits that stay nearly the same when a photo is encoded again, resized or slightly changed in
+    brightness.
+
+    Compare two by the number of bits that differ, `(a ^ b).bit_count()`.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        0 to 2**64 - 1: for each of 8 rows, whether each of 8 cells is brighter than its right neighbour.
+    """
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    cells = cv2.resize(grey.astype(np.float32), (9, 8), interpolation=cv2.INTER_AREA)
+    bits = cells[:, :-1] > cells[:, 1:]
+    return int.from_bytes(np.packbits(bits.ravel()).tobytes(), "big")
