@@ -1,0 +1,154 @@
+"""From scores of probes, strangers and pairs to the numbers of an evaluation, each with its interval."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from identity.decision import STORED_FPIR
+from identity.metrics import (
+    NEVER,
+    accept_rate,
+    eer,
+    identity_weights,
+    interval,
+    mean_rate,
+    pair_outcomes,
+    pair_weights,
+    rank_k_rate,
+    tar_at_far,
+    tpir_at_fpir,
+)
+
+RATES = (
+    *("rank1", "rank5", "dir_at_fpir_1", "dir_at_fpir_10"),
+    *("tpir_at_stored_1", "fpir_realised_1", "tpir_at_stored_10", "fpir_realised_10"),
+    *("eer", "pair_accuracy", "tar_at_far_1e2", "tar_at_far_1e3", "no_face_rejected", "failed_to_enrol"),
+)
+COUNTS = ("n_probes", "n_strangers", "n_pairs")
+NO_COLUMN = -1
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A measured fraction and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ProbeScores:
+    """Photos searched among the enrolled names: mated probes, or strangers.
+
+    Attributes:
+        photos: (N,) files.
+        identities: (N,) who is on them, to resample people; for strangers whatever tells them apart.
+        truth: (N,) int column of the right name, `NO_COLUMN` for strangers.
+        best: (N,) int column of the most similar name, `NO_COLUMN` where no face was found.
+        similarity: (N,) cosine to it, `NEVER` where no face was found.
+        score: (N,) acceptance score, `NEVER` where no face was found.
+        rank: (N,) int rank of the right name, `NEVER_RANKED` where there is none.
+    """
+
+    photos: Sequence[Path]
+    identities: Sequence[str]
+    truth: np.ndarray
+    best: np.ndarray
+    similarity: np.ndarray
+    score: np.ndarray
+    rank: np.ndarray
+
+    @property
+    def right_score(self) -> np.ndarray:
+        """(N,) acceptance score where the best name is right, else `NEVER`."""
+        right = (self.rank == 1) & (self.best == self.truth)
+        return np.where(right, self.score, NEVER)
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Pairs compared.
+
+    Attributes:
+        mated: (N,) bool.
+        score: (N,) cosine, `NEVER` where a face was not found.
+        identity_a, identity_b: (N,) who is on either side, to resample people.
+    """
+
+    mated: np.ndarray
+    score: np.ndarray
+    identity_a: Sequence[Path]
+    identity_b: Sequence[Path]
+
+
+def measure_search(
+    probes: ProbeScores | None,
+    strangers: ProbeScores | None,
+    thresholds: dict[str, float] | None,
+    seed: int = 0,
+) -> dict[str, Rate]:
+    """Closed-set and open-set rates, as far as probes and strangers were given.
+
+    `dir_at_fpir_x` takes its threshold from the strangers given here and compares methods;
+    `tpir_at_stored_x` and `fpir_realised_x` use the stored `thresholds` and tell a user what to expect.
+    """
+    rates = {}
+    if probes is not None:
+        weights = identity_weights(probes.identities, seed=seed)
+        people = len(set(probes.identities))
+        for k in (1, 5):
+            samples = rank_k_rate(probes.rank, k, weights)
+            rates[f"rank{k}"] = _rate(rank_k_rate(probes.rank, k), samples, people)
+        for name in thresholds or {}:
+            at = (thresholds or {})[name]
+            value, samples = accept_rate(probes.right_score, at), accept_rate(probes.right_score, at, weights)
+            rates[f"tpir_at_stored_{name.removeprefix('fpir_')}"] = _rate(value, samples, people)
+    if strangers is not None:
+        weights = identity_weights(strangers.identities, seed=seed + 1)
+        people = len(set(strangers.identities))
+        for name in thresholds or {}:
+            at = (thresholds or {})[name]
+            value, samples = accept_rate(strangers.score, at), accept_rate(strangers.score, at, weights)
+            rates[f"fpir_realised_{name.removeprefix('fpir_')}"] = _rate(value, samples, people)
+    if probes is not None and strangers is not None:
+        mated_weights = identity_weights(probes.identities, seed=seed)
+        stranger_weights = identity_weights(strangers.identities, seed=seed + 1)
+        for name, fpir in STORED_FPIR.items():
+            value = tpir_at_fpir(probes.right_score, strangers.score, fpir)
+            samples = tpir_at_fpir(probes.right_score, strangers.score, fpir, mated_weights, stranger_weights)
+            rates[f"dir_at_{name}"] = _rate(value, samples, len(set(probes.identities)))
+    return rates
+
+
+def measure_pairs(pairs: PairScores, seed: int = 0) -> dict[str, Rate]:
+    """1:1 rates.
+
+    A pair without a face on one side is judged wrongly in the accuracy; in EER and TAR a mated one is
+    rejected at every threshold, and a non-mated one is left out, since it can neither help nor be accepted.
+    """
+    found = pairs.score > NEVER
+    mated, nonmated = pairs.score[pairs.mated], pairs.score[~pairs.mated & found]
+    weights = pair_weights(pairs.identity_a, pairs.identity_b, seed=seed)
+    of_mated, of_nonmated = weights[:, pairs.mated], weights[:, ~pairs.mated & found]
+    people = len({*pairs.identity_a, *pairs.identity_b})
+    right = pair_outcomes(pairs.score, pairs.mated, seed=seed)
+    rates = {"pair_accuracy": _rate(mean_rate(right), mean_rate(right, weights), people)}
+    rates["eer"] = _rate(eer(mated, nonmated), eer(mated, nonmated, of_mated, of_nonmated), people)
+    for name, far in (("1e2", 1e-2), ("1e3", 1e-3)):
+        samples = tar_at_far(mated, nonmated, far, of_mated, of_nonmated)
+        rates[f"tar_at_far_{name}"] = _rate(tar_at_far(mated, nonmated, far), samples, people)
+    return rates
+
+
+def measure_share(outcome: Sequence[bool], identities: Sequence[str], seed: int = 0) -> Rate:
+    """Fraction of photos that are so, its interval over identities."""
+    samples = mean_rate(outcome, identity_weights(identities, seed=seed))
+    return _rate(mean_rate(outcome), samples, len(set(identities)))
+
+
+def _rate(value: float | np.ndarray, samples: float | np.ndarray, identities: int) -> Rate:
+    number = float(value)
+    return Rate(number, *interval(samples, number, identities))

@@ -1,0 +1,95 @@
+"""Lists of photo pairs for 1:1 comparison: CSV with the columns `photo_a, photo_b, mated`."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from augmentor.errors import InputError
+
+COLUMNS = ("photo_a", "photo_b", "mated")
+_MATED = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+@dataclass(frozen=True)
+class PhotoPair:
+    """Two photos and whether they show the same person."""
+
+    photo_a: Path
+    photo_b: Path
+    mated: bool
+
+
+def read_pairs(file: Path, root: Path) -> list[PhotoPair]:
+    """Read a list of pairs.
+
+    Args:
+        file: UTF-8 CSV with a header; further columns are ignored. `mated` is 1/0, true/false or yes/no.
+        root: What relative photo paths start from.
+
+    Raises:
+        InputError: Missing file or column, a bad row (with its line number), a photo that is not there, no
+            pair.
+    """
+    try:
+        text = file.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: not UTF-8 ({error.reason}); save the list as UTF-8 CSV") from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
+    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    missing = [name for name in COLUMNS if name not in (rows.fieldnames or ())]
+    if missing:
+        header = ",".join(COLUMNS)
+        raise InputError(f"{file}: no column {', '.join(missing)}; the first line must read {header}")
+    pairs = []
+    present: set[Path] = set()
+    try:
+        for row in rows:
+            pair = _pair(row, root, f"{file}, line {rows.line_num}")
+            for photo in (pair.photo_a, pair.photo_b):
+                if photo not in present and not photo.is_file():
+                    raise InputError(
+                        f"{file}, line {rows.line_num}: no photo {photo}; paths are relative to --pairs-root"
+                    )
+                present.add(photo)
+            pairs.append(pair)
+    except csv.Error as error:
+        raise InputError(f"{file}, line {rows.line_num}: not CSV ({error})") from error
+    if not pairs:
+        raise InputError(f"{file}: no pairs in it")
+    return pairs
+
+
+def _pair(row: dict[str, str | None], root: Path, where: str) -> PhotoPair:
+    photo_a, photo_b, mated = (row[name] for name in COLUMNS)
+    if not photo_a or not photo_b or mated is None:
+        raise InputError(f"{where}: expected two photos and mated, found {list(row.values())}")
+    if mated.strip().lower() not in _MATED:
+        raise InputError(f"{where}: mated is {mated!r}; write 1 for the same person and 0 for two people")
+    return PhotoPair(root / photo_a, root / photo_b, _MATED[mated.strip().lower()])
+
+
+def pair_identities(pairs: Sequence[PhotoPair]) -> tuple[list[Path], list[Path]]:
+    """Who is on either side of each pair, as far as a list of pairs tells: for resampling people.
+
+    The folder of a photo is its person. Where a non-mated pair lies within one folder folders are not
+    people; then every photo stands for itself, but for those that mated pairs tie together.
+    """
+    if all(pair.mated or pair.photo_a.parent != pair.photo_b.parent for pair in pairs) and all(
+        not pair.mated or pair.photo_a.parent == pair.photo_b.parent for pair in pairs
+    ):
+        return [pair.photo_a.parent for pair in pairs], [pair.photo_b.parent for pair in pairs]
+    tied: dict[Path, Path] = {}
+
+    def first(photo: Path) -> Path:
+        while (above := tied.setdefault(photo, photo)) != photo:
+            tied[photo] = tied[above]
+            photo = above
+        return photo
+
+    for pair in pairs:
+        if pair.mated:
+            tied[first(pair.photo_a)] = first(pair.photo_b)
+    return [first(pair.photo_a) for pair in pairs], [first(pair.photo_b) for pair in pairs]
