@@ -1,0 +1,97 @@
+"""What lies around the face: a smooth map from around the face in a view to around the face in a photo.
+
+Around a face its outline is a distance for every direction from its middle. A point outside the face in a view
+is named by its direction and by how far beyond the outline it lies, and found in the photo in the same direction, as
+far beyond the photo's own outline. So hair, ears and neck follow the face they touch, nothing of the face shows up
+twice beside it, and there is no seam: the map is continuous everywhere outside.
+
+Source:
+    Zhu et al., "Face Alignment Across Large Poses", CVPR 2016, section 4.1: the background as anchors that continue the
+    face's depth. Differs: anchors are tied to the face's outline in both pictures rather than turned with the head,
+    which leaves no gap behind the far cheek, and needs no mesh per photo.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+DIRECTIONS = 64
+RINGS = 24
+RING_STEP = 6.0  # mm between rings; the first _INNER rings lie inside the outline, for soft edges
+INNER_RINGS = 3
+_BOX_RADIUS = 1.0
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The outline of a face in one picture, in polar form.
+
+    Convention:
+        Direction k of DIRECTIONS points at angle 2 pi k / DIRECTIONS from x to y, in a frame turned by `roll` and
+        scaled so that the face's box is the unit square: the chin is at the same k in a wide and in a narrow face.
+
+    Args:
+        centre: (2,) middle of the face's box, pixels.
+        axes: (2, 2) columns are the box's half width and half height as vectors, pixels.
+        radius: (DIRECTIONS,) distance of the outline, in units of the box.
+        scale: pixels per mm.
+    """
+
+    centre: np.ndarray
+    axes: np.ndarray
+    radius: np.ndarray
+    scale: float
+
+
+def outline_of(points: np.ndarray, roll: float, scale: float) -> Outline:
+    """The outline of projected surface points.
+
+    Args:
+        points: (N, 2) pixels, dense (every direction meets some).
+        roll: degrees, clockwise, of the head in this picture.
+        scale: pixels per mm.
+    """
+    turn = np.deg2rad(roll)
+    right, down = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+    along = np.stack([points @ right, points @ down], 1)
+    low, high = along.min(0), along.max(0)
+    middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1e-3)
+    unit = (along - middle) / half
+    angle = np.arctan2(unit[:, 1], unit[:, 0])
+    direction = np.rint(angle * DIRECTIONS / (2 * np.pi)).astype(int) % DIRECTIONS
+    radius = np.zeros(DIRECTIONS)
+    np.maximum.at(radius, direction, np.hypot(unit[:, 0], unit[:, 1]))
+    empty = radius == 0
+    if empty.any():
+        known = np.flatnonzero(~empty)
+        radius[empty] = np.interp(np.flatnonzero(empty), known, radius[known], period=DIRECTIONS)
+    smooth = (np.roll(radius, 1) + 2 * radius + np.roll(radius, -1)) / 4
+    axes = np.stack([right * half[0], down * half[1]], 1)
+    return Outline(middle[0] * right + middle[1] * down, axes, smooth, scale)
+
+
+def background_coordinates(outline: Outline, size: int) -> np.ndarray:
+    """Where every pixel of a view lies in a `background_table`: (size, size, 2) float32 (direction, ring)."""
+    x, y = np.meshgrid(np.arange(size, dtype=np.float64), np.arange(size, dtype=np.float64))
+    offset = np.stack([x, y], -1) - outline.centre
+    unit = offset @ np.linalg.inv(outline.axes).T
+    direction = np.arctan2(unit[..., 1], unit[..., 0]) * DIRECTIONS / (2 * np.pi) % DIRECTIONS
+    radius = np.interp(direction, np.arange(DIRECTIONS + 1), np.append(outline.radius, outline.radius[0]))
+    length = np.hypot(unit[..., 0], unit[..., 1])
+    outside = np.hypot(offset[..., 0], offset[..., 1]) * (1 - radius / np.maximum(length, 1e-6))
+    ring = np.clip(outside / outline.scale / RING_STEP + INNER_RINGS, 0, RINGS - 1)
+    return np.stack([direction, ring], -1).astype(np.float32)
+
+
+def background_table(outline: Outline) -> np.ndarray:
+    """Where directions and rings lie in a picture: (RINGS, DIRECTIONS + 1, 2) float32 (x, y) pixels.
+
+    The last column repeats the first, so that a bilinear look-up may run past the end.
+    """
+    angle = np.arange(DIRECTIONS + 1) * 2 * np.pi / DIRECTIONS
+    ray = np.stack([np.cos(angle), np.sin(angle)], 1) @ outline.axes.T
+    radius = np.append(outline.radius, outline.radius[0])
+    edge = outline.centre + ray * radius[:, None]
+    outward = ray / np.linalg.norm(ray, axis=1, keepdims=True)
+    distance = (np.arange(RINGS) - INNER_RINGS) * RING_STEP * outline.scale
+    return (edge[None] + distance[:, None, None] * outward[None]).astype(np.float32)

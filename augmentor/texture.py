@@ -1,0 +1,114 @@
+"""How much of a head's surface a photo shows, and a texture for the rest.
+
+On the head model's grid every point has a mirrored point, so what the photo hides is taken from the other side, matched
+in brightness, and where neither side is seen the colours around are continued. The result is an atlas: a small picture
+laid out like the grid. A render reads it only where the photo itself shows nothing.
+"""
+
+import cv2
+import numpy as np
+
+FACING_RANGE = (0.05, 0.35)  # cosine between surface and line of sight: below it is not seen, above fully
+OCCLUSION_RANGE = (6.0, 14.0)  # mm behind what lies in front of it: the same
+GAIN_LIMIT = 2.0  # the two sides of a face differ in brightness at most this much, or it is not the light
+_DEPTH_CELLS = 72
+
+
+def visibility(points: np.ndarray, depth: np.ndarray, facing: np.ndarray, surface: np.ndarray) -> np.ndarray:
+    """How well a photo shows every vertex of the head's grid.
+
+    Args:
+        points: (R, C, 2) pixels.
+        depth: (R, C) mm from the camera.
+        facing: (R, C) cosine between the outward normal and the direction to the camera.
+        surface: (R, C) bool, the part of the grid that can hide something.
+
+    Returns:
+        (R, C) float32, 0 hidden to 1 seen.
+    """
+    seen = _ramp(facing, *FACING_RANGE)
+    front = _front_depth(points, depth, surface & (facing > 0))
+    return (seen * (1 - _ramp(depth - front, *OCCLUSION_RANGE))).astype(np.float32)
+
+
+def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """How much of a point's colour comes from the photo itself: (R, C) float32.
+
+    All of it where the point is seen as well as its mirrored point or where `keep` is 1; the less, the better the
+    other side is seen.
+
+    Args:
+        seen: (R, C) float32.
+        mirror: (R * C,) int numbers of the mirrored vertices.
+        keep: (R, C) float32, 1 where nothing may be mirrored (eyes have a gaze).
+    """
+    other = seen.ravel()[mirror].reshape(seen.shape)
+    weight = seen / np.maximum(seen + np.maximum(other - seen, 0), 1e-3)
+    weight = np.where(other <= 0, seen, weight)
+    return np.maximum(cv2.GaussianBlur(weight.astype(np.float32), (0, 0), 1.0), keep).astype(np.float32)
+
+
+def complete_atlas(
+    atlas: np.ndarray, seen: np.ndarray, mirrored: np.ndarray, mirrored_seen: np.ndarray
+) -> np.ndarray:
+    """Fill what the photo hides.
+
+    Args:
+        atlas: (h, w, 3) uint8, the photo's own colours.
+        seen: (h, w) float32.
+        mirrored, mirrored_seen: the same of the mirrored points.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    own, other = atlas.astype(np.float32), mirrored.astype(np.float32)
+    both = seen * mirrored_seen
+    ratio = _spread(np.log((own + 8) / (other + 8)), both)
+    gain = np.exp(np.clip(ratio, -np.log(GAIN_LIMIT), np.log(GAIN_LIMIT)))
+    fill_weight = (1 - seen) * mirrored_seen
+    total = seen + fill_weight
+    known = (own * seen[..., None] + other * gain * fill_weight[..., None]) / np.maximum(total, 1e-3)[
+        ..., None
+    ]
+    filled = known * total[..., None] + _spread(known, total) * (1 - total[..., None])
+    return np.clip(filled + 0.5, 0, 255).astype(np.uint8)
+
+
+def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """A smooth step from 0 at `low` to 1 at `high`."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _front_depth(points: np.ndarray, depth: np.ndarray, surface: np.ndarray) -> np.ndarray:
+    """The smallest depth near every point (R, C): splatted into a coarse picture, read off bilinearly."""
+    chosen = points[surface]
+    low = chosen.min(0)
+    cell = float((chosen.max(0) - low).max()) / (_DEPTH_CELLS - 5)
+    place = (points - low) / cell + 2
+    near = np.full(_DEPTH_CELLS * _DEPTH_CELLS, np.inf, np.float32)
+    spot = np.rint(place[surface]).astype(int)
+    np.minimum.at(near, spot[:, 1] * _DEPTH_CELLS + spot[:, 0], depth[surface].astype(np.float32))
+    picture = near.reshape(_DEPTH_CELLS, _DEPTH_CELLS)
+    holes = np.isinf(picture)
+    # the far side of a cell must not hide its near side: a hole is closed by its neighbours' farthest
+    picture = np.where(holes, cv2.erode(picture, np.ones((3, 3), np.uint8)), picture)
+    picture = np.where(np.isinf(picture), np.float32(1e6), picture)
+    where = np.clip(place, 0, _DEPTH_CELLS - 1).astype(np.float32)
+    return cv2.remap(
+        picture.astype(np.float32), where, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def _spread(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Continue values (h, w, C) smoothly from where they have weight (h, w) to everywhere (push and pull)."""
+    levels = [(values * weight[..., None], weight)]
+    while min(levels[-1][1].shape) > 3:
+        levels.append((cv2.pyrDown(levels[-1][0]), cv2.pyrDown(levels[-1][1])))
+    total, amount = levels.pop()
+    out = total / np.maximum(amount, 1e-6)[..., None]
+    for total, amount in reversed(levels):
+        coarse = cv2.pyrUp(out, dstsize=(amount.shape[1], amount.shape[0]))
+        share = np.clip(amount * 4, 0, 1)[..., None]
+        out = total / np.maximum(amount, 1e-6)[..., None] * share + coarse * (1 - share)
+    return out

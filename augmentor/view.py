@@ -1,0 +1,268 @@
+"""Views: what every pixel of a picture of the head at some pose shows, computed once and used for every photo.
+
+A view is a shape, an expression, a pose and a size. Rasterising it gives, per output pixel, the point of the head's
+surface that is seen there: its place on the head model's grid and in millimetres. Rendering a photo into the view
+is then a look-up (`augmentor.render`).
+
+Source:
+    Masi et al., "Do We Really Need to Collect Millions of Faces for Effective Face Recognition?", ECCV 2016: rendered
+    views as look-up tables of 3-D points. Differs: the table also names the point's place on the model's grid, so a
+    photo's own fitted shape, not the view's, says where the point lies in the photo.
+
+Nothing here reads a file; views are plain arrays that travel through shared memory.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from augmentor.background import Outline, background_coordinates, outline_of
+from augmentor.chip import chip_transform
+from augmentor.errors import InputError
+from augmentor.head_model import HeadModel
+from augmentor.pose import HeadPose, rotation_from_pose
+from augmentor.raster import interpolate, rasterise
+
+VIEW_SHAPES = 10
+SHAPE_STD = 0.6  # of the population's: stronger draws turn the face into somebody else's
+EXPRESSIONS: dict[str, dict[str, float]] = {"neutral": {}}
+VIEW_DISTANCE = 1200.0  # mm from the camera to the head, an ordinary portrait
+MAX_YAW, MAX_PITCH, MAX_ROLL = 90.0, 45.0, 45.0
+PROFILE_YAW = 40.0  # a photo turned further than this does not show enough to be seen from the front
+OWN_YAW, OWN_PITCH = 4.0, 8.0  # closer than this a render would only repeat the photo
+_SUPERSAMPLE = 2
+
+
+@dataclass(frozen=True, order=True)
+class ViewKey:
+    """Which view: shape and expression of the head, and its pose.
+
+    Args:
+        shape: 0 is the mean head, 1 to VIEW_SHAPES - 1 are fixed seeded draws from the identity modes.
+        expression: a name in EXPRESSIONS.
+        yaw: degrees, + turns the nose to the image's left.
+        pitch: degrees, + is down.
+        roll: degrees, + is clockwise.
+
+    Raises:
+        InputError: an angle or a shape out of range, or an unknown expression.
+    """
+
+    shape: int
+    expression: str
+    yaw: float
+    pitch: float
+    roll: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.shape < VIEW_SHAPES:
+            raise InputError(f"view shape {self.shape} is not within 0..{VIEW_SHAPES - 1}")
+        if self.expression not in EXPRESSIONS:
+            raise InputError(f"unknown view expression {self.expression!r}; known: {', '.join(EXPRESSIONS)}")
+        for name, limit in (("yaw", MAX_YAW), ("pitch", MAX_PITCH), ("roll", MAX_ROLL)):
+            if not abs(getattr(self, name)) <= limit:
+                raise InputError(f"view {name} {getattr(self, name)} is beyond {limit} degrees")
+
+    @property
+    def name(self) -> str:
+        """Short, unique among default views, safe in file names: `s3_neutral_y+30_p-10_r+2`."""
+        angles = "_".join(f"{k}{v:+g}" for k, v in (("y", self.yaw), ("p", self.pitch), ("r", self.roll)))
+        return f"s{self.shape}_{self.expression}_{angles}"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What every pixel shows of the head seen at `key`; arrays only, about 0.9 MB at 150 px.
+
+    Convention:
+        Model frame and mm; grid coordinates (column, row); pixel centres have integer coordinates.
+
+    Args:
+        key: what was asked for.
+        size: side of the picture, pixels.
+        position: (S, S, 3) float32 model frame, zero where `face` is.
+        normal: (S, S, 3) float16 unit, outward, model frame, zero where `face` is.
+        grid: (S, S, 2) float32 place on the head model's grid, (column, row); -1 where `face` is 0.
+        face: (S, S) float32 0..1, how much of the pixel the face covers.
+        background: (S, S, 2) float32, see `augmentor.background.background_coordinates`.
+        projection: (3, 4) float64; chip pixels (x, y, 1) ~ projection @ (model point, 1).
+        landmarks_2d: (68, 2) float32 true landmarks in chip pixels, also those out of sight.
+        landmarks_visible: (68,) bool.
+    """
+
+    key: ViewKey
+    size: int
+    position: np.ndarray
+    normal: np.ndarray
+    grid: np.ndarray
+    face: np.ndarray
+    background: np.ndarray
+    projection: np.ndarray
+    landmarks_2d: np.ndarray
+    landmarks_visible: np.ndarray
+
+
+def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
+    """Rasterise the head at `key`, placed like every chip by the true projected landmarks.
+
+    Deterministic.
+
+    Raises:
+        InputError: the head model has no mode that the key's expression needs.
+    """
+    vertices = head.vertices(
+        shape_coefficients(head, key.shape), expression_coefficients(head, key.expression)
+    )
+    rotation = rotation_from_pose(HeadPose(yaw=key.yaw, pitch=key.pitch, roll=key.roll))
+    projection = _chip_projection(vertices[head.landmarks68], rotation, size)
+    points, depth = project(projection, vertices)
+    normals = surface_normals(vertices, head)
+    patch = face_triangles(head)
+    columns = head.grid_shape[1]
+    place = np.stack([np.arange(len(vertices)) % columns, np.arange(len(vertices)) // columns], 1)
+    triangle, weights = rasterise(points * 2 + 0.5, depth, patch, (2 * size, 2 * size))
+    values = np.concatenate([depth[:, None], place, vertices, normals], 1)
+    fine = interpolate(triangle, weights, patch, values)
+    pixel, face = _halve(fine, triangle >= 0)
+    normal = pixel[..., 6:] / np.maximum(np.linalg.norm(pixel[..., 6:], axis=-1, keepdims=True), 1e-6)
+    outline = view_outline(head, vertices, projection, key.roll)
+    return View(
+        key=key,
+        size=size,
+        position=np.ascontiguousarray(pixel[..., 3:6]),
+        normal=normal.astype(np.float16),
+        grid=np.where(face[..., None] > 0, pixel[..., 1:3], -1).astype(np.float32),
+        face=face,
+        background=background_coordinates(outline, size),
+        projection=projection,
+        landmarks_2d=points[head.landmarks68].astype(np.float32),
+        landmarks_visible=_landmarks_visible(head, points, depth, normals @ rotation.T, fine[..., 0]),
+    )
+
+
+def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
+    """Identity coefficients (K,) of a view shape: zero for the mean head, else a fixed draw with SHAPE_STD."""
+    modes = len(head.identity_modes)
+    if shape == 0:
+        return np.zeros(modes, np.float32)
+    return (SHAPE_STD * np.random.default_rng([20161008, shape]).standard_normal(modes)).astype(np.float32)
+
+
+def expression_coefficients(head: HeadModel, expression: str) -> np.ndarray:
+    """Expression coefficients (E,) of a named view expression.
+
+    Raises:
+        InputError: the head model lacks one of the modes.
+    """
+    names = list(head.expression_names)
+    coefficients = np.zeros(len(head.expression_modes), np.float32)
+    for mode, amount in EXPRESSIONS[expression].items():
+        if mode not in names:
+            raise InputError(f"the head model has no expression mode {mode!r}, which {expression!r} needs")
+        coefficients[names.index(mode)] = amount
+    return coefficients
+
+
+def face_vertices(head: HeadModel) -> np.ndarray:
+    """(V,) bool: the part of the head that is rendered as a surface; the rest is treated as background."""
+    return head.regions["face"] > 0.01
+
+
+def face_triangles(head: HeadModel) -> np.ndarray:
+    """Triangles (T, 3) of the rendered part, wound clockwise as seen from outside (see `rasterise`)."""
+    patch = head.triangles[face_vertices(head)[head.triangles].all(1)]
+    a, b, c = (head.mean[patch[:, k]].astype(np.float64) for k in range(3))
+    if (np.cross(b - a, c - a) * (a - head.mean.mean(0))).sum() > 0:
+        patch = patch[:, ::-1]
+    return patch
+
+
+def surface_normals(vertices: np.ndarray, head: HeadModel) -> np.ndarray:
+    """Outward unit normals (V, 3) of the head's grid, from the differences of neighbouring rows and columns."""
+    grid = vertices.reshape(*head.grid_shape, 3).astype(np.float64)
+    normal = np.cross(np.gradient(grid, axis=0), np.gradient(grid, axis=1)).reshape(-1, 3)
+    if (normal * (vertices - vertices.mean(0))).sum() < 0:
+        normal = -normal
+    return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+
+
+def project(projection: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels (N, 2) and depth (N,) of model points (N, 3) under a (3, 4) projection."""
+    seen = points @ projection[:, :3].T + projection[:, 3]
+    return seen[:, :2] / seen[:, 2:], seen[:, 2]
+
+
+def view_outline(head: HeadModel, vertices: np.ndarray, projection: np.ndarray, roll: float) -> Outline:
+    """The face's outline in a picture taken with `projection`."""
+    points, depth = project(projection, vertices[face_vertices(head)])
+    scale = float(np.linalg.norm(projection[0, :3]) / depth.mean())
+    return outline_of(points, roll, scale)
+
+
+def _chip_projection(landmarks: np.ndarray, rotation: np.ndarray, size: int) -> np.ndarray:
+    """The camera that puts a head at `rotation` into the chip that its own landmarks define."""
+    camera = np.concatenate([rotation, [[0], [0], [VIEW_DISTANCE]]], 1)
+    camera[:2] *= VIEW_DISTANCE  # one pixel per mm before the chip's own scale
+    chip_from_image = np.eye(3)
+    chip_from_image[:2] = chip_transform(project(camera, landmarks)[0].astype(np.float32), size)
+    return chip_from_image @ camera
+
+
+def _halve(fine: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bring values (2S, 2S, C), depth first and grid place next, to (S, S, C), with the coverage (S, S).
+
+    Where the four places differ much, one surface hides another: the front one is taken, not a mixture.
+    """
+    size = len(fine) // 2
+    four = fine.reshape(size, 2, size, 2, -1).transpose(0, 2, 1, 3, 4).reshape(size, size, 4, -1)
+    weight = covered.reshape(size, 2, size, 2).transpose(0, 2, 1, 3).reshape(size, size, 4).astype(np.float32)
+    near = np.where(weight > 0, four[..., 0], np.inf)
+    front = np.take_along_axis(four, near.argmin(-1)[..., None, None], 2)
+    same = weight * (np.abs(four[..., 1:3] - front[..., 1:3]).max(-1) < 3)
+    mean = (four * same[..., None]).sum(2) / np.maximum(same.sum(-1), 1)[..., None]
+    return mean, cv2.GaussianBlur(weight.mean(-1), (3, 3), 0.5) * (weight.max(-1) > 0)
+
+
+def _landmarks_visible(
+    head: HeadModel, points: np.ndarray, depth: np.ndarray, normals: np.ndarray, fine_depth: np.ndarray
+) -> np.ndarray:
+    """(68,) bool: the landmark's surface faces the camera and nothing lies more than 4 mm in front of it."""
+    ids = head.landmarks68
+    spot = np.rint(points[ids] * 2 + 0.5).astype(int)
+    inside = ((spot >= 0) & (spot < len(fine_depth))).all(1)
+    spot = np.clip(spot, 0, len(fine_depth) - 1)
+    front = fine_depth[spot[:, 1], spot[:, 0]]
+    hidden = inside & (front > 0) & (depth[ids] > front + 4.0)
+    return (normals[ids, 2] < 0.1) & ~hidden
+
+
+def default_view_keys(seed: int = 0) -> list[ViewKey]:
+    """The views a photo may be rendered into: 300, mirror-symmetric in number, denser towards the front.
+
+    Yaw is jittered around 0, 12, 20, 30, 40, 55 and 70 degrees, pitch stratified over -20..20, roll small;
+    shapes take turns.
+    All angles are whole degrees, all keys differ by more than roll (which the chip's alignment undoes).
+
+    Args:
+        seed: of the jitter.
+    """
+    rng = np.random.default_rng([seed, 300])
+    keys: dict[tuple[int, str, float, float], ViewKey] = {}
+    expressions = sorted(EXPRESSIONS)
+    for centre, spread, count in _YAW_BANDS:
+        for sign in (1, -1) if centre else (1,):
+            pitches = rng.permutation(np.linspace(-20, 20, count))
+            for number in range(count):
+                while True:
+                    yaw = sign * (centre + int(rng.integers(-spread, spread + 1)))
+                    pitch = int(np.clip(np.rint(pitches[number] + rng.integers(-2, 3)), -20, 20))
+                    shape, expression = number % VIEW_SHAPES, expressions[number % len(expressions)]
+                    if (shape, expression, yaw, pitch) not in keys:
+                        break
+                key = ViewKey(shape, expression, float(yaw), float(pitch), float(rng.integers(-6, 7)))
+                keys[shape, expression, key.yaw, key.pitch] = key
+    return list(keys.values())
+
+
+_YAW_BANDS = ((0, 6, 40), (12, 2, 34), (20, 4, 32), (30, 4, 26), (40, 5, 18), (55, 6, 12), (70, 5, 8))
