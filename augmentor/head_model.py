@@ -28,7 +28,7 @@ BUILT_IN = Path(__file__).parent / "data" / "head.npz"
 FORMAT = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeadModel:
     """A linear head: mean + identity coefficients × modes + expression weights × modes.
 
