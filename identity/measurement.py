@@ -20,6 +20,8 @@ from identity.metrics import (
     tar_at_far,
     tpir_at_fpir,
 )
+from identity.pairs import PhotoPair
+from identity.probes import ProbeChip
 
 RATES = (
     *("rank1", "rank5", "dir_at_fpir_1", "dir_at_fpir_10"),
@@ -152,3 +154,54 @@ def measure_share(outcome: Sequence[bool], identities: Sequence[str], seed: int 
 def _rate(value: float | np.ndarray, samples: float | np.ndarray, identities: int) -> Rate:
     number = float(value)
     return Rate(number, *interval(samples, number, identities))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything an evaluation found out; what was not measured is None or absent.
+
+    Attributes:
+        model: As given on the command line.
+        protocol: How it was measured, line by line, for people.
+        labels: Enrolled names, by column; empty for bare features.
+        thresholds: Stored acceptance thresholds, `fpir_1` and `fpir_10`; empty for bare features.
+        rates: By their name in `RATES`.
+        counts: By their name in `COUNTS`.
+        ms_per_face: Embedding and comparing one face that was found and cut out, milliseconds; None without
+            a face.
+        probes, strangers, pairs: Scores.
+        photo_pairs: The photos of `pairs`.
+        photos: What was found in each photo of people, without the chips.
+        false_faces: Photos without a person in which a face was found, and the name accepted at FPIR 1 %,
+            if any.
+    """
+
+    model: str
+    protocol: Sequence[str]
+    labels: Sequence[str]
+    thresholds: dict[str, float]
+    rates: dict[str, Rate]
+    counts: dict[str, int]
+    ms_per_face: float | None
+    probes: ProbeScores | None
+    strangers: ProbeScores | None
+    pairs: PairScores | None
+    photo_pairs: Sequence[PhotoPair]
+    photos: dict[Path, ProbeChip]
+    false_faces: Sequence[tuple[Path, str | None]]
+
+    def as_json(self) -> dict[str, float | int | list[float] | None]:
+        """Every number by its name, in a fixed order, each with its interval `<name>_ci`; None where not measured."""
+        values: dict[str, float | int | list[float] | None] = {}
+        for name in RATES:
+            rate = self.rates.get(name)
+            known = rate is not None and np.isfinite(rate.value)
+            values[name] = round(rate.value, 6) if rate is not None and known else None
+            values[f"{name}_ci"] = (
+                [round(rate.low, 6), round(rate.high, 6)] if rate is not None and known else None
+            )
+        for name in COUNTS:
+            values[name], values[f"{name}_ci"] = self.counts.get(name), None
+        values["ms_per_face"] = None if self.ms_per_face is None else round(self.ms_per_face, 3)
+        values["ms_per_face_ci"] = None
+        return values

@@ -1,0 +1,572 @@
+"""Measure a trained run, or bare features: `python -m identity.evaluate`.
+
+    --probes DIR     photos of enrolled people, one folder each: rank-1, and with --strangers the open set
+    --strangers DIR  people who are not enrolled, in any depth
+    --pairs CSV      photo pairs for 1:1 comparison, paths relative to --pairs-root
+    --no-face DIR    photos without a person: how many are rejected because no face is found
+
+Nothing is chosen here: constants and thresholds come from the run. A probe without a face counts as an
+error, a stranger without one as not named. A run that is measured on a photo it was trained on is refused.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn, Protocol
+
+import numpy as np
+
+from augmentor.errors import InputError, LikenessError, PhotoError
+from augmentor.images import list_identities, list_photos, sha256_of
+from identity.bare_features import BARE_MODELS, BareFeatures
+from identity.decision import DecisionConstants, accept_score
+from identity.leak import TrainingPhotos, find_leaks
+from identity.measurement import (
+    NO_COLUMN,
+    Evaluation,
+    PairScores,
+    ProbeScores,
+    Rate,
+    measure_pairs,
+    measure_search,
+    measure_share,
+)
+from identity.metrics import NEVER, NEVER_RANKED, ranks_of_truth
+from identity.pairs import PhotoPair, pair_identities, read_pairs
+from identity.probes import ProbeChip, iterate_chips
+
+_BATCH = 64
+_TITLES = {
+    "rank1": "rank-1 (closed set)",
+    "rank5": "rank-5",
+    "dir_at_fpir_1": "DIR at FPIR 1 % of these strangers",
+    "dir_at_fpir_10": "DIR at FPIR 10 % of these strangers",
+    "tpir_at_stored_1": "TPIR at the stored 1 % threshold",
+    "fpir_realised_1": "FPIR realised at that threshold",
+    "tpir_at_stored_10": "TPIR at the stored 10 % threshold",
+    "fpir_realised_10": "FPIR realised at that threshold",
+    "eer": "1:1 EER",
+    "pair_accuracy": "1:1 accuracy, 10-fold",
+    "tar_at_far_1e2": "1:1 TAR at FAR 1e-2",
+    "tar_at_far_1e3": "1:1 TAR at FAR 1e-3",
+    "no_face_rejected": "photos without a person: no face found",
+    "failed_to_enrol": "photos of people: no face found",
+}
+
+
+class Embedder(Protocol):
+    """What both a run and bare features can do."""
+
+    @property
+    def size(self) -> int:
+        """Side of the chips, pixels."""
+        ...
+
+    def embed(self, chips: np.ndarray) -> np.ndarray:
+        """(N, size, size, 3) uint8 chips to (N, D) float32 unit rows."""
+        ...
+
+
+class Gallery(Embedder, Protocol):
+    """What a run can do besides: name people."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Enrolled names."""
+        ...
+
+    @property
+    def crowding(self) -> np.ndarray:
+        """(C,) of their templates."""
+        ...
+
+    @property
+    def constants(self) -> DecisionConstants:
+        """Of the acceptance score."""
+        ...
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Acceptance scores `fpir_1` and `fpir_10`."""
+        ...
+
+    def similarities(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) unit rows to (N, C) cosines."""
+        ...
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is to be measured on.
+
+    Attributes:
+        probes: Name to photos.
+        strangers, no_face: Photos.
+        pairs: Pairs of photos.
+        strangers_root: Below it, the first folder or the file itself tells strangers apart.
+    """
+
+    probes: dict[str, list[Path]]
+    strangers: list[Path]
+    strangers_root: Path
+    pairs: list[PhotoPair]
+    no_face: list[Path]
+
+    @property
+    def people(self) -> list[Path]:
+        """Every photo of a person once, in a fixed order."""
+        of_pairs = [photo for pair in self.pairs for photo in (pair.photo_a, pair.photo_b)]
+        of_probes = [photo for photos in self.probes.values() for photo in photos]
+        return list(dict.fromkeys([*of_probes, *self.strangers, *of_pairs]))
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Photos with their embeddings.
+
+    Attributes:
+        photos: Path to what was found there, without its chip.
+        row: Path to the row of `embeddings`.
+        embeddings: (N, D) float32 unit rows, NaN where no face was found.
+        ms_per_embedding: None when no face was found at all.
+    """
+
+    photos: dict[Path, ProbeChip]
+    row: dict[Path, int]
+    embeddings: np.ndarray
+    ms_per_embedding: float | None
+
+    def of(self, paths: Sequence[Path]) -> np.ndarray:
+        """(len(paths), D) embeddings."""
+        return self.embeddings[[self.row[path] for path in paths]]
+
+
+def evaluate(
+    model: str,
+    embedder: Embedder,
+    material: Material,
+    *,
+    gallery: Gallery | None = None,
+    training: TrainingPhotos | None = None,
+    cache: Path | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Measure everything the material allows.
+
+    Args:
+        model: What to call it.
+        embedder: A run or bare features.
+        material: Photos.
+        gallery: The same run again, when it is to name probes and strangers.
+        training: What the run was trained on; None for bare features.
+        cache: See `identity.probes`.
+        workers: Processes that look for faces.
+        progress: Whether to show a bar on stderr.
+
+    Raises:
+        InputError: A probe's name is not enrolled, or a photo was trained on.
+    """
+    column = _columns(material, gallery)
+    people = material.people
+    if training is not None:
+        _refuse_leaks(
+            model, people, [_sha256_or_empty(path) for path in people], [None] * len(people), training
+        )
+    title = "finding and embedding faces" if progress else ""
+    embedded = embed_photos(embedder, [*people, *material.no_face], cache=cache, workers=workers, title=title)
+    if training is not None:
+        found = [embedded.photos[path] for path in people]
+        _refuse_leaks(model, people, [p.sha256 for p in found], [p.phash for p in found], training)
+
+    probes = strangers = pairs = None
+    thresholds = dict(gallery.thresholds) if gallery else {}
+    milliseconds = embedded.ms_per_embedding
+    if gallery is not None and material.probes:
+        named = [(name, path) for name, paths in material.probes.items() for path in paths]
+        truth = np.array([column[_normal(name)] for name, _ in named])
+        probes = _search(gallery, embedded, [path for _, path in named], [name for name, _ in named], truth)
+        if milliseconds is not None:
+            milliseconds += _ms_per_search(gallery, embedded)
+    if gallery is not None and material.strangers:
+        who = [path.relative_to(material.strangers_root).parts[0] for path in material.strangers]
+        nobody = np.full(len(who), NO_COLUMN)
+        strangers = _search(gallery, embedded, material.strangers, who, nobody)
+    if material.pairs:
+        scores = _cosines(
+            embedded.of([pair.photo_a for pair in material.pairs]),
+            embedded.of([pair.photo_b for pair in material.pairs]),
+        )
+        mated = np.array([pair.mated for pair in material.pairs])
+        pairs = PairScores(mated, scores, *pair_identities(material.pairs))
+
+    rates = measure_search(probes, strangers, thresholds)
+    if pairs is not None:
+        rates |= measure_pairs(pairs)
+    rates |= _shares(material, embedded)
+    counts = {}
+    for name, measured in (("n_probes", probes), ("n_strangers", strangers)):
+        if measured is not None:
+            counts[name] = len(measured.photos)
+    if pairs is not None:
+        counts["n_pairs"] = len(material.pairs)
+    return Evaluation(
+        model=model,
+        protocol=_protocol(material, gallery, pairs),
+        labels=list(gallery.labels) if gallery else [],
+        thresholds=thresholds,
+        rates=rates,
+        counts=counts,
+        ms_per_face=milliseconds,
+        probes=probes,
+        strangers=strangers,
+        pairs=pairs,
+        photo_pairs=material.pairs,
+        photos={path: embedded.photos[path] for path in people},
+        false_faces=_false_faces(material, gallery, embedded),
+    )
+
+
+def embed_photos(
+    embedder: Embedder,
+    paths: Sequence[Path],
+    *,
+    cache: Path | None = None,
+    workers: int | None = None,
+    title: str = "",
+) -> Embedded:
+    """Find, cut out and embed the face of each photo; chips are dropped as soon as they are embedded."""
+    photos: dict[Path, ProbeChip] = {}
+    waiting: list[tuple[int, np.ndarray]] = []
+    sample: list[np.ndarray] = []
+    parts: list[tuple[list[int], np.ndarray]] = []
+
+    def embed_waiting() -> None:
+        if waiting:
+            rows, chips = [row for row, _ in waiting], np.stack([chip for _, chip in waiting])
+            parts.append((rows, embedder.embed(chips)))
+            waiting.clear()
+
+    paths = list(dict.fromkeys(paths))
+    for row, probe in enumerate(
+        iterate_chips(paths, embedder.size, workers=workers, cache=cache, progress=title)
+    ):
+        photos[probe.path] = replace(probe, chip=None)
+        if probe.chip is not None:
+            waiting.append((row, probe.chip))
+            if len(sample) < _BATCH:
+                sample.append(probe.chip)
+        if len(waiting) == _BATCH:
+            embed_waiting()
+    embed_waiting()
+    width = parts[0][1].shape[1] if parts else 1
+    embeddings = np.full((len(paths), width), np.nan, np.float32)
+    for rows, values in parts:
+        embeddings[rows] = values
+    milliseconds = _ms_per_call(lambda: embedder.embed(np.stack(sample)), len(sample)) if sample else None
+    return Embedded(photos, {path: i for i, path in enumerate(paths)}, embeddings, milliseconds)
+
+
+def _ms_per_call(call: Callable[[], object], items: int) -> float:
+    """Milliseconds an item takes, the best of several runs within about a second: others use the machine too."""
+    best, end = np.inf, time.perf_counter() + 1.0
+    while time.perf_counter() < end or not np.isfinite(best):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best / items * 1000
+
+
+def _ms_per_search(gallery: Gallery, embedded: Embedded) -> float:
+    found = embedded.embeddings[np.isfinite(embedded.embeddings[:, 0])][:_BATCH]
+    return _ms_per_call(
+        lambda: accept_score(gallery.similarities(found), gallery.crowding, gallery.constants), len(found)
+    )
+
+
+def _search(
+    gallery: Gallery, embedded: Embedded, paths: Sequence[Path], who: Sequence[str], truth: np.ndarray
+) -> ProbeScores:
+    """Search photos among the enrolled names, in pieces: everybody against everybody may not fit in memory."""
+    n = len(paths)
+    best, similarity, score = np.full(n, NO_COLUMN), np.full(n, NEVER), np.full(n, NEVER)
+    rank = np.full(n, NEVER_RANKED)
+    embeddings = embedded.of(paths)
+    found = np.flatnonzero(np.isfinite(embeddings[:, 0]))
+    for start in range(0, len(found), 1024):
+        rows = found[start : start + 1024]
+        similarities = gallery.similarities(embeddings[rows])
+        best[rows], score[rows] = accept_score(similarities, gallery.crowding, gallery.constants)
+        similarity[rows] = similarities[np.arange(len(rows)), best[rows]]
+        mated = truth[rows] != NO_COLUMN
+        rank[rows[mated]] = ranks_of_truth(similarities[mated], truth[rows[mated]])
+    return ProbeScores(list(paths), list(who), truth, best, similarity, score, rank)
+
+
+def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(N,) float64 of two (N, D) arrays of unit rows, row by row; `NEVER` where one has no face."""
+    values = np.einsum("nd,nd->n", a.astype(np.float64), b.astype(np.float64))
+    return np.where(np.isnan(values), NEVER, values)
+
+
+def _columns(material: Material, gallery: Gallery | None) -> dict[str, int]:
+    """Column of each enrolled name, composed and decomposed umlauts being the same."""
+    if gallery is None:
+        return {}
+    column = {_normal(name): i for i, name in enumerate(gallery.labels)}
+    strange = [name for name in material.probes if _normal(name) not in column]
+    if strange:
+        raise InputError(
+            f"--probes: {len(strange)} of {len(material.probes)} names are not enrolled in this run "
+            f"({_some(strange)}); each folder must be called like a person of the training set, others belong "
+            "under --strangers"
+        )
+    return column
+
+
+def _normal(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _some(names: Sequence[object], number: int = 3) -> str:
+    """The first few, for a message."""
+    listed = ", ".join(str(name) for name in names[:number])
+    return f"{listed}, ..." if len(names) > number else listed
+
+
+def _sha256_or_empty(path: Path) -> str:
+    """Of a file; empty when it cannot be read, which the search for faces then reports."""
+    try:
+        return sha256_of(path)
+    except PhotoError:
+        return ""
+
+
+def _refuse_leaks(
+    model: str,
+    paths: Sequence[Path],
+    sha256: Sequence[str],
+    phash: Sequence[int | None],
+    training: TrainingPhotos,
+) -> None:
+    leaks = find_leaks(sha256, phash, training)
+    if leaks:
+        first = _some(
+            [
+                f"{paths[leak.photo]} is {'' if leak.same_file else 'a copy of '}{training.names[leak.training]}"
+                for leak in leaks
+            ]
+        )
+        raise InputError(
+            f"{model} was trained on {len(leaks)} of these {len(paths)} photos ({first}); measure on photos it has "
+            "not seen (--hold-out of jobs/augment.py sets some aside)"
+        )
+
+
+def _shares(material: Material, embedded: Embedded) -> dict[str, Rate]:
+    """Photos without a face, among those of people and those of none."""
+    people = material.people
+    who = {path: f"probe {name}" for name, paths in material.probes.items() for path in paths}
+    if material.pairs:
+        for pair, a, b in zip(material.pairs, *pair_identities(material.pairs), strict=True):
+            who.setdefault(pair.photo_a, f"pair {a}")
+            who.setdefault(pair.photo_b, f"pair {b}")
+    failed = [embedded.photos[path].reason is not None for path in people]
+    rates = {"failed_to_enrol": measure_share(failed, [who.get(path, str(path)) for path in people])}
+    if material.no_face:
+        rejected = [embedded.photos[path].reason is not None for path in material.no_face]
+        rates["no_face_rejected"] = measure_share(rejected, [str(path) for path in material.no_face])
+    return rates
+
+
+def _false_faces(
+    material: Material, gallery: Gallery | None, embedded: Embedded
+) -> list[tuple[Path, str | None]]:
+    """Photos without a person in which a face was found, with the name a run would give it."""
+    paths = [path for path in material.no_face if embedded.photos[path].reason is None]
+    if gallery is None or not paths:
+        return [(path, None) for path in paths]
+    scores = _search(gallery, embedded, paths, [str(p) for p in paths], np.full(len(paths), NO_COLUMN))
+    accepted = scores.score >= gallery.thresholds["fpir_1"]
+    return [
+        (path, gallery.labels[best] if named else None)
+        for path, best, named in zip(paths, scores.best, accepted, strict=True)
+    ]
+
+
+def _protocol(material: Material, gallery: Gallery | None, pairs: PairScores | None) -> list[str]:
+    """How it was measured, in sentences."""
+    lines = []
+    if gallery is not None and material.probes:
+        photos = sum(len(paths) for paths in material.probes.values())
+        lines.append(
+            f"{photos} probes of {len(material.probes)} people among {len(gallery.labels)} enrolled names; a probe "
+            "without a face found counts as an error."
+        )
+    if gallery is not None and material.strangers:
+        lines.append(
+            f"{len(material.strangers)} photos of strangers; one without a face found counts as not named. "
+            "DIR: right name at rank 1 and above the threshold that lets floor(x n) of these strangers through; "
+            "stored thresholds come from calibration people."
+        )
+        if len(material.strangers) < 100:
+            lines.append("Fewer than 100 strangers: FPIR 1 % allows none of them.")
+    if pairs is not None:
+        missing = int((pairs.score == NEVER).sum())
+        lines.append(
+            f"{int(pairs.mated.sum())} mated and {int((~pairs.mated).sum())} non-mated pairs; in {missing} a face was "
+            "not found: wrong in the accuracy, in EER and TAR a mated one is rejected and a non-mated one left out. "
+            "Accuracy: 10 folds, threshold from the other nine."
+        )
+    lines.append(
+        "Faces: the most central one. Intervals: 95 %, bootstrap over people, 1,000 resamples. Time: embedding and "
+        "comparing one found face (photo and mirror image where the model does so), in batches, on this machine."
+    )
+    return lines
+
+
+def table(evaluation: Evaluation) -> str:
+    """The numbers for people to read."""
+    lines = []
+    for name, title in _TITLES.items():
+        rate = evaluation.rates.get(name)
+        if rate is not None and np.isfinite(rate.value):
+            span = f"[{100 * rate.low:.2f}, {100 * rate.high:.2f}]"
+            lines.append(f"{title:<40} {100 * rate.value:>7.2f} %   {span}")
+    if evaluation.ms_per_face is not None:
+        lines.append(f"{'embedding and comparing one face':<40} {evaluation.ms_per_face:>7.1f} ms")
+    return "\n".join([*evaluation.protocol, "", *lines])
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a wrong call in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message}")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser("identity.evaluate", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", required=True, help="a trained run, or bare features: face, dlib, both")
+    parser.add_argument("--probes", type=Path, help="photos of enrolled people, one folder each")
+    parser.add_argument("--strangers", type=Path, help="photos of people who are not enrolled")
+    parser.add_argument("--pairs", type=Path, help="CSV with photo_a, photo_b, mated")
+    parser.add_argument("--pairs-root", type=Path, help="what its paths are relative to (its own folder)")
+    parser.add_argument("--no-face", type=Path, help="photos without a person")
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line of stdout")
+    parser.add_argument("--report", type=Path, help="folder for index.html, report.json and report.csv")
+    parser.add_argument("--cache", type=Path, help="folder to remember where the faces are")
+    parser.add_argument("--workers", type=int, help="processes that look for faces (all cores)")
+    options = parser.parse_args(arguments)
+    if options.probes is None and options.pairs is None:
+        raise InputError("identity.evaluate: give --probes, --pairs or both")
+    if options.model in BARE_MODELS and (options.probes or options.strangers):
+        raise InputError(
+            f"identity.evaluate: --model {options.model} has nobody enrolled and can only compare --pairs; "
+            "--probes and --strangers need a trained run"
+        )
+    if options.workers is not None and options.workers < 1:
+        raise InputError("identity.evaluate: --workers must be at least 1")
+    return options
+
+
+def read_material(
+    probes: Path | None,
+    strangers: Path | None,
+    pairs: Path | None,
+    pairs_root: Path | None,
+    no_face: Path | None,
+) -> Material:
+    """List every photo there is.
+
+    Raises:
+        InputError: A folder is missing or has no photo in it, or the list of pairs is bad.
+    """
+
+    def photos(folder: Path | None, option: str) -> list[Path]:
+        found = list_photos(folder) if folder else []
+        if folder and not found:
+            raise InputError(f"{folder}: no photo in it ({option})")
+        return found
+
+    people = list_identities(probes) if probes else {}
+    if probes and not any(people.values()):
+        raise InputError(f"{probes}: no photo in it (--probes)")
+    return Material(
+        {name: paths for name, paths in people.items() if paths},
+        photos(strangers, "--strangers"),
+        strangers or Path(),
+        read_pairs(pairs, pairs_root or pairs.parent) if pairs else [],
+        photos(no_face, "--no-face"),
+    )
+
+
+def default_cache(model: str) -> Path:
+    """Where found faces are remembered: in the run, or for bare features (or a read-only run) in the user's cache."""
+    if model not in BARE_MODELS and os.access(model, os.W_OK):
+        return Path(model) / "evaluation_cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likeness"
+
+
+def load_model(model: str) -> tuple[Embedder, Gallery | None, TrainingPhotos | None]:
+    """Bare features, or a run with what it was trained on.
+
+    Raises:
+        InputError: No such run, or it is damaged.
+    """
+    if model in BARE_MODELS:
+        return BareFeatures(model), None, None
+    if not Path(model).is_dir():
+        raise InputError(
+            f"{model}: no such run; --model takes the folder that identity.train wrote, or {', '.join(BARE_MODELS)}"
+        )
+    from identity.bundle import Bundle  # inside: imports TensorFlow
+
+    bundle = Bundle.load(Path(model))
+    sources = bundle.sources.to_pydict()
+    phash = np.array(sources["phash"], np.uint64)
+    return bundle, bundle, TrainingPhotos(sources["photo"], sources["sha256"], phash)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns its exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        options = _parse(arguments)
+        material = read_material(
+            options.probes, options.strangers, options.pairs, options.pairs_root, options.no_face
+        )
+        embedder, gallery, training = load_model(options.model)
+        evaluation = evaluate(
+            options.model,
+            embedder,
+            material,
+            gallery=gallery,
+            training=training,
+            cache=options.cache or default_cache(options.model),
+            workers=options.workers,
+            progress=True,
+        )
+        if options.report:
+            # inside: matplotlib is only needed here
+            from identity.evaluation_report import write_report
+
+            print(write_report(evaluation, options.report, gallery), file=sys.stderr)
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(evaluation.as_json()), flush=True)
+    else:
+        print(table(evaluation))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""The evaluation from folders to numbers; detector and network are stand-ins, the counting is by hand.
+
+A photo here is a grey noise picture; its "face" is the whole picture, its embedding the picture itself,
+coarsely. Pictures darker than 60 have no face.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from augmentor.errors import InputError
+from augmentor.faces import Face, FaceSearch
+from augmentor.images import encode_jpeg, load_image, perceptual_hash, sha256_of
+from identity import evaluate as module
+from identity import probes
+from identity.decision import DecisionConstants
+from identity.evaluate import Material, evaluate, main, read_material
+from identity.leak import TrainingPhotos
+from identity.metrics import NEVER_RANKED
+
+SIZE = 32
+KEYS = [
+    *("rank1", "rank5", "dir_at_fpir_1", "dir_at_fpir_10", "tpir_at_stored_1", "fpir_realised_1"),
+    *("tpir_at_stored_10", "fpir_realised_10", "eer", "pair_accuracy", "tar_at_far_1e2", "tar_at_far_1e3"),
+    *("no_face_rejected", "failed_to_enrol", "n_probes", "n_strangers", "n_pairs", "ms_per_face"),
+]
+
+
+class WholePicture:
+    """Finds one face, the whole picture, unless it is dark."""
+
+    def __init__(self, policy: str, min_face: int) -> None:
+        pass
+
+    def __call__(self, image: np.ndarray) -> FaceSearch:
+        if image.mean() < 60:
+            return FaceSearch((), "no_face")
+        return FaceSearch((Face((0.0, 0.0, 96.0, 96.0), np.zeros((68, 2), np.float32), 1.0),), None)
+
+
+class Pictures:
+    """Stands for a run: people are pictures."""
+
+    size = SIZE
+    constants = DecisionConstants(lead_weight=0.0, crowding_weight=0.0)
+
+    def __init__(self, people: dict[str, int], thresholds: tuple[float, float] = (0.9, 0.5)) -> None:
+        self.labels: Sequence[str] = list(people)
+        self.crowding = np.zeros(len(people))
+        self.thresholds = {"fpir_1": thresholds[0], "fpir_10": thresholds[1]}
+        chips = [cv2.resize(picture(seed), (SIZE, SIZE)) for seed in people.values()]
+        self.templates = self.embed(np.stack(chips))
+
+    def embed(self, chips: np.ndarray) -> np.ndarray:
+        assert chips.shape[1:] == (SIZE, SIZE, 3)
+        small = np.stack([cv2.resize(chip[..., 0].astype(np.float32), (8, 8)) for chip in chips])
+        rows = small.reshape(len(chips), -1)
+        rows = rows - rows.mean(axis=1, keepdims=True)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+    def similarities(self, embeddings: np.ndarray) -> np.ndarray:
+        return embeddings @ self.templates.T
+
+
+def picture(seed: int, noise: int = 0) -> np.ndarray:
+    """(96, 96, 3) of person `seed`; `noise` makes another photo of the same."""
+    cells = np.random.default_rng(seed).integers(80, 250, (8, 8)).astype(np.float32)
+    if noise:
+        cells += np.random.default_rng(1000 + noise).normal(0, 12, (8, 8))
+    grey = cv2.resize(np.clip(cells, 0, 255), (96, 96), interpolation=cv2.INTER_CUBIC)
+    return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def save(path: Path, image: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encode_jpeg(image))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "FaceFinder", WholePicture)
+    monkeypatch.setattr(probes, "cut_chip", lambda image, landmarks, size: cv2.resize(image, (size, size)))
+    monkeypatch.setattr(module, "_ms_per_call", lambda call, items: float(call() is not None))
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Five probes of three people (one dark, one of somebody else), four strangers (one dark), three pairs."""
+    save(tmp_path / "probes/Ann/1.jpg", picture(1, 1))
+    save(tmp_path / "probes/Ann/2.jpg", picture(1, 2))
+    save(tmp_path / "probes/Bö b/1.jpg", picture(2, 3))
+    save(tmp_path / "probes/Bö b/2.jpg", np.zeros((96, 96, 3), np.uint8))
+    save(tmp_path / "probes/.Cy/1.jpg", picture(1, 4))
+    for i in range(3):
+        save(tmp_path / f"strangers/deep/{i}.jpg", picture(50 + i))
+    save(tmp_path / "strangers/dark.jpg", np.full((96, 96, 3), 9, np.uint8))
+    (tmp_path / "pairs.csv").write_text(
+        "photo_a,photo_b,mated\nprobes/Ann/1.jpg,probes/Ann/2.jpg,1\nprobes/Ann/1.jpg,probes/Bö b/1.jpg,0\n"
+        "probes/Bö b/1.jpg,probes/Bö b/2.jpg,1\n",
+        "utf-8",
+    )
+    save(tmp_path / "nothing/a.jpg", np.zeros((96, 96, 3), np.uint8))
+    save(tmp_path / "nothing/b.jpg", picture(90))
+    return tmp_path
+
+
+PEOPLE = {"Ann": 1, "Bö b": 2, ".Cy": 3, "Dee": 4}
+
+
+def all_of(folder: Path) -> Material:
+    return read_material(
+        folder / "probes", folder / "strangers", folder / "pairs.csv", folder, folder / "nothing"
+    )
+
+
+def test_every_number_matches_hand_count(folders: Path) -> None:
+    run = Pictures(PEOPLE)
+    result = evaluate("run", run, all_of(folders), gallery=run)
+    assert result.probes is not None and sorted(result.probes.rank)[:3] == [1, 1, 1]
+    assert sorted(result.probes.rank)[-1] == NEVER_RANKED and result.probes.best.tolist().count(-1) == 1
+    numbers = result.as_json()
+    assert list(numbers) == [name for key in KEYS for name in (key, f"{key}_ci")]
+    assert numbers["rank1"] == 0.6  # of five one is dark, one looks like Ann and is called .Cy
+    assert numbers["rank5"] == 0.8  # four names enrolled: everybody with a face
+    assert numbers["dir_at_fpir_1"] == numbers["dir_at_fpir_10"] == 0.6
+    assert numbers["tpir_at_stored_1"] == 0.6 and numbers["fpir_realised_1"] == 0.0
+    assert numbers["pair_accuracy"] is not None and numbers["tar_at_far_1e3"] == 0.5  # one mated pair is dark
+    assert numbers["eer"] == 0.5
+    assert numbers["no_face_rejected"] == 0.5
+    assert numbers["failed_to_enrol"] == pytest.approx(2 / 9)  # nine photos of people, two dark
+    assert (numbers["n_probes"], numbers["n_strangers"], numbers["n_pairs"]) == (5, 4, 3)
+    for key in KEYS[:14]:
+        low, high = numbers[f"{key}_ci"]  # type: ignore[misc]
+        assert 0 <= low <= numbers[key] <= high <= 1  # type: ignore[operator]
+    assert result.false_faces == [(folders / "nothing/b.jpg", None)]
+
+
+def test_same_material_gives_the_same_numbers(folders: Path) -> None:
+    run = Pictures(PEOPLE)
+    first = evaluate("run", run, all_of(folders), gallery=run).as_json()
+    assert first == evaluate("run", run, all_of(folders), gallery=run).as_json()
+
+
+def test_what_is_not_measured_is_null_and_there(folders: Path) -> None:
+    material = read_material(None, None, folders / "pairs.csv", folders, None)
+    numbers = evaluate("dlib", Pictures(PEOPLE), material).as_json()
+    assert set(KEYS) <= set(numbers)
+    assert numbers["rank1"] is None and numbers["rank1_ci"] is None and numbers["n_probes"] is None
+    assert numbers["n_pairs"] == 3 and numbers["eer"] is not None
+    json.loads(json.dumps(numbers, allow_nan=False))
+
+
+def test_names_that_are_not_enrolled_are_an_error(folders: Path) -> None:
+    run = Pictures({"Ann": 1, "Bö b": 2})
+    with pytest.raises(InputError, match=r"1 of 3 names are not enrolled in this run \(\.Cy\).*--strangers"):
+        evaluate("run", run, all_of(folders), gallery=run)
+
+
+def test_decomposed_umlauts_are_the_same_name(folders: Path) -> None:
+    run = Pictures({"Ann": 1, "Bo\u0308 b": 2, ".Cy": 3})
+    assert evaluate("run", run, all_of(folders), gallery=run).rates["rank1"].value == 0.6
+
+
+@pytest.mark.parametrize("place", ["probes/Ann/1.jpg", "strangers/deep/1.jpg"])
+@pytest.mark.parametrize("same_file", [True, False])
+def test_measuring_on_a_training_photo_is_refused(folders: Path, place: str, same_file: bool) -> None:
+    photo = folders / place
+    digest = sha256_of(photo) if same_file else "another"
+    phash = 0 if same_file else perceptual_hash(load_image(photo))
+    training = TrainingPhotos(["Ann/first.jpg"], [digest], np.array([phash], np.uint64))
+    run = Pictures(PEOPLE)
+    with pytest.raises(InputError, match=r"trained on \d of these .*Ann/first.jpg"):
+        evaluate("run", run, all_of(folders), gallery=run, training=training)
+
+
+def test_command_line_ends_with_one_json_line(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Pictures(PEOPLE)
+    nothing = TrainingPhotos([], [], np.zeros(0, np.uint64))
+    monkeypatch.setattr(module, "load_model", lambda model: (run, run, nothing))
+    arguments = ["--model", str(folders), "--probes", str(folders / "probes"), "--json"]
+    assert main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 and json.loads(lines[-1])["rank1"] == 0.6
+    assert main(arguments[:-1]) == 0
+    assert "rank-1" in capsys.readouterr().out
+    assert list((folders / "evaluation_cache").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "dlib"], "give --probes, --pairs or both"),
+        (["--probes", "x"], "--model"),
+        (["--model", "dlib", "--probes", "x"], "nobody enrolled"),
+        (["--model", "dlib", "--pairs", "absent.csv"], "absent.csv: cannot be read"),
+        (["--model", "nowhere", "--probes", "PROBES"], "nowhere: no such run"),
+        (["--model", "nowhere", "--probes", "absent"], "absent: no such folder"),
+        (["--model", "nowhere", "--probes", "PROBES", "--strangers", "EMPTY"], "no photo in it"),
+        (["--model", "dlib", "--pairs", "x", "--workers", "0"], "--workers"),
+    ],
+)
+def test_wrong_calls_end_with_two_and_one_line(
+    folders: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders / "empty").mkdir()
+    places = {"PROBES": str(folders / "probes"), "EMPTY": str(folders / "empty")}
+    assert main([places.get(word, word) for word in arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and captured.err.count("\n") == 1 and not captured.out
