@@ -1,0 +1,125 @@
+"""The main job on made-up people, from nothing to a report: what `make demo` runs.
+
+Every step is the command a user would type, printed before it runs. Run from the checkout: `datasets` is not installed.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from augmentor.errors import InputError, LikenessError
+
+MARK = ".likeness-demo"
+ROOT = Path(__file__).parent.parent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the last lines printed are the rank-1 rate and the report's path. Exit code."""
+    parser = argparse.ArgumentParser(prog="python -m jobs.demo", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything the demo makes")
+    parser.add_argument("--identities", type=int, default=20)
+    parser.add_argument("--per-class", type=int, default=32)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+    try:
+        began = time.monotonic()
+        result = run_demo(options.out, options.identities, options.per_class, options.seed)
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except subprocess.CalledProcessError as error:
+        print(f"the demo stopped: the command above ended with {error.returncode}", file=sys.stderr)
+        return error.returncode
+    print(
+        f"\nThe demo took {time.monotonic() - began:.0f} s. Its numbers are of made-up people: they say that"
+    )
+    print("everything works here, not how well it names real ones; for that see the README.")
+    print(f"rank-1 {result['rank1']:.3f}")
+    print(options.out / "report" / "index.html")
+    return 0
+
+
+def run_demo(out: Path, identities: int, per_class: int, seed: int) -> dict[str, float]:
+    """Make people, balance their photos, train, evaluate.
+
+    Returns:
+        What `identity.evaluate --json` printed.
+
+    Raises:
+        InputError: `out` holds something that is not an earlier demo's.
+        subprocess.CalledProcessError: a step failed.
+    """
+    start_clean(out)
+    people, balanced, run = out / "people", out / "balanced", out / "run"
+    module = [sys.executable, "-m"]
+    step(
+        "Make up people: a few photos each, and strangers",
+        [*module, "datasets.synthetic", "--out", people, "--identities", identities, "--photos", "3-6"]
+        + ["--strangers", 80, "--seed", seed],
+    )
+    calibration, test = split_strangers(people / "strangers", out)
+    step(
+        "Balance them: render each photo at other poses, onto other heads",
+        [sys.executable, ROOT / "jobs" / "augment.py", "--data", people / "photos", "--out", balanced]
+        + ["--per-class", per_class, "--hold-out", 1, "--seed", seed],
+    )
+    step(
+        "Train: frozen features, a head, thresholds from strangers",
+        [*module, "identity.train", "--data", balanced, "--out", run, "--strangers", calibration],
+    )
+    printed = step(
+        "Evaluate on the photos held out and on strangers never seen",
+        [*module, "identity.evaluate", "--model", run, "--probes", balanced / "holdout", "--strangers", test]
+        + ["--json", "--report", out / "report"],
+    )
+    result: dict[str, float] = json.loads(printed.strip().splitlines()[-1])
+    return result
+
+
+def start_clean(out: Path) -> None:
+    """An empty folder for the demo; an earlier demo's is emptied.
+
+    Raises:
+        InputError: the folder holds something else.
+    """
+    if out.exists() and any(out.iterdir()):
+        if not (out / MARK).exists():
+            raise InputError(f"{out}: not empty and not an earlier demo's; name another folder with --out")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+
+
+def split_strangers(strangers: Path, out: Path) -> tuple[Path, Path]:
+    """Half of the strangers to set thresholds with, the other half to measure with; the two folders."""
+    folders = out / "strangers_calibration", out / "strangers_test"
+    for folder in folders:
+        folder.mkdir()
+    for k, photo in enumerate(sorted(strangers.iterdir())):
+        shutil.copy(photo, folders[k % 2])
+    return folders
+
+
+def step(title: str, command: Sequence[object]) -> str:
+    """Say what comes, run it, and give back what it printed, which the user sees as well."""
+    words = [str(word) for word in command]
+    shown = ["python" if w == sys.executable else w for w in words]
+    print(f"\n== {title}\n$ {' '.join(shown)}", flush=True)
+    with subprocess.Popen(words, cwd=None, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        assert process.stdout
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            print(line, end="", flush=True)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

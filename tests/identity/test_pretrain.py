@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augmentor.errors import InputError
+from identity import pretrain
+from identity.backbone import face_embedding_model
+from identity.pretrain import Faces, Pretraining, Recipe, jittered, main
+
+
+def some_faces(count: int = 24) -> Faces:
+    rng = np.random.default_rng(0)
+    chips = rng.integers(0, 255, (count, 112, 112, 3), dtype=np.uint8)
+    targets = rng.normal(size=(count, 128)).astype("f4")
+    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
+    return Faces(chips, targets, np.arange(4), chips[4:8].copy() // 2, np.array([4, 4, 9, 10]))
+
+
+def test_time_is_shared_between_sizes_by_what_they_cost() -> None:
+    recipe = Recipe(sizes=(50, 100), first_shares=(0.5, 0.5))
+    np.testing.assert_allclose(recipe.size_probabilities(0), [0.8, 0.2])
+    np.testing.assert_allclose(recipe.size_probabilities(1), [0, 1])
+
+
+def test_learning_rate_warms_up_and_ends_at_zero() -> None:
+    recipe = Recipe(learning_rate=1.0, warm_up=10)
+    assert recipe.learning_rate_at(0, 0) == pytest.approx(0.1)
+    assert recipe.learning_rate_at(9, 0) == 1
+    assert recipe.learning_rate_at(99, 0.5) == pytest.approx(0.5)
+    assert recipe.learning_rate_at(99, 1) == pytest.approx(0)
+
+
+def test_jitter_keeps_form_and_is_repeatable() -> None:
+    chip = np.full((112, 112, 3), 128, np.uint8)
+    first = jittered(chip, 64, np.random.default_rng(3))
+    assert first.shape == (64, 64, 3) and first.dtype == np.uint8
+    np.testing.assert_array_equal(first, jittered(chip, 64, np.random.default_rng(3)))
+
+
+def test_a_batch_shows_renders_with_their_photos_target_and_no_held_out_face() -> None:
+    faces = some_faces()
+    recipe = Recipe(batch=20, render_share=1.0)
+    shown, targets = faces.batch(recipe, 32, np.random.default_rng(0))
+    assert shown.shape == (20, 32, 32, 3) and targets.shape == (20, 128)
+    rows = [int(np.argmax(faces.targets @ t)) for t in targets]
+    assert sorted(rows) == list(range(4, 24))
+    dark = {row for row, picture in zip(rows, shown, strict=True) if picture.mean() < 100}
+    assert {4, 9, 10} <= dark or len(dark) >= 3
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    return Recipe(budget=12, sizes=(32, 48), first_shares=(0.5, 0.5), batch=4, warm_up=2)
+
+
+@pytest.mark.slow
+def test_training_resumes_where_it_stopped_and_its_weights_load(small: Recipe, tmp_path: Path) -> None:
+    training = Pretraining(some_faces(), small, tmp_path)
+    training.train_step()
+    training.save()
+    again = Pretraining(some_faces(), small, tmp_path)
+    again.resume()
+    assert (again.step, again.spent) == (1, training.spent)
+    for ours, theirs in zip(again.model.get_weights(), training.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(again.optimizer.variables, training.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
+    again.run(1e9, tmp_path / "log.csv")
+    pretrain.finish(again, tmp_path / "out.npz", "drawn")
+    pictures = np.zeros((1, 48, 48, 3), "f4")
+    found = face_embedding_model(tmp_path / "out.npz", 48).predict_on_batch(pictures)
+    np.testing.assert_allclose(found, again.model.predict_on_batch(pictures), atol=0.02 * np.abs(found).max())
+
+
+def test_resuming_nothing_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["--photos", str(tmp_path / "none.zip"), "--out", str(tmp_path / "w.npz")])
+    assert code == 2
+    assert "none.zip" in capsys.readouterr().err
+
+
+def test_shares_must_add_up() -> None:
+    with pytest.raises(InputError):
+        Recipe(sizes=(64,), first_shares=(0.5,))
