@@ -16,10 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 DIRECTIONS = 64
-RINGS = 24
-RING_STEP = 6.0  # mm between rings; the first _INNER rings lie inside the outline, for soft edges
-INNER_RINGS = 3
-_BOX_RADIUS = 1.0
+# Directions and distances are laid out on a square table around a middle circle that stands for the outline: polar
+# coordinates without the cut at 360 degrees.
+CIRCLE = 60.0  # mm, radius of the circle
+REACH = 160.0  # mm beyond the outline that the table covers
+STEP = 8.0  # mm between the table's entries
 
 
 @dataclass(frozen=True)
@@ -71,27 +72,31 @@ def outline_of(points: np.ndarray, roll: float, scale: float) -> Outline:
 
 
 def background_coordinates(outline: Outline, size: int) -> np.ndarray:
-    """Where every pixel of a view lies in a `background_table`: (size, size, 2) float32 (direction, ring)."""
+    """Where every pixel of a view lies in a `background_table`: (size, size, 2) float32 (column, row)."""
     x, y = np.meshgrid(np.arange(size, dtype=np.float64), np.arange(size, dtype=np.float64))
     offset = np.stack([x, y], -1) - outline.centre
     unit = offset @ np.linalg.inv(outline.axes).T
-    direction = np.arctan2(unit[..., 1], unit[..., 0]) * DIRECTIONS / (2 * np.pi) % DIRECTIONS
-    radius = np.interp(direction, np.arange(DIRECTIONS + 1), np.append(outline.radius, outline.radius[0]))
-    length = np.hypot(unit[..., 0], unit[..., 1])
-    outside = np.hypot(offset[..., 0], offset[..., 1]) * (1 - radius / np.maximum(length, 1e-6))
-    ring = np.clip(outside / outline.scale / RING_STEP + INNER_RINGS, 0, RINGS - 1)
-    return np.stack([direction, ring], -1).astype(np.float32)
+    length = np.maximum(np.hypot(unit[..., 0], unit[..., 1]), 1e-6)
+    direction = unit / length[..., None]
+    share = 1 - _radius(outline, direction) / length  # of the way to the pixel that lies beyond the outline
+    outside = np.linalg.norm(offset, axis=-1) * share / outline.scale
+    place = direction * np.clip(CIRCLE + outside, 1, CIRCLE + REACH)[..., None]
+    return ((place + CIRCLE + REACH) / STEP).astype(np.float32)
 
 
 def background_table(outline: Outline) -> np.ndarray:
-    """Where directions and rings lie in a picture: (RINGS, DIRECTIONS + 1, 2) float32 (x, y) pixels.
+    """Where in a picture the places around its face lie: (N, N, 2) float32 (x, y) pixels, see `STEP`."""
+    line = np.arange(0, 2 * (CIRCLE + REACH) + STEP, STEP) - (CIRCLE + REACH)
+    place = np.stack(np.meshgrid(line, line), -1)
+    length = np.linalg.norm(place, axis=-1)
+    direction = place / np.maximum(length, 1e-6)[..., None]
+    ray = direction @ outline.axes.T
+    edge = outline.centre + ray * _radius(outline, direction)[..., None]
+    outward = ray / np.maximum(np.linalg.norm(ray, axis=-1), 1e-6)[..., None]
+    return (edge + outward * ((length - CIRCLE) * outline.scale)[..., None]).astype(np.float32)
 
-    The last column repeats the first, so that a bilinear look-up may run past the end.
-    """
-    angle = np.arange(DIRECTIONS + 1) * 2 * np.pi / DIRECTIONS
-    ray = np.stack([np.cos(angle), np.sin(angle)], 1) @ outline.axes.T
-    radius = np.append(outline.radius, outline.radius[0])
-    edge = outline.centre + ray * radius[:, None]
-    outward = ray / np.linalg.norm(ray, axis=1, keepdims=True)
-    distance = (np.arange(RINGS) - INNER_RINGS) * RING_STEP * outline.scale
-    return (edge[None] + distance[:, None, None] * outward[None]).astype(np.float32)
+
+def _radius(outline: Outline, direction: np.ndarray) -> np.ndarray:
+    """The outline's distance in directions (..., 2), in units of the box."""
+    number = np.arctan2(direction[..., 1], direction[..., 0]) * DIRECTIONS / (2 * np.pi) % DIRECTIONS
+    return np.interp(number, np.arange(DIRECTIONS + 1), np.append(outline.radius, outline.radius[0]))

@@ -12,18 +12,30 @@ Source:
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from augmentor.background import background_table, outline_of
 from augmentor.canvas import Canvas, photo_canvas
+from augmentor.chip import chip_transform
 from augmentor.head_model import HeadModel
 from augmentor.pose import FaceFit, fit_face
+from augmentor.registration import register
 from augmentor.texture import complete_atlas, own_weight, visibility
-from augmentor.view import OWN_PITCH, OWN_YAW, PROFILE_YAW, View, ViewKey, face_vertices, surface_normals
+from augmentor.view import (
+    AS_PHOTO,
+    OWN_PITCH,
+    OWN_YAW,
+    PROFILE_YAW,
+    View,
+    ViewKey,
+    face_vertices,
+    project,
+    surface_normals,
+)
 
-LANDMARK_REACH = 22.0  # mm over which a landmark's correction fades
 PROFILE_LEAST_YAW = 10.0  # a photo turned beyond PROFILE_YAW is rendered to its own side, at least this far
 _ATLAS_STEP = 2  # atlas texels per grid cell
 
@@ -38,6 +50,7 @@ class PreparedPhoto:
         own: (R, C) float32 0..1, how much of its colour comes from the photo; the rest from `atlas`.
         atlas: (2 R - 1, 2 C - 1, 3) uint8, completed texture laid out like the grid.
         background: (rings, directions + 1, 2) float32, see `augmentor.background.background_table`.
+        offset: (V, 3) float32 mm, how the fitted head differs from the mean neutral one.
         fit: the head fitted to the photo.
     """
 
@@ -46,6 +59,7 @@ class PreparedPhoto:
     own: np.ndarray
     atlas: np.ndarray
     background: np.ndarray
+    offset: np.ndarray
     fit: FaceFit
 
 
@@ -98,8 +112,7 @@ def prepare_photo(
     fit = fit_face(landmarks, head, image.shape[:2])
     canvas = photo_canvas(image, landmarks, size)
     vertices = head.vertices(fit.identity, fit.expression)
-    exact = fit.camera.project(vertices) + _landmark_correction(landmarks, fit, head)
-    points = canvas.from_photo(exact).astype(np.float32)
+    points = canvas.from_photo(register(landmarks, vertices, fit, head)).astype(np.float32)
     seen = _visibility(points, vertices, fit, head)
     own = own_weight(seen, head.mirror, _never_mirrored(head, seen))
     surface = points.reshape(*head.grid_shape, 2)
@@ -109,6 +122,7 @@ def prepare_photo(
         own=own,
         atlas=_atlas(canvas.image, surface, seen, head),
         background=_background(points, vertices, canvas, fit, head),
+        offset=vertices - head.mean,
         fit=fit,
     )
 
@@ -118,18 +132,60 @@ def render_view(photo: PreparedPhoto, view: View) -> RenderedView:
 
     Deterministic: the same photo and view give the same bytes.
     """
-    own = cv2.remap(photo.own, view.grid, None, cv2.INTER_LINEAR)
-    face = _sample(photo.canvas, photo.surface, view.grid)
-    if (own[view.face > 0] < 0.99).any():
-        atlas = cv2.remap(photo.atlas, view.grid * _ATLAS_STEP, None, cv2.INTER_LINEAR)
+    if view.key.expression == AS_PHOTO:
+        grid, background, share, landmarks = _as_photo(photo, view)
+    else:
+        grid, background, share, landmarks = view.grid, view.background, view.face, view.landmarks_2d
+    own = cv2.remap(photo.own, grid, None, cv2.INTER_LINEAR)
+    face = _sample(photo.canvas, photo.surface, grid)
+    if (own[share > 0] < 0.99).any():
+        atlas = cv2.remap(photo.atlas, grid * _ATLAS_STEP, None, cv2.INTER_LINEAR)
         face = cv2.blendLinear(face, atlas, own, 1 - own)
-    around = _sample(photo.canvas, photo.background, view.background)
+    around = _sample(photo.canvas, photo.background, background)
     return RenderedView(
-        image=cv2.blendLinear(face, around, view.face, 1 - view.face),
-        visible=(own > 0.5) | (view.face < 0.5),
-        landmarks_2d=view.landmarks_2d,
+        image=cv2.blendLinear(face, around, share, 1 - share),
+        visible=(own > 0.5) | (share < 0.5),
+        landmarks_2d=landmarks,
         landmarks_visible=view.landmarks_visible,
     )
+
+
+def _as_photo(photo: PreparedPhoto, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The view's grid, background and face tables and landmarks for the photo's own shape and expression.
+
+    Every surface point of the view moves in the picture; where a pixel's content comes from is found by fixed-point
+    iteration, since the movement is small and smooth.
+    """
+    points, _ = project(view.projection, view.vertices + photo.offset)
+    chip_from_view = chip_transform(points[view.landmarks68].astype(np.float32), view.size)
+    points = (points @ chip_from_view[:, :2].T + chip_from_view[:, 2]).astype(np.float32)
+    moved = (points - view.points).reshape(photo.surface.shape)
+    shift = _continue_shift(cv2.remap(moved, view.grid, None, cv2.INTER_LINEAR), view.face)
+    pixel = _pixels(view.size)
+    source = pixel - shift
+    for _ in range(2):
+        source = pixel - cv2.remap(shift, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    grid = cv2.remap(view.grid, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    background = cv2.remap(view.background, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    share = cv2.remap(view.face, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return grid, background, share, points[view.landmarks68]
+
+
+def _continue_shift(shift: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """Continue a movement (S, S, 2) of the face smoothly around it."""
+    small = (face.shape[1] // 4, face.shape[0] // 4)
+    weight = cv2.resize(face, small, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(shift * face[..., None], small, interpolation=cv2.INTER_AREA)
+    weight, total = cv2.GaussianBlur(weight, (0, 0), 4), cv2.GaussianBlur(total, (0, 0), 4)
+    around = cv2.resize(total / (weight + 1e-3)[..., None], face.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.where(face[..., None] > 0, shift, around)
+
+
+@lru_cache(maxsize=4)
+def _pixels(size: int) -> np.ndarray:
+    """Every pixel's own coordinates (S, S, 2) float32."""
+    x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
+    return np.stack([x, y], -1)
 
 
 def _sample(canvas: np.ndarray, table: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -177,41 +233,3 @@ def _background(
     depth = (vertices @ fit.camera.rotation.T + fit.camera.translation)[face_vertices(head), 2].mean()
     scale = fit.camera.focal / depth * canvas.scale
     return background_table(outline_of(points[face_vertices(head)], fit.camera.pose.roll, float(scale)))
-
-
-def _landmark_correction(landmarks: np.ndarray, fit: FaceFit, head: HeadModel) -> np.ndarray:
-    """A smooth displacement (V, 2) pixels that moves the fitted landmarks onto the detected ones."""
-    reach, stiffness = _correction_basis(head)
-    weight = _landmark_trust(fit.camera.pose.yaw)
-    residual = (landmarks - fit.camera.project(head.landmarks(fit.identity, fit.expression))) * weight[
-        :, None
-    ]
-    system = stiffness + np.diag(0.02 + (1 - weight))
-    return (reach @ np.linalg.solve(system, residual)).astype(np.float32)
-
-
-def _landmark_trust(yaw: float) -> np.ndarray:
-    """(68,) how far a landmark is to be believed: dlib's far jaw follows the outline, not the jaw."""
-    trust = np.ones(68)
-    trust[:17] = 0.7 * np.clip(1 - abs(yaw) / 30, 0, 1)
-    return trust
-
-
-_basis_of: list[tuple[HeadModel, np.ndarray, np.ndarray]] = []  # of the head used last
-
-
-def _correction_basis(head: HeadModel) -> tuple[np.ndarray, np.ndarray]:
-    """Gaussians around the landmarks: (V, 68) at all vertices and (68, 68) at the landmarks themselves."""
-    if not _basis_of or _basis_of[0][0] is not head:
-        vertices = _mouth_open(head)
-        distance = np.linalg.norm(vertices[:, None] - vertices[head.landmarks68][None], axis=2)
-        basis = np.exp(-0.5 * (distance / LANDMARK_REACH) ** 2)
-        _basis_of[:] = [(head, basis, basis[head.landmarks68])]
-    return _basis_of[0][1], _basis_of[0][2]
-
-
-def _mouth_open(head: HeadModel) -> np.ndarray:
-    """The mean head with its mouth open, so that upper and lower lip lie apart."""
-    expression = np.zeros(len(head.expression_modes), np.float32)
-    expression[[k for k, name in enumerate(head.expression_names) if name.startswith("jawOpen")]] = 0.7
-    return head.vertices(None, expression)

@@ -26,7 +26,10 @@ from augmentor.raster import interpolate, rasterise
 
 VIEW_SHAPES = 10
 SHAPE_STD = 0.6  # of the population's: stronger draws turn the face into somebody else's
-EXPRESSIONS: dict[str, dict[str, float]] = {"neutral": {}}
+AS_PHOTO = "as_photo"  # the photo's own expression and shape, laid over the view's
+# What a view is rasterised with. A view that is to take on the photo's expression has its mouth ajar: what is not
+# rasterised cannot appear.
+EXPRESSIONS: dict[str, dict[str, float]] = {"neutral": {}, AS_PHOTO: {"jawOpen": 0.25}}
 VIEW_DISTANCE = 1200.0  # mm from the camera to the head, an ordinary portrait
 MAX_YAW, MAX_PITCH, MAX_ROLL = 90.0, 45.0, 45.0
 PROFILE_YAW = 40.0  # a photo turned further than this does not show enough to be seen from the front
@@ -83,10 +86,14 @@ class View:
         size: side of the picture, pixels.
         position: (S, S, 3) float32 model frame, zero where `face` is.
         normal: (S, S, 3) float16 unit, outward, model frame, zero where `face` is.
-        grid: (S, S, 2) float32 place on the head model's grid, (column, row); -1 where `face` is 0.
+        grid: (S, S, 2) float32 place on the head model's grid, (column, row); where `face` is 0 that of the
+            nearest pixel where it is not.
         face: (S, S) float32 0..1, how much of the pixel the face covers.
         background: (S, S, 2) float32, see `augmentor.background.background_coordinates`.
         projection: (3, 4) float64; chip pixels (x, y, 1) ~ projection @ (model point, 1).
+        vertices: (V, 3) float32, the view's shape with a neutral face.
+        points: (V, 2) float32, chip pixels of the vertices as they were rasterised.
+        landmarks68: (68,) int32 vertex numbers of the landmarks.
         landmarks_2d: (68, 2) float32 true landmarks in chip pixels, also those out of sight.
         landmarks_visible: (68,) bool.
     """
@@ -99,6 +106,9 @@ class View:
     face: np.ndarray
     background: np.ndarray
     projection: np.ndarray
+    vertices: np.ndarray
+    points: np.ndarray
+    landmarks68: np.ndarray
     landmarks_2d: np.ndarray
     landmarks_visible: np.ndarray
 
@@ -111,9 +121,8 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
     Raises:
         InputError: the head model has no mode that the key's expression needs.
     """
-    vertices = head.vertices(
-        shape_coefficients(head, key.shape), expression_coefficients(head, key.expression)
-    )
+    shape = shape_coefficients(head, key.shape)
+    vertices = head.vertices(shape, head.expression_weights(EXPRESSIONS[key.expression]))
     rotation = rotation_from_pose(HeadPose(yaw=key.yaw, pitch=key.pitch, roll=key.roll))
     projection = _chip_projection(vertices[head.landmarks68], rotation, size)
     points, depth = project(projection, vertices)
@@ -132,10 +141,13 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
         size=size,
         position=np.ascontiguousarray(pixel[..., 3:6]),
         normal=normal.astype(np.float16),
-        grid=np.where(face[..., None] > 0, pixel[..., 1:3], -1).astype(np.float32),
+        grid=_continue_grid(pixel[..., 1:3], face),
         face=face,
         background=background_coordinates(outline, size),
         projection=projection,
+        vertices=head.vertices(shape),
+        points=points.astype(np.float32),
+        landmarks68=head.landmarks68,
         landmarks_2d=points[head.landmarks68].astype(np.float32),
         landmarks_visible=_landmarks_visible(head, points, depth, normals @ rotation.T, fine[..., 0]),
     )
@@ -147,21 +159,6 @@ def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
     if shape == 0:
         return np.zeros(modes, np.float32)
     return (SHAPE_STD * np.random.default_rng([20161008, shape]).standard_normal(modes)).astype(np.float32)
-
-
-def expression_coefficients(head: HeadModel, expression: str) -> np.ndarray:
-    """Expression coefficients (E,) of a named view expression.
-
-    Raises:
-        InputError: the head model lacks one of the modes.
-    """
-    names = list(head.expression_names)
-    coefficients = np.zeros(len(head.expression_modes), np.float32)
-    for mode, amount in EXPRESSIONS[expression].items():
-        if mode not in names:
-            raise InputError(f"the head model has no expression mode {mode!r}, which {expression!r} needs")
-        coefficients[names.index(mode)] = amount
-    return coefficients
 
 
 def face_vertices(head: HeadModel) -> np.ndarray:
@@ -222,6 +219,16 @@ def _halve(fine: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, np.ndarra
     same = weight * (np.abs(four[..., 1:3] - front[..., 1:3]).max(-1) < 3)
     mean = (four * same[..., None]).sum(2) / np.maximum(same.sum(-1), 1)[..., None]
     return mean, cv2.GaussianBlur(weight.mean(-1), (3, 3), 0.5) * (weight.max(-1) > 0)
+
+
+def _continue_grid(grid: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """Grid places beyond the face's edge: those of the nearest pixel of the face."""
+    _, label = cv2.distanceTransformWithLabels(
+        (face == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    nearest = np.zeros((label.max() + 1, 2), np.float32)
+    nearest[label[face > 0]] = grid[face > 0]
+    return nearest[label]
 
 
 def _landmarks_visible(
