@@ -1,0 +1,165 @@
+"""How like real people the made-up ones are to dlib, and how well pose is read off them.
+
+    python -m benchmarks.synthetic --identities 60 [--photos 4] [--seed 1000] [--json]
+
+Protocol: photos as `datasets.synthetic` makes them, through JPEG; the project's face finder (HOG upsampled once, then
+twice; most central face); dlib's 128-d embedding of the chip, photo only; all mated pairs, all non-mated pairs; EER on
+Euclidean distance and on cosine. Landmark error: mean distance of dlib's points from the true ones, in percent of
+the true distance between the outer corners of the eyes, photos with |yaw| <= 40. Pose error: `augmentor.pose` on dlib's
+points and on the true ones, against the true pose.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from augmentor.chip import cut_chip
+from augmentor.errors import LikenessError, PhotoError
+from augmentor.faces import FaceFinder
+from augmentor.head_model import HeadModel, load_head_model
+from augmentor.images import encode_jpeg, load_image
+from augmentor.pose import estimate_camera, fit_face
+from datasets.synthetic import PeopleOptions, draw_photos, people_names
+from datasets.synthetic_render import Photo, Studio
+from identity.dlib_embedding import DlibEmbedding
+from identity.metrics import eer
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """One photo as dlib sees it; `landmarks` and `chip` are None where it finds no face."""
+
+    person: int
+    photo: Photo
+    landmarks: np.ndarray | None
+    chip: np.ndarray | None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.synthetic", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--identities", type=int, default=60)
+    parser.add_argument("--photos", type=int, default=4)
+    parser.add_argument("--seed", type=int, default=1000)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    given = parser.parse_args(arguments)
+    try:
+        options = PeopleOptions(
+            given.identities, (given.photos, given.photos), seed=given.seed, size=given.size
+        )
+        result = measure(options, load_head_model())
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name, value in result.items():
+        print(f"{name:34} {value:.4g}" if isinstance(value, float) else f"{name:34} {value}")
+    if given.json:
+        print(json.dumps(result))
+    return 0
+
+
+def measure(options: PeopleOptions, head: HeadModel) -> dict[str, Any]:
+    """All figures; rates and errors in percent or degrees as the names say."""
+    sightings, milliseconds = _look(options, Studio(head))
+    found = [s for s in sightings if s.landmarks is not None]
+    result: dict[str, Any] = {
+        "photos": len(sightings),
+        "ms_per_photo": milliseconds,
+        "found_percent": 100 * len(found) / len(sightings),
+    }
+    result |= _recognition(found)
+    result |= _geometry([s for s in found if abs(s.photo.yaw) <= 40], head)
+    return result
+
+
+def _look(options: PeopleOptions, studio: Studio) -> tuple[list[Sighting], float]:
+    """Make the photos and find their faces."""
+    finder = FaceFinder("central")
+    sightings, spent = [], 0.0
+    for index, name in enumerate(tqdm(people_names(options.seed, options.identities), desc="people")):
+        started = time.process_time()
+        photos = [(shot, photo) for _, shot, photo in draw_photos(studio, options, index, name)]
+        spent += time.process_time() - started
+        for shot, photo in photos:
+            image = load_image(encode_jpeg(photo.image, shot.quality))
+            search = finder(image)
+            landmarks = search.faces[0].landmarks if search else None
+            chip = cut_chip(image, landmarks) if landmarks is not None else None
+            sightings.append(Sighting(index, photo, landmarks, chip))
+    return sightings, 1000 * spent / len(sightings)
+
+
+def _recognition(found: list[Sighting]) -> dict[str, float]:
+    """How far apart dlib's embedding puts these people."""
+    embeddings = DlibEmbedding()(np.stack([s.chip for s in found if s.chip is not None]))
+    people = np.array([s.person for s in found])
+    first, second = np.triu_indices(len(found), 1)
+    mated = people[first] == people[second]
+    distance = np.linalg.norm(embeddings[first] - embeddings[second], axis=1)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cosine = (unit[first] * unit[second]).sum(axis=1)
+    return {
+        "eer_percent_euclid": 100 * float(eer(-distance[mated], -distance[~mated])),
+        "eer_percent_cosine": 100 * float(eer(cosine[mated], cosine[~mated])),
+        "mated_distance": float(distance[mated].mean()),
+        "nonmated_distance": float(distance[~mated].mean()),
+        "mated_pairs": int(mated.sum()),
+        "nonmated_pairs": int((~mated).sum()),
+    }
+
+
+def _geometry(found: list[Sighting], head: HeadModel) -> dict[str, float]:
+    """How far dlib's landmarks lie from the true ones, and the pose read off either."""
+    errors, biases = [], []
+    poses: dict[str, list[tuple[float, float, float]]] = {
+        "dlib_fit": [],
+        "dlib_mean_head": [],
+        "true_fit": [],
+    }
+    for sighting in found:
+        photo, landmarks = sighting.photo, sighting.landmarks
+        assert landmarks is not None
+        span = float(np.linalg.norm(photo.landmarks[36] - photo.landmarks[45]))
+        errors.append(100 * np.linalg.norm(landmarks - photo.landmarks, axis=1) / span)
+        biases.append(100 * (landmarks - photo.landmarks) / span)
+        size = photo.image.shape[:2]
+        truth = np.array([photo.yaw, photo.pitch, photo.roll])
+        readings = {
+            "dlib_fit": lambda: fit_face(landmarks, head, size).camera,  # noqa: B023
+            "dlib_mean_head": lambda: estimate_camera(landmarks, head.landmarks(), size),  # noqa: B023
+            "true_fit": lambda: fit_face(photo.landmarks, head, size).camera,  # noqa: B023
+        }
+        for name, read in readings.items():
+            try:
+                pose = read().pose
+            except PhotoError:
+                poses[name].append((180.0, 180.0, 180.0))
+                continue
+            poses[name].append(tuple(np.array([pose.yaw, pose.pitch, pose.roll]) - truth))
+    error, bias = np.stack(errors), np.stack(biases).mean(axis=0)
+    result = {
+        "landmark_error_percent": float(error.mean()),
+        "landmark_error_percent_inner": float(error[:, 17:].mean()),
+    }
+    parts = {"jaw": (0, 17), "brows": (17, 27), "nose": (27, 36), "eyes": (36, 48), "mouth": (48, 68)}
+    for part, (start, end) in parts.items():
+        result[f"{part}_error_percent"] = float(error[:, start:end].mean())
+        result[f"{part}_bias_down_percent"] = float(bias[start:end, 1].mean())
+    for name, differences in poses.items():
+        for axis, values in zip(("yaw", "pitch", "roll"), np.array(differences).T, strict=True):
+            result[f"{name}_{axis}_error_degrees"] = float(np.abs(values).mean())
+        result[f"{name}_pitch_bias_degrees"] = float(np.array(differences)[:, 1].mean())
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())
