@@ -50,14 +50,13 @@ def chip_transform(landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float 
     shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), points)
     details = dlib.get_face_chip_details(shape, size, padding)
     rectangle = details.rect
-    extent = (rectangle.right() - rectangle.left()) / _SUBPIXELS
-    if extent <= 0:
+    width = (rectangle.right() - rectangle.left() + 1) / _SUBPIXELS
+    if width * size < 1:
         raise ValueError("the landmarks coincide: they give no chip")
-    centre = rectangle.dcenter()
-    # The rectangle, turned by `angle` about its centre, has its corners at chip pixels 0 and size - 1.
-    scale = (size - 1) / extent
+    x = (rectangle.left() + rectangle.right()) / 2 / _SUBPIXELS
+    y = (rectangle.top() + rectangle.bottom()) / 2 / _SUBPIXELS
+    scale = size / width
     cos, sin = scale * math.cos(details.angle), scale * math.sin(details.angle)
-    x, y = centre.x / _SUBPIXELS, centre.y / _SUBPIXELS
     middle = (size - 1) / 2
     return np.array([[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]])
 
