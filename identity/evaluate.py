@@ -471,6 +471,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             f"identity.evaluate: --model {options.model} has nobody enrolled and can only compare --pairs; "
             "--probes and --strangers need a trained run"
         )
+    if options.report is not None and options.report.exists() and not options.report.is_dir():
+        raise InputError(f"{options.report}: not a folder; --report takes one")
     if options.workers is not None and options.workers < 1:
         raise InputError("identity.evaluate: --workers must be at least 1")
     return options
@@ -514,14 +516,14 @@ def default_cache(model: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likeness"
 
 
-def load_model(model: str) -> tuple[Embedder, Gallery | None, TrainingPhotos | None]:
-    """Bare features, or a run with what it was trained on.
+def load_model(model: str) -> tuple[Embedder, Gallery | None, TrainingPhotos | None, Path | None]:
+    """Bare features, or a run with the photos it was trained on and the set made of them.
 
     Raises:
         InputError: No such run, or it is damaged.
     """
     if model in BARE_MODELS:
-        return BareFeatures(model), None, None
+        return BareFeatures(model), None, None, None
     if not Path(model).is_dir():
         raise InputError(
             f"{model}: no such run; --model takes the folder that identity.train wrote, or {', '.join(BARE_MODELS)}"
@@ -531,7 +533,9 @@ def load_model(model: str) -> tuple[Embedder, Gallery | None, TrainingPhotos | N
     bundle = Bundle.load(Path(model))
     sources = bundle.sources.to_pydict()
     phash = np.array(sources["phash"], np.uint64)
-    return bundle, bundle, TrainingPhotos(sources["photo"], sources["sha256"], phash)
+    training_set = bundle.about.get("config", {}).get("data")
+    photos = TrainingPhotos(sources["photo"], sources["sha256"], phash)
+    return bundle, bundle, photos, Path(training_set) if training_set else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -542,7 +546,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         material = read_material(
             options.probes, options.strangers, options.pairs, options.pairs_root, options.no_face
         )
-        embedder, gallery, training = load_model(options.model)
+        embedder, gallery, training, training_set = load_model(options.model)
         evaluation = evaluate(
             options.model,
             embedder,
@@ -555,9 +559,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if options.report:
             # inside: matplotlib is only needed here
-            from identity.evaluation_report import write_report
+            from identity.evaluation_report import enrolled_photos, write_report
 
-            print(write_report(evaluation, options.report, gallery), file=sys.stderr)
+            shown = enrolled_photos(training_set) if training_set else {}
+            print(write_report(evaluation, options.report, shown), file=sys.stderr)
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2

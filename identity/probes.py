@@ -163,6 +163,18 @@ def iterate_chips(
             store.save()
 
 
+def cut_again(probe: ProbeChip, size: int = CHIP_SIZE) -> np.ndarray:
+    """The chip of a photo whose face is known, for looking at it.
+
+    Raises:
+        PhotoError: The photo cannot be read any more.
+        ValueError: No face was found in it.
+    """
+    if probe.landmarks is None:
+        raise ValueError(f"{probe.path}: no face was found ({probe.reason})")
+    return cut_chip(load_image(probe.path), probe.landmarks, size)
+
+
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -183,7 +183,7 @@ def test_command_line_ends_with_one_json_line(
 ) -> None:
     run = Pictures(PEOPLE)
     nothing = TrainingPhotos([], [], np.zeros(0, np.uint64))
-    monkeypatch.setattr(module, "load_model", lambda model: (run, run, nothing))
+    monkeypatch.setattr(module, "load_model", lambda model: (run, run, nothing, None))
     arguments = ["--model", str(folders), "--probes", str(folders / "probes"), "--json"]
     assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()
