@@ -1,0 +1,296 @@
+"""A trained run on disk: everything that naming people needs, in a folder without pickle.
+
+    bundle.json      version, features, shares, size, head, backbone, decision, seed, commit; SHA-256 of the other files
+    labels.json      the people, in the order of the templates
+    arrays.npz       part -> (C, D) templates; crowding (C,); mean of the calibration strangers' embeddings
+    head.npz         the head's weights, where a part needs them
+    thresholds.json  fpir_1 and fpir_10, for a quick look (bundle.json has them, too)
+    sources.parquet  photo, sha256, phash, identity of every training photo, for the leak guard
+    model_card.md    what it is, how it was made, what it is not for
+
+bundle.json is written last and names the content of the others, so a bundle is whole or is refused.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augmentor.errors import InputError
+from augmentor.images import write_whole
+from identity.decision import Decision, DecisionConstants
+from identity.embedding import PARTS, PartEmbedder, join
+from identity.heads import HeadConfig
+
+VERSION = 1
+_FILES = ("labels.json", "arrays.npz", "head.npz", "thresholds.json", "sources.parquet", "model_card.md")
+
+
+@dataclass(frozen=True)
+class BackboneName:
+    """Which backbone weights a bundle was made with.
+
+    Attributes:
+        weights: `face`, `imagenet`, `noisy-student`, or the name of a file inside the bundle.
+        digest: SHA-256 of the weights file.
+    """
+
+    weights: str
+    digest: str
+
+
+@dataclass
+class Bundle:
+    """A trained run.
+
+    Attributes:
+        labels: the people, in the order of the templates.
+        features: `both`, `b0` or `dlib`.
+        shares: part -> share, adding up to 1.
+        part_templates: part -> (C, D_part) unit rows.
+        crowding: (C,) float32.
+        decision: constants, thresholds, probability curve.
+        size: height and width of the chips, pixels.
+        sources: table of `photo, sha256, phash, identity`.
+        stranger_mean: (D,) mean of the calibration strangers' joined embeddings; zeros without strangers.
+        backbone, head, head_weights: where a part needs them.
+        about: anything else worth knowing (seed, commit, configuration, results of the training).
+        model_card: Markdown.
+        folder: where it was loaded from.
+    """
+
+    labels: tuple[str, ...]
+    features: str
+    shares: dict[str, float]
+    part_templates: dict[str, np.ndarray]
+    crowding: np.ndarray
+    decision: Decision
+    size: int
+    sources: pa.Table
+    stranger_mean: np.ndarray
+    backbone: BackboneName | None = None
+    head: HeadConfig | None = None
+    head_weights: list[np.ndarray] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+    model_card: str = ""
+    folder: Path | None = None
+    _embedder: PartEmbedder | None = field(default=None, repr=False)
+
+    @property
+    def templates(self) -> np.ndarray:
+        """(C, D) float32 unit rows, the parts joined."""
+        return join(self.part_templates, self.shares)
+
+    @property
+    def constants(self) -> DecisionConstants:
+        """Of the acceptance score."""
+        return self.decision.constants
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """`fpir_1` and `fpir_10`: acceptance scores."""
+        return self.decision.thresholds
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that have a share."""
+        return tuple(name for name in PARTS if self.shares.get(name, 0.0) > 0)
+
+    def embed(self, chips: np.ndarray) -> np.ndarray:
+        """Embed chips, each averaged with its mirror image.
+
+        Args:
+            chips: (N, size, size, 3) uint8 RGB, cut by `augmentor.chip.cut_chip`.
+
+        Returns:
+            (N, D) float32 unit rows; their products with `templates` are similarities, those with each other too.
+
+        Raises:
+            InputError: chips of another size or type, or weights that are missing or not those of the training.
+        """
+        if chips.dtype != np.uint8 or chips.ndim != 4 or chips.shape[1:] != (self.size, self.size, 3):
+            raise InputError(
+                f"this model takes (N, {self.size}, {self.size}, 3) uint8 chips, not {chips.shape} {chips.dtype}"
+            )
+        return join(self._loaded().probes(chips), self.shares)
+
+    def embed_for_template(self, chips: np.ndarray, seed: int = 0) -> np.ndarray:
+        """As `embed`, with jittered copies averaged in: what templates are made of."""
+        return join(self._loaded().probes_and_gallery(chips, seed)[1], self.shares)
+
+    def similarities(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) unit rows of `embed` -> (N, C) cosines with the templates."""
+        return embeddings @ self.templates.T
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle; other files in `folder` stay.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        files = {
+            "labels.json": json.dumps(list(self.labels), ensure_ascii=False, indent=0).encode(),
+            "arrays.npz": _npz(
+                {f"templates_{name}": rows for name, rows in self.part_templates.items()}
+                | {"crowding": self.crowding, "stranger_mean": self.stranger_mean}
+            ),
+            "head.npz": _npz({f"weight_{i:03d}": w for i, w in enumerate(self.head_weights)}),
+            "thresholds.json": json.dumps(self.thresholds, indent=1).encode(),
+            "sources.parquet": _parquet(self.sources),
+            "model_card.md": self.model_card.encode(),
+        }
+        described = {
+            "version": VERSION,
+            "features": self.features,
+            "shares": self.shares,
+            "size": self.size,
+            "backbone": {"weights": self.backbone.weights, "sha256": self.backbone.digest}
+            if self.backbone
+            else None,
+            "head": self.head.as_dict() if self.head else None,
+            "decision": self.decision.as_dict(),
+            "about": self.about,
+            "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        }
+        for name, content in files.items():
+            write_whole(folder / name, content)
+        write_whole(folder / "bundle.json", json.dumps(described, indent=1, ensure_ascii=False).encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> "Bundle":
+        """Read a bundle; its networks are loaded at the first `embed`.
+
+        Raises:
+            InputError: no bundle, one of another version, or a damaged one.
+        """
+        path = folder / "bundle.json"
+        if not path.is_file():
+            raise InputError(f"{folder}: no trained model (no bundle.json); make one with identity.train")
+        try:
+            described = json.loads(path.read_text("utf-8"))
+            version, hashes = described["version"], described["files"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: damaged ({error}); train again") from error
+        if version != VERSION:
+            raise InputError(
+                f"{path}: version {version} of the bundle, this program reads {VERSION}; train again"
+            )
+        files = {name: _checked(folder / name, hashes.get(name)) for name in _FILES}
+        try:
+            return cls._parse(folder, described, files)
+        except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as error:
+            raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); train again") from error
+
+    @classmethod
+    def _parse(cls, folder: Path, described: Mapping[str, Any], files: Mapping[str, bytes]) -> "Bundle":
+        arrays = _read_npz(files["arrays.npz"])
+        head_arrays = _read_npz(files["head.npz"])
+        backbone, head = described["backbone"], described["head"]
+        bundle = cls(
+            labels=tuple(json.loads(files["labels.json"])),
+            features=described["features"],
+            shares={name: float(share) for name, share in described["shares"].items()},
+            part_templates={
+                name: arrays[f"templates_{name}"] for name in PARTS if f"templates_{name}" in arrays
+            },
+            crowding=arrays["crowding"],
+            decision=Decision.from_dict(described["decision"]),
+            size=int(described["size"]),
+            sources=pq.read_table(io.BytesIO(files["sources.parquet"])),
+            stranger_mean=arrays["stranger_mean"],
+            backbone=BackboneName(backbone["weights"], backbone["sha256"]) if backbone else None,
+            head=HeadConfig.from_dict(head) if head else None,
+            head_weights=[head_arrays[name] for name in sorted(head_arrays)],
+            about=described["about"],
+            model_card=files["model_card.md"].decode(),
+            folder=folder,
+        )
+        if bundle.templates.shape[0] != len(bundle.labels) or bundle.crowding.shape != (len(bundle.labels),):
+            raise ValueError("labels, templates and crowding of different lengths")
+        return bundle
+
+    def _loaded(self) -> PartEmbedder:
+        """The networks, loaded once."""
+        if self._embedder is None:
+            self._embedder = self._load_networks()
+        return self._embedder
+
+    def _load_networks(self) -> PartEmbedder:
+        from identity.backbone import load_weights
+        from identity.features import FrozenBackbone
+        from identity.heads import build_head, embedding_model
+
+        backbone, head = None, None
+        if {"face", "head"} & set(self.parts):
+            if self.backbone is None:
+                raise InputError(f"{self.folder}: names no backbone; train again")
+            inside = self.folder / self.backbone.weights if self.folder else None
+            weights = load_weights(inside if inside and inside.is_file() else self.backbone.weights)
+            if weights.digest != self.backbone.digest:
+                raise InputError(
+                    f"{self.folder}: trained with other {self.backbone.weights} weights than those installed; "
+                    "train again, or install the version it was trained with"
+                )
+            backbone = FrozenBackbone(weights, self.size)
+        if "head" in self.parts:
+            if self.head is None:
+                raise InputError(f"{self.folder}: names no head; train again")
+            model = build_head(self.head)
+            model.set_weights(self.head_weights)
+            head = embedding_model(model, self.head.kind)
+        return PartEmbedder(self.parts, backbone, head)
+
+
+def keep_backbone(weights: str, digest: str, folder: Path) -> BackboneName:
+    """How a bundle names its backbone weights; a user's own file is copied into the bundle.
+
+    Raises:
+        InputError: the copy cannot be written.
+    """
+    path = Path(weights)
+    if not path.is_file():
+        return BackboneName(weights, digest)
+    name = "backbone.npz"
+    if path.resolve() != (folder / name).resolve():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot write ({error.strerror or error})") from error
+    return BackboneName(name, digest)
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _read_npz(data: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _checked(path: Path, sha256: str | None) -> bytes:
+    """Content of a file of the bundle, if it is the one that was written with it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: missing from the model ({error.strerror}); train again") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"{path}: damaged or not of this model (its checksum differs); train again")
+    return data

@@ -1,0 +1,125 @@
+"""What a face is compared by: one or several parts, each an embedding of its own, joined by shares.
+
+Parts:
+    dlib    dlib's 128-d face embedding
+    face    the embedding that pre-training distilled into the B0, if its weights carry one
+    head    what the head trained on the B0's maps makes of them
+
+Parts are joined as sqrt(share) times unit vectors, the shares adding up to 1: the cosine of two joined vectors is
+then the mean of the parts' cosines, weighted by the shares.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from identity.dlib_embedding import CHIP_SIZE, DlibEmbedding
+from identity.features import JITTERS, FrozenBackbone, jittered, mirrored, unit
+from identity.head_training import run_head
+
+PARTS = ("dlib", "face", "head")
+FEATURES = ("both", "b0", "dlib")
+_BATCH = 64
+
+
+def parts_of(features: str, weights_embed: bool) -> tuple[str, ...]:
+    """The parts of one of `FEATURES`, given whether the backbone's weights carry a face embedding."""
+    b0 = ("face", "head") if weights_embed else ("head",)
+    return {"dlib": ("dlib",), "b0": b0, "both": ("dlib", *b0)}[features]
+
+
+def join(parts: Mapping[str, np.ndarray], shares: Mapping[str, float]) -> np.ndarray:
+    """Join (N, D_part) unit rows to (N, D) unit rows; parts without a share are left out."""
+    used = [name for name in PARTS if shares.get(name, 0.0) > 0]
+    return np.concatenate([np.sqrt(shares[name]) * parts[name] for name in used], axis=1).astype(np.float32)
+
+
+class PartEmbedder:
+    """Embeds chips, part by part.
+
+    Args:
+        parts: which of `PARTS`.
+        backbone: for `face` and `head`.
+        head: model from maps to unit rows (`identity.heads.embedding_model`), for `head`.
+        dlib: for `dlib`; loaded if not given.
+    """
+
+    def __init__(
+        self,
+        parts: tuple[str, ...],
+        backbone: FrozenBackbone | None = None,
+        head: Any = None,
+        dlib: DlibEmbedding | None = None,
+    ) -> None:
+        if {"face", "head"} & set(parts) and backbone is None:
+            raise ValueError("the parts face and head need a backbone")
+        if "head" in parts and head is None:
+            raise ValueError("the part head needs a head")
+        self.parts = parts
+        self._backbone = backbone
+        self._head = head
+        self._dlib = (dlib or DlibEmbedding()) if "dlib" in parts else None
+
+    def of_maps(self, maps: np.ndarray) -> dict[str, np.ndarray]:
+        """The parts that need only the backbone's maps, as they are."""
+        out: dict[str, np.ndarray] = {}
+        if "face" in self.parts and self._backbone is not None:
+            out["face"] = self._backbone.face(maps)
+        if "head" in self.parts:
+            out["head"] = run_head(self._head, maps)
+        return out
+
+    def once(self, chips: np.ndarray) -> dict[str, np.ndarray]:
+        """Embed (N, S, S, 3) uint8 chips as they are: part -> (N, D_part), not normalised."""
+        out: dict[str, np.ndarray] = {}
+        if self._dlib is not None:
+            out["dlib"] = self._dlib(_resized(chips, CHIP_SIZE))
+        if self._backbone is not None:
+            out |= self.of_maps(self._backbone.maps(chips))
+        return out
+
+    def probes(self, chips: np.ndarray) -> dict[str, np.ndarray]:
+        """Chip and mirror image averaged: part -> (N, D_part) unit rows."""
+        return self._batched(chips, 0, 0)[0]
+
+    def probes_and_gallery(
+        self, chips: np.ndarray, seed: int, jitters: int = JITTERS
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Unit rows as for probes, and as for templates, where a few jittered chips are averaged in, too."""
+        return self._batched(chips, seed, jitters)
+
+    def _batched(
+        self, chips: np.ndarray, seed: int, jitters: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        found = [
+            self._variants(chips[start : start + _BATCH], seed + start, jitters)
+            for start in range(0, max(1, len(chips)), _BATCH)
+        ]
+        probes = {name: np.concatenate([f[0][name] for f in found]) for name in found[0][0]}
+        gallery = {name: np.concatenate([f[1][name] for f in found]) for name in found[0][1]}
+        return probes, gallery
+
+    def _variants(
+        self, chips: np.ndarray, seed: int, jitters: int
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        total = _added(self.once(chips), self.once(mirrored(chips)))
+        probes = {name: unit(rows) for name, rows in total.items()}
+        for number in range(jitters):
+            moved = jittered(chips if number % 2 == 0 else mirrored(chips), seed * 16 + number)
+            total = _added(total, self.once(moved))
+        return probes, {name: unit(rows) for name, rows in total.items()}
+
+
+def _added(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: a[name] + b[name] for name in a}
+
+
+def _resized(chips: np.ndarray, size: int) -> np.ndarray:
+    """Chips at `size`; the crop is the same at every size."""
+    if chips.shape[1] == size:
+        return chips
+    way = cv2.INTER_AREA if chips.shape[1] > size else cv2.INTER_CUBIC
+    resized = [cv2.resize(chip, (size, size), interpolation=way) for chip in chips]
+    return np.stack(resized) if resized else np.zeros((0, size, size, 3), np.uint8)

@@ -1,0 +1,242 @@
+"""Templates, and the choice of their weights on calibration people.
+
+A template is, part by part, the unit mean of a person's photos (each with its mirror image and jittered copies)
+plus a weighted mean of some of its renders. How much renders count and how the parts share the decision is chosen
+on calibration only: photos held out of the training, and strangers. Where calibration is too small to tell,
+the defaults stay: they are what was measured on LFW calibration people.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from identity.decision import (
+    Decision,
+    DecisionConstants,
+    accept_score,
+    crowding_from_similarities,
+    fit_decision,
+)
+from identity.embedding import PARTS, join
+from identity.features import unit
+from identity.metrics import NEVER, tpir_at_fpir
+
+RENDER_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
+DEFAULT_RENDER_WEIGHT = 0.25
+MIN_MATED, MIN_STRANGERS = 100, 100
+# Choices worth less than this are noise of a few hundred probes: the simpler one stays.
+MIN_GAIN = 0.002
+_FPIRS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+_DLIB_SHARES = (1.0, 0.97, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
+_FACE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Embeddings of a training set, part by part.
+
+    Attributes:
+        classes: number of people.
+        photo_labels, photo_ids: (P,) person and photo of each aligned photo.
+        probes: part -> (P, D) unit rows, photo and mirror image.
+        photos: part -> (P, D) unit rows, with jittered copies as well.
+        render_labels, render_photos: (R,) person and photo of each embedded render.
+        renders: part -> (R, D) unit rows.
+        fixed: part -> (C, D) templates that do not come from photos (the seed head's one-hot rows).
+    """
+
+    classes: int
+    photo_labels: np.ndarray
+    photo_ids: np.ndarray
+    probes: Mapping[str, np.ndarray]
+    photos: Mapping[str, np.ndarray]
+    render_labels: np.ndarray
+    render_photos: np.ndarray
+    renders: Mapping[str, np.ndarray]
+    fixed: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def templates(self, render_weight: float, without: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Part -> (C, D) unit templates.
+
+        Args:
+            render_weight: weight of the mean of a person's renders against that of the photos.
+            without: photo ids to leave out, with their renders.
+        """
+        left_out = np.zeros(0, np.int64) if without is None else without
+        photo_kept = ~np.isin(self.photo_ids, left_out)
+        render_kept = ~np.isin(self.render_photos, left_out)
+        out = {}
+        for name, photos in self.photos.items():
+            if name in self.fixed:
+                out[name] = self.fixed[name]
+                continue
+            photo_mean = _class_means(photos[photo_kept], self.photo_labels[photo_kept], self.classes)
+            render_mean = _class_means(
+                self.renders[name][render_kept], self.render_labels[render_kept], self.classes
+            )
+            # a person of whom only renders are left is known by them
+            weight = np.where(np.any(photo_mean, axis=1, keepdims=True), render_weight, 1.0)
+            out[name] = unit(photo_mean + weight * render_mean)
+        return out
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Shares of the parts, adding up to 1, and the weight of renders in templates."""
+
+    shares: dict[str, float]
+    render_weight: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibration is made of, part by part.
+
+    Attributes:
+        mated: part -> (M, D) held-out photos; `labels` (M,) their people, `photo_ids` (M,) their photos.
+        strangers: part -> (S, D).
+        stranger_labels: (S,) the person a "stranger" really is, who is left out of the comparison; -1 for
+            people who are not enrolled.
+    """
+
+    mated: Mapping[str, np.ndarray]
+    labels: np.ndarray
+    photo_ids: np.ndarray
+    strangers: Mapping[str, np.ndarray]
+    stranger_labels: np.ndarray
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether weights can be told apart on it."""
+        return len(self.labels) >= MIN_MATED and len(self.stranger_labels) >= MIN_STRANGERS
+
+
+def calibration_of(
+    gallery: Gallery, held: np.ndarray, strangers: Mapping[str, np.ndarray] | None
+) -> Calibration:
+    """Calibration from held-out photos and strangers.
+
+    Args:
+        gallery: of the training set.
+        held: (P,) bool, which photos are held out.
+        strangers: part -> (S, D) unit rows of people who are not enrolled; None: people of the training set are
+            left out in turn, held-out photos only where there are enough of them (a head has seen the others).
+    """
+    mated = {name: rows[held] for name, rows in gallery.probes.items()}
+    if strangers is not None:
+        counts = {len(rows) for rows in strangers.values()}
+        labels = np.full(counts.pop(), -1)
+        return Calibration(mated, gallery.photo_labels[held], gallery.photo_ids[held], strangers, labels)
+    playing = held if held.sum() >= MIN_STRANGERS else np.ones_like(held)
+    return Calibration(
+        mated,
+        gallery.photo_labels[held],
+        gallery.photo_ids[held],
+        {name: rows[playing] for name, rows in gallery.probes.items()},
+        gallery.photo_labels[playing],
+    )
+
+
+def default_shares(parts: tuple[str, ...]) -> dict[str, float]:
+    """Shares where calibration cannot choose them: dlib nine tenths, the B0's parts alike."""
+    own = [name for name in parts if name != "dlib"]
+    rest = 0.1 if "dlib" in parts else 1.0
+    shares = {name: rest / len(own) for name in own}
+    if "dlib" in parts:
+        shares["dlib"] = 1.0 - sum(shares.values())
+    return {name: shares[name] for name in parts}
+
+
+def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
+    """Shares and render weight, and whether calibration chose them (else they are the defaults).
+
+    Source:
+        Grid search; the measure is `quality`.
+    """
+    parts = tuple(name for name in PARTS if name in gallery.probes)
+    usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(gallery.render_labels) else 0.0)
+    if not calibration.is_enough:
+        return usual, False
+    best, best_quality = usual, -np.inf
+    for render_weight in RENDER_WEIGHTS if len(gallery.render_labels) else (0.0,):
+        templates = gallery.templates(render_weight, calibration.photo_ids)
+        mated = {name: calibration.mated[name] @ templates[name].T for name in parts}
+        strangers = {name: calibration.strangers[name] @ templates[name].T for name in parts}
+        for shares in _share_grid(parts):
+            reached = quality(
+                _weighted(mated, shares),
+                calibration.labels,
+                without_self(_weighted(strangers, shares), calibration.stranger_labels),
+            )
+            if reached > best_quality + MIN_GAIN:
+                best, best_quality = Choice(shares, render_weight), reached
+    return best, True
+
+
+def quality(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) -> float:
+    """How good similarities are: mean over six false positive rates of the probes named rightly.
+
+    One rate alone, of a few hundred strangers, is too noisy to choose by.
+    """
+    crowded = crowding_from_similarities(strangers)
+    best, score = accept_score(mated, crowded, DecisionConstants())
+    _, stranger_score = accept_score(strangers, crowded, DecisionConstants())
+    named = np.where(best == labels, score, NEVER)
+    return float(np.mean([tpir_at_fpir(named, stranger_score, fpir) for fpir in _FPIRS]))
+
+
+def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[Decision, np.ndarray]:
+    """Decision and crowding for the final templates.
+
+    Constants and the probability curve come from templates that lack the held-out photos; the thresholds, for
+    which strangers suffice, from the final templates.
+
+    Returns:
+        The decision, and (C,) float32 crowding of the final templates.
+    """
+    reduced = join(gallery.templates(choice.render_weight, calibration.photo_ids), choice.shares)
+    final = join(gallery.templates(choice.render_weight), choice.shares)
+    mated = join(calibration.mated, choice.shares) @ reduced.T
+    strangers = join(calibration.strangers, choice.shares)
+    first = fit_decision(
+        mated, calibration.labels, without_self(strangers @ reduced.T, calibration.stranger_labels)
+    )
+    final_similarities = without_self(strangers @ final.T, calibration.stranger_labels)
+    second = fit_decision(mated, calibration.labels, final_similarities, constants=first.constants)
+    decision = Decision(first.constants, second.thresholds, first.probability, first.calibration)
+    return decision, crowding_from_similarities(final_similarities)
+
+
+def without_self(similarities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(S, C) similarities where a person who plays the stranger is not compared with the own template."""
+    out = similarities.astype(np.float64)
+    rows = np.flatnonzero(labels >= 0)
+    out[rows, labels[rows]] = NEVER
+    return out
+
+
+def _class_means(rows: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """(C, D) mean of each class's rows; zeros for a class without any."""
+    sums = np.zeros((classes, rows.shape[1]), np.float64)
+    np.add.at(sums, labels, rows)
+    return sums / np.maximum(np.bincount(labels, minlength=classes), 1)[:, None]
+
+
+def _weighted(similarities: Mapping[str, np.ndarray], shares: Mapping[str, float]) -> np.ndarray:
+    """Mean of the parts' (N, C) similarities, weighted by their shares."""
+    used = [name for name in similarities if shares.get(name, 0.0) > 0]
+    return np.asarray(sum(shares[name] * similarities[name] for name in used))
+
+
+def _share_grid(parts: tuple[str, ...]) -> Iterator[dict[str, float]]:
+    """Shares to try, simple ones first."""
+    own = [name for name in parts if name != "dlib"]
+    splits = [{own[0]: 1.0}] if len(own) == 1 else [{"face": s, "head": 1.0 - s} for s in _FACE_SHARES]
+    if "dlib" not in parts:
+        yield from splits
+        return
+    yield {"dlib": 1.0, **dict.fromkeys(own, 0.0)}
+    for dlib in _DLIB_SHARES[1:] if own else ():
+        for split in splits:
+            yield {"dlib": dlib, **{name: (1.0 - dlib) * share for name, share in split.items()}}

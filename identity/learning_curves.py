@@ -1,0 +1,49 @@
+"""Learning curves of a training run: a table and a picture of it."""
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from augmentor.images import write_whole
+from identity.head_training import History
+
+
+def write_curves(folder: Path, history: History) -> None:
+    """Write `curves.csv` (epoch, loss, train_rank1, held_out_rank1) and `curves.png`.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["epoch", "loss", "train_rank1", "held_out_rank1"])
+    rows = zip(history.loss, history.train_rank1, history.held_out_rank1, strict=True)
+    for epoch, (loss, train, held) in enumerate(rows, start=1):
+        table.writerow([epoch, f"{loss:.6f}", f"{train:.6f}", "" if np.isnan(held) else f"{held:.6f}"])
+    write_whole(folder / "curves.csv", text.getvalue().encode())
+    write_whole(folder / "curves.png", _picture(history))
+
+
+def _picture(history: History) -> bytes:
+    """PNG: loss on the left, rank-1 on training images and on held-out photos on the right."""
+    from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+
+    epochs = np.arange(1, history.epochs + 1)
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(epochs, history.loss, marker="o", color="#1b6ca8")
+    left.set(title="Training loss", xlabel="epoch", ylabel="loss")
+    right.plot(epochs, history.train_rank1, marker="o", color="#1b6ca8", label="training images")
+    if not np.isnan(history.held_out_rank1).all():
+        right.plot(epochs, history.held_out_rank1, marker="s", color="#c8553d", label="held-out photos")
+    right.axvline(history.best + 1, color="#999999", linestyle=":", label="kept")
+    right.set(title="Rank-1 of the head", xlabel="epoch", ylabel="rate", ylim=(0, 1.02))
+    right.legend(loc="lower right")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,105 @@
+"""Train a model on a balanced set: `python -m identity.train --data OUT --out RUN`.
+
+OUT is what `jobs/augment.py` wrote. RUN becomes the model (see `identity.bundle`), with `curves.png` and what is
+needed to go on after a kill under `features/`. Exit code 0: done; 2: wrong call or unusable input, one line on stderr.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from augmentor.errors import InputError, LikenessError
+
+_LATER = {
+    "fine_tune": ("--fine-tune", 0),
+    "align": ("--align whole", "face"),
+    "person": ("--person", None),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with a call."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"identity.train: {message} (--help lists the options)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        _refuse_what_is_not_there(options)
+        # imported here: worker processes that look for faces import this module and need no TensorFlow
+        from identity.training import TrainConfig, summary, train
+
+        names = TrainConfig.__dataclass_fields__
+        bundle = train(TrainConfig(**{name: getattr(options, name) for name in names}))
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    print(summary(bundle))
+    return 0
+
+
+def _refuse_what_is_not_there(options: argparse.Namespace) -> None:
+    for name, (option, usual) in _LATER.items():
+        if getattr(options, name) != usual:
+            raise InputError(f"{option} is not part of this version; leave it out")
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="python -m identity.train", description="Train a model on a balanced set.")
+    add = parser.add_argument
+    add("--data", type=Path, required=True, metavar="OUT", help="balanced set written by jobs/augment.py")
+    add("--out", type=Path, required=True, metavar="RUN", help="folder of the model")
+    add("--strangers", type=Path, metavar="DIR", help="photos of people not in the set, for the thresholds")
+    add("--features", choices=("both", "b0", "dlib"), default="both", help="frozen features (both)")
+    add(
+        "--weights", default="face", metavar="face|imagenet|noisy-student|FILE", help="of the backbone (face)"
+    )
+    add("--head", choices=("cosine", "seed"), default="cosine", help="cosine, or the published head (cosine)")
+    add("--epochs", type=_positive, metavar="N", help="at most (8, more for small sets)")
+    add(
+        "--embed-renders", type=_natural, default=16, metavar="N", help="renders per person in templates (16)"
+    )
+    add("--batch", type=_two_or_more, default=256, metavar="N", help="images per step (256)")
+    add("--seed", type=_natural, default=0, metavar="N", help="of everything random (0)")
+    add("--size", type=_positive, metavar="N", help="pixels the images must have (as they are)")
+    add("--cache", type=Path, metavar="DIR", help="where features are kept (RUN/features)")
+    add("--no-cache", action="store_true", help="compute features anew in every epoch, keep none on disk")
+    add("--fine-tune", type=_natural, default=0, metavar="BLOCKS", help=argparse.SUPPRESS)
+    add("--align", choices=("face", "whole"), default="face", help=argparse.SUPPRESS)
+    add("--person", metavar="NAME", help=argparse.SUPPRESS)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def _two_or_more(text: str) -> int:
+    value = int(text)
+    if value < 2:
+        raise argparse.ArgumentTypeError(f"{text} is not 2 or more")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,376 @@
+"""From a balanced set to a bundle: features, head, templates, calibration.
+
+One story, told by `train`. Whatever takes long leaves something on disk to go on from: the maps (`features/`), the
+head (`features/head.checkpoint.npz`), dlib's embeddings (`features/dlib.npz`), the strangers' faces.
+"""
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from augmentor.errors import InputError
+from augmentor.images import list_photos, write_whole
+from identity.backbone import Weights, load_weights
+from identity.bundle import Bundle, keep_backbone
+from identity.dlib_embedding import DlibEmbedding
+from identity.embedding import PartEmbedder, join, parts_of
+from identity.features import CachedMaps, CacheKey, ComputedMaps, FrozenBackbone, Maps, unit
+from identity.gallery import Gallery, calibration_of, choose, settle
+from identity.head_training import FitConfig, History, train_head
+from identity.heads import HeadConfig, embedding_model
+from identity.leak import TrainingPhotos, find_leaks
+from identity.learning_curves import write_curves
+from identity.model_card import model_card
+from identity.probes import find_chips
+from identity.training_set import (
+    TrainingSet,
+    held_out_rows,
+    read_training_set,
+    rows_of_photos,
+    spread_renders,
+)
+
+# Where --epochs is not given: enough steps for a small set, few epochs for a large one.
+_STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 1200, 8, 40
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run; the fields are the options of `identity.train`."""
+
+    data: Path
+    out: Path
+    strangers: Path | None = None
+    features: str = "both"
+    weights: str = "face"
+    head: str = "cosine"
+    epochs: int | None = None
+    embed_renders: int = 16
+    seed: int = 0
+    batch: int = 256
+    size: int | None = None
+    cache: Path | None = None
+    no_cache: bool = False
+
+    @property
+    def work(self) -> Path:
+        """Where features and checkpoints are kept."""
+        return self.cache or self.out / "features"
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A head and what it was trained on."""
+
+    backbone: FrozenBackbone
+    maps: Maps
+    config: HeadConfig
+    model: Any
+    history: History
+
+
+def train(config: TrainConfig) -> Bundle:
+    """Train and write the bundle to `config.out`.
+
+    Raises:
+        InputError: unusable input; one clear line.
+    """
+    started = time.monotonic()
+    data = read_training_set(config.data)
+    if config.size not in (None, data.size):
+        raise InputError(
+            f"{config.data}: images of {data.size} pixels, not {config.size}; make the set with --size"
+        )
+    weights = load_weights(config.weights) if config.features != "dlib" else None
+    parts = parts_of(config.features, bool(weights and weights.embeds))
+    stranger_photos = list_photos(config.strangers) if config.strangers else []
+    if config.strangers and not stranger_photos:
+        raise InputError(f"{config.strangers}: no photo of a stranger in this folder")
+    _make_folder(config.out)
+    _make_folder(config.work)
+    held = held_out_rows(data, config.seed)
+    _say(
+        f"{len(data)} images, {int(data.is_photo.sum())} photos, {len(data.names)} people; "
+        f"held out: one photo of each of {int(held.sum())} people with three or more"
+    )
+    trained = _train_head(config, data, weights, held) if weights else None
+    embedder = PartEmbedder(
+        parts,
+        trained.backbone if trained else None,
+        embedding_model(trained.model, trained.config.kind) if trained else None,
+    )
+    gallery = _embed_gallery(config, data, embedder, trained)
+    strangers = _embed_strangers(config, data, stranger_photos, embedder)
+    photo_rows = np.flatnonzero(data.is_photo)
+    calibration = calibration_of(gallery, held[photo_rows], strangers)
+    choice, chosen = choose(gallery, calibration)
+    decision, crowded = settle(gallery, calibration, choice)
+    joined = join(calibration.strangers, choice.shares)
+    history = trained.history if trained else History()
+    results = {
+        "images": len(data),
+        "photos": int(data.is_photo.sum()),
+        "people": len(data.names),
+        "held_out": int(held.sum()),
+        "epochs": history.epochs,
+        "held_out_rank1": _or_none(history.held_out_rank1[history.best]) if history.epochs else None,
+        "render_weight": choice.render_weight,
+        "chosen_by": "chosen on calibration people"
+        if chosen
+        else "defaults: too few calibration people to choose",
+        "strangers_from": f"{len(joined)} photos of {config.strangers}"
+        if config.strangers
+        else "training people left out in turn",
+        "seed": config.seed,
+        "commit": _commit(),
+        "seconds": round(time.monotonic() - started),
+    }
+    bundle = Bundle(
+        labels=data.names,
+        features=config.features,
+        shares=choice.shares,
+        part_templates=gallery.templates(choice.render_weight),
+        crowding=crowded,
+        decision=decision,
+        size=data.size,
+        sources=data.sources,
+        stranger_mean=joined.mean(axis=0) if len(joined) else np.zeros(joined.shape[1], np.float32),
+        backbone=keep_backbone(config.weights, weights.digest, config.out) if weights else None,
+        head=trained.config if trained else None,
+        head_weights=trained.model.get_weights() if trained else [],
+        about={"results": results, "config": _plain(asdict(config))},
+        folder=config.out,
+    )
+    bundle.model_card = model_card(bundle, results)
+    bundle._embedder = None
+    bundle.save(config.out)
+    if trained:
+        write_curves(config.out, trained.history)
+    return bundle
+
+
+def summary(bundle: Bundle) -> str:
+    """What a run ended with, for people."""
+    results, calibration = bundle.about["results"], bundle.decision.calibration
+    rank1 = results["held_out_rank1"]
+    lines = [
+        f"people {results['people']}, photos {results['photos']}, images {results['images']}",
+        "shares "
+        + ", ".join(f"{name} {share:.3f}" for name, share in bundle.shares.items())
+        + f"; renders weigh {results['render_weight']} ({results['chosen_by']})",
+    ]
+    if bundle.head:
+        told = "no person has three photos" if rank1 is None else f"{rank1:.3f} of {results['held_out']}"
+        lines.append(f"head {bundle.head.kind}: {results['epochs']} epochs, held-out rank-1 {told}")
+    lines += [
+        f"calibration: {calibration['mated']:.0f} held-out photos, {results['strangers_from']}",
+        f"thresholds: {bundle.thresholds['fpir_1']:.4f} (FPIR 1 %), {bundle.thresholds['fpir_10']:.4f} (10 %)",
+        f"trained in {results['seconds']} s: {bundle.folder}",
+    ]
+    return "\n".join(lines)
+
+
+def _train_head(config: TrainConfig, data: TrainingSet, weights: Weights, held: np.ndarray) -> TrainedHead:
+    """Maps of all images, and the head on those whose photo is not held out."""
+    backbone = FrozenBackbone(weights, data.size)
+    maps = _maps(config, data, backbone)
+    train_rows = np.flatnonzero(~rows_of_photos(data, held))
+    head_config = HeadConfig(config.head, len(data.names), map_shape=backbone.map_shape)
+    steps = -(-len(train_rows) // config.batch)
+    epochs = config.epochs or int(np.clip(-(-_STEPS // steps), _MIN_EPOCHS, _MAX_EPOCHS))
+    fit = FitConfig(epochs=epochs, batch=config.batch, seed=config.seed)
+    depends_on = [data.digest, weights.digest, head_config.as_dict(), asdict(fit)]
+    model, history = train_head(
+        head_config,
+        fit,
+        maps,
+        data.labels,
+        train_rows=train_rows,
+        held_rows=np.flatnonzero(held),
+        mean_rows=train_rows[data.is_photo[train_rows]],
+        checkpoint=config.work / "head.checkpoint.npz",
+        key=hashlib.sha256(json.dumps(depends_on).encode()).hexdigest(),
+    )
+    return TrainedHead(backbone, maps, head_config, model, history)
+
+
+def _maps(config: TrainConfig, data: TrainingSet, backbone: FrozenBackbone) -> Maps:
+    """The maps, from disk or computed on the way; says first what it will cost."""
+    key = CacheKey(data.digest, backbone.weights.digest, data.size, len(data), config.seed)
+    cache = CachedMaps(config.work, key, backbone.map_shape)
+    if config.no_cache:
+        _say("features: computed anew in every epoch (--no-cache), some 5 ms an image on two cores")
+        return ComputedMaps(data.chips, backbone)
+    _say(
+        f"features: {cache.bytes / 1e9:.1f} GB in {config.work} ({np.prod(cache.shape) * 2 / 1000:.0f} kB an "
+        f"image; {cache.done()} of {len(data)} are there). --cache DIR puts them elsewhere, --no-cache "
+        "keeps none"
+    )
+    cache.fill(data.chips, backbone)
+    return cache
+
+
+def _embed_gallery(
+    config: TrainConfig, data: TrainingSet, embedder: PartEmbedder, trained: TrainedHead | None
+) -> Gallery:
+    """Embeddings of all photos with their variants, and of some renders of each person."""
+    photo_rows = np.flatnonzero(data.is_photo)
+    render_rows = spread_renders(data, config.embed_renders, config.seed)
+    probes: dict[str, np.ndarray] = {}
+    photos: dict[str, np.ndarray] = {}
+    renders: dict[str, np.ndarray] = {}
+    if "dlib" in embedder.parts:
+        stored = _dlib_embeddings(config, data, photo_rows, render_rows)
+        probes["dlib"], photos["dlib"], renders["dlib"] = stored
+    fixed = {}
+    if trained:
+        own = tuple(name for name in embedder.parts if name != "dlib")
+        of_b0 = PartEmbedder(own, trained.backbone, embedding_model(trained.model, trained.config.kind))
+        found = _in_chunks(data, photo_rows, of_b0, config.seed, "B0 of photos")
+        probes |= found[0]
+        photos |= found[1]
+        renders |= _renders_from_maps(trained.maps, render_rows, of_b0)
+        if trained.config.kind == "seed":
+            fixed["head"] = np.eye(len(data.names), dtype=np.float32)
+    return Gallery(
+        classes=len(data.names),
+        photo_labels=data.labels[photo_rows],
+        photo_ids=data.photos[photo_rows],
+        probes=probes,
+        photos=photos,
+        render_labels=data.labels[render_rows],
+        render_photos=data.photos[render_rows],
+        renders=renders,
+        fixed=fixed,
+    )
+
+
+def _dlib_embeddings(
+    config: TrainConfig, data: TrainingSet, photo_rows: np.ndarray, render_rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """dlib's embeddings of photos as probes and for templates, and of renders; kept on disk."""
+    file = config.work / "dlib.npz"
+    key = np.frombuffer(
+        hashlib.sha256(f"{data.digest} {config.seed} {config.embed_renders}".encode()).digest(), np.uint8
+    )
+    if file.is_file():
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                if np.array_equal(stored["key"], key):
+                    return stored["probes"], stored["photos"], stored["renders"]
+        except Exception as error:  # zipfile and zlib errors share no base
+            raise InputError(f"{file}: damaged ({error}); delete it and run again") from error
+    dlib = PartEmbedder(("dlib",), dlib=DlibEmbedding())
+    probes, photos = _in_chunks(data, photo_rows, dlib, config.seed, "dlib of photos")
+    renders = [np.zeros((0, probes["dlib"].shape[1]), np.float32)]
+    with tqdm(total=len(render_rows), desc="dlib of renders", unit="image") as bar:
+        for start in range(0, len(render_rows), _CHUNK):
+            chips = data.chips(render_rows[start : start + _CHUNK])
+            renders.append(unit(dlib.once(chips)["dlib"]))
+            bar.update(len(chips))
+    found = (probes["dlib"], photos["dlib"], np.concatenate(renders))
+    buffer = io.BytesIO()
+    np.savez(buffer, key=key, probes=found[0], photos=found[1], renders=found[2])
+    write_whole(file, buffer.getvalue())
+    return found
+
+
+def _in_chunks(
+    data: TrainingSet, rows: np.ndarray, embedder: PartEmbedder, seed: int, label: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Probe and gallery embeddings of the images of `rows`."""
+    found = []
+    with tqdm(total=len(rows), desc=label, unit="photo") as bar:
+        for start in range(0, len(rows), _CHUNK):
+            chips = data.chips(rows[start : start + _CHUNK])
+            found.append(embedder.probes_and_gallery(chips, seed + start))
+            bar.update(len(chips))
+    names = found[0][0]
+    return (
+        {name: np.concatenate([probes[name] for probes, _ in found]) for name in names},
+        {name: np.concatenate([photos[name] for _, photos in found]) for name in names},
+    )
+
+
+def _renders_from_maps(maps: Maps, rows: np.ndarray, embedder: PartEmbedder) -> dict[str, np.ndarray]:
+    """The B0's parts of `rows` (sorted), from maps that are there."""
+    out: dict[str, np.ndarray] = {
+        name: np.zeros((0, values.shape[1]), np.float32)
+        for name, values in embedder.of_maps(np.zeros((1, *maps.shape), np.float16)).items()
+    }
+    if not len(rows):
+        return out
+    out = {name: np.zeros((len(rows), values.shape[1]), np.float32) for name, values in out.items()}
+    for part, part_maps in maps.read(rows):
+        for name, values in embedder.of_maps(part_maps).items():
+            out[name][np.searchsorted(rows, part)] = unit(values)
+    return out
+
+
+def _embed_strangers(
+    config: TrainConfig, data: TrainingSet, photos: list[Path], embedder: PartEmbedder
+) -> dict[str, np.ndarray] | None:
+    """Embeddings of the calibration strangers; None without `--strangers`."""
+    if not config.strangers:
+        _say("no --strangers: training people play strangers in turn, thresholds are a little too low")
+        return None
+    found = find_chips(photos, data.size, cache=config.work, progress="strangers")
+    training = TrainingPhotos(
+        data.sources["photo"].to_pylist(),
+        data.sources["sha256"].to_pylist(),
+        np.array(data.sources["phash"].to_pylist(), np.uint64),
+    )
+    leaks = {leak.photo for leak in find_leaks([f.sha256 for f in found], [f.phash for f in found], training)}
+    chips = [f.chip for i, f in enumerate(found) if f.chip is not None and i not in leaks]
+    faceless = sum(f.chip is None for f in found)
+    _say(f"strangers: {len(chips)} used, {faceless} without a usable face, {len(leaks)} are training photos")
+    if not chips:
+        raise InputError(f"{config.strangers}: no usable photo of a stranger")
+    return embedder.probes(np.stack(chips))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot make this folder ({error.strerror or error})") from error
+
+
+def _commit() -> str | None:
+    """The commit the program runs from; None when it is not run from a checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """For JSON."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

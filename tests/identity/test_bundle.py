@@ -1,0 +1,97 @@
+"""A bundle comes back as it was saved, and a damaged one is refused in one line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from augmentor.errors import InputError
+from identity.bundle import Bundle
+from identity.decision import Decision, DecisionConstants, ProbabilityCurve
+from identity.embedding import join
+from identity.features import unit
+
+
+class FixedEmbedder:
+    """Stands in for the networks: a chip's embedding is made of its mean colour."""
+
+    def probes(self, chips: np.ndarray) -> dict[str, np.ndarray]:
+        colours = chips.reshape(len(chips), -1, 3).mean(axis=1)
+        return {"dlib": unit(colours), "head": unit(colours[:, ::-1])}
+
+
+def small_bundle() -> Bundle:
+    rng = np.random.default_rng(0)
+    return Bundle(
+        labels=("Ann", "Zoë 😀", ".hidden"),
+        features="both",
+        shares={"dlib": 0.75, "head": 0.25},
+        part_templates={"dlib": unit(rng.normal(size=(3, 3))), "head": unit(rng.normal(size=(3, 3)))},
+        crowding=np.array([0.1, 0.2, 0.3], np.float32),
+        decision=Decision(
+            DecisionConstants(), {"fpir_1": 0.9, "fpir_10": 0.5}, ProbabilityCurve(1.0, 0.0), {"mated": 1.0}
+        ),
+        size=8,
+        sources=pa.table({"photo": ["a.jpg"], "sha256": ["00"], "phash": [1], "identity": ["Ann"]}),
+        stranger_mean=np.zeros(6, np.float32),
+        about={"seed": 0},
+        model_card="# Model card",
+    )
+
+
+def test_bundle_comes_back_as_saved_without_pickle(tmp_path: Path) -> None:
+    saved = small_bundle()
+    saved.save(tmp_path)
+    loaded = Bundle.load(tmp_path)
+    assert loaded.labels == saved.labels
+    assert loaded.decision == saved.decision
+    assert loaded.thresholds == json.loads((tmp_path / "thresholds.json").read_text())
+    assert np.array_equal(loaded.templates, saved.templates)
+    assert loaded.sources.equals(saved.sources)
+    assert not list(tmp_path.glob("*.pkl"))
+
+
+def test_similarities_are_the_parts_cosines_weighted_by_their_shares() -> None:
+    bundle = small_bundle()
+    bundle._embedder = FixedEmbedder()  # type: ignore[assignment]
+    chips = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    embeddings = bundle.embed(chips)
+    parts = FixedEmbedder().probes(chips)
+    expected = sum(s * parts[n] @ bundle.part_templates[n].T for n, s in bundle.shares.items())
+    assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
+    assert np.allclose(bundle.similarities(embeddings), expected, atol=1e-6)
+
+
+def test_a_part_without_a_share_is_left_out() -> None:
+    parts = {"dlib": np.eye(2, dtype=np.float32), "head": np.eye(2, dtype=np.float32)}
+    assert join(parts, {"dlib": 1.0, "head": 0.0}).shape == (2, 2)
+    assert replace(small_bundle(), shares={"dlib": 1.0, "head": 0.0}).parts == ("dlib",)
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "labels.json", "sources.parquet", "head.npz"])
+def test_a_changed_file_is_refused(tmp_path: Path, name: str) -> None:
+    small_bundle().save(tmp_path)
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
+    with pytest.raises(InputError, match=name):
+        Bundle.load(tmp_path)
+
+
+def test_no_bundle_a_damaged_one_and_another_version_are_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no bundle\.json"):
+        Bundle.load(tmp_path)
+    small_bundle().save(tmp_path)
+    path = tmp_path / "bundle.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
+    with pytest.raises(InputError, match="version 99"):
+        Bundle.load(tmp_path)
+    path.write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        Bundle.load(tmp_path)
+
+
+def test_chips_of_another_size_are_refused() -> None:
+    with pytest.raises(InputError, match="8, 8"):
+        small_bundle().embed(np.zeros((1, 9, 9, 3), np.uint8))
