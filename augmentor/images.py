@@ -13,6 +13,7 @@ used raises an `InputError`. Nothing is left out silently but the metadata files
 import functools
 import hashlib
 import io
+import logging
 import os
 import secrets
 import stat
@@ -133,6 +134,7 @@ def _readable_formats() -> tuple[str, ...]:
     # Pillow warns of more than 89 megapixels, where the limit here is `max_pixels`, and of damaged EXIF,
     # which nobody needs to know of: what makes a photo unusable is an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
     return tuple(kind for kind in _FORMATS if kind in Image.OPEN)
 
 
