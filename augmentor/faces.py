@@ -8,8 +8,8 @@ core. A photo is scanned in steps, each only if the one before found no usable f
     2. enlarged to four times its size, but to at most 4.8 megapixels;
     3. photos over 4.8 megapixels: at their own size, at most 16 megapixels.
 
-For a 250x250 photo that is "upsampled once, then twice"; from a 12-megapixel photo step 1 finds every face
-wider than 6 % of the picture in 0.16 s. Boxes and landmarks are always in the pixels of the photo as given.
+For a 250x250 photo that is "upsampled once, then twice"; in a 12-megapixel photo step 1 looks for faces wider
+than about 6 % of the picture, in 0.16 s. Boxes and landmarks are always in the pixels of the photo as given.
 
 Source:
     dlib's `get_frontal_face_detector`; Dalal and Triggs, "Histograms of Oriented Gradients for Human
