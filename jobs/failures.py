@@ -1,0 +1,36 @@
+"""`failures.csv`: every photo that was not used, and why."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+NO_PHOTO = "no_photo"  # the reason of an identity whose folder is empty
+
+
+@dataclass(frozen=True, order=True)
+class Failure:
+    """One rejected photo; `photo` is empty for an identity without any."""
+
+    photo: str
+    identity: str
+    reason: str
+    detail: str
+
+
+def failures_csv(failures: Iterable[Failure]) -> bytes:
+    """The table with its header, sorted, UTF-8."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["photo", "identity", "reason", "detail"])
+    writer.writerows([f.photo, f.identity, f.reason, f.detail] for f in sorted(failures))
+    return text.getvalue().encode()
+
+
+def by_reason(failures: Sequence[Failure]) -> str:
+    """How many photos for which reason, the most frequent first: `no_face 4, too_small 1`."""
+    counts = Counter(f.reason for f in failures if f.photo)
+    return ", ".join(
+        f"{reason} {n}" for reason, n in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    )

@@ -1,0 +1,43 @@
+"""One Ray for all tests of the jobs, and photos of made-up people."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datasets.synthetic import PeopleOptions, write_people
+
+
+@pytest.fixture(scope="session")
+def two_cpu_ray() -> Iterator[None]:
+    """A local Ray with two CPUs, which jobs in this process use."""
+    import ray
+
+    import jobs.ray_pool  # noqa: F401  # sets what Ray reads from the environment
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        num_gpus=0,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=500_000_000,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of four made-up people with awkward names: people/<identity>/*.jpg. Not to be changed; copy it."""
+    made = tmp_path_factory.mktemp("made-up")
+    write_people(made, PeopleOptions(identities=4, photos=(3, 3)), workers=1, progress=False)
+    folder = tmp_path_factory.mktemp("people")
+    names = ["Zoë", "two words", ".leading dot", "😀 smile"]
+    sources = sorted((made / "photos").iterdir())
+    for name, source, count in zip(names, sources, (3, 2, 1, 2), strict=True):
+        (folder / name).mkdir()
+        for photo in sorted(source.glob("*.jpg"))[:count]:
+            (folder / name / photo.name).write_bytes(photo.read_bytes())
+    return folder
