@@ -20,7 +20,7 @@ class Canvas:
     """A reduced cut-out of a photo.
 
     Args:
-        image: (h, w, 3) uint8.
+        image: (h, w, 4) uint8 RGBA, opaque: four channels are read faster than three.
         scale: canvas pixels per photo pixel.
         origin: (2,) photo coordinates (x, y) of the canvas's outer top left corner.
     """
@@ -58,7 +58,8 @@ def photo_canvas(image: np.ndarray, landmarks: np.ndarray, size: int) -> Canvas:
     before = np.rint((inner_low - low) * scale).astype(int)
     after = np.rint((high - inner_high) * scale).astype(int)
     origin = inner_low - before / scale
-    return Canvas(_continue(part, before, after), float(scale), origin)
+    picture = cv2.cvtColor(_continue(part, before, after), cv2.COLOR_RGB2RGBA)
+    return Canvas(picture, float(scale), origin)
 
 
 def _continue(part: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:

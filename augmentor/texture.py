@@ -8,9 +8,13 @@ laid out like the grid. A render reads it only where the photo itself shows noth
 import cv2
 import numpy as np
 
-FACING_RANGE = (0.05, 0.35)  # cosine between surface and line of sight: below it is not seen, above fully
+FACING_RANGE = (0.2, 0.6)  # cosine between surface and line of sight: below it is not seen, above fully
+LEAST_SEEN = (
+    0.03  # of what nothing hides but its own slant: still the best there is, if the other side is no better
+)
 OCCLUSION_RANGE = (6.0, 14.0)  # mm behind what lies in front of it: the same
 GAIN_LIMIT = 2.0  # the two sides of a face differ in brightness at most this much, or it is not the light
+GAIN_COLOUR = 0.5  # how much of the difference in colour is taken for light
 _DEPTH_CELLS = 72
 
 
@@ -26,9 +30,11 @@ def visibility(points: np.ndarray, depth: np.ndarray, facing: np.ndarray, surfac
     Returns:
         (R, C) float32, 0 hidden to 1 seen.
     """
-    seen = _ramp(facing, *FACING_RANGE)
+    seen = np.maximum(_ramp(facing, *FACING_RANGE), LEAST_SEEN)
     front = _front_depth(points, depth, surface & (facing > 0))
-    return (seen * (1 - _ramp(depth - front, *OCCLUSION_RANGE))).astype(np.float32)
+    seen = (seen * (1 - _ramp(depth - front, *OCCLUSION_RANGE))).astype(np.float32)
+    # Landmarks are a few pixels off on the far side of a turned face: what borders on hidden skin may be background.
+    return cv2.GaussianBlur(cv2.erode(seen, np.ones((3, 3), np.uint8)), (0, 0), 1.0)
 
 
 def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:
@@ -43,35 +49,49 @@ def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.nda
         keep: (R, C) float32, 1 where nothing may be mirrored (eyes have a gaze).
     """
     other = seen.ravel()[mirror].reshape(seen.shape)
-    weight = seen / np.maximum(seen + np.maximum(other - seen, 0), 1e-3)
-    weight = np.where(other <= 0, seen, weight)
+    weight = seen / np.maximum(np.maximum(seen, other), LEAST_SEEN)
     return np.maximum(cv2.GaussianBlur(weight.astype(np.float32), (0, 0), 1.0), keep).astype(np.float32)
 
 
 def complete_atlas(
-    atlas: np.ndarray, seen: np.ndarray, mirrored: np.ndarray, mirrored_seen: np.ndarray
+    atlas: np.ndarray, mirrored: np.ndarray, seen: np.ndarray, mirrored_seen: np.ndarray
 ) -> np.ndarray:
     """Fill what the photo hides.
 
     Args:
         atlas: (h, w, 3) uint8, the photo's own colours.
-        seen: (h, w) float32.
-        mirrored, mirrored_seen: the same of the mirrored points.
+        mirrored: the same of the mirrored points.
+        seen: (h, w) float32 0..1.
+        mirrored_seen: the same of the mirrored points.
 
     Returns:
         (h, w, 3) uint8.
     """
     own, other = atlas.astype(np.float32), mirrored.astype(np.float32)
-    both = seen * mirrored_seen
-    ratio = _spread(np.log((own + 8) / (other + 8)), both)
-    gain = np.exp(np.clip(ratio, -np.log(GAIN_LIMIT), np.log(GAIN_LIMIT)))
-    fill_weight = (1 - seen) * mirrored_seen
-    total = seen + fill_weight
-    known = (own * seen[..., None] + other * gain * fill_weight[..., None]) / np.maximum(total, 1e-3)[
-        ..., None
-    ]
-    filled = known * total[..., None] + _spread(known, total) * (1 - total[..., None])
+    gain = _brightness_gain(own, other, seen * mirrored_seen)
+    fill = (1 - seen) * mirrored_seen
+    total = seen + fill
+    known = own * seen[..., None] + other * gain * fill[..., None]  # weighted by total
+    filled = known + _spread(known, total) * (1 - total)[..., None]
     return np.clip(filled + 0.5, 0, 255).astype(np.uint8)
+
+
+def _brightness_gain(own: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.ndarray:
+    """The factor (h, w, 3) that brings the other side to this side's light, continued from where both are seen.
+
+    Light changes slowly over a face, and hardly in colour: so does the factor.
+    """
+    small = own.shape[1] // 4, own.shape[0] // 4
+    weight = cv2.resize(both, small, interpolation=cv2.INTER_AREA)
+    sums = [cv2.resize(side * both[..., None], small, interpolation=cv2.INTER_AREA) for side in (own, other)]
+    own_mean, other_mean = (cv2.GaussianBlur(s, (0, 0), 2.0) for s in sums)
+    smooth = cv2.GaussianBlur(weight, (0, 0), 2.0)[..., None]
+    ratio = np.log((own_mean + 8 * smooth + 1e-3) / (other_mean + 8 * smooth + 1e-3))
+    grey = ratio.mean(-1, keepdims=True)
+    limit = np.log(GAIN_LIMIT)
+    ratio = np.clip(grey, -limit, limit) + GAIN_COLOUR * np.clip(ratio - grey, -0.2, 0.2)
+    gain = np.exp(_spread(ratio * weight[..., None], weight))
+    return cv2.resize(gain, own.shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -100,9 +120,17 @@ def _front_depth(points: np.ndarray, depth: np.ndarray, surface: np.ndarray) -> 
     )
 
 
-def _spread(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Continue values (h, w, C) smoothly from where they have weight (h, w) to everywhere (push and pull)."""
-    levels = [(values * weight[..., None], weight)]
+def _spread(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Continue values smoothly from where they have weight to everywhere, coarse to fine.
+
+    Args:
+        total: (h, w, C) float32, values times weight.
+        weight: (h, w) float32.
+
+    Returns:
+        (h, w, C) values.
+    """
+    levels = [(total, weight)]
     while min(levels[-1][1].shape) > 3:
         levels.append((cv2.pyrDown(levels[-1][0]), cv2.pyrDown(levels[-1][1])))
     total, amount = levels.pop()

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from augmentor.background import Outline, background_coordinates, outline_of
+from augmentor.background import background_coordinates, outline_of
 from augmentor.chip import chip_transform
 from augmentor.errors import InputError
 from augmentor.head_model import HeadModel
 from augmentor.pose import HeadPose, rotation_from_pose
 from augmentor.raster import interpolate, rasterise
+from augmentor.surface import flatten_ears, surface_normals, surface_triangles, surface_vertices
 
 VIEW_SHAPES = 10
 SHAPE_STD = 0.6  # of the population's: stronger draws turn the face into somebody else's
@@ -86,10 +87,11 @@ class View:
         size: side of the picture, pixels.
         position: (S, S, 3) float32 model frame, zero where `face` is.
         normal: (S, S, 3) float16 unit, outward, model frame, zero where `face` is.
-        grid: (S, S, 2) float32 place on the head model's grid, (column, row); where `face` is 0 that of the
-            nearest pixel where it is not.
+        places: (S, S, 4) float32. First the pixel's place on the head model's grid, (column, row), where `face` is 0
+            that of the nearest pixel where it is not; then its place in the background, see
+            `augmentor.background.background_coordinates`. One array, since looking up four values costs as much as
+            one.
         face: (S, S) float32 0..1, how much of the pixel the face covers.
-        background: (S, S, 2) float32, see `augmentor.background.background_coordinates`.
         projection: (3, 4) float64; chip pixels (x, y, 1) ~ projection @ (model point, 1).
         vertices: (V, 3) float32, the view's shape with a neutral face.
         points: (V, 2) float32, chip pixels of the vertices as they were rasterised.
@@ -102,15 +104,24 @@ class View:
     size: int
     position: np.ndarray
     normal: np.ndarray
-    grid: np.ndarray
+    places: np.ndarray
     face: np.ndarray
-    background: np.ndarray
     projection: np.ndarray
     vertices: np.ndarray
     points: np.ndarray
     landmarks68: np.ndarray
     landmarks_2d: np.ndarray
     landmarks_visible: np.ndarray
+
+    @property
+    def grid(self) -> np.ndarray:
+        """(S, S, 2) place on the head model's grid."""
+        return self.places[..., :2]
+
+    @property
+    def background(self) -> np.ndarray:
+        """(S, S, 2) place around the face."""
+        return self.places[..., 2:]
 
 
 def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
@@ -122,12 +133,13 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
         InputError: the head model has no mode that the key's expression needs.
     """
     shape = shape_coefficients(head, key.shape)
-    vertices = head.vertices(shape, head.expression_weights(EXPRESSIONS[key.expression]))
+    with_ears = head.vertices(shape, head.expression_weights(EXPRESSIONS[key.expression]))
+    vertices = flatten_ears(with_ears, head)
     rotation = rotation_from_pose(HeadPose(yaw=key.yaw, pitch=key.pitch, roll=key.roll))
     projection = _chip_projection(vertices[head.landmarks68], rotation, size)
     points, depth = project(projection, vertices)
     normals = surface_normals(vertices, head)
-    patch = face_triangles(head)
+    patch = surface_triangles(head)
     columns = head.grid_shape[1]
     place = np.stack([np.arange(len(vertices)) % columns, np.arange(len(vertices)) // columns], 1)
     triangle, weights = rasterise(points * 2 + 0.5, depth, patch, (2 * size, 2 * size))
@@ -135,17 +147,19 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
     fine = interpolate(triangle, weights, patch, values)
     pixel, face = _halve(fine, triangle >= 0)
     normal = pixel[..., 6:] / np.maximum(np.linalg.norm(pixel[..., 6:], axis=-1, keepdims=True), 1e-6)
-    outline = view_outline(head, vertices, projection, key.roll)
+    scale = float(np.linalg.norm(projection[0, :3]) / VIEW_DISTANCE)
+    outline = outline_of(project(projection, with_ears[surface_vertices(head)])[0], key.roll, scale)
     return View(
         key=key,
         size=size,
         position=np.ascontiguousarray(pixel[..., 3:6]),
         normal=normal.astype(np.float16),
-        grid=_continue_grid(pixel[..., 1:3], face),
+        places=np.concatenate(
+            [_continue_grid(pixel[..., 1:3], face), background_coordinates(outline, size)], 2
+        ),
         face=face,
-        background=background_coordinates(outline, size),
         projection=projection,
-        vertices=head.vertices(shape),
+        vertices=flatten_ears(head.vertices(shape), head),
         points=points.astype(np.float32),
         landmarks68=head.landmarks68,
         landmarks_2d=points[head.landmarks68].astype(np.float32),
@@ -161,40 +175,10 @@ def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
     return (SHAPE_STD * np.random.default_rng([20161008, shape]).standard_normal(modes)).astype(np.float32)
 
 
-def face_vertices(head: HeadModel) -> np.ndarray:
-    """(V,) bool: the part of the head that is rendered as a surface; the rest is treated as background."""
-    return head.regions["face"] > 0.01
-
-
-def face_triangles(head: HeadModel) -> np.ndarray:
-    """Triangles (T, 3) of the rendered part, wound clockwise as seen from outside (see `rasterise`)."""
-    patch = head.triangles[face_vertices(head)[head.triangles].all(1)]
-    a, b, c = (head.mean[patch[:, k]].astype(np.float64) for k in range(3))
-    if (np.cross(b - a, c - a) * (a - head.mean.mean(0))).sum() > 0:
-        patch = patch[:, ::-1]
-    return patch
-
-
-def surface_normals(vertices: np.ndarray, head: HeadModel) -> np.ndarray:
-    """Outward unit normals (V, 3) of the head's grid, from the differences of neighbouring rows and columns."""
-    grid = vertices.reshape(*head.grid_shape, 3).astype(np.float64)
-    normal = np.cross(np.gradient(grid, axis=0), np.gradient(grid, axis=1)).reshape(-1, 3)
-    if (normal * (vertices - vertices.mean(0))).sum() < 0:
-        normal = -normal
-    return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-
-
 def project(projection: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (N, 2) and depth (N,) of model points (N, 3) under a (3, 4) projection."""
     seen = points @ projection[:, :3].T + projection[:, 3]
     return seen[:, :2] / seen[:, 2:], seen[:, 2]
-
-
-def view_outline(head: HeadModel, vertices: np.ndarray, projection: np.ndarray, roll: float) -> Outline:
-    """The face's outline in a picture taken with `projection`."""
-    points, depth = project(projection, vertices[face_vertices(head)])
-    scale = float(np.linalg.norm(projection[0, :3]) / depth.mean())
-    return outline_of(points, roll, scale)
 
 
 def _chip_projection(landmarks: np.ndarray, rotation: np.ndarray, size: int) -> np.ndarray:
