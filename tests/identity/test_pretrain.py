@@ -18,9 +18,9 @@ def some_faces(count: int = 24) -> Faces:
 
 
 def test_time_is_shared_between_sizes_by_what_they_cost() -> None:
-    recipe = Recipe(sizes=(50, 100), first_shares=(0.5, 0.5))
-    np.testing.assert_allclose(recipe.size_probabilities(0), [0.8, 0.2])
-    np.testing.assert_allclose(recipe.size_probabilities(1), [0, 1])
+    recipe = Recipe(sizes=(50, 100), first_shares=(0.5, 0.5), mix_from=0.2, last_from=0.8)
+    np.testing.assert_allclose(recipe.size_probabilities(0.2), [0.8, 0.2])
+    np.testing.assert_allclose(recipe.size_probabilities(0.8), [0, 1])
 
 
 def test_learning_rate_warms_up_and_ends_at_zero() -> None:

@@ -1,0 +1,282 @@
+"""What renders are worth: the same number of images of each person, made in three ways.
+
+`python -m benchmarks.ablation --data OUT --probes DIR --strangers DIR --calibration DIR`
+
+OUT is a balanced set with at least `--per-class` images a person. For every seed each person gets exactly that many
+training images:
+    photos    the own photos, repeated
+    flips     the own photos, then mirror images and random crops of them
+    renders   the own photos, then renders of them (drawn from OUT)
+With features `dlib` a person's template is the mean of the embeddings of these images; with `b0` a cosine head is
+trained on their maps first, for the same number of steps each time, and embeds them. Probes (photo and mirror image
+averaged) are searched by cosine, accepted by the decision score with its default constants, crowding from the
+calibration strangers.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from augmentor.errors import InputError, LikenessError
+from augmentor.images import list_identities, list_photos
+from identity.decision import DecisionConstants, accept_score, crowding
+from identity.embedding import PartEmbedder
+from identity.features import FrozenBackbone, unit
+from identity.measurement import NO_COLUMN, ProbeScores, Rate, measure_search
+from identity.metrics import NEVER, NEVER_RANKED, ranks_of_truth
+from identity.probes import ProbeChip, find_chips
+from identity.training_set import TrainingSet, read_training_set, spread_renders
+
+WAYS = ("photos", "flips", "renders")
+MEASURED = ("rank1", "dir_at_fpir_1", "dir_at_fpir_10")
+
+
+@dataclass(frozen=True)
+class Images:
+    """Training images of one way and seed: (N, S, S, 3) uint8 chips and their (N,) labels."""
+
+    chips: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass
+class MapsInMemory:
+    """Backbone maps of `Images`, as the training of a head reads them (`identity.features.Maps`)."""
+
+    values: np.ndarray
+    shape: tuple[int, int, int]
+
+    def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
+        """Shuffled batches."""
+        yield from self._parts(rng.permutation(rows), batch)
+
+    def read(self, rows: np.ndarray) -> Iterator[tuple]:
+        """All rows once."""
+        yield from self._parts(rows, 512)
+
+    def _parts(self, rows: np.ndarray, batch: int) -> Iterator[tuple]:
+        for start in range(0, len(rows), batch):
+            part = rows[start : start + batch]
+            yield part, self.values[part]
+
+
+def cropped(chip: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
+    """A mirror image (odd `number`) or the photo itself, cropped to 80 to 100 % of its edge and enlarged again."""
+    size = chip.shape[0]
+    edge = round(size * rng.uniform(0.8, 1.0))
+    x, y = rng.integers(0, size - edge + 1, 2)
+    part = chip[y : y + edge, x : x + edge]
+    if number % 2:
+        part = part[:, ::-1]
+    return cv2.resize(np.ascontiguousarray(part), (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def training_images(data: TrainingSet, way: str, per_class: int, seed: int) -> Images:
+    """`per_class` images of each person, made in one of `WAYS`.
+
+    Raises:
+        InputError: the set holds too few renders of somebody.
+    """
+    rng = np.random.default_rng([seed, WAYS.index(way)])
+    own_photos = {
+        label: rng.permutation(np.flatnonzero(data.is_photo & (data.labels == label)))[:per_class]
+        for label in range(len(data.names))
+    }
+    most = per_class - min(len(rows) for rows in own_photos.values())
+    renders = spread_renders(data, most, seed)
+    chips, labels = [], []
+    for label, rows in tqdm(own_photos.items(), f"{way}, seed {seed}", unit="person"):
+        photos = data.chips(rows)
+        missing = per_class - len(rows)
+        if way == "photos":
+            more = photos[np.arange(missing) % len(photos)]
+        elif way == "flips":
+            made = [cropped(photos[k % len(photos)], k // len(photos) + 1, rng) for k in range(missing)]
+            more = np.stack(made) if made else photos[:0]
+        else:
+            own = rng.permutation(renders[data.labels[renders] == label])[:missing]
+            if len(own) < missing:
+                raise InputError(f"{data.root}: fewer than {missing} renders of {data.names[label]}")
+            more = data.chips(own)
+        chips.append(np.concatenate([photos, more]))
+        labels.append(np.full(per_class, label))
+    return Images(np.concatenate(chips), np.concatenate(labels))
+
+
+def class_templates(embeddings: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """(C, D) unit means of unit rows."""
+    sums = np.zeros((classes, embeddings.shape[1]))
+    np.add.at(sums, labels, unit(embeddings))
+    return unit(sums)
+
+
+def head_embedder(
+    images: Images, classes: int, backbone: FrozenBackbone, epochs: int, seed: int, work: Path
+) -> tuple[PartEmbedder, np.ndarray]:
+    """A cosine head trained on the images; the embedder with it, and the (N, D) embeddings of the images."""
+    from identity.head_training import FitConfig, run_head, train_head
+    from identity.heads import HeadConfig, embedding_model
+
+    parts = [
+        backbone.maps(images.chips[k : k + 256])
+        for k in tqdm(range(0, len(images.chips), 256), "maps", unit="batch")
+    ]
+    maps = MapsInMemory(np.concatenate(parts), backbone.map_shape)
+    rows = np.arange(len(images.labels))
+    checkpoint = work / "ablation.checkpoint.npz"
+    checkpoint.unlink(missing_ok=True)
+    config = HeadConfig("cosine", classes, map_shape=backbone.map_shape)
+    head, _history = train_head(
+        config,
+        FitConfig(epochs=epochs, seed=seed),
+        maps,
+        images.labels,
+        train_rows=rows,
+        held_rows=rows[:0],
+        mean_rows=rows,
+        checkpoint=checkpoint,
+        key=f"{seed}",
+    )
+    checkpoint.unlink(missing_ok=True)
+    embed = embedding_model(head, "cosine")
+    return PartEmbedder(("head",), backbone, embed), run_head(embed, maps.values)
+
+
+def scores(
+    found: Sequence[ProbeChip],
+    truth: np.ndarray,
+    embedder: PartEmbedder,
+    templates: np.ndarray,
+    crowded: np.ndarray,
+) -> ProbeScores:
+    """Search the probes; those without a face are never named."""
+    n = len(found)
+    best = np.full(n, NO_COLUMN)
+    similarity, score = np.full(n, NEVER), np.full(n, NEVER)
+    rank = np.full(n, NEVER_RANKED)
+    rows = np.array([k for k, probe in enumerate(found) if probe.chip is not None])
+    chips = np.stack([found[k].chip for k in rows])
+    cosines = embedder.probes(chips)[embedder.parts[0]] @ templates.T
+    best[rows], score[rows] = accept_score(cosines, crowded, DecisionConstants())
+    similarity[rows] = cosines[np.arange(len(rows)), best[rows]]
+    mated = truth[rows] != NO_COLUMN
+    rank[rows[mated]] = ranks_of_truth(cosines[mated], truth[rows[mated]])
+    who = [str(t) if t != NO_COLUMN else str(probe.path) for t, probe in zip(truth, found, strict=True)]
+    return ProbeScores([probe.path for probe in found], who, truth, best, similarity, score, rank)
+
+
+def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
+    """All ways, sources and seeds; one row each."""
+    from identity.backbone import load_weights
+
+    cv2.setNumThreads(1)
+    data = read_training_set(options.data)
+    people = list_identities(options.probes)
+    column = {name: k for k, name in enumerate(data.names)}
+    strange = sorted(set(people) - set(column))
+    if strange:
+        raise InputError(
+            f"{options.probes}: {len(strange)} people are not in {options.data} ({strange[0]}, ...)"
+        )
+    paths = [(path, column[name]) for name, photos in people.items() for path in photos]
+    options.work.mkdir(parents=True, exist_ok=True)
+    probes = find_chips([p for p, _ in paths], data.size, cache=options.work, progress="probes")
+    truth = np.array([label for _, label in paths])
+    strangers = find_chips(
+        list_photos(options.strangers), data.size, cache=options.work, progress="strangers"
+    )
+    calibration = find_chips(
+        list_photos(options.calibration), data.size, cache=options.work, progress="calibration"
+    )
+    nobody = np.full(len(strangers), NO_COLUMN)
+    calibration_chips = np.stack([c.chip for c in calibration if c.chip is not None])
+    backbone = FrozenBackbone(load_weights(options.weights), data.size)
+    dlib = PartEmbedder(("dlib",))
+    rows: list[dict[str, object]] = []
+    for seed in range(options.seeds):
+        for way in WAYS:
+            images = training_images(data, way, options.per_class, seed)
+            for source in ("dlib", "b0"):
+                if source == "dlib":
+                    embedder = dlib
+                    found = [
+                        dlib.once(images.chips[k : k + 256])["dlib"] for k in range(0, len(images.chips), 256)
+                    ]
+                    embedded = np.concatenate(found)
+                else:
+                    embedder, embedded = head_embedder(
+                        images, len(data.names), backbone, options.epochs, seed, options.work
+                    )
+                templates = class_templates(embedded, images.labels, len(data.names))
+                crowded = crowding(templates, embedder.probes(calibration_chips)[embedder.parts[0]])
+                rates = measure_search(
+                    scores(probes, truth, embedder, templates, crowded),
+                    scores(strangers, nobody, embedder, templates, crowded),
+                    None,
+                )
+                rows.append(
+                    {"features": source, "images": way, "seed": seed, **{m: rates[m] for m in MEASURED}}
+                )
+                told = ", ".join(f"{m} {rates[m].value:.3f}" for m in MEASURED)
+                tqdm.write(f"{source} {way} seed {seed}: {told}")
+        (options.work / "ablation.json").write_text(json.dumps([_plain(r) for r in rows]))
+    return rows
+
+
+def table_of(rows: list[dict[str, object]]) -> str:
+    """Markdown: mean over seeds, their range, and the bootstrap interval of the first seed."""
+    lines = ["| features | images | rank-1 | DIR@FPIR 1 % | DIR@FPIR 10 % |", "|---|---|---|---|---|"]
+    for source in ("dlib", "b0"):
+        for way in WAYS:
+            own = [r for r in rows if r["features"] == source and r["images"] == way]
+            cells = []
+            for measure in MEASURED:
+                rates = [r[measure] for r in own]
+                assert all(isinstance(rate, Rate) for rate in rates)
+                values = [rate.value for rate in rates]  # type: ignore[attr-defined]
+                first = rates[0]
+                assert isinstance(first, Rate)
+                cells.append(
+                    f"{np.mean(values):.1%} ({min(values):.1%} to {max(values):.1%}; "
+                    f"95 % {first.low:.1%} to {first.high:.1%})"
+                )
+            lines.append(f"| {source} | {way} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _plain(row: dict[str, object]) -> dict[str, object]:
+    return {k: [v.value, v.low, v.high] if isinstance(v, Rate) else v for k, v in row.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--probes", type=Path, required=True)
+    parser.add_argument("--strangers", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path, required=True)
+    parser.add_argument("--weights", default="face")
+    parser.add_argument("--per-class", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of a table")
+    options = parser.parse_args(arguments)
+    try:
+        rows = ablate(options)
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps([_plain(r) for r in rows]) if options.json else table_of(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
