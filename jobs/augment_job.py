@@ -140,21 +140,27 @@ class _PhotoActor(PhotoWorker):
         """The name of a view and the view itself."""
         return key.name, make_view(self._head, key, self._settings.size)
 
-    def make_images(
+    def make_images_of(
         self,
         faces: Sequence[ScannedFace],
         images: Sequence[PlannedImage],
         prepared: Any = (),
         views: Any = None,
-    ) -> Written:
-        """See `PhotoWorker.make_images`; `views` are the references by name of those that are needed, or, in a list,
-        a reference to those of all."""
+    ) -> Written | LikenessError:
+        """See `PhotoWorker.make_images`. An error meant for the user (a full disk) is returned, not raised: Ray would
+        print it with its traceback.
+
+        `views` are the references by name of those that are needed, or, in a list, a reference to those of all.
+        """
         needed = {image.view.name for image in images if image.view} - self._views.keys()
         if needed:
             references = ray.get(views[0]) if isinstance(views, list) else views
             names = sorted(references) if isinstance(views, list) else sorted(needed)
             self._views |= zip(names, ray.get([references[name] for name in names]), strict=True)
-        return super().make_images(faces, images, prepared)
+        try:
+            return self.make_images(faces, images, prepared)
+        except LikenessError as error:
+            return error
 
 
 class _Job:
@@ -317,12 +323,12 @@ class _Job:
             usable = [face for face in self._scans[photo] if face.reason is None]
             prepared = self._prepared.get(photo, ())
             arguments = partial(self._image_arguments, usable, images, prepared, list(needed))
-            yield Call("make_images", arguments, done=self._on_images)
+            yield Call("make_images_of", arguments, done=self._on_images)
 
     def _image_arguments(
         self, usable: list[ScannedFace], images: list[PlannedImage], prepared: Any, needed: list[str]
     ) -> tuple[Any, ...]:
-        """Arguments for `_PhotoActor.make_images`, when it is called: the views have been asked for by then."""
+        """Arguments for `_PhotoActor.make_images_of`, when it is called: the views have been asked for by then."""
         if len(self._views) < len(self._keys):
             return usable, images, prepared, {name: self._views[name] for name in needed}
         if not self._all_views and None not in self._views.values():

@@ -114,7 +114,8 @@ class Call:
     """One call for a worker.
 
     `arguments` is asked when the call goes out. With `results` 2 the second result stays in the object store: `sent`
-    gets the reference to it at once. `done` gets the first result when it is there, and that reference.
+    gets the reference to it at once. `done` gets the first result when it is there, and that reference. A
+    `LikenessError` as the first result is raised.
     """
 
     method: str
@@ -159,6 +160,8 @@ class WorkerPool:
                     call, actor, kept = self._running.pop(reference)
                     self._load[actor] -= 1
                     result = ray.get(reference)  # also where nobody wants it: errors come to light here
+                    if isinstance(result, LikenessError):
+                        raise result
                     if call.done:
                         call.done(result, kept)
 
