@@ -178,6 +178,11 @@ def _thumbnail_of_file(path: Path | None) -> str:
     return _data_uri(encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA), 85), "jpeg")
 
 
+def _short(path: Path) -> str:
+    """The end of a path that tells photos apart."""
+    return "/".join(path.parts[-2:])
+
+
 def _confusions(evaluation: Evaluation, enrolled: Mapping[str, Path]) -> list[dict[str, Any]]:
     """Mated probes with a wrong best name, the surest first."""
     probes = evaluation.probes
@@ -188,7 +193,7 @@ def _confusions(evaluation: Evaluation, enrolled: Mapping[str, Path]) -> list[di
     return [
         {
             "probe": _thumbnail(evaluation, probes.photos[i]),
-            "photo": str(probes.photos[i]),
+            "photo": _short(probes.photos[i]),
             "right": evaluation.labels[probes.truth[i]],
             "wrong": evaluation.labels[probes.best[i]],
             "right_photo": _thumbnail_of_file(enrolled.get(evaluation.labels[probes.truth[i]])),
@@ -211,7 +216,7 @@ def _named_strangers(evaluation: Evaluation, enrolled: Mapping[str, Path]) -> li
     return [
         {
             "probe": _thumbnail(evaluation, strangers.photos[i]),
-            "photo": str(strangers.photos[i]),
+            "photo": _short(strangers.photos[i]),
             "wrong": evaluation.labels[strangers.best[i]],
             "wrong_photo": _thumbnail_of_file(enrolled.get(evaluation.labels[strangers.best[i]])),
             "score": strangers.score[i],
@@ -271,7 +276,7 @@ def _figures(evaluation: Evaluation) -> list[dict[str, str]]:
 
 def _png(draw: Any, evaluation: Evaluation, theme: _Theme) -> str:
     """A figure as a data URI; drawn without pyplot, which keeps state."""
-    figure = Figure(figsize=(5.6, 4.2), dpi=144, layout="constrained")
+    figure = Figure(figsize=(5.0, 4.2), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
     for spine in axes.spines.values():
@@ -282,8 +287,11 @@ def _png(draw: Any, evaluation: Evaluation, theme: _Theme) -> str:
     draw(axes, evaluation, theme)
     axes.xaxis.label.set_color(theme.ink)
     axes.yaxis.label.set_color(theme.ink)
-    if axes.get_legend_handles_labels()[1]:
-        axes.legend(frameon=False, labelcolor=theme.ink, fontsize=9)
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:  # below the curves, where it hides none of them
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=2, frameon=False, labelcolor=theme.ink
+        )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", transparent=True)
     return _data_uri(buffer.getvalue(), "png")
@@ -309,8 +317,8 @@ def _draw_det(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
     axes.set_yscale("log")
     axes.set_xlim(lowest / 1.5, 1)
     axes.set_ylim(lowest / 1.5, 1)
-    axes.set_xlabel("false positives (strangers named, other people accepted)")
-    axes.set_ylabel("misses (not named rightly, not accepted)")
+    axes.set_xlabel("false positives (strangers, other people)")
+    axes.set_ylabel("misses (mated, not accepted rightly)")
 
 
 def _draw_scores(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
@@ -324,7 +332,7 @@ def _draw_scores(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
         groups.append(("strangers", theme.stranger, evaluation.strangers.score))
     _histograms(axes, groups)
     for (name, at), style in zip(sorted(evaluation.thresholds.items()), ("-", "--"), strict=False):
-        label = f"stored threshold, FPIR {name.removeprefix('fpir_')} %"
+        label = f"stored, FPIR {name.removeprefix('fpir_')} %"
         axes.axvline(at, color=theme.ink, linewidth=1.2, linestyle=style, label=label)
     axes.set_xlabel("acceptance score")
     axes.set_ylabel("share of each group")
@@ -367,7 +375,7 @@ def _draw_cmc(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
     axes.plot(np.arange(1, most + 1), 100 * rates, color=theme.mated, linewidth=2, marker="o", markersize=4)
     found = float(np.mean(ranks < NEVER_RANKED))
     axes.axhline(100 * found, color=theme.faint, linewidth=1.2)
-    axes.set_ylim(top=100.5 if rates[0] > 0.5 else None)
+    axes.set_ylim(min(100 * rates[0], 99) - 1, 100.5)
     axes.set_xlabel("k")
     axes.set_ylabel("right name among the first k, %")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
