@@ -15,7 +15,7 @@ from datasets.synthetic_skin import noise
 
 COLUMNS, ROWS = 64, 72
 STEP_DEGREES = 3.2
-TEXTURE_WIDTH, TEXTURE_HEIGHT = 768, 512
+TEXTURE_WIDTH, TEXTURE_HEIGHT = 640, 320
 SKULL_RADIUS_MM = np.array([80.0, 95.0, 100.0], np.float32)
 
 
@@ -30,6 +30,7 @@ class Hair:
         hairline: shift of the front hairline, degrees; positive is lower on the forehead.
         recession: how far the temples recede, degrees.
         fringe: how far a fringe comes down over the hairline, degrees.
+        parting: azimuth, degrees, of a parting; None for none.
         opening: azimuth, degrees, at which hanging hair begins beside the face.
         curl: 0 straight to 1 tight curls.
         density: 1 is opaque; less lets the scalp show.
@@ -49,13 +50,22 @@ class Hair:
     density: float
     colour: tuple[float, float, float]
     seed: int
+    parting: float | None = None
 
 
 @dataclass(frozen=True)
 class HairSurface:
-    """A style grown on a head: the mesh, its texture (R, G, B, alpha) and the direction of its strands."""
+    """A style grown on a head.
+
+    Attributes:
+        surface: the mesh, with some to spare beyond where the hair ends.
+        casting: (T, 3) its triangles that are all hair, which cast shadows.
+        texture: (TEXTURE_HEIGHT, TEXTURE_WIDTH, 4), linear RGB and alpha.
+        tangents: (V, 3) unit vectors along the strands.
+    """
 
     surface: Surface
+    casting: np.ndarray
     texture: np.ndarray
     tangents: np.ndarray
 
@@ -65,19 +75,19 @@ STYLES: dict[str, Hair] = {
     for h in (
         #    style      length  top side line rec fringe open curl density
         Hair("buzz", None, 2.0, 1.5, 0, 0, 0, 70, 0.0, 0.80, (0, 0, 0), 0),
-        Hair("short", None, 13.0, 5.0, 0, 0, 2, 70, 0.15, 1.0, (0, 0, 0), 0),
-        Hair("crop", None, 9.0, 4.0, 3, 0, 7, 70, 0.1, 1.0, (0, 0, 0), 0),
+        Hair("short", None, 14.0, 5.0, 0, 2, 0, 70, 0.15, 1.0, (0, 0, 0), 0),
+        Hair("crop", None, 9.0, 4.0, 2, 0, 9, 70, 0.1, 1.0, (0, 0, 0), 0),
         Hair("quiff", None, 24.0, 5.0, -3, 2, 0, 70, 0.2, 1.0, (0, 0, 0), 0),
-        Hair("receding", None, 7.0, 5.0, -9, 10, 0, 70, 0.1, 0.85, (0, 0, 0), 0),
+        Hair("receding", None, 7.0, 5.0, -7, 8, 0, 70, 0.1, 0.85, (0, 0, 0), 0),
         Hair("curly", None, 26.0, 17.0, 0, 0, 3, 70, 0.8, 1.0, (0, 0, 0), 0),
         Hair("afro", None, 42.0, 36.0, 0, 0, 0, 70, 1.0, 1.0, (0, 0, 0), 0),
         Hair("tied back", None, 6.0, 5.0, -1, 0, 0, 70, 0.0, 1.0, (0, 0, 0), 0),
         Hair("bob", 75, 15.0, 13.0, 0, 0, 0, 66, 0.1, 1.0, (0, 0, 0), 0),
-        Hair("bob with fringe", 70, 15.0, 14.0, 0, 0, 17, 64, 0.05, 1.0, (0, 0, 0), 0),
+        Hair("bob with fringe", 70, 15.0, 14.0, 0, 0, 22, 64, 0.05, 1.0, (0, 0, 0), 0),
         Hair("shoulder length", 130, 14.0, 13.0, 0, 0, 0, 68, 0.25, 1.0, (0, 0, 0), 0),
         Hair("long", 210, 13.0, 14.0, 0, 0, 0, 70, 0.3, 1.0, (0, 0, 0), 0),
         Hair("long waves", 190, 16.0, 20.0, 0, 0, 0, 68, 0.6, 1.0, (0, 0, 0), 0),
-        Hair("long with fringe", 200, 14.0, 13.0, 0, 0, 16, 68, 0.1, 1.0, (0, 0, 0), 0),
+        Hair("long with fringe", 200, 14.0, 13.0, 0, 0, 21, 68, 0.1, 1.0, (0, 0, 0), 0),
     )
 }
 
@@ -126,8 +136,8 @@ def hairline(hair: Hair, azimuth: np.ndarray) -> np.ndarray:
     """Polar angle, degrees, at which hair ends at an azimuth (0 is the middle of the forehead)."""
     side = np.abs(azimuth)
     angles = [0, 22, 42, 56, 68, 80, 86, 102, 114, 128, 150, 180]
-    front = 60.0 + hair.hairline + hair.fringe
-    recess = 59.0 + hair.hairline + 0.9 * hair.fringe - hair.recession
+    front = 53.0 + hair.hairline + hair.fringe
+    recess = 53.0 + hair.hairline + 0.9 * hair.fringe - hair.recession
     limits = [
         front,
         front + 0.5,
@@ -160,6 +170,8 @@ def grow(hair: Hair, scalp: Scalp, vertices: np.ndarray) -> HairSurface:
     thickness = hair.side + (hair.top - hair.side) * up
     if hair.style == "quiff":
         thickness = thickness * (1 + 0.5 * front)
+    if hair.parting is not None:
+        thickness = thickness * (1 - 0.55 * _along_parting(hair.parting, azimuth, polar, 7.0))
     ends = np.clip(margin / (16 if hair.fringe < 5 else 8), 0, 1)
     thickness = 1.5 + (thickness - 1.5) * (
         0.25 + 0.75 * ends if hair.length is None else np.maximum(ends, 0.55)
@@ -170,12 +182,19 @@ def grow(hair: Hair, scalp: Scalp, vertices: np.ndarray) -> HairSurface:
     thickness = thickness * (1 + (0.10 + 0.14 * hair.curl) * np.clip(lumps, -2, 2) * calm)
     beyond = np.arange(ROWS)[:, None] * STEP_DEGREES > 165  # the far side of the skull, come upon from below
     points = directions * (skull + thickness)[..., None]
-    along = np.broadcast_to(np.arange(ROWS, dtype=np.float32)[:, None], polar.shape)
     margin = np.where(beyond, -90, margin)
     if hair.length is not None:
         points, margin = _hang(hair, points, polar, margin, rng)
     points = (points + scalp.centre).astype(np.float32)
-    return _as_surface(hair, points, margin.astype(np.float32), along, rng)
+    parted = 0 * polar if hair.parting is None else _along_parting(hair.parting, azimuth, polar, 3.0)
+    return _as_surface(hair, points, margin.astype(np.float32), parted.astype(np.float32), rng)
+
+
+def _along_parting(parting: float, azimuth: np.ndarray, polar: np.ndarray, width: float) -> np.ndarray:
+    """1 on the parting, which runs from the forehead back to the crown, 0 away from it; `width` in degrees of arc."""
+    aside = np.sin(np.deg2rad(azimuth - parting)) * np.sin(np.deg2rad(polar))
+    front = np.clip((90 - np.abs(azimuth)) / 30, 0, 1) * np.clip((78 - polar) / 10, 0, 1)
+    return np.exp(-((np.rad2deg(aside) / width) ** 2)) * front
 
 
 def _hang(
@@ -191,7 +210,7 @@ def _hang(
     ragged = hair.length * (1 + 0.05 * np.sin(np.linspace(0, 9 * np.pi, polar.shape[1])))
     share = np.clip(fall / hair.length, 0, 1.3)
     wave = 0.10 * hair.curl * np.sin(share * 9 + rng.uniform(0, 6) + columns * 0.35)
-    spread = 1 - 0.12 * share + 0.10 * np.sin(np.clip(share, 0, 1) * np.pi) + wave * np.clip(share * 4, 0, 1)
+    spread = 1 - 0.03 * share + 0.08 * np.sin(np.clip(share, 0, 1) * np.pi) + wave * np.clip(share * 4, 0, 1)
     hanging = np.stack([start[..., 0] * spread, start[..., 1] + fall, start[..., 2] * spread], axis=-1)
     hung = fall > 0
     points = np.where(hung[..., None], hanging, points).astype(np.float32)
@@ -201,16 +220,17 @@ def _hang(
 
 
 def _as_surface(
-    hair: Hair, points: np.ndarray, margin: np.ndarray, along: np.ndarray, rng: np.random.Generator
+    hair: Hair, points: np.ndarray, margin: np.ndarray, parted: np.ndarray, rng: np.random.Generator
 ) -> HairSurface:
     """Mesh, texture and strand directions from the grid of points."""
     index = np.arange(ROWS * (COLUMNS + 1), dtype=np.int32).reshape(ROWS, COLUMNS + 1)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
-    alive = margin > -14
+    alive, whole = margin > -14, margin > 3
     cells = alive[:-1, :-1] | alive[:-1, 1:] | alive[1:, 1:] | alive[1:, :-1]
+    covered = (whole[:-1, :-1] & whole[:-1, 1:] & whole[1:, 1:] & whole[1:, :-1])[cells]
     triangles = np.concatenate([np.stack([a, c, b], -1)[cells], np.stack([a, d, c], -1)[cells]])
     flat = points.reshape(-1, 3)
-    column = np.broadcast_to(np.arange(COLUMNS + 1, dtype=np.float32), along.shape)
+    along, column = np.mgrid[:ROWS, : COLUMNS + 1].astype(np.float32)
     uv = np.stack(
         [column / COLUMNS * (TEXTURE_WIDTH - 1), along / (ROWS - 1) * (TEXTURE_HEIGHT - 1)], axis=-1
     ).reshape(-1, 2)
@@ -218,18 +238,19 @@ def _as_surface(
     tangents = np.gradient(points, axis=0).reshape(-1, 3)
     tangents /= np.maximum(np.linalg.norm(tangents, axis=1, keepdims=True), 1e-6)
     surface = Surface(flat, normals, uv.astype(np.float32), triangles)
-    return HairSurface(surface, _strands(hair, margin, rng), tangents.astype(np.float32))
+    casting = triangles[np.tile(covered, 2)]
+    return HairSurface(surface, casting, _strands(hair, margin, parted, rng), tangents.astype(np.float32))
 
 
-def _strands(hair: Hair, margin: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _strands(hair: Hair, margin: np.ndarray, parted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(TEXTURE_HEIGHT, TEXTURE_WIDTH, 4): colour and alpha of the strands."""
     shape = (TEXTURE_HEIGHT, TEXTURE_WIDTH)
-    fine = noise(rng, 1.6, 60 if hair.curl < 0.7 else 3, shape)
-    locks = noise(rng, 7, 30 if hair.curl < 0.7 else 1.5, shape)
-    broad = noise(rng, 40, 3, shape)
+    fine = noise(rng, 1.3, 50 if hair.curl < 0.7 else 3, shape)
+    locks = noise(rng, 6, 22 if hair.curl < 0.7 else 1.5, shape)
+    broad = noise(rng, 34, 2.5, shape)
     if hair.curl > 0.1:
         v, u = np.mgrid[:TEXTURE_HEIGHT, :TEXTURE_WIDTH].astype(np.float32)
-        shift = 10 * hair.curl * np.sin(v / (34 - 16 * hair.curl) + 1.5 * broad)
+        shift = 8 * hair.curl * np.sin(v / (22 - 11 * hair.curl) + 1.5 * broad)
         fine = cv2.remap(fine, u + shift, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
         locks = cv2.remap(locks, u + shift, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     brightness = np.exp(0.16 * fine + 0.10 * locks + 0.08 * broad)
@@ -238,10 +259,11 @@ def _strands(hair: Hair, margin: np.ndarray, rng: np.random.Generator) -> np.nda
     fray, soft = (1.6 * fine + 0.9 * locks, 2.5) if hair.fringe > 5 else (1.5 * fine + 0.3 * locks, 6.0)
     alpha = np.clip((left + fray) / soft + 0.5, 0, 1)
     if hair.density < 1:
-        alpha = alpha * np.clip(hair.density + 0.18 * fine, 0, 1)
-    roots = 1 - 0.35 * np.exp(-np.maximum(left, 0) / 6)
+        alpha = alpha * np.clip(hair.density + 0.07 * fine + 0.05 * broad, 0, 1)
+    roots = 1 - 0.6 * cv2.resize(parted, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    roots -= 0.35 * np.exp(-np.maximum(left, 0) / 6)
     texture = np.empty((*shape, 4), np.float32)
-    texture[..., :3] = np.asarray(hair.colour, np.float32) * (brightness * roots)[..., None]
+    texture[..., :3] = np.asarray(hair.colour, np.float32) * (brightness * np.maximum(roots, 0.2))[..., None]
     texture[..., 3] = alpha
     return texture
 

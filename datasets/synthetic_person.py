@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from datasets.synthetic_ears import Ears
 from datasets.synthetic_hair import STYLES, Hair, restyle
 from datasets.synthetic_scene import Clothes, Glasses
 from datasets.synthetic_skin import Skin, linear, skin_colour
@@ -25,8 +26,8 @@ HAIR_COLOURS = {
     "light brown": (118, 86, 58),
     "blond": (176, 140, 92),
     "red": (130, 62, 34),
-    "grey": (138, 134, 130),
-    "white": (205, 202, 198),
+    "grey": (122, 118, 115),
+    "white": (182, 180, 177),
 }
 EYE_COLOURS = {
     "dark brown": (52, 32, 20),
@@ -64,12 +65,13 @@ class Person:
         beard: usual amount of beard, 0 to 1. moustache: likewise.
         beard_colour: linear RGB.
         beard_habit: how often the beard is worn, 0 to 1.
+        ears: their size and angle.
         glasses: the person's glasses, None for people without. glasses_habit: how often they are worn.
-        asymmetry: seed of small differences between the sides of the face.
     """
 
     name: str
     shape: np.ndarray
+    ears: Ears
     skin: Skin
     eye_colour: tuple[float, float, float]
     iris_radius: float
@@ -163,8 +165,13 @@ def make_person(seed: int, index: int, modes: int, *, name: str, stream: int = 0
     hair, other = (
         replace(STYLES[s], colour=_triple(colour), seed=int(rng.integers(2**31))) for s in (first, second)
     )
+    if rng.random() < 0.6:
+        parting = float(rng.choice([-1, 1]) * rng.choice([2.0, 22.0]))
+        hair, other = (
+            h if h.fringe > 5 or h.curl > 0.7 else replace(h, parting=parting) for h in (hair, other)
+        )
     if age > 0.5 and not long_haired:
-        recession = float(rng.uniform(0, 8))
+        recession = float(rng.uniform(0, 6))
         hair = replace(hair, recession=hair.recession + recession, hairline=hair.hairline - recession / 2)
     bearded = not long_haired and rng.random() < 0.45
     glasses = _make_glasses(rng) if rng.random() < 0.30 else None
@@ -184,6 +191,7 @@ def make_person(seed: int, index: int, modes: int, *, name: str, stream: int = 0
     return Person(
         name=name,
         shape=shape,
+        ears=Ears(float(rng.normal(1, 0.07)), float(rng.uniform(14, 36)), float(rng.uniform(0, 2))),
         skin=skin,
         eye_colour=_triple(linear(np.array(EYE_COLOURS[eye]) * rng.uniform(0.8, 1.2))),
         iris_radius=float(rng.uniform(5.6, 6.3)),
@@ -191,7 +199,7 @@ def make_person(seed: int, index: int, modes: int, *, name: str, stream: int = 0
         other_hair=None if bald else other,
         beard=float(rng.uniform(0.4, 1.0)) if bearded and rng.random() < 0.65 else 0.0,
         moustache=float(rng.uniform(0.5, 1.0)) if bearded else 0.0,
-        beard_colour=_triple(colour * np.array([1.1, 0.95, 0.85])),
+        beard_colour=_triple(0.8 * colour * np.array([1.1, 0.95, 0.85])),
         beard_habit=float(rng.choice([0.0, 0.5, 0.9], p=[0.1, 0.3, 0.6])) if not long_haired else 0.0,
         glasses=glasses,
         glasses_habit=float(rng.choice([0.4, 0.75, 1.0])),
@@ -234,7 +242,7 @@ def _make_skin(rng: np.random.Generator, tone: float, age: float, hair: np.ndarr
     if made_up and rng.random() < 0.45:
         painted = linear(rng.uniform([130, 20, 35], [200, 70, 90]))
         natural = natural + rng.uniform(0.3, 0.8) * (painted * (0.5 + base.mean()) - natural)
-    brow = np.minimum(hair * rng.uniform(0.5, 1.0), base * 0.5)
+    brow = np.minimum(hair * rng.uniform(0.5, 1.0), base * rng.uniform(0.16, 0.4))
     return replace(plain, lip_colour=_triple(natural), brow_colour=_triple(brow))
 
 
@@ -254,7 +262,7 @@ def _make_glasses(rng: np.random.Generator) -> Glasses:
 def plan_shot(person: Person, seed: int, index: int, photo: int, *, stream: int = 0) -> Shot:
     """Draw the conditions of one photo of `person`; arguments as `make_person`."""
     rng = np.random.default_rng([seed, stream, index, 1 + photo])
-    yaw = float(np.clip(rng.normal(0, 14), -45, 45)) if rng.random() < 0.85 else float(rng.uniform(-45, 45))
+    yaw = float(np.clip(rng.normal(0, 14), -45, 45)) if rng.random() < 0.88 else float(rng.uniform(-45, 45))
     worn = rng.random() < person.beard_habit
     hair = person.hair
     if hair is not None:
@@ -276,7 +284,7 @@ def plan_shot(person: Person, seed: int, index: int, photo: int, *, stream: int 
         exposure=float(rng.lognormal(0, 0.16)),
         contrast=float(rng.uniform(0.92, 1.15)),
         white_balance=(float(1 + tint), 1.0, float(1 - tint)),
-        blur=float(max(rng.normal(0.45, 0.4), 0)),
+        blur=float(max(rng.normal(0.4, 0.35), 0)),
         sensor_noise=float(rng.gamma(2, 0.8)),
         quality=int(rng.integers(70, 97)),
         grey=bool(rng.random() < 0.03),
@@ -345,15 +353,19 @@ def _make_light(rng: np.random.Generator) -> Light:
     )
 
 
+def _cloth_colour(rng: np.random.Generator) -> np.ndarray:
+    """Seldom a loud one."""
+    colour = rng.uniform(15, 235, 3) * rng.uniform(0.3, 1)
+    return linear(colour.mean() + rng.uniform(0.1, 0.75) * (colour - colour.mean()))
+
+
 def _make_clothes(rng: np.random.Generator) -> Clothes:
     """Something to wear."""
     kind = str(rng.choice(["t-shirt", "jumper", "v-neck", "shirt", "jacket"]))
     necklines = {"t-shirt": 12.0, "jumper": 0.0, "v-neck": 60.0, "shirt": 30.0, "jacket": 10.0}
-    first = linear(rng.uniform(15, 235, 3) * rng.uniform(0.3, 1))
+    first = _cloth_colour(rng)
     second = (
-        linear(rng.uniform(170, 240) * rng.uniform(0.9, 1, 3))
-        if kind == "jacket"
-        else linear(rng.uniform(20, 240, 3))
+        linear(rng.uniform(170, 240) * rng.uniform(0.9, 1, 3)) if kind == "jacket" else _cloth_colour(rng)
     )
     if kind == "jacket":
         first = linear(rng.uniform([15, 15, 18], [60, 62, 75]))

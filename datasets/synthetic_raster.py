@@ -33,14 +33,18 @@ class Fragments:
     """The pixels one surface covers, flattened.
 
     Attributes:
-        pixel: (N,) int64 index into the flattened image.
-        triangle: (N,) int64.
+        pixel: (N,) int32 index into the flattened image.
+        triangle: (N,) int64 row of the triangles.
         weights: (N, 3) float32 barycentric coordinates.
     """
 
     pixel: np.ndarray
     triangle: np.ndarray
     weights: np.ndarray
+
+    def only(self, kept: np.ndarray) -> "Fragments":
+        """Those of the pixels that `kept`, (N,) bool, marks."""
+        return Fragments(self.pixel[kept], self.triangle[kept], self.weights[kept])
 
     def interpolate(self, values: np.ndarray, triangles: np.ndarray) -> np.ndarray:
         """(V, C) values at the vertices to (N, C) values at the pixels."""
@@ -69,18 +73,21 @@ def rasterise(
     height, width = size
     a, b, c = (points_2d[triangles[:, k]] for k in range(3))
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    low = np.ceil(np.minimum(np.minimum(a, b), c) - 0.5).astype(np.int64)
-    high = np.floor(np.maximum(np.maximum(a, b), c) - 0.5).astype(np.int64)
+    low = np.ceil(np.minimum(np.minimum(a, b), c) - 0.5).astype(np.int32)
+    high = np.floor(np.maximum(np.maximum(a, b), c) - 0.5).astype(np.int32)
     low = np.maximum(low, 0)
-    high = np.minimum(high, [width - 1, height - 1])
+    high = np.minimum(high, np.array([width - 1, height - 1], np.int32))
     facing = np.abs(area) > 1e-6 if side == 0 else area * side < -1e-6
     keep = np.flatnonzero(facing & (high >= low).all(axis=1))
     keep = keep[np.argsort(-depth[triangles[keep]].mean(axis=1), kind="stable")]
     span = high[keep] - low[keep] + 1
     count = span[:, 0] * span[:, 1]
-    owner = np.repeat(np.arange(len(keep)), count)
-    local = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    row, column = np.divmod(local, span[owner, 0])
+    owner = np.repeat(np.arange(len(keep), dtype=np.int32), count)
+    first = (np.cumsum(count) - count).astype(np.int32)
+    local = np.arange(len(owner), dtype=np.int32) - first[owner]
+    wide = span[:, 0][owner]
+    row = local // wide
+    column = local - row * wide
     column += low[keep, 0][owner]
     row += low[keep, 1][owner]
     # Barycentric coordinates are linear in x and y: two planes a triangle.
@@ -98,9 +105,9 @@ def rasterise(
     weight_c = plane_c[owner, 0] * x + plane_c[owner, 1] * y + offset_c[owner]
     inside = np.flatnonzero((weight_b >= 0) & (weight_c >= 0) & (weight_b + weight_c <= 1))
     pixel = row[inside] * width + column[inside]
-    winner = np.full(height * width, -1, np.int64)
+    winner = np.full(height * width, -1, np.int32)
     winner[pixel] = inside  # with repeated indices the last, nearest, assignment stays
-    pixel = np.flatnonzero(winner >= 0)
+    pixel = np.flatnonzero(winner >= 0).astype(np.int32)
     chosen = winner[pixel]
     second, third = weight_b[chosen], weight_c[chosen]
     weights = np.stack([1 - second - third, second, third], axis=1).astype(np.float32)

@@ -7,13 +7,14 @@ Convention:
     As the project's: model and camera frame x right, y down, z away; +yaw turns the nose to the image's left.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from augmentor.head_model import HeadModel
+from datasets.synthetic_ears import EarPlaces
 from datasets.synthetic_hair import HairSurface, Scalp, grow
 from datasets.synthetic_person import Person, Shot
 from datasets.synthetic_raster import (
@@ -38,6 +39,7 @@ from datasets.synthetic_skin import (
 
 SUPERSAMPLING = 2
 HEAD_WIDTH_MM = 155.0
+HAIR_SINKS_MM = 1.0  # hair shows where it lies this little below the skin
 EYEBALL_MM = 12.0
 # How far light creeps around the edge of a shadow in skin, per colour channel.
 WRAP = np.array([0.32, 0.18, 0.12], np.float32)
@@ -85,9 +87,11 @@ class Studio:
     def __init__(self, head: HeadModel) -> None:
         self.head = head
         mean_landmarks = head.mean[head.landmarks68]
-        self.uv = chart(head.mean)
-        self.scalp = Scalp(head.mean, mean_landmarks)
-        self.openness = _openness(head.mean, head.triangles)
+        self.ears = EarPlaces(head)
+        smooth = self.ears.smooth(head.mean)
+        self.uv = chart(smooth)
+        self.scalp = Scalp(smooth, mean_landmarks)
+        self.openness = _openness(smooth, head.triangles)
         moustache, beard = beard_region(mean_landmarks)
         self.moustache_region, self.beard_region = moustache, beard
         self._beard_at_vertices = sample_texture((moustache + beard).clip(0, 1), self.uv)[:, 0]
@@ -101,9 +105,9 @@ class Studio:
         """Paint the textures of one person."""
         rng = np.random.default_rng([person.skin.seed, 7])
         landmarks = self.head.mean[self.head.landmarks68]
-        strands = noise(rng, 1.5, 7) * 0.5 + noise(rng, 5, 3) * 0.35
-        shade = np.clip(0.72 + 0.5 * strands, 0, 1.3)
-        moustache = np.clip(self.moustache_region * 1.3 * shade, 0, 1).astype(np.float32)
+        strands = noise(rng, 1.3, 6) * 0.5 + noise(rng, 5, 2) * 0.2
+        shade = np.clip(0.85 + 0.35 * strands, 0.3, 1.3)
+        moustache = np.clip(self.moustache_region * 1.25 * shade, 0, 1).astype(np.float32)
         patchy = np.clip(self.beard_region * (1.15 + 0.2 * noise(rng, 30)) * shade, 0, 1).astype(np.float32)
         return Looks(paint_skin(person.skin, landmarks), moustache, patchy)
 
@@ -113,7 +117,8 @@ class Studio:
         known = {n.removesuffix("_L").removesuffix("_R") for n in names}
         wanted = {name: value for name, value in shot.expression.items() if name in known}
         modes = len(self.head.identity_modes)
-        return self.head.vertices(person.shape[:modes], self.head.expression_weights(wanted))
+        vertices = self.head.vertices(person.shape[:modes], self.head.expression_weights(wanted))
+        return self.ears.smooth(vertices)
 
     def take(self, person: Person, looks: Looks, shot: Shot, size: int) -> Photo:
         """Render one photo.
@@ -167,6 +172,7 @@ class _Exposure:
         self.rotation = self.rotation.astype(np.float32)
         self.vertices = studio.vertices(person, shot)
         self.landmarks = self.vertices[studio.head.landmarks68]
+        self.lit_texture, self.gloss = self.skin_texture()
         self.focal = shot.face_share * self.fine * shot.distance / HEAD_WIDTH_MM
         self.translation = np.array([0, 0, shot.distance], np.float32)
         centre = self.project(self.turn(self.landmarks)).mean(axis=0)
@@ -194,6 +200,8 @@ class _Exposure:
             (self.fine, self.fine),
             side=side,
         )
+        depth = found.interpolate(surface.points[:, 2:3], surface.triangles)[:, 0]
+        found = found.only(depth < self.depth[found.pixel] + HAIR_SINKS_MM)
         stacked = np.concatenate([surface.points, surface.normals, surface.uv], axis=1)
         values = found.interpolate(stacked, surface.triangles)
         normals = values[:, 3:6]
@@ -206,6 +214,12 @@ class _Exposure:
         normals = vertex_normals(self.vertices, head.triangles)
         vertices = self.studio.thicken_beard(self.vertices, normals, 5.0 * self.shot.beard)
         return Surface(self.turn(vertices), normals @ self.rotation.T, self.studio.uv, head.triangles)
+
+    def ear_surface(self) -> tuple[Surface, np.ndarray]:
+        """Both ears in the camera's frame, and how open to light their points are."""
+        ears, openness = self.studio.ears.attach(self.person.ears, self.vertices)
+        turned = Surface(self.turn(ears.points), ears.normals @ self.rotation.T, ears.uv, ears.triangles)
+        return turned, openness
 
     def body_surface(self) -> Surface:
         """Neck and shoulders, which turn less than the head."""
@@ -227,7 +241,7 @@ class _Exposure:
             hair.surface.uv,
             hair.surface.triangles,
         )
-        return HairSurface(surface, hair.texture, hair.tangents @ self.rotation.T)
+        return HairSurface(surface, hair.casting, hair.texture, hair.tangents @ self.rotation.T)
 
     # -- light --------------------------------------------------------------------------------------------------
 
@@ -269,7 +283,8 @@ class _Exposure:
         to_light = np.asarray(self.shot.light.to_light, np.float32)
         facing = np.clip(layer.normals @ to_light, 0, 1) * shadow
         return albedo * (
-            facing[:, None] * np.asarray(self.shot.light.colour) + 0.9 * self.ambient(layer.normals)
+            facing[:, None] * np.asarray(self.shot.light.colour, np.float32)
+            + 0.9 * self.ambient(layer.normals)
         )
 
     def lit_hair(
@@ -332,21 +347,30 @@ class _Exposure:
     def paint_head(self, surface: Surface, shadows: ShadowMap) -> None:
         """Skin, and the inside of the mouth."""
         layer = self.layer(surface)
-        texture, gloss = self.skin_texture()
-        albedo = sample_texture(texture, layer.uv)
+        albedo = sample_texture(self.lit_texture, layer.uv)
         head = self.studio.head
         lower, gap = self.studio.slit(self.vertices)
         extras = np.stack([self.studio.openness, lower, gap, self.vertices[:, 0]], axis=1)
         values = layer.fragments.interpolate(extras.astype(np.float32), head.triangles)
         inside = np.flatnonzero(self.studio.mouth[layer.fragments.triangle])
         open_ = values[:, 0].copy()
-        shine = sample_texture(gloss, layer.uv)[:, 0] * open_
+        shine = sample_texture(self.gloss, layer.uv)[:, 0] * open_
         if len(inside):
             albedo[inside] = self._mouth_colour(values[inside, 1], values[inside, 2], values[inside, 3])
             open_[inside], shine[inside] = 0.75, 0.25
         shadow = self.soft_shadow(layer, shadows)
         shadow[inside] *= 0.6
         self.paint(layer, self.lit_skin(layer, albedo, shadow, open_, shine))
+
+    def paint_ears(self, surface: Surface, openness: np.ndarray, shadows: ShadowMap) -> None:
+        """Ears: skin, a little redder."""
+        layer = self.layer(surface)
+        if len(layer.points) == 0:
+            return
+        albedo = sample_texture(self.lit_texture, layer.uv) * np.array([1.0, 0.90, 0.89], np.float32)
+        open_ = layer.fragments.interpolate(openness[:, None], surface.triangles)[:, 0]
+        shadow = self.soft_shadow(layer, shadows) * open_**0.5
+        self.paint(layer, self.lit_skin(layer, albedo, shadow, open_, 0.6 * open_))
 
     def _mouth_colour(self, lower: np.ndarray, gap: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Teeth below the upper lip, the dark of the mouth under them, a hint of tongue."""
@@ -394,13 +418,13 @@ class _Exposure:
         texture = sample_texture(hair.texture, layer.uv)
         tangents = layer.fragments.interpolate(hair.tangents, hair.surface.triangles)
         shadow = self.soft_shadow(layer, shadows) * 0.8 + 0.2
-        self.paint(layer, self.lit_hair(layer, texture, tangents, shadow), texture[:, 3], 1.0)
+        self.paint(layer, self.lit_hair(layer, texture, tangents, shadow), texture[:, 3], HAIR_SINKS_MM)
 
     def paint_back_hair(self, hair: HairSurface) -> None:
         """The inside of hair seen behind neck and face: dark."""
         layer = self.layer(hair.surface, side=-1)
         texture = sample_texture(hair.texture, layer.uv)
-        shade = texture[:, :3] * (0.45 * self.ambient(layer.normals))
+        shade = texture[:, :3] * (0.6 * self.ambient(layer.normals))
         self.paint(layer, shade, np.clip(texture[:, 3] * 1.2, 0, 1))
 
     def paint_body(self, surface: Surface, shadows: ShadowMap) -> None:
@@ -409,10 +433,10 @@ class _Exposure:
         flat = np.stack([layer.points[:, 0] - self.translation[0], layer.uv[:, 1]], axis=1)
         cloth, worn = dress(self.shot.clothes, layer.uv, flat)
         skin = np.broadcast_to(
-            skin_colour(self.person.skin) * np.array([0.97, 0.93, 0.92], np.float32), cloth.shape
+            skin_colour(self.person.skin) * np.array([1.0, 0.97, 0.96], np.float32), cloth.shape
         )
         shadow = self.soft_shadow(layer, shadows)
-        open_ = np.clip(0.55 + layer.uv[:, 1] / 120, 0.5, 0.95).astype(np.float32)
+        open_ = np.full(len(skin), self.studio.openness[-self.studio.head.grid_shape[1] :].mean(), np.float32)
         bare = self.lit_skin(layer, skin, shadow, open_, 0.4 * open_)
         self.paint(layer, bare + worn[:, None] * (self.lit_cloth(layer, cloth, shadow) - bare))
 
@@ -492,7 +516,9 @@ class _Exposure:
         to_light = np.asarray(shot.light.to_light, np.float32)
         facing = np.clip((normal @ to_light + 0.3) / 1.3, 0, 1)[..., None]
         flat = normal.reshape(-1, 3)
-        light = 0.75 * facing * np.asarray(shot.light.colour) + 0.8 * self.ambient(flat).reshape(normal.shape)
+        light = 0.75 * facing * np.asarray(shot.light.colour, np.float32) + 0.8 * self.ambient(flat).reshape(
+            normal.shape
+        )
         cornea = hit - (centre + gaze * 5.0)
         cornea /= np.maximum(np.linalg.norm(cornea, axis=-1, keepdims=True), 1e-6)
         halfway = to_light + np.array([0, 0, -1], np.float32)
@@ -568,9 +594,11 @@ class _Exposure:
         behind = cv2.resize(behind, (self.fine, self.fine), interpolation=cv2.INTER_CUBIC) * brightness
         self.colour[:] = behind.reshape(-1, 3)
         head, body, hair = self.head_surface(), self.body_surface(), self.hair_surface()
-        casting = [head, body] + ([hair.surface] if hair else [])
+        ears, ear_openness = self.ear_surface()
+        casting = [head, body, ears] + ([replace(hair.surface, triangles=hair.casting)] if hair else [])
         shadows = shadow_map(casting, np.asarray(shot.light.to_light, np.float32))
         self.paint_head(head, shadows)
+        self.paint_ears(ears, ear_openness, shadows)
         self.paint_body(body, shadows)
         self.paint_eyes()
         if hair:

@@ -53,7 +53,6 @@ def shoulders(clothes: Clothes, neck: np.ndarray, neck_turn: np.ndarray, body_tu
     middle = np.array([0, neck[:, 1].mean(), neck[:, 2].mean()], np.float32)
     around = np.arctan2(neck[:, 0], -(neck[:, 2] - middle[2]))
     around[0], around[-1] = -np.pi, np.pi
-    shrunk = middle + (neck - middle) * np.array([0.97, 1, 0.97], np.float32)
     power = np.interp(below, [10, 60], [1.0, 0.8])[:, None]
     sine, cosine = np.sin(around)[None], np.cos(around)[None]
     breadth = np.where(below > 10, clothes.shoulder, 1.0)
@@ -61,7 +60,12 @@ def shoulders(clothes: Clothes, neck: np.ndarray, neck_turn: np.ndarray, body_tu
     z = -np.interp(below, heights, half_depths)[:, None] * np.sign(cosine) * np.abs(cosine) ** power
     y = np.broadcast_to(below[:, None], x.shape)
     body = np.stack([x, y, z + np.interp(below, [0, 80], [0, 14])[:, None]], axis=-1) @ body_turn.T
-    upper = (shrunk - middle)[None] + below[:, None, None] * np.array([0, 1, 0.12], np.float32)
+    tuck = np.interp(below, [-14, -6, 0], [0.84, 0.93, 0.985])[:, None, None] * np.array([1, 0, 1]) + [
+        0,
+        1,
+        0,
+    ]
+    upper = (neck - middle)[None] * tuck + below[:, None, None] * np.array([0, 1, 0.12])
     share = np.clip(below / 34, 0, 1)[:, None, None]
     share = share * share * (3 - 2 * share)
     points = neck_turn @ middle + (upper @ neck_turn.T) * (1 - share) + body * share
@@ -170,5 +174,5 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
 def _muted_colour(rng: np.random.Generator) -> np.ndarray:
     """A linear colour as walls and furniture have it."""
     hue = rng.uniform(0, 179)
-    hsv = np.array([[[hue, rng.uniform(5, 80), rng.uniform(50, 235)]]]).astype(np.uint8)
+    hsv = np.array([[[hue, rng.uniform(5, 70), rng.uniform(50, 225)]]]).astype(np.uint8)
     return linear(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0])

@@ -146,18 +146,29 @@ class Canvas:
         return down * across
 
 
+def _touched(mask: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns in which a mask does anything."""
+    magnitude = np.abs(mask)
+    rows, columns = np.flatnonzero(magnitude.max(axis=1) > 2e-3), np.flatnonzero(magnitude.max(axis=0) > 2e-3)
+    if len(rows) == 0:
+        return slice(0, 0), slice(0, 0)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
 def tint(
     texture: np.ndarray, mask: np.ndarray, factor: tuple[float, float, float], strength: float = 1.0
 ) -> None:
     """Multiply the colour by `factor` where `mask` is 1, in place."""
-    for channel in range(3):
-        texture[..., channel] *= 1 + mask * (strength * (factor[channel] - 1))
+    part = _touched(mask)
+    change = (np.array(factor, np.float32) - 1) * np.float32(strength)
+    texture[part] *= 1 + mask[part][..., None] * change
 
 
 def cover(texture: np.ndarray, mask: np.ndarray, colour: np.ndarray, strength: float = 1.0) -> None:
     """Paint `colour` over the texture where `mask` is 1, in place."""
-    alpha = (mask * strength)[..., None]
-    texture += alpha * (colour - texture)
+    part = _touched(mask)
+    alpha = (mask[part] * np.float32(strength))[..., None]
+    texture[part] += alpha * ((colour[part] if colour.ndim == 3 else colour) - texture[part])
 
 
 def paint_skin(skin: Skin, landmarks: np.ndarray) -> np.ndarray:
@@ -354,9 +365,9 @@ def beard_region(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     down = np.array([0, 1], np.float32)
     moustache = np.stack(
         [
-            places[31] - 4 * away + 3 * down,
-            places[33] + 5 * down,
-            places[35] + 4 * away + 3 * down,
+            places[31] - 3 * away + 4 * down,
+            places[33] + 7 * down,
+            places[35] + 3 * away + 4 * down,
             places[54] + 14 * away + 6 * down,
             places[54] + 2 * away,
             places[51],
