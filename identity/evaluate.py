@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 
 import numpy as np
+from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.images import list_identities, list_photos, sha256_of
@@ -42,6 +43,7 @@ from identity.pairs import PhotoPair, pair_identities, read_pairs
 from identity.probes import ProbeChip, iterate_chips
 
 _BATCH = 64
+FEW_COPIES = 0.005  # of the photos to measure on
 _TITLES = {
     "rank1": "rank-1 (closed set)",
     "rank5": "rank-5",
@@ -118,6 +120,19 @@ class Material:
     pairs: list[PhotoPair]
     no_face: list[Path]
 
+    def without(self, photos: set[Path]) -> "Material":
+        """The same less these photos, and less the pairs they are in."""
+        return replace(
+            self,
+            probes={
+                name: kept
+                for name, paths in self.probes.items()
+                if (kept := [path for path in paths if path not in photos])
+            },
+            strangers=[path for path in self.strangers if path not in photos],
+            pairs=[p for p in self.pairs if p.photo_a not in photos and p.photo_b not in photos],
+        )
+
     @property
     def people(self) -> list[Path]:
         """Every photo of a person once, in a fixed order."""
@@ -181,9 +196,14 @@ def evaluate(
         )
     title = "finding and embedding faces" if progress else ""
     embedded = embed_photos(embedder, [*people, *material.no_face], cache=cache, workers=workers, title=title)
+    left_out = None
     if training is not None:
         found = [embedded.photos[path] for path in people]
-        _refuse_leaks(model, people, [p.sha256 for p in found], [p.phash for p in found], training)
+        copies = _refuse_leaks(model, people, [p.sha256 for p in found], [p.phash for p in found], training)
+        if copies:
+            left_out = f"Left out, as they are copies of training photos: {_some(list(copies.values()))}."
+            tqdm.write(left_out, file=sys.stderr)
+            material = material.without(set(copies))
 
     probes = strangers = pairs = None
     thresholds = dict(gallery.thresholds) if gallery else {}
@@ -218,7 +238,7 @@ def evaluate(
         counts["n_pairs"] = len(material.pairs)
     return Evaluation(
         model=model,
-        protocol=_protocol(material, gallery, pairs),
+        protocol=_protocol(material, gallery, pairs) + ([left_out] if left_out else []),
         labels=list(gallery.labels) if gallery else [],
         thresholds=thresholds,
         rates=rates,
@@ -228,7 +248,7 @@ def evaluate(
         strangers=strangers,
         pairs=pairs,
         photo_pairs=material.pairs,
-        photos={path: embedded.photos[path] for path in people},
+        photos={path: embedded.photos[path] for path in material.people},
         false_faces=_false_faces(material, gallery, embedded),
     )
 
@@ -354,19 +374,28 @@ def _refuse_leaks(
     sha256: Sequence[str],
     phash: Sequence[int | None],
     training: TrainingPhotos,
-) -> None:
+) -> dict[Path, str]:
+    """Photos to leave out, with what each is a copy of.
+
+    Large collections hold the same picture twice under two names (LFW does), so a few copies, at most
+    `FEW_COPIES` of the photos, are left out rather than refused. A training file itself is always refused.
+
+    Raises:
+        InputError: a training photo, or more copies than that.
+    """
     leaks = find_leaks(sha256, phash, training)
-    if leaks:
-        first = _some(
-            [
-                f"{paths[leak.photo]} is {'' if leak.same_file else 'a copy of '}{training.names[leak.training]}"
-                for leak in leaks
-            ]
+    told = {
+        paths[leak.photo]: (
+            f"{paths[leak.photo]} is {'' if leak.same_file else 'a copy of '}{training.names[leak.training]}"
         )
+        for leak in leaks
+    }
+    if any(leak.same_file for leak in leaks) or len(told) > FEW_COPIES * len(paths):
         raise InputError(
-            f"{model} was trained on {len(leaks)} of these {len(paths)} photos ({first}); measure on photos it has "
-            "not seen (--hold-out of jobs/augment.py sets some aside)"
+            f"{model} was trained on {len(told)} of these {len(paths)} photos ({_some(list(told.values()))}); measure "
+            "on photos it has not seen (--hold-out of jobs/augment.py sets some aside)"
         )
+    return told
 
 
 def _shares(material: Material, embedded: Embedded) -> dict[str, Rate]:

@@ -178,6 +178,22 @@ def test_measuring_on_a_training_photo_is_refused(folders: Path, place: str, sam
         evaluate("run", run, all_of(folders), gallery=run, training=training)
 
 
+def test_a_copy_among_many_is_left_out_and_said(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("identity.evaluate.FEW_COPIES", 0.2)
+    photo = folders / "probes/Ann/1.jpg"
+    training = TrainingPhotos(["Ann/first.jpg"], ["another"], np.array([perceptual_hash(load_image(photo))]))
+    material, run = all_of(folders), Pictures(PEOPLE)
+    measured = evaluate("run", run, material, gallery=run, training=training)
+    before = sum(len(paths) for paths in material.probes.values())
+    assert measured.as_json()["n_probes"] == before - 1
+    assert measured.probes is not None and photo not in measured.probes.photos
+    assert all(photo not in (pair.photo_a, pair.photo_b) for pair in measured.photo_pairs)
+    assert "copy of Ann/first.jpg" in measured.protocol[-1]
+    assert "copy of Ann/first.jpg" in capsys.readouterr().err
+
+
 def test_command_line_ends_with_one_json_line(
     folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
