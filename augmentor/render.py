@@ -21,7 +21,7 @@ from augmentor.background import background_table, outline_of
 from augmentor.canvas import Canvas, photo_canvas
 from augmentor.chip import chip_transform
 from augmentor.head_model import HeadModel
-from augmentor.pose import FaceFit, fit_face
+from augmentor.pose import Camera, FaceFit, fit_face
 from augmentor.registration import register
 from augmentor.surface import flatten_ears, surface_normals, surface_vertices
 from augmentor.texture import complete_atlas, own_weight, visibility
@@ -43,7 +43,7 @@ class PreparedPhoto:
             how much of its colour comes from there, 0..1, the rest from `atlas`; the last is unused.
         atlas: (2 R - 1, 2 C - 1, 4) uint8 RGBA, completed texture laid out like the grid.
         background: (N, N, 4) float32, see `augmentor.background.background_table`; the last two are unused.
-        offset: (V, 3) float32 mm, how the fitted head differs from the mean neutral one.
+        offset: (V, 3) float32 mm, how the head as the photo shows it differs from the mean neutral one.
         fit: the head fitted to the photo.
     """
 
@@ -81,7 +81,7 @@ def allowed(photo_yaw: float, key: ViewKey) -> bool:
     if abs(key.yaw - photo_yaw) < OWN_YAW and abs(key.pitch) < OWN_PITCH:
         return False
     if abs(photo_yaw) > PROFILE_YAW:
-        return key.yaw * np.sign(photo_yaw) >= PROFILE_LEAST_YAW
+        return bool(key.yaw * np.sign(photo_yaw) >= PROFILE_LEAST_YAW)
     return True
 
 
@@ -105,7 +105,8 @@ def prepare_photo(
     canvas = photo_canvas(image, landmarks, size)
     with_ears = head.vertices(fit.identity, fit.expression)
     vertices = flatten_ears(with_ears, head)
-    points = canvas.from_photo(register(landmarks, vertices, fit, head)).astype(np.float32)
+    exact = register(landmarks, vertices, fit, head)
+    points = canvas.from_photo(exact).astype(np.float32)
     seen = _visibility(points, vertices, fit, head)
     own = own_weight(seen, head.mirror, _never_mirrored(head, seen))
     return PreparedPhoto(
@@ -113,7 +114,7 @@ def prepare_photo(
         surface=_four(points.reshape(*head.grid_shape, 2), own[..., None]),
         atlas=_atlas(canvas.image, points, seen, head),
         background=_four(_background(with_ears, canvas, fit, head)),
-        offset=vertices - flatten_ears(head.mean, head),
+        offset=_seen_shape(vertices, exact, fit.camera) - flatten_ears(head.mean, head),
         fit=fit,
     )
 
@@ -225,6 +226,16 @@ def _never_mirrored(head: HeadModel, seen: np.ndarray) -> np.ndarray:
     """(R, C) 1 at eyes that the photo shows at all: a mirrored eye looks elsewhere than its fellow."""
     eyes = cv2.dilate(head.regions["eyes"].reshape(head.grid_shape), np.ones((3, 3), np.uint8))
     return cv2.GaussianBlur(np.clip(eyes * 1.5, 0, 1), (0, 0), 0.8) * np.clip(seen * 10, 0, 1)
+
+
+def _seen_shape(vertices: np.ndarray, exact: np.ndarray, camera: Camera) -> np.ndarray:
+    """The vertices (V, 3) moved across the line of sight to where the photo shows them.
+
+    Without it a render at the photo's own pose would be pulled towards the model, and people towards each other.
+    """
+    seen = vertices @ camera.rotation.T + camera.translation
+    seen[:, :2] = (exact - camera.centre) * (seen[:, 2:] / camera.focal)
+    return ((seen - camera.translation) @ camera.rotation).astype(np.float32)
 
 
 def _atlas(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, head: HeadModel) -> np.ndarray:

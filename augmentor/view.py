@@ -229,7 +229,7 @@ def _landmarks_visible(
 
 
 def default_view_keys(seed: int = 0) -> list[ViewKey]:
-    """The views a photo may be rendered into: 300, mirror-symmetric in number, denser towards the front.
+    """The views a photo may be rendered into: 308, mirror-symmetric in number, denser towards the front.
 
     Yaw is jittered around 0, 12, 20, 30, 40, 55 and 70 degrees, pitch stratified over -20..20, roll small;
     shapes take turns.
@@ -239,8 +239,7 @@ def default_view_keys(seed: int = 0) -> list[ViewKey]:
         seed: of the jitter.
     """
     rng = np.random.default_rng([seed, 300])
-    keys: dict[tuple[int, str, float, float], ViewKey] = {}
-    expressions = sorted(EXPRESSIONS)
+    keys: dict[tuple[int, int, int], ViewKey] = {}
     for centre, spread, count in _YAW_BANDS:
         for sign in (1, -1) if centre else (1,):
             pitches = rng.permutation(np.linspace(-20, 20, count))
@@ -248,12 +247,13 @@ def default_view_keys(seed: int = 0) -> list[ViewKey]:
                 while True:
                     yaw = sign * (centre + int(rng.integers(-spread, spread + 1)))
                     pitch = int(np.clip(np.rint(pitches[number] + rng.integers(-2, 3)), -20, 20))
-                    shape, expression = number % VIEW_SHAPES, expressions[number % len(expressions)]
-                    if (shape, expression, yaw, pitch) not in keys:
+                    shape = number % VIEW_SHAPES
+                    if (shape, yaw, pitch) not in keys:
                         break
-                key = ViewKey(shape, expression, float(yaw), float(pitch), float(rng.integers(-6, 7)))
-                keys[shape, expression, key.yaw, key.pitch] = key
+                roll = float(rng.integers(-6, 7))
+                keys[shape, yaw, pitch] = ViewKey(shape, AS_PHOTO, float(yaw), float(pitch), roll)
     return list(keys.values())
 
 
-_YAW_BANDS = ((0, 6, 40), (12, 2, 34), (20, 4, 32), (30, 4, 26), (40, 5, 18), (55, 6, 12), (70, 5, 8))
+# centre and spread (degrees), how many
+_YAW_BANDS = ((0, 6, 36), (12, 2, 34), (20, 4, 34), (30, 4, 26), (40, 5, 18), (55, 6, 16), (70, 5, 8))
