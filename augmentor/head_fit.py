@@ -21,7 +21,7 @@ from augmentor.head_grid import COLS, LOWER_LIP_ROW, MIDDLE, MOUTH_CORNER, ROWS,
 from augmentor.head_model import HeadModel, grid_triangles, mirrored, read_head_model, write_head_model
 from augmentor.ict_facekit import INNER_FACE_VERTICES, IctModel, read_ict
 
-BUILT_IN_MODES = 40
+BUILT_IN_MODES = 50
 USER_MODES = 80
 # What moves in photos of people; gaze, pupils and the finer mouth shapes are below what 68 points or 150 pixels show.
 EXPRESSIONS = (
@@ -197,13 +197,12 @@ def surface_distance(points: np.ndarray, vertices: np.ndarray, triangles: np.nda
     Source:
         Closest point on a triangle by projection and clamping to edges.
     """
+    corner = triangles.ravel()
+    order = np.argsort(corner, kind="stable")
+    first = np.searchsorted(corner[order], np.arange(len(vertices)))
+    slot = np.arange(len(order)) - first[corner[order]]
     around = np.full((len(vertices), 12), -1)
-    filled = np.zeros(len(vertices), int)
-    for number, triangle in enumerate(triangles):
-        for vertex in triangle:
-            if filled[vertex] < 12:
-                around[vertex, filled[vertex]] = number
-                filled[vertex] += 1
+    around[corner[order][slot < 12], slot[slot < 12]] = order[slot < 12] // 3
     nearest = cKDTree(vertices).query(points, k=6)[1]
     best = np.full(len(points), np.inf)
     for column in range(nearest.shape[1]):
@@ -231,44 +230,47 @@ def _triangle_distance(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     return np.where(within, np.abs(((points - corners[:, 0]) * unit).sum(1)), edge)
 
 
-def fit_identity(head: HeadModel, target: np.ndarray, *, weight: float = 0.0) -> np.ndarray:
-    """Coefficients (K,) whose head lies nearest to target vertices (V, 3), by least squares with a normal prior."""
+def fit_identity(head: HeadModel, target: np.ndarray) -> np.ndarray:
+    """Coefficients (K,) whose head lies nearest to target vertices (V, 3), by least squares."""
     modes = head.identity_modes.reshape(len(head.identity_modes), -1).astype(float)
-    normal = modes @ modes.T + weight * np.eye(len(modes))
-    return np.linalg.solve(normal, modes @ (target - head.mean).ravel().astype(float))
+    right = modes @ (target - head.mean).ravel().astype(float)
+    return np.linalg.solve(modes @ modes.T, right).astype(np.float32)
 
 
 def fitting_error(
     ict: IctModel, head: HeadModel, *, people: int = 10, seed: int = 0
 ) -> list[tuple[str, str, np.ndarray]]:
-    """(what, region, distances in mm of ICT's inner-face or face vertices to the head's surface) rows.
+    """How far the ICT mesh's vertices lie from the head's surface: (what, region, distances in mm) rows.
 
-    Mean head; `people` random ICT identities (all modes) against their least-squares fit; each expression at weight 1.
+    Of the mean head; of `people` random ICT identities (all modes) from their least-squares fit with the head's modes;
+    of each expression at weight 1 (one side of pairs). Over the vertices that are seen from outside: the grid does not
+    follow the insides of lids, lips, nostrils and ears. For the mean over all of them too.
     """
     sampling = head_grid.sample_grid(ict)
-    inner = np.arange(INNER_FACE_VERTICES)
-    outer = np.flatnonzero(ict.neutral[:, 1] < 85)
-    regions = {"inner face": inner, "whole head": outer}
+    seen = head_grid.seen_from_outside(ict)
+    above_neck_end = ict.neutral[:, 1] < 85
+    inner = np.arange(len(seen)) < INNER_FACE_VERTICES
+    regions = {"face": seen & inner, "whole head": seen & above_neck_end}
     rows = []
 
-    def measure(what: str, mesh: np.ndarray, grid: np.ndarray) -> None:
-        for region, vertices in regions.items():
-            rows.append((what, region, surface_distance(mesh[vertices], grid, head.triangles)))
+    def measure(
+        what: str, meshes: list[np.ndarray], grids: list[np.ndarray], where: dict[str, np.ndarray]
+    ) -> None:
+        for region, vertices in where.items():
+            pairs = zip(meshes, grids, strict=True)
+            found = [surface_distance(mesh[vertices], grid, head.triangles) for mesh, grid in pairs]
+            rows.append((what, region, np.concatenate(found)))
 
-    measure("mean", ict.neutral, head.mean)
+    measure("mean", [ict.neutral], [head.mean], regions | {"face, all": inner, "head, all": above_neck_end})
     draws = np.random.default_rng(seed).standard_normal((people, len(ict.identity))).astype(np.float32)
     meshes = [ict.neutral + np.tensordot(draw, ict.identity, 1) for draw in draws]
-    fits = []
-    for mesh in meshes:
-        target = sampling.matrix @ mesh + sampling.offset
-        fits.append(head.vertices(identity=fit_identity(head, target).astype(np.float32)))
-    for region, vertices in regions.items():
-        distances = [
-            surface_distance(m[vertices], f, head.triangles) for m, f in zip(meshes, fits, strict=True)
-        ]
-        rows.append((f"{people} random identities", region, np.concatenate(distances)))
+    targets = [sampling.matrix @ mesh + sampling.offset for mesh in meshes]
+    fits = [head.vertices(fit_identity(head, target)) for target in targets]
+    measure(f"{people} random identities", meshes, fits, regions)
     for name, mode in zip(head.expression_names, head.expression_modes, strict=True):
-        measure(name, ict.neutral + ict.expression[ict.expression_names.index(name)], head.mean + mode)
+        if not name.endswith("_R"):
+            mesh = ict.neutral + ict.expression[ict.expression_names.index(name)]
+            measure(name, [mesh], [head.mean + mode], regions)
     return rows
 
 

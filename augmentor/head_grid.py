@@ -22,7 +22,7 @@ from scipy.spatial import cKDTree
 from augmentor.errors import InputError
 from augmentor.ict_facekit import IctModel
 
-ROWS, COLS = 61, 65
+ROWS, COLS = 61, 67
 MIDDLE = COLS // 2
 UPPER_LIP_ROW, LOWER_LIP_ROW, MOUTH_CORNER = 41, 42, 7
 
@@ -35,8 +35,8 @@ _ELEVATION = PchipInterpolator(_RAYS[:, 0], _RAYS[:, 1])
 _ORIGIN = PchipInterpolator(_RAYS[:, 0], _RAYS[:, 2])
 # columns from the middle: azimuth; rows: level. Dense where eyes, nose and mouth are.
 _COLUMN_AZIMUTH = PchipInterpolator(
-    [0, 8, 14, 17, 19, 21, 23, 25, 27, 29, 31, MIDDLE],
-    [0, 14, 27.3, 36, 43, 51.7, 62.5, 77, 91, 112, 148, 180],
+    [0, 8, 14, 17, 19, 21, 23, 25, 27, 29, 30, 31, 32, MIDDLE],
+    [0, 14, 27.3, 36, 43, 51.7, 62.5, 76, 87.5, 99, 106, 119, 144, 180],
 )
 _ROW_LEVEL = PchipInterpolator(
     [0, 7, 11, 12, 16, 18, 19, 21, 24, 28, 34, 38, 41, 42, 45, 54, 60],
@@ -81,6 +81,7 @@ _LIDS = (36, 37, 38, 39, 40, 41)
 _PATCH_RINGS = 5
 # An eyeball stands out this far (mm) in front of the flat patch between the lids.
 EYE_BULGE = 1.5
+EAR_Y = (-48.0, 30.0)  # mm, upper and lower end
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def sample_grid(ict: IctModel) -> GridSampling:
     fixed = _fixed_nodes(ict)
     azimuth, level = _bend(fixed, ict.neutral)
     half = _cast(skin, ict.neutral, azimuth[:, : MIDDLE + 1], level[:, : MIDDLE + 1], fixed)
+    half = _smooth_ears(azimuth, level) @ half
     bulge = half @ skin.bulge
     left = (half @ skin.lift).tocsr()
     right = left[:, swap]
@@ -158,6 +160,21 @@ def ray_coordinates(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for i, (a, r, y) in enumerate(zip(azimuth, radius, points[:, 1], strict=True)):
         level[i] = np.interp(y, _ORIGIN(table) - r * np.tan(np.radians(_elevation(table, a))), table)
     return azimuth, level
+
+
+def seen_from_outside(ict: IctModel) -> np.ndarray:
+    """(V,) bool: mesh vertices that are the outermost point of their ray, not inside lids, lips, nostrils or ears."""
+    left = np.flatnonzero(ict.neutral[:, 0] <= 1e-6)
+    azimuth, level = ray_coordinates(ict.neutral[left].astype(float))
+    origin, direction = _rays(-np.abs(azimuth), level)
+    corners = ict.neutral[ict.triangles].astype(float)
+    corners = corners[(corners[:, :, 0] < 1e-6).any(axis=1)]
+    hit, weights = _outermost(corners, origin, direction)
+    outermost = (weights[:, :, None] * corners[hit]).sum(1)
+    near = (hit >= 0) & (np.linalg.norm(outermost - ict.neutral[left], axis=1) < 1.0)
+    seen = np.zeros(len(ict.neutral), bool)
+    seen[left[near]] = True
+    return seen | seen[mesh_mirror(ict.neutral)]
 
 
 def _elevation(level: np.ndarray, azimuth: np.ndarray | float) -> np.ndarray:
@@ -279,14 +296,14 @@ def _bend(
     return bent[0], bent[1]
 
 
-def _grid_laplacian() -> sparse.csr_matrix:
-    """Graph Laplacian of the grid."""
+def _grid_laplacian(cols: int = COLS) -> sparse.csr_matrix:
+    """Graph Laplacian of the grid's first columns."""
 
     def line(n: int) -> sparse.csr_matrix:
         steps = sparse.diags([np.full(n - 1, -1.0), np.full(n - 1, 1.0)], [0, 1], shape=(n - 1, n))
         return (steps.T @ steps).tocsr()
 
-    return sparse.kronsum(line(COLS), line(ROWS)).tocsr()
+    return sparse.kronsum(line(cols), line(ROWS)).tocsr()
 
 
 def _cast(
@@ -316,6 +333,18 @@ def _cast(
     return sparse.csr_matrix((value, (row, column)), shape=(len(origin), len(vertices)))
 
 
+def _smooth_ears(azimuth: np.ndarray, level: np.ndarray) -> sparse.csr_matrix:
+    """(half, half) averaging over neighbours around the ears, whose folds the rays meet or miss by chance."""
+    ends = ray_coordinates(np.array([[-90.0, y, 5.0] for y in EAR_Y]))[1]
+    inside = (np.abs(azimuth) > 74) & (np.abs(azimuth) < 116) & (level > ends[0]) & (level < ends[1])
+    keep = MIDDLE + 1
+    step = _grid_laplacian(keep)
+    inside_half = inside[:, :keep].ravel()
+    count = inside_half.size
+    smooth = sparse.eye(count) - sparse.diags(np.where(inside_half, 0.2, 0.0)) @ step
+    return smooth.tocsr()
+
+
 def _outermost(
     corners: np.ndarray, origin: np.ndarray, direction: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -324,19 +353,26 @@ def _outermost(
     Source:
         Möller, Trumbore, "Fast, minimum storage ray-triangle intersection", 1997.
     """
-    ab, ac = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    # A ray stays in one half-plane through the axis: only triangles that this half-plane cuts are looked at.
+    around = np.degrees(np.arctan2(np.abs(np.minimum(corners[:, :, 0], 0)), -corners[:, :, 2]))
+    near_axis = np.hypot(corners[:, :, 0], corners[:, :, 2]).min(axis=1) < 12
+    first = np.where(near_axis, 0, around.min(axis=1) - 0.01)
+    last = np.where(near_axis, 180, around.max(axis=1) + 0.01)
+    azimuth = np.degrees(np.arctan2(np.abs(direction[:, 0]), -direction[:, 2]))
     hit, weights = np.full(len(origin), -1), np.zeros((len(origin), 3))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        for i, (o, d) in enumerate(zip(origin, direction, strict=True)):
-            p = np.cross(d, ac)
+    for i, (o, d, a) in enumerate(zip(origin, direction, azimuth, strict=True)):
+        cut = np.flatnonzero((first <= a) & (a <= last))
+        ab, ac = corners[cut, 1] - corners[cut, 0], corners[cut, 2] - corners[cut, 0]
+        p = np.cross(d, ac)
+        with np.errstate(divide="ignore", invalid="ignore"):
             scale = 1 / (ab * p).sum(1)
-            s = o - corners[:, 0]
+            s = o - corners[cut, 0]
             u = (s * p).sum(1) * scale
             q = np.cross(s, ab)
             v = (q @ d) * scale
             t = (ac * q).sum(1) * scale
             inside = (u >= -1e-7) & (v >= -1e-7) & (u + v <= 1 + 1e-7) & (t > 0)
-            if inside.any():
-                k = np.flatnonzero(inside)[np.argmax(t[inside])]
-                hit[i], weights[i] = k, (1 - u[k] - v[k], u[k], v[k])
+        if inside.any():
+            k = np.flatnonzero(inside)[np.argmax(t[inside])]
+            hit[i], weights[i] = cut[k], (1 - u[k] - v[k], u[k], v[k])
     return hit, weights

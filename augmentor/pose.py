@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from augmentor.detector_offsets import detector_offsets
 from augmentor.errors import InputError, PhotoError
 from augmentor.head_model import HeadModel
 
@@ -28,10 +29,14 @@ MAX_RESIDUAL_POINTS, MAX_RESIDUAL_FIT = 0.30, 0.16
 CONTOUR = np.arange(17)
 # How far a landmark is trusted. Detectors put contour points somewhere along the outline rather than at a place of the
 # skin: across the outline they count in part, along it hardly.
-_CONTOUR_ACROSS, _CONTOUR_ALONG = 0.5, 0.15
-# Landmark noise (mm on the face) against which coefficients of one standard deviation are weighed.
-_NOISE_MM = 2.5
+_CONTOUR_ACROSS, _CONTOUR_ALONG = 0.25, 0.08
+# Landmark noise (mm on the face) against which coefficients of one standard deviation are weighed; beyond twice this,
+# a residual counts linearly.
+_NOISE_MM = 2.0
+_HUBER = 2.0
 _EXPRESSION_STD = 0.35
+# 68 points tell little about identity modes beyond these; theirs stay 0.
+_FITTED_IDENTITY_MODES = 40
 
 
 @dataclass(frozen=True)
@@ -142,18 +147,24 @@ def estimate_camera(
 
 
 def fit_face(
-    landmarks: np.ndarray, head: HeadModel, image_size: tuple[int, int], *, rounds: int = 4
+    landmarks: np.ndarray,
+    head: HeadModel,
+    image_size: tuple[int, int],
+    *,
+    detected: bool = True,
+    rounds: int = 3,
 ) -> FaceFit:
     """Camera, face shape and expression that explain 68 landmarks.
 
-    Each round re-picks the points of the head that form its outline, solves for the coefficients with the camera held
-    (least squares with a normal prior, expressions kept within 0..1), then for the camera with the head held.
+    Each round re-picks the points of the head that form its outline, then takes one Gauss-Newton step for camera and
+    coefficients together: robust least squares with a normal prior, expressions kept within 0..1.
 
     Args:
         landmarks: (68, 2) pixels, dlib's order.
         head: the head model.
         image_size: (height, width).
-        rounds: how often.
+        detected: dlib found the landmarks, so `detector_offsets` apply; false for true projections of the model's.
+        rounds: how often; it settles within three.
 
     Raises:
         InputError: wrong shape.
@@ -164,18 +175,20 @@ def fit_face(
         marching); differs: candidates are the grid's own rows.
     """
     landmarks = _checked(landmarks)
-    tables = _fitting_tables(head)
-    camera = estimate_camera(landmarks, tables.mean[tables.landmarks], image_size)
-    coefficients = np.zeros(len(tables.modes))
+    tables = _fitting_tables(head, detected)
+    mean = tables.mean[tables.landmarks]
+    camera = _orthographic_camera(landmarks, mean, image_size, None)
+    camera = _refine(camera, landmarks, mean, _weights(camera, mean), iterations=1)
+    _check(camera, landmarks, mean, _weights(camera, mean), MAX_RESIDUAL_POINTS)
+    coefficients = np.zeros(len(tables.prior))
     for _ in range(rounds):
-        shape = tables.mean + np.tensordot(coefficients, tables.modes, 1)
-        chosen = _outline(camera, shape, tables)
-        weights = _weights(camera, shape[chosen])
-        coefficients = _solve_shape(camera, landmarks, tables, chosen, weights)
-        points = tables.mean[chosen] + np.tensordot(coefficients, tables.modes[:, chosen], 1)
-        camera = _refine(camera, landmarks, points, weights, iterations=2)
-    residual = _check(camera, landmarks, points, weights, MAX_RESIDUAL_FIT)
-    identity, expression = np.split(coefficients.astype(np.float32), [len(head.identity_modes)])
+        chosen = _outline(camera, tables.mean + tables.modes @ coefficients, tables)
+        camera, coefficients = _step(camera, coefficients, landmarks, tables, chosen)
+    points = tables.mean[chosen] + tables.modes[chosen] @ coefficients
+    residual = _check(camera, landmarks, points, _weights(camera, points), MAX_RESIDUAL_FIT)
+    identity = np.zeros(len(head.identity_modes), np.float32)
+    identity[: tables.identity_count] = coefficients[: tables.identity_count]
+    expression = coefficients[tables.identity_count :].astype(np.float32)
     return FaceFit(
         camera=camera,
         identity=identity,
@@ -190,8 +203,8 @@ class _FittingTables:
     """The few vertices of the head that fitting looks at: the landmarks, then the candidates for the outline.
 
     Attributes:
-        mean: (N, 3); modes: (K + E, N, 3), float64 mm.
-        prior: (K + E,) standard deviations of the coefficients; identity_count: K.
+        mean: (N, 3); modes: (N, 3, F + E), float64 mm; F identity modes are fitted.
+        prior: (F + E,) standard deviations of the coefficients; identity_count: F.
         landmarks: (68,) places in `mean`; outline: (17, M) candidates for each contour landmark.
     """
 
@@ -208,20 +221,25 @@ _OUTLINE_REACH = 0.7
 _OUTLINE_CANDIDATES = 12
 
 
-@lru_cache(maxsize=4)
-def _fitting_tables(head: HeadModel) -> _FittingTables:
-    """Gather those vertices once per head model."""
+@lru_cache(maxsize=8)
+def _fitting_tables(head: HeadModel, detected: bool) -> _FittingTables:
+    """Gather those vertices once per head model; as the detector sees them, if `detected`."""
     cols = head.grid_shape[1]
     row, column = np.divmod(head.landmarks68[CONTOUR], cols)
     inwards = np.linspace(0, _OUTLINE_REACH, _OUTLINE_CANDIDATES)
     along = np.round(column[:, None] + (cols // 2 - column[:, None]) * inwards).astype(int)
     vertices = np.concatenate([head.landmarks68, (row[:, None] * cols + along).ravel()])
-    modes = np.concatenate([head.identity_modes[:, vertices], head.expression_modes[:, vertices]])
-    identity_count = len(head.identity_modes)
+    identity_count = min(len(head.identity_modes), _FITTED_IDENTITY_MODES)
+    modes = np.concatenate(
+        [head.identity_modes[:identity_count, vertices], head.expression_modes[:, vertices]]
+    )
     prior = np.where(np.arange(len(modes)) < identity_count, 1.0, _EXPRESSION_STD)
+    mean = head.mean[vertices].astype(float)
+    if detected:
+        mean[:68] += detector_offsets()
     return _FittingTables(
-        mean=head.mean[vertices].astype(float),
-        modes=modes.astype(float),
+        mean=mean,
+        modes=np.ascontiguousarray(modes.transpose(1, 2, 0), dtype=float),
         prior=prior,
         identity_count=identity_count,
         landmarks=np.arange(68),
@@ -292,10 +310,7 @@ def _refine(
             residual, jacobian = _linearise(camera, turned + translation, landmarks, weights)
         else:
             best, cost, damping = (rotation, translation), now, damping * 0.3
-        moved = np.empty((len(points), 2, 6))
-        # d(seen) = d(translation) + turn × turned
-        moved[:, :, 3:] = jacobian
-        moved[:, :, :3] = np.cross(turned[:, None, :], jacobian)
+        moved = _by_motion(turned, jacobian)
         a = (moved * robust[:, None, None]).reshape(-1, 6)
         normal = a.T @ a
         normal[np.diag_indices(6)] *= 1 + damping
@@ -339,32 +354,55 @@ def _outline(camera: Camera, shape: np.ndarray, tables: _FittingTables) -> np.nd
     return chosen
 
 
-def _solve_shape(
-    camera: Camera, landmarks: np.ndarray, tables: _FittingTables, chosen: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """Coefficients (K + E,) for the camera held: linear, since depth changes little against the distance."""
-    mean, modes = tables.mean[chosen], tables.modes[:, chosen]
-    seen = mean @ camera.rotation.T + camera.translation
-    residual, jacobian = _linearise(camera, seen, landmarks, weights)
+def _step(
+    camera: Camera,
+    coefficients: np.ndarray,
+    landmarks: np.ndarray,
+    tables: _FittingTables,
+    chosen: np.ndarray,
+) -> tuple[Camera, np.ndarray]:
+    """One Gauss-Newton step for rotation, translation and coefficients (F + E,) at once."""
+    modes = tables.modes[chosen]
+    points = tables.mean[chosen] + modes @ coefficients
+    turned = points @ camera.rotation.T
+    residual, jacobian = _linearise(camera, turned + camera.translation, landmarks, _weights(camera, points))
     noise = _NOISE_MM * camera.focal / float(camera.translation[2])
-    by_point = (jacobian @ camera.rotation / noise).reshape(68, 2, 3)
-    a = np.einsum("nij,knj->nik", by_point, modes, optimize=True).reshape(136, -1) * tables.prior
-    b = residual.ravel() / noise
-    normal, right = a.T @ a + np.eye(a.shape[1]), a.T @ b
-    solution = np.linalg.solve(normal, right)
-    # Expressions are not negative nor more than whole: put those at their bound, solve again for the rest, twice.
-    is_expression = np.arange(len(solution)) >= tables.identity_count
-    bound = np.where(is_expression, 1 / tables.prior, np.inf)
-    held = np.zeros(len(solution), bool)
-    for _ in range(2):
-        held |= is_expression & ((solution < 0) | (solution > bound))
-        solution[held] = np.clip(solution[held], 0, bound[held])
+    length = np.linalg.norm(residual, axis=1) / noise
+    robust = np.sqrt(_HUBER / np.maximum(length, _HUBER)) / noise
+    jacobian *= robust[:, None, None]
+    moved = np.concatenate(
+        [_by_motion(turned, jacobian), jacobian @ camera.rotation @ modes], axis=2
+    ).reshape(136, -1)
+    normal = moved.T @ moved
+    right = moved.T @ (residual * robust[:, None]).ravel()
+    stiffness = 1 / tables.prior**2
+    normal[np.arange(6, len(right)), np.arange(6, len(right))] += stiffness
+    right[6:] -= stiffness * coefficients
+    step = np.linalg.solve(normal, right)
+    # Expressions that would leave 0..1 go to their bound, and the rest is solved for again.
+    is_expression = np.arange(len(coefficients)) >= tables.identity_count
+    low, high = np.where(is_expression, 0, -np.inf), np.where(is_expression, 1, np.inf)
+    wanted = coefficients + step[6:]
+    held = np.concatenate([np.zeros(6, bool), (wanted < low) | (wanted > high)])
+    step[6:] = np.clip(wanted, low, high) - coefficients
+    if held.any():
         free = ~held
-        solution[free] = np.linalg.solve(
-            normal[np.ix_(free, free)], right[free] - normal[np.ix_(free, held)] @ solution[held]
+        step[free] = np.linalg.solve(
+            normal[np.ix_(free, free)], right[free] - normal[np.ix_(free, held)] @ step[held]
         )
-    solution[is_expression] = np.clip(solution[is_expression], 0, bound[is_expression])
-    return solution * tables.prior
+    moved_camera = replace(
+        camera, rotation=_turn(step[:3]) @ camera.rotation, translation=camera.translation + step[3:6]
+    )
+    return moved_camera, np.clip(coefficients + step[6:], low, high)
+
+
+def _by_motion(turned: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+    """Derivative (N, 2, 6) by a small turn and shift of the head: d(seen) = turn × turned + shift."""
+    x, y, z = turned.T[:, :, None]
+    jx, jy, jz = jacobian.transpose(2, 0, 1)
+    return np.concatenate(
+        [np.stack([y * jz - z * jy, z * jx - x * jz, x * jy - y * jx], axis=2), jacobian], axis=2
+    )
 
 
 def _check(
