@@ -34,7 +34,7 @@ def visibility(points: np.ndarray, depth: np.ndarray, facing: np.ndarray, surfac
     front = _front_depth(points, depth, surface & (facing > 0))
     seen = (seen * (1 - _ramp(depth - front, *OCCLUSION_RANGE))).astype(np.float32)
     # Landmarks are a few pixels off on the far side of a turned face: what borders on hidden skin may be background.
-    return cv2.GaussianBlur(cv2.erode(seen, np.ones((3, 3), np.uint8)), (0, 0), 1.0)
+    return cv2.GaussianBlur(cv2.erode(seen, np.ones((5, 5), np.uint8)), (0, 0), 1.0)
 
 
 def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:

@@ -30,7 +30,7 @@ SHAPE_STD = 0.6  # of the population's: stronger draws turn the face into somebo
 AS_PHOTO = "as_photo"  # the photo's own expression and shape, laid over the view's
 # What a view is rasterised with. A view that is to take on the photo's expression has its mouth ajar: what is not
 # rasterised cannot appear.
-EXPRESSIONS: dict[str, dict[str, float]] = {"neutral": {}, AS_PHOTO: {"jawOpen": 0.25}}
+EXPRESSIONS: dict[str, dict[str, float]] = {"neutral": {}, AS_PHOTO: {"jawOpen": 0.3}}
 VIEW_DISTANCE = 1200.0  # mm from the camera to the head, an ordinary portrait
 MAX_YAW, MAX_PITCH, MAX_ROLL = 90.0, 45.0, 45.0
 PROFILE_YAW = 40.0  # a photo turned further than this does not show enough to be seen from the front
