@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import ray
 from tqdm import tqdm
 
 from augmentor.balance import Plan, PlannedImage, hold_out, plan
@@ -35,7 +34,7 @@ from jobs.augment_settings import AugmentSettings, parse_arguments
 from jobs.failures import NO_PHOTO, Failure, by_reason, failures_csv
 from jobs.image_shards import write_shards
 from jobs.photo_worker import PhotoWorker, Scanned, WorkerSettings, Written
-from jobs.ray_pool import Call, WorkerPool, is_submitted_job, ray_errors, ray_session
+from jobs.ray_pool import Call, WorkerPool, is_submitted_job, ray, ray_errors, ray_session
 from jobs.scan_table import ScannedFace
 from jobs.work_folder import FOLDER, WorkFolder, sizes_of_files
 

@@ -5,6 +5,8 @@ Alone, a job starts a Ray of its own on this machine and stops it at the end. Wi
 """
 
 import os
+import secrets
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,8 +15,12 @@ from typing import Any
 
 # Ray reads this when it is imported; without it, it warns on every machine without a GPU.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# And these: let nobody else into a Ray that is started here. Ray would do so by itself, but with a token that it leaves
+# in the home folder; from then on clusters started by hand ask for it, and `ray job submit` is turned away.
+if not {"RAY_ADDRESS", "RAY_AUTH_MODE"} & os.environ.keys() and "ray" not in sys.modules:
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
-import ray
+import ray  # here only: others take it from this module, so that Ray finds its settings
 
 from augmentor.errors import InputError, LikenessError
 
@@ -47,7 +53,6 @@ def ray_session(workers: int | None) -> Iterator[int]:
         if os.environ.get("RAY_ADDRESS"):
             ray.init(**quiet)
         else:
-            os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
             ray.init(
                 address="local",
                 num_cpus=workers or _cores(),

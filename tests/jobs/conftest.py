@@ -11,21 +11,11 @@ from datasets.synthetic import PeopleOptions, write_people
 @pytest.fixture(scope="session")
 def two_cpu_ray() -> Iterator[None]:
     """A local Ray with two CPUs, which jobs in this process use."""
-    import ray
 
-    import jobs.ray_pool  # noqa: F401  # sets what Ray reads from the environment
+    from jobs.ray_pool import ray_session
 
-    ray.init(
-        address="local",
-        num_cpus=2,
-        num_gpus=0,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-        object_store_memory=500_000_000,
-    )
-    yield
-    ray.shutdown()
+    with ray_session(workers=2):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -364,8 +365,16 @@ def test_submitted_to_a_cluster_it_makes_the_same_set(
     head += ["--disable-usage-stats", "--object-store-memory=500000000", "--dashboard-agent-listen-port=0"]
     submit = [ray_command, "job", "submit", f"--address=http://127.0.0.1:{dashboard}", "--working-dir", "."]
     submit += ["--", sys.executable, "jobs/augment.py", *arguments(people, out)]
+    # The Ray in this process has left its own settings in the environment.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     cluster = subprocess.Popen(
-        head, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=out.parent
+        head,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd=out.parent,
+        env=environment,
     )
     try:
         deadline = time.monotonic() + 60
@@ -375,7 +384,6 @@ def test_submitted_to_a_cluster_it_makes_the_same_set(
                     break
             assert time.monotonic() < deadline, "the cluster does not start"
             time.sleep(0.2)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         job = subprocess.run(
             submit, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=150, check=False
         )
