@@ -37,6 +37,9 @@ test-cluster: $(STAMP)
 test-browser: $(STAMP)
 	$(RUN) -m pytest -m browser
 
+bench: $(STAMP)
+	$(RUN) -m benchmarks.synthetic --json
+
 lock: $(STAMP)
 	$(RUN) -m pip install -q uv && $(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev --no-header pyproject.toml -o requirements.lock
 

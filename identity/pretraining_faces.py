@@ -185,10 +185,10 @@ class _Worker:
             self.head = load_head_model()
             self.views = [make_view(self.head, key, CHIP) for key in default_view_keys(seed)]
         try:
-            prepared = prepare_photo(self.photos.load(path), landmarks, self.head)
+            prepared = prepare_photo(self.photos.load(path), landmarks, self.head, CHIP)
         except PhotoError:
             return []
-        usable = [v for v in self.views if allowed(prepared.pose.yaw, v.key)]
+        usable = [v for v in self.views if allowed(prepared.fit.camera.pose.yaw, v.key)]
         chosen = np.random.default_rng([seed, row]).permutation(len(usable))[:per_face]
         return [render_view(prepared, usable[k]).image for k in chosen]
 
