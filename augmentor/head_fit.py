@@ -122,8 +122,8 @@ def _regions(
     face = _blur(np.asarray(sampling.matrix @ inner).reshape(ROWS, COLS))
     mouth = np.zeros((ROWS, COLS))
     mouth[UPPER_LIP_ROW : LOWER_LIP_ROW + 1, MIDDLE - MOUTH_CORNER : MIDDLE + MOUTH_CORNER + 1] = 1
-    jaw_azimuth, jaw_level = head_grid.ray_coordinates(points[8:17].astype(float))
-    below_jaw = level - np.interp(azimuth, [*jaw_azimuth, 110, 180], [*jaw_level, 0.62, 0.66])
+    jaw_azimuth, jaw_level = head_grid.ray_coordinates(points[8:14].astype(float))
+    below_jaw = level - np.interp(azimuth, [*jaw_azimuth, 75, 110, 180], [*jaw_level, 0.6, 0.62, 0.66])
     hairline = PchipInterpolator(
         [0, 35, 55, 68, 80, 100, 115, 180], [0.165, 0.19, 0.26, 0.36, 0.4, 0.4, 0.58, 0.62]
     )
@@ -243,8 +243,8 @@ def fitting_error(
     """How far the ICT mesh's vertices lie from the head's surface: (what, region, distances in mm) rows.
 
     Of the mean head; of `people` random ICT identities (all modes) from their least-squares fit with the head's modes;
-    of each expression at weight 1 (one side of pairs). Over the vertices that are seen from outside: the grid does not
-    follow the insides of lids, lips, nostrils and ears. For the mean over all of them too.
+    of each expression at weight 1 (one side of pairs), where it moves by more than 1 mm. Over the vertices that are
+    seen from outside: the grid does not follow the insides of lids, lips, nostrils and ears. For the mean over all too.
     """
     sampling = head_grid.sample_grid(ict)
     seen = head_grid.seen_from_outside(ict)
@@ -269,8 +269,10 @@ def fitting_error(
     measure(f"{people} random identities", meshes, fits, regions)
     for name, mode in zip(head.expression_names, head.expression_modes, strict=True):
         if not name.endswith("_R"):
-            mesh = ict.neutral + ict.expression[ict.expression_names.index(name)]
-            measure(name, [mesh], [head.mean + mode], regions)
+            offset = ict.expression[ict.expression_names.index(name)]
+            moving = regions["whole head"] & (np.linalg.norm(offset, axis=1) > 1)
+            if moving.any():
+                measure(name, [ict.neutral + offset], [head.mean + mode], {"moving": moving})
     return rows
 
 

@@ -157,7 +157,7 @@ def read_head_model(path: Path) -> HeadModel:
         return _unpack(arrays)
     except FileNotFoundError:
         raise InputError(f"{path}: head model missing; reinstall, or make it: {REMAKE}") from None
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: head model damaged ({error}); reinstall, or make it: {REMAKE}") from error
 
 

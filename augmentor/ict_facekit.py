@@ -105,7 +105,7 @@ def _read_arrays(path: Path) -> IctModel:
                 names=[Path(name).stem for name in stored["expression_names"].tolist()],
                 landmarks=stored["landmark68_vertices"],
             )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: damaged ICT face model ({error}); fetch it again") from error
 
 

@@ -20,7 +20,7 @@ from augmentor.head_model import HeadModel
 
 # Photos rarely tell their focal length, and cropped ones cannot. The head is taken to be as far away as in an
 # ordinary portrait, unless the picture is so wide that this would make a fish-eye of it.
-PORTRAIT_DISTANCE = 1200.0  # mm
+PORTRAIT_DISTANCE = 1200.0  # mm, to the face
 MIN_FOCAL = 1.0  # of the longer side
 MAX_YAW, MAX_PITCH, MAX_ROLL = 100.0, 65.0, 100.0
 # Root mean square reprojection error beyond which the points are no face, as a share of their spread.
