@@ -4,7 +4,7 @@ Annotators of 300-W, and so dlib, put the same landmark elsewhere on the skin th
 middle of the inner lips further in, the wings of the nose further forward, the jaw's angle further along the outline.
 The differences are places in space, so they are measured once, on made-up people whose cameras are known:
 
-    python -m datasets.synthetic --out DIR --identities 60 --photos 4-4 --seed 1000
+    python -m datasets.synthetic --out DIR --identities 50 --photos 4-4 --seed 1000
     python -m augmentor.detector_offsets --people DIR --out augmentor/data/detector_offsets.json
 """
 
