@@ -9,6 +9,8 @@ import numpy as np
 from augmentor.images import write_whole
 from identity.head_training import History
 
+CURVES = ("curves.csv", "curves.png")
+
 
 def write_curves(folder: Path, history: History) -> None:
     """Write `curves.csv` (epoch, loss, train_rank1, held_out_rank1) and `curves.png`.
@@ -22,8 +24,8 @@ def write_curves(folder: Path, history: History) -> None:
     rows = zip(history.loss, history.train_rank1, history.held_out_rank1, strict=True)
     for epoch, (loss, train, held) in enumerate(rows, start=1):
         table.writerow([epoch, f"{loss:.6f}", f"{train:.6f}", "" if np.isnan(held) else f"{held:.6f}"])
-    write_whole(folder / "curves.csv", text.getvalue().encode())
-    write_whole(folder / "curves.png", _picture(history))
+    write_whole(folder / CURVES[0], text.getvalue().encode())
+    write_whole(folder / CURVES[1], _picture(history))
 
 
 def _picture(history: History) -> bytes:

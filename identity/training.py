@@ -29,7 +29,7 @@ from identity.gallery import Gallery, calibration_of, choose, settle
 from identity.head_training import FitConfig, History, train_head
 from identity.heads import HeadConfig, embedding_model
 from identity.leak import TrainingPhotos, find_leaks
-from identity.learning_curves import write_curves
+from identity.learning_curves import CURVES, write_curves
 from identity.model_card import model_card
 from identity.probes import find_chips
 from identity.training_set import (
@@ -43,6 +43,8 @@ from identity.training_set import (
 # Where --epochs is not given: enough steps for a small set, few epochs for a large one.
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 1200, 8, 40
 _CHUNK = 256
+# The B0 halves an image five times, rounding up; the published head's 3x3 filters need three positions.
+_SEED_HEAD_SIZE = 65
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ def train(config: TrainConfig) -> Bundle:
     if config.size not in (None, data.size):
         raise InputError(
             f"{config.data}: images of {data.size} pixels, not {config.size}; make the set with --size"
+        )
+    if config.head == "seed" and config.features != "dlib" and data.size < _SEED_HEAD_SIZE:
+        raise InputError(
+            f"{config.data}: images of {data.size} pixels are too small for --head seed; make the set with "
+            "--size 150, or use --head cosine"
         )
     weights = load_weights(config.weights) if config.features != "dlib" else None
     parts = parts_of(config.features, bool(weights and weights.embeds))
@@ -153,10 +160,12 @@ def train(config: TrainConfig) -> Bundle:
         folder=config.out,
     )
     bundle.model_card = model_card(bundle, results)
-    bundle._embedder = None
     bundle.save(config.out)
     if trained:
         write_curves(config.out, trained.history)
+    else:  # of an earlier run in the same folder
+        for name in CURVES:
+            (config.out / name).unlink(missing_ok=True)
     return bundle
 
 

@@ -98,6 +98,7 @@ def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path) -> None:
         (["--weights", "damaged.npz"], "damaged"),
         (["--strangers", "nowhere"], "no such folder"),
         (["--size", "112"], "64"),
+        (["--head", "seed"], "too small"),
         (["--fine-tune", "2"], "--fine-tune"),
         (["--person", "Ann"], "--person"),
     ],
