@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from augmentor.detector_offsets import detector_offsets
 from augmentor.head_model import HeadModel
 from augmentor.pose import FaceFit
 
@@ -37,8 +38,8 @@ def register(landmarks: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: He
     anchors = head.landmarks68.copy()
     across = fit.camera.rotation[:2, 0] / max(float(np.linalg.norm(fit.camera.rotation[:2, 0])), 1e-9)
     anchors[CONTOUR] = _outline_vertices(projected @ across, head)
-    residual = landmarks - projected[anchors]
-    residual[CONTOUR] = _across_outline(residual[CONTOUR], landmarks[CONTOUR])
+    residual = landmarks - fit.camera.project(vertices[anchors] + detector_offsets())
+    residual[CONTOUR] = _across_outline(landmarks[CONTOUR] - projected[anchors[CONTOUR]], landmarks[CONTOUR])
     basis = _basis(head, tuple(anchors[CONTOUR].tolist()))
     slack = np.full(68, INNER_SLACK)
     slack[CONTOUR] = CONTOUR_SLACK

@@ -20,6 +20,7 @@ import numpy as np
 from augmentor.background import background_table, outline_of
 from augmentor.canvas import Canvas, photo_canvas
 from augmentor.chip import chip_transform
+from augmentor.detector_offsets import detector_offsets
 from augmentor.head_model import HeadModel
 from augmentor.pose import Camera, FaceFit, fit_face
 from augmentor.registration import register
@@ -31,7 +32,7 @@ PROFILE_LEAST_YAW = 10.0  # a photo turned beyond PROFILE_YAW is rendered to its
 _ATLAS_STEP = 2  # atlas texels per grid cell
 # The undamped iteration diverges where a mouth opens by more than it is open in the view. Damped it ends within 0.1 px.
 _ITERATIONS, _DAMPING = 5, np.float32(0.6)
-_SHIFT_BLUR = 1.5
+_SHIFT_BLUR = 0.8
 _EDGE_CELLS = 1.5  # grid cells between neighbouring pixels: more is an edge of the surface
 
 
@@ -159,11 +160,13 @@ def _as_photo(photo: PreparedPhoto, view: View) -> tuple[np.ndarray, np.ndarray,
     Every surface point of the view moves in the picture; where a pixel's content comes from is found by fixed-point
     iteration, since the movement is smooth. It is done at half the resolution.
     """
-    points, _ = project(view.projection, view.vertices + photo.offset)
-    chip_from_view = chip_transform(points[view.landmarks68].astype(np.float32), view.size)
-    points = (points @ chip_from_view[:, :2].T + chip_from_view[:, 2]).astype(np.float32)
+    head = view.vertices + photo.offset
+    points = project(view.projection, head)
+    landmarks = project(view.projection, head[view.landmarks68] + detector_offsets())
+    chip_from_view = chip_transform(landmarks, view.size)
+    points, landmarks = (p @ chip_from_view[:, :2].T + chip_from_view[:, 2] for p in (points, landmarks))
     moved = np.zeros((*photo.surface.shape[:2], 4), np.float32)
-    moved[..., :2] = (points - view.points).reshape(*photo.surface.shape[:2], 2)
+    moved[..., :2] = (points.astype(np.float32) - view.points).reshape(*photo.surface.shape[:2], 2)
     shift = _continue_shift(_look_up(moved, view.places[::2, ::2, :2])[..., :2], view.face[::2, ::2])
     pixel = _pixels(len(shift))
     source = pixel - shift / 2
@@ -171,7 +174,7 @@ def _as_photo(photo: PreparedPhoto, view: View) -> tuple[np.ndarray, np.ndarray,
         moved = cv2.remap(shift, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         source = (1 - _DAMPING) * source + _DAMPING * (pixel - moved / 2)
     moved = _pixels(view.size) - _enlarge(pixel - source, view.size)
-    return _warp_places(view.places, moved), _look_up(view.face, moved), points[view.landmarks68]
+    return _warp_places(view.places, moved), _look_up(view.face, moved), landmarks.astype(np.float32)
 
 
 def _warp_places(places: np.ndarray, source: np.ndarray) -> np.ndarray:
@@ -221,6 +224,7 @@ def _visibility(points: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: He
         seen[:, 2].reshape(shape),
         facing.reshape(shape),
         surface_vertices(head).reshape(shape),
+        fit.camera.pose.yaw,
     )
 
 

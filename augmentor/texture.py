@@ -8,7 +8,11 @@ laid out like the grid. A render reads it only where the photo itself shows noth
 import cv2
 import numpy as np
 
-FACING_RANGE = (0.2, 0.6)  # cosine between surface and line of sight: below it is not seen, above fully
+# Cosine between surface and line of sight: below the first it is not seen, above the second fully; in a frontal photo
+# and in a turned one. On the far side of a turned face landmarks are pixels off: what borders on hidden skin may be
+# background.
+FACING_RANGE = ((0.02, 0.2), (0.2, 0.6))
+FRONTAL_YAW, TURNED_YAW = 8.0, 35.0
 LEAST_SEEN = (
     0.03  # of what nothing hides but its own slant: still the best there is, if the other side is no better
 )
@@ -18,7 +22,9 @@ GAIN_COLOUR = 0.5  # how much of the difference in colour is taken for light
 _DEPTH_CELLS = 72
 
 
-def visibility(points: np.ndarray, depth: np.ndarray, facing: np.ndarray, surface: np.ndarray) -> np.ndarray:
+def visibility(
+    points: np.ndarray, depth: np.ndarray, facing: np.ndarray, surface: np.ndarray, yaw: float
+) -> np.ndarray:
     """How well a photo shows every vertex of the head's grid.
 
     Args:
@@ -26,15 +32,18 @@ def visibility(points: np.ndarray, depth: np.ndarray, facing: np.ndarray, surfac
         depth: (R, C) mm from the camera.
         facing: (R, C) cosine between the outward normal and the direction to the camera.
         surface: (R, C) bool, the part of the grid that can hide something.
+        yaw: of the photo, degrees.
 
     Returns:
         (R, C) float32, 0 hidden to 1 seen.
     """
-    seen = np.maximum(_ramp(facing, *FACING_RANGE), LEAST_SEEN)
+    caution = np.clip((abs(yaw) - FRONTAL_YAW) / (TURNED_YAW - FRONTAL_YAW), 0, 1)
+    low, high = (1 - caution) * np.array(FACING_RANGE[0]) + caution * np.array(FACING_RANGE[1])
+    seen = np.maximum(_ramp(facing, low, high), LEAST_SEEN)
     front = _front_depth(points, depth, surface & (facing > 0))
     seen = (seen * (1 - _ramp(depth - front, *OCCLUSION_RANGE))).astype(np.float32)
-    # Landmarks are a few pixels off on the far side of a turned face: what borders on hidden skin may be background.
-    return cv2.GaussianBlur(cv2.erode(seen, np.ones((5, 5), np.uint8)), (0, 0), 1.0)
+    margin = 1 + 2 * round(2 * float(caution))
+    return cv2.GaussianBlur(cv2.erode(seen, np.ones((margin, margin), np.uint8)), (0, 0), 1.0)
 
 
 def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:

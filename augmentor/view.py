@@ -19,6 +19,7 @@ import numpy as np
 
 from augmentor.background import background_coordinates, outline_of
 from augmentor.chip import chip_transform
+from augmentor.detector_offsets import detector_offsets
 from augmentor.errors import InputError
 from augmentor.head_model import HeadModel
 from augmentor.pose import HeadPose, rotation_from_pose
@@ -96,7 +97,8 @@ class View:
         vertices: (V, 3) float32, the view's shape with a neutral face.
         points: (V, 2) float32, chip pixels of the vertices as they were rasterised.
         landmarks68: (68,) int32 vertex numbers of the landmarks.
-        landmarks_2d: (68, 2) float32 true landmarks in chip pixels, also those out of sight.
+        landmarks_2d: (68, 2) float32 true landmarks in chip pixels, also those out of sight, at the places of the skin
+            where dlib sees them (`augmentor.detector_offsets`).
         landmarks_visible: (68,) bool.
     """
 
@@ -136,8 +138,9 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
     with_ears = head.vertices(shape, head.expression_weights(EXPRESSIONS[key.expression]))
     vertices = flatten_ears(with_ears, head)
     rotation = rotation_from_pose(HeadPose(yaw=key.yaw, pitch=key.pitch, roll=key.roll))
-    projection = _chip_projection(vertices[head.landmarks68], rotation, size)
-    points, depth = project(projection, vertices)
+    landmarks = vertices[head.landmarks68] + detector_offsets()
+    projection = _chip_projection(landmarks, rotation, size)
+    points, depth = project(projection, vertices), vertices @ projection[2, :3] + projection[2, 3]
     normals = surface_normals(vertices, head)
     patch = surface_triangles(head)
     columns = head.grid_shape[1]
@@ -148,7 +151,7 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
     pixel, face = _halve(fine, triangle >= 0)
     normal = pixel[..., 6:] / np.maximum(np.linalg.norm(pixel[..., 6:], axis=-1, keepdims=True), 1e-6)
     scale = float(np.linalg.norm(projection[0, :3]) / VIEW_DISTANCE)
-    outline = outline_of(project(projection, with_ears[surface_vertices(head)])[0], key.roll, scale)
+    outline = outline_of(project(projection, with_ears[surface_vertices(head)]), key.roll, scale)
     return View(
         key=key,
         size=size,
@@ -162,7 +165,7 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
         vertices=flatten_ears(head.vertices(shape), head),
         points=points.astype(np.float32),
         landmarks68=head.landmarks68,
-        landmarks_2d=points[head.landmarks68].astype(np.float32),
+        landmarks_2d=project(projection, landmarks).astype(np.float32),
         landmarks_visible=_landmarks_visible(head, points, depth, normals @ rotation.T, fine[..., 0]),
     )
 
@@ -175,10 +178,10 @@ def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
     return (SHAPE_STD * np.random.default_rng([20161008, shape]).standard_normal(modes)).astype(np.float32)
 
 
-def project(projection: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (N, 2) and depth (N,) of model points (N, 3) under a (3, 4) projection."""
+def project(projection: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Pixels (N, 2) of model points (N, 3) under a (3, 4) projection."""
     seen = points @ projection[:, :3].T + projection[:, 3]
-    return seen[:, :2] / seen[:, 2:], seen[:, 2]
+    return seen[:, :2] / seen[:, 2:]
 
 
 def _chip_projection(landmarks: np.ndarray, rotation: np.ndarray, size: int) -> np.ndarray:
@@ -186,7 +189,7 @@ def _chip_projection(landmarks: np.ndarray, rotation: np.ndarray, size: int) -> 
     camera = np.concatenate([rotation, [[0], [0], [VIEW_DISTANCE]]], 1)
     camera[:2] *= VIEW_DISTANCE  # one pixel per mm before the chip's own scale
     chip_from_image = np.eye(3)
-    chip_from_image[:2] = chip_transform(project(camera, landmarks)[0].astype(np.float32), size)
+    chip_from_image[:2] = chip_transform(project(camera, landmarks), size)
     return chip_from_image @ camera
 
 

@@ -38,7 +38,7 @@ def test_view_is_placed_by_its_own_landmarks(turned: View) -> None:
 
 def test_position_map_projects_onto_its_own_pixels(turned: View) -> None:
     inside = turned.face > 0.99
-    pixels, _ = project(turned.projection, turned.position[inside])
+    pixels = project(turned.projection, turned.position[inside])
     y, x = np.nonzero(inside)
     assert np.abs(pixels - np.stack([x, y], 1)).mean() < 0.1
 
