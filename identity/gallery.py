@@ -1,7 +1,7 @@
 """Templates, and the choice of their weights on calibration people.
 
 A template is, part by part, the unit mean of a person's photos (each with its mirror image and jittered copies)
-plus a weighted mean of some of its renders. How much renders count and how the parts share the decision is chosen
+and of some of its renders, which together count as so many photos more: much beside one photo, little beside ten. How much renders count and how the parts share the decision is chosen
 on calibration only: photos held out of the training, and strangers. Where calibration is too small to tell,
 the defaults stay: they are what was measured on LFW calibration people.
 """
@@ -23,7 +23,7 @@ from identity.features import unit
 from identity.metrics import NEVER, tpir_at_fpir
 
 RENDER_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
-DEFAULT_RENDER_WEIGHT = 0.25
+DEFAULT_RENDER_WEIGHT = 0.5
 MIN_MATED, MIN_STRANGERS = 100, 100
 # Choices worth less than this are noise of a few hundred probes: the simpler one stays.
 MIN_GAIN = 0.002
@@ -60,7 +60,7 @@ class Gallery:
         """Part -> (C, D) unit templates.
 
         Args:
-            render_weight: weight of the mean of a person's renders against that of the photos.
+            render_weight: as how many photos the mean of a person's renders counts.
             without: photo ids to leave out, with their renders.
         """
         left_out = np.zeros(0, np.int64) if without is None else without
@@ -75,8 +75,9 @@ class Gallery:
             render_mean = _class_means(
                 self.renders[name][render_kept], self.render_labels[render_kept], self.classes
             )
+            count = np.bincount(self.photo_labels[photo_kept], minlength=self.classes)[:, None]
             # a person of whom only renders are left is known by them
-            weight = np.where(np.any(photo_mean, axis=1, keepdims=True), render_weight, 1.0)
+            weight = np.where(count > 0, render_weight / np.maximum(count, 1), 1.0)
             out[name] = unit(photo_mean + weight * render_mean)
         return out
 

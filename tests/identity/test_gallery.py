@@ -35,8 +35,8 @@ def small_gallery() -> Gallery:
     )
 
 
-def test_template_is_the_unit_mean_of_photos_plus_weighted_renders() -> None:
-    templates = small_gallery().templates(0.5)["dlib"]  # person 0: (0.5, 0.5) + 0.5 * (1, 0)
+def test_renders_count_as_so_many_photos_more() -> None:
+    templates = small_gallery().templates(1.0)["dlib"]  # person 0: X + Y + 1.0 * X
     assert np.allclose(templates, [unit(np.array([2.0, 1.0])), Y])
 
 
