@@ -1,9 +1,10 @@
 """Templates, and the choice of their weights on calibration people.
 
-A template is, part by part, the unit mean of a person's photos (each with its mirror image and jittered copies)
-and of some of its renders, which together count as so many photos more: much beside one photo, little beside ten. How much renders count and how the parts share the decision is chosen
-on calibration only: photos held out of the training, and strangers. Where calibration is too small to tell,
-the defaults stay: they are what was measured on LFW calibration people.
+A template is, part by part, the unit mean of a person's photos (each with its mirror image and jittered
+copies) and of some of its renders, which together count as so many photos more: much beside one photo, little
+beside ten. How many, and how the parts share the decision, is chosen on calibration only: photos held out of
+the training, and strangers. Where calibration is too small to tell, the defaults stay; that of the renders was
+measured on LFW training people (docs/decisions/0011-training-and-calibration.md).
 """
 
 from collections.abc import Iterator, Mapping
