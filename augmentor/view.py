@@ -180,7 +180,7 @@ def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
 
 def project(projection: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Pixels (N, 2) of model points (N, 3) under a (3, 4) projection."""
-    seen = points @ projection[:, :3].T + projection[:, 3]
+    seen = points @ projection[:, :3].T.astype(points.dtype) + projection[:, 3].astype(points.dtype)
     return seen[:, :2] / seen[:, 2:]
 
 
