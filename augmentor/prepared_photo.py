@@ -30,6 +30,7 @@ class PreparedPhoto:
         atlas: (2 R - 1, 2 C - 1, 4) uint8 RGBA, completed texture laid out like the grid.
         background: (N, N, 4) float32, see `augmentor.background.background_table`; the last two are unused.
         offset: (V, 3) float32 mm, how the head as the photo shows it differs from the mean neutral one.
+        landmarks: (68, 2) float32, the detected landmarks in the canvas, pixels.
         fit: the head fitted to the photo.
     """
 
@@ -38,6 +39,7 @@ class PreparedPhoto:
     atlas: np.ndarray
     background: np.ndarray
     offset: np.ndarray
+    landmarks: np.ndarray
     fit: FaceFit
 
 
@@ -71,6 +73,7 @@ def prepare_photo(
         atlas=_atlas(canvas.image, points, seen, head),
         background=_four(_background(with_ears, canvas, fit, head)),
         offset=_seen_shape(vertices, exact, fit.camera) - flatten_ears(head.mean, head),
+        landmarks=canvas.from_photo(landmarks).astype(np.float32),
         fit=fit,
     )
 

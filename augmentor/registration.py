@@ -40,7 +40,7 @@ def register(landmarks: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: He
     anchors[CONTOUR] = _outline_vertices(projected @ across, head)
     residual = landmarks - fit.camera.project(vertices[anchors] + detector_offsets())
     residual[CONTOUR] = _across_outline(landmarks[CONTOUR] - projected[anchors[CONTOUR]], landmarks[CONTOUR])
-    basis = _basis(head, tuple(anchors[CONTOUR].tolist()))
+    basis = displacement_basis(head, tuple(anchors[CONTOUR].tolist()))
     slack = np.full(68, INNER_SLACK)
     slack[CONTOUR] = CONTOUR_SLACK
     weights = np.linalg.solve(basis[anchors] + np.diag(slack), residual)
@@ -70,8 +70,8 @@ def _across_outline(residual: np.ndarray, contour: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _basis(head: HeadModel, contour_vertices: tuple[int, ...]) -> np.ndarray:
-    """Kernels (V, 68) around the contour's vertices and the inner landmarks: Matern 3/2 of the distance.
+def displacement_basis(head: HeadModel, contour_vertices: tuple[int, ...]) -> np.ndarray:
+    """Kernels (V, 68) float32 around the contour's vertices (17) and the inner landmarks: Matern 3/2 of the distance.
 
     Not Gaussians, which overshoot between landmarks a few mm apart. Distances are those of a head with its mouth open:
     else the upper and the lower lip would be one.

@@ -17,8 +17,9 @@ import numpy as np
 
 from augmentor.chip import chip_transform
 from augmentor.detector_offsets import detector_offsets
+from augmentor.pose import estimate_camera
 from augmentor.prepared_photo import ATLAS_STEP, PreparedPhoto, prepare_photo, read
-from augmentor.view import AS_PHOTO, OWN_PITCH, OWN_YAW, PROFILE_YAW, View, ViewKey, project
+from augmentor.view import AS_PHOTO, BY_POSITION, OWN_PITCH, OWN_YAW, PROFILE_YAW, View, ViewKey, project
 
 __all__ = ["PreparedPhoto", "RenderedView", "allowed", "prepare_photo", "render_view"]
 
@@ -69,6 +70,8 @@ def render_view(photo: PreparedPhoto, view: View) -> RenderedView:
         places, share, landmarks = _as_photo(photo, view)
     grid_x, grid_y, around_x, around_y = _channels(places, 4)
     x, y, own = _channels(read(photo.surface, grid_x, grid_y), 3)
+    if view.key.expression == BY_POSITION:
+        x, y = _by_position(photo, view)
     image = read(photo.canvas, x, y)
     if (own[share > 0] < 0.99).any():
         image = cv2.blendLinear(
@@ -82,6 +85,13 @@ def render_view(photo: PreparedPhoto, view: View) -> RenderedView:
         landmarks_2d=landmarks,
         landmarks_visible=view.landmarks_visible,
     )
+
+
+def _by_position(photo: PreparedPhoto, view: View) -> list[np.ndarray]:
+    """Where the view's points lie in the canvas, x and y: projected by the camera that fits its landmarks there."""
+    points = view.vertices[view.landmarks68] + detector_offsets()
+    camera = estimate_camera(photo.landmarks, points, photo.canvas.shape[:2])
+    return _channels(camera.project(view.position), 2)
 
 
 def _as_photo(photo: PreparedPhoto, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

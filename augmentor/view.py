@@ -29,9 +29,10 @@ from augmentor.surface import flatten_ears, surface_normals, surface_triangles, 
 VIEW_SHAPES = 10
 SHAPE_STD = 0.6  # of the population's: stronger draws turn the face into somebody else's
 AS_PHOTO = "as_photo"  # the photo's own expression and shape, laid over the view's
+BY_POSITION = "by_position"  # the photo as it is, seen through a camera fitted to the view's shape
 # What a view is rasterised with. A view that is to take on the photo's expression has its mouth ajar: what is not
 # rasterised cannot appear.
-EXPRESSIONS: dict[str, dict[str, float]] = {"neutral": {}, AS_PHOTO: {"jawOpen": 0.3}}
+EXPRESSIONS: dict[str, dict[str, float]] = {"neutral": {}, BY_POSITION: {}, AS_PHOTO: {"jawOpen": 0.3}}
 VIEW_DISTANCE = 1200.0  # mm from the camera to the head, an ordinary portrait
 MAX_YAW, MAX_PITCH, MAX_ROLL = 90.0, 45.0, 45.0
 PROFILE_YAW = 40.0  # a photo turned further than this does not show enough to be seen from the front
