@@ -80,7 +80,9 @@ def interpolate(
     """
     found = triangle_map >= 0
     out = np.zeros((*triangle_map.shape, values.shape[1]), np.float32)
-    out[found] = (values[triangles[triangle_map[found]]] * weights[found][:, :, None]).sum(1)
+    corner, share = triangles[triangle_map[found]], weights[found]
+    single = values.astype(np.float32)
+    out[found] = sum(single[corner[:, k]] * share[:, k, None] for k in range(3))
     return out
 
 

@@ -199,14 +199,20 @@ def _halve(fine: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     Where the four places differ much, one surface hides another: the front one is taken, not a mixture.
     """
-    size = len(fine) // 2
-    four = fine.reshape(size, 2, size, 2, -1).transpose(0, 2, 1, 3, 4).reshape(size, size, 4, -1)
-    weight = covered.reshape(size, 2, size, 2).transpose(0, 2, 1, 3).reshape(size, size, 4).astype(np.float32)
-    near = np.where(weight > 0, four[..., 0], np.inf)
-    front = np.take_along_axis(four, near.argmin(-1)[..., None, None], 2)
-    same = weight * (np.abs(four[..., 1:3] - front[..., 1:3]).max(-1) < 3)
-    mean = (four * same[..., None]).sum(2) / np.maximum(same.sum(-1), 1)[..., None]
-    return mean, cv2.GaussianBlur(weight.mean(-1), (3, 3), 0.5) * (weight.max(-1) > 0)
+    places = [(fine[y::2, x::2], covered[y::2, x::2]) for y in (0, 1) for x in (0, 1)]
+    front, nearest = np.zeros_like(places[0][0]), np.full(places[0][1].shape, np.inf, np.float32)
+    for values, here in places:
+        nearer = here & (values[..., 0] < nearest)
+        front[nearer], nearest[nearer] = values[nearer], values[nearer, 0]
+    total, count = np.zeros_like(front), np.zeros_like(nearest)
+    for values, here in places:
+        near = np.abs(values[..., 1:3] - front[..., 1:3])
+        same = here & (near[..., 0] < 3) & (near[..., 1] < 3)
+        total += values * same[..., None]
+        count += same
+    coverage = sum(here.astype(np.float32) for _, here in places) / np.float32(4)
+    face = cv2.GaussianBlur(coverage, (3, 3), 0.5) * (coverage > 0)
+    return total / np.maximum(count, 1)[..., None], face
 
 
 def _continue_grid(grid: np.ndarray, face: np.ndarray) -> np.ndarray:
