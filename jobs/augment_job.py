@@ -6,7 +6,6 @@ each by itself) and its images are made from the faces that still lie in the obj
 that few faces wait there. What is done is remembered in `OUT/.work` (`jobs.work_folder`).
 """
 
-import hashlib
 import shutil
 import signal
 import sys
@@ -24,12 +23,12 @@ from tqdm import tqdm
 from augmentor.balance import Plan, PlannedImage, hold_out, plan
 from augmentor.balance_report import balance_picture, contact_sheet
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.head_model import load_head_model
 from augmentor.images import list_identities, sha256_of, write_whole
 from augmentor.landmark_source import model_path
 from augmentor.manifest import sorted_table
 from augmentor.render import allowed
-from augmentor.view import View, ViewKey, default_view_keys, make_view
+from augmentor.view import View, ViewKey
+from augmentor.view_set import load_view_set
 from jobs.augment_settings import AugmentSettings, parse_arguments
 from jobs.failures import NO_PHOTO, Failure, by_reason, failures_csv
 from jobs.image_shards import write_shards
@@ -72,8 +71,7 @@ def augment(settings: AugmentSettings) -> int:
     """
     photos = _photos(settings)
     kept, held = hold_out(photos, settings.hold_out, settings.seed)
-    head = load_head_model(settings.head_model)
-    keys = default_view_keys(settings.seed)
+    views = load_view_set(settings.head_model, settings.size, settings.seed)
     model_path("shape_predictor_68_face_landmarks.dat")  # says now, and once, that it is missing
     made_with = {
         "per_class": settings.per_class,
@@ -82,13 +80,12 @@ def augment(settings: AugmentSettings) -> int:
         "hold_out": settings.hold_out,
         "faces": settings.faces,
         "format": settings.format,
-        "head_model": hashlib.sha256(head.mean.tobytes() + head.identity_modes.tobytes()).hexdigest()[:16],
-        "views": hashlib.sha256("\n".join(key.name for key in keys).encode()).hexdigest()[:16],
+        "views": views.digest[:16],
     }
     with WorkFolder(settings.out, made_with) as work:
         work.remove_partial_files()
         set_aside = _copy_held_out(settings, held)
-        job = _Job(settings, kept, keys, work)
+        job = _Job(settings, kept, views.keys, work)
         job.run()
         return job.finish(photos, set_aside)
 
@@ -137,7 +134,7 @@ class _PhotoActor(PhotoWorker):
 
     def make_view(self, key: ViewKey) -> tuple[str, View]:
         """The name of a view and the view itself."""
-        return key.name, make_view(self._head, key, self._settings.size)
+        return key.name, self._view_set.view(key)
 
     def make_images_of(
         self,

@@ -18,12 +18,12 @@ from augmentor.balance import PlannedImage
 from augmentor.chip import chip_landmarks, chip_transform, cut_chip
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces import FaceFinder, Policy
-from augmentor.head_model import load_head_model
 from augmentor.images import encode_jpeg, load_image, perceptual_hash, write_whole
 from augmentor.light import relight
 from augmentor.manifest import ManifestRow, table_of
 from augmentor.render import PreparedPhoto, prepare_photo, render_view
 from augmentor.view import View
+from augmentor.view_set import load_view_set
 from jobs.scan_table import ScannedFace
 
 PHOTO_QUALITY = 95  # JPEG quality of the aligned photos: they are the evidence
@@ -83,7 +83,7 @@ class PhotoWorker:
         self._settings = settings
         self._views = views or {}
         self._find_faces = FaceFinder(settings.faces)
-        self._head = load_head_model(settings.head_model)
+        self._view_set = load_view_set(settings.head_model, settings.size, settings.seed)
 
     def scan(self, identity: str, photo: str, keep: bool = True) -> tuple[Scanned, list[PreparedFace]]:
         """Decode a photo, find its face, estimate the pose.
@@ -153,7 +153,9 @@ class PhotoWorker:
     def _prepare(self, image: np.ndarray, landmarks: np.ndarray) -> PreparedFace:
         chip = cut_chip(image, landmarks, self._settings.size)
         in_chip = chip_landmarks(landmarks, chip_transform(landmarks, self._settings.size))
-        return PreparedFace(chip, in_chip, prepare_photo(image, landmarks, self._head, self._settings.size))
+        return PreparedFace(
+            chip, in_chip, prepare_photo(image, landmarks, self._view_set.head, self._settings.size)
+        )
 
     def _prepare_again(self, faces: Sequence[ScannedFace]) -> list[PreparedFace]:
         """Prepare faces whose landmarks are known from an earlier run."""
