@@ -160,9 +160,10 @@ def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
     usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(gallery.render_labels) else 0.0)
     if not calibration.is_enough:
         return usual, False
+    left_out = thinned(gallery, calibration)
     best, best_quality = usual, -np.inf
     for render_weight in RENDER_WEIGHTS if len(gallery.render_labels) else (0.0,):
-        templates = gallery.templates(render_weight, calibration.photo_ids)
+        templates = gallery.templates(render_weight, left_out)
         mated = {name: calibration.mated[name] @ templates[name].T for name in parts}
         strangers = {name: calibration.strangers[name] @ templates[name].T for name in parts}
         for shares in _share_grid(parts):
@@ -174,6 +175,31 @@ def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
             if reached > best_quality + MIN_GAIN:
                 best, best_quality = Choice(shares, render_weight), reached
     return best, True
+
+
+def thinned(gallery: Gallery, calibration: Calibration, seed: int = 0) -> np.ndarray:
+    """Photos to leave out of the templates that choices are made with: the held-out ones, and more of the same people.
+
+    Only people with three photos or more can have one held out, and what is left of them is more than most people have:
+    renders would seem worth nothing. So each of them keeps as many photos as some person of the set, drawn at random,
+    has (at least one, at most what is left).
+
+    Returns:
+        Sorted photo ids.
+    """
+    rng = np.random.default_rng([seed, 7])
+    photos = {
+        label: np.setdiff1d(gallery.photo_ids[gallery.photo_labels == label], calibration.photo_ids)
+        for label in np.unique(calibration.labels)
+    }
+    counts = np.bincount(
+        np.unique(np.stack([gallery.photo_labels, gallery.photo_ids]), axis=1)[0], minlength=gallery.classes
+    )
+    left_out = [calibration.photo_ids]
+    for own in photos.values():
+        kept = min(len(own), max(1, int(rng.choice(counts))))
+        left_out.append(rng.permutation(own)[kept:])
+    return np.unique(np.concatenate(left_out))
 
 
 def quality(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) -> float:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from augmentor.render import allowed, prepare_photo, render_view
 from tqdm import tqdm
 
 from augmentor.chip import cut_chip
@@ -23,6 +22,7 @@ from augmentor.errors import InputError, PhotoError
 from augmentor.faces import FaceFinder
 from augmentor.head_model import HeadModel, load_head_model
 from augmentor.images import list_photos, load_image
+from augmentor.render import allowed, prepare_photo, render_view
 from augmentor.view import View, default_view_keys, make_view
 
 CHIP = 112

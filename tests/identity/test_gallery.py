@@ -13,6 +13,7 @@ from identity.gallery import (
     choose,
     default_shares,
     settle,
+    thinned,
     without_self,
 )
 from identity.metrics import NEVER
@@ -94,6 +95,22 @@ def test_shares_go_to_the_part_that_tells_people_apart(informative: str) -> None
         assert choice.shares == {"dlib": 1.0, "head": 0.0}
     else:
         assert choice.shares["head"] >= 0.5
+
+
+def test_choices_are_made_with_as_few_photos_as_people_have() -> None:
+    # Person 0 has five photos, one of them held out; the ten others have one each.
+    labels = np.array([0] * 5 + list(range(1, 11)))
+    rows = {"dlib": np.eye(15, dtype=np.float32)}
+    none = {"dlib": np.zeros((0, 15), np.float32)}
+    empty = np.zeros(0, np.int64)
+    gallery = Gallery(11, labels, np.arange(15), rows, rows, empty, empty, none)
+    calibration = calibration_of(gallery, np.arange(15) == 2, {"dlib": rows["dlib"][:1]})
+    kept = [np.setdiff1d(np.arange(5), thinned(gallery, calibration, seed)) for seed in range(50)]
+    assert all(2 not in own for own in kept)
+    assert {len(own) for own in kept} == {1, 4}
+    assert np.mean([len(own) == 1 for own in kept]) > 0.8
+    assert {photo for own in kept if len(own) == 1 for photo in own} == {0, 1, 3, 4}
+    assert all(set(thinned(gallery, calibration, seed)) <= set(range(5)) for seed in range(5))
 
 
 def test_too_few_calibration_people_leave_the_defaults() -> None:
