@@ -15,7 +15,7 @@ from datasets.synthetic_scene import Clothes, Glasses
 from datasets.synthetic_skin import Skin, linear, skin_colour
 
 SHAPE_SPREAD = (
-    1.25  # standard deviations of the head model's modes: made-up faces differ a little more than real ones
+    1.5  # standard deviations of the head model's modes: made-up faces differ a little more than real ones
 )
 
 # sRGB of hair and of irises

@@ -232,7 +232,7 @@ def _read_file(path: Path) -> Weights:
             arrays = {name: stored[name] for name in stored.files}
         card = json.loads(arrays.pop("card").tobytes())
     except (ValueError, OSError, KeyError, EOFError, AttributeError) as error:
-        raise InputError(f"{path}: not a weights file of identity.pretrain, or damaged ({error})") from error
+        raise InputError(f"{path}: not a weights file of identity.pretrain, or damaged") from error
     except Exception as error:  # zipfile.BadZipFile and zlib.error share no base
         raise InputError(f"{path}: damaged weights file ({error})") from error
     return Weights({n: a.astype("f4") for n, a in arrays.items()}, hashlib.sha256(data).hexdigest(), card)

@@ -41,6 +41,7 @@ from identity.measurement import (
 from identity.metrics import NEVER, NEVER_RANKED, ranks_of_truth
 from identity.pairs import PhotoPair, pair_identities, read_pairs
 from identity.probes import ProbeChip, iterate_chips
+from identity.tensorflow_loading import load_tensorflow
 
 _BATCH = 64
 FEW_COPIES = 0.005  # of the photos to measure on
@@ -569,12 +570,12 @@ def load_model(model: str) -> tuple[Embedder, Gallery | None, TrainingPhotos | N
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         options = _parse(arguments)
         material = read_material(
             options.probes, options.strangers, options.pairs, options.pairs_root, options.no_face
         )
+        load_tensorflow()
         embedder, gallery, training, training_set = load_model(options.model)
         evaluation = evaluate(
             options.model,

@@ -313,10 +313,11 @@ def _draw_det(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
         seen = (far > 0) & (frr > 0)
         axes.plot(far[seen], frr[seen], color=colour, linewidth=2, drawstyle="steps-post", label=label)
         lowest = min(lowest, 1 / len(nonmated), 1 / len(mated))
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    # limits before scales: a log axis cannot find its own where no curve has a point
     axes.set_xlim(lowest / 1.5, 1)
     axes.set_ylim(lowest / 1.5, 1)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
     axes.set_xlabel("false positives (strangers, other people)")
     axes.set_ylabel("misses (mated, not accepted rightly)")
 

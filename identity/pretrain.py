@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import write_whole
+from identity.tensorflow_loading import load_tensorflow
 
 CHIP = 112
 HELD_OUT = 1500
@@ -168,6 +169,7 @@ class Pretraining:
         self.model.compile(self.optimizer, DistillationLoss(), jit_compile=False)
         self.optimizer.build(self.model.trainable_variables)
         self.step, self.spent, self.seconds = 0, 0.0, 0.0
+        self.started_from: str | None = None
         self.average = [w.astype("f4") for w in self.model.get_weights()]
 
     @property
@@ -195,6 +197,26 @@ class Pretraining:
         self.spent += self.recipe.cost(size)
         self.seconds += time.monotonic() - began
         return size, loss
+
+    def start_from(self, file: Path) -> None:
+        """Begin with weights that an earlier pre-training wrote, a new optimiser and a new schedule.
+
+        Raises:
+            InputError: no such weights, or they carry no projection.
+        """
+        from identity.backbone import PROJECTION, fill_backbone, load_weights
+
+        weights = load_weights(file)
+        if not weights.embeds:
+            raise InputError(
+                f"{file}: no face embedding in these weights; --start takes a file of this program"
+            )
+        fill_backbone(self.model, weights.arrays, str(file))
+        self.model.get_layer(PROJECTION).set_weights(
+            [weights.arrays[f"{PROJECTION}/kernel"], weights.arrays[f"{PROJECTION}/bias"]]
+        )
+        self.average = [w.astype("f4") for w in self.model.get_weights()]
+        self.started_from = weights.digest
 
     def held_out_agreement(self, size: int, faces: int = 300) -> float:
         """Mean cosine of the averaged student to the teacher on held-out faces at `size`, plain chips.
@@ -252,6 +274,7 @@ class Pretraining:
     def save(self) -> None:
         """Checkpoint, whole or not at all."""
         arrays: dict[str, Any] = {"step": self.step, "spent": self.spent, "seconds": self.seconds}
+        arrays["started_from"] = self.started_from or ""
         for prefix, values in (
             ("w", self.model.get_weights()),
             ("a", self.average),
@@ -276,6 +299,7 @@ class Pretraining:
             self.average = [saved[f"a{k}"] for k in range(len(self.average))]
             for k, variable in enumerate(self.optimizer.variables):
                 variable.assign(saved[f"o{k}"])
+            self.started_from = str(saved["started_from"]) or None
             self.step, self.spent, self.seconds = (
                 int(saved["step"]),
                 float(saved["spent"]),
@@ -363,6 +387,7 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
         "faces": len(training.faces.training),
         "renders": len(training.faces.renders),
         "recipe": asdict(training.recipe),
+        "started_from": training.started_from,
         "steps": training.step,
         "seconds": round(training.seconds),
         "held_out_agreement": round(training.held_out_agreement(size, HELD_OUT), 4),
@@ -391,6 +416,14 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--teacher", type=Path, help="npz with `paths` and `embeddings`; computed when not given")
     p.add_argument("--work", type=Path, help="cache and checkpoint; by default OUT with .work added")
+    p.add_argument("--start", type=Path, help="weights of an earlier run to begin with, with a new schedule")
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a field of the recipe, e.g. sizes=96,150",
+    )
     p.add_argument("--resume", action="store_true", help="go on from the checkpoint in the work folder")
     p.add_argument(
         "--budget", type=int, default=Recipe.budget, help="images at 150 px that the time would do for"
@@ -403,17 +436,41 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """The recipe the command line asks for.
+
+    Raises:
+        InputError: `--set` names no field of the recipe, or gives it a value of the wrong type.
+    """
+    values: dict[str, Any] = {"budget": options.budget, "seed": options.seed}
+    usual = asdict(Recipe())
+    for setting in options.set:
+        name, _, text = setting.partition("=")
+        if name not in usual or name in values:
+            raise InputError(f"--set {setting}: the recipe has {', '.join(sorted(set(usual) - set(values)))}")
+        kind = type(usual[name])
+        try:
+            if kind is tuple:
+                values[name] = tuple(type(usual[name][0])(part) for part in text.split(","))
+            else:
+                values[name] = kind(text)
+        except ValueError as error:
+            raise InputError(f"--set {setting}: {error}") from error
+    return Recipe(**values)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit code."""
     options = parser().parse_args(arguments)
     work = options.work or options.out.with_suffix(".work")
     try:
-        recipe = Recipe(budget=options.budget, batch=options.batch, seed=options.seed)
+        recipe = recipe_of(options)
         from identity.pretraining_faces import cache_faces, cache_renders
 
         cache_faces(options.photos, options.teacher, work)
         if options.renders:
             cache_renders(options.photos, work, options.renders, options.seed)
+        load_tensorflow()
         if options.threads:
             import tensorflow as tf
 
@@ -427,6 +484,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise InputError(
                 f"{work}/checkpoint.npz: an earlier run's; go on with --resume, or remove it to start anew"
             )
+        elif options.start:
+            training.start_from(options.start)
         training.run(options.checkpoint_minutes * 60, work / "log.csv")
         digest = finish(training, options.out, options.photos.name)
     except LikenessError as error:

@@ -5,13 +5,13 @@ needed to go on after a kill under `features/`. Exit code 0: done; 2: wrong call
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from augmentor.errors import InputError, LikenessError
+from identity.tensorflow_loading import load_tensorflow
 
 _LATER = {
     "fine_tune": ("--fine-tune", 0),
@@ -30,10 +30,10 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         _refuse_what_is_not_there(options)
         # imported here: worker processes that look for faces import this module and need no TensorFlow
+        load_tensorflow()
         from identity.training import TrainConfig, summary, train
 
         names = TrainConfig.__dataclass_fields__

@@ -6,7 +6,7 @@ import pytest
 from augmentor.errors import InputError
 from identity import pretrain
 from identity.backbone import face_embedding_model
-from identity.pretrain import Faces, Pretraining, Recipe, jittered, main
+from identity.pretrain import Faces, Pretraining, Recipe, jittered, main, parser, recipe_of
 
 
 def some_faces(count: int = 24) -> Faces:
@@ -68,9 +68,14 @@ def test_training_resumes_where_it_stopped_and_its_weights_load(small: Recipe, t
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
     again.run(1e9, tmp_path / "log.csv")
     pretrain.finish(again, tmp_path / "out.npz", "drawn")
+    other = Pretraining(some_faces(), small, tmp_path)
+    other.start_from(tmp_path / "out.npz")
+    np.testing.assert_allclose(other.model.get_weights()[0], again.model.get_weights()[0], atol=1e-3)
     pictures = np.zeros((1, 48, 48, 3), "f4")
     found = face_embedding_model(tmp_path / "out.npz", 48).predict_on_batch(pictures)
-    np.testing.assert_allclose(found, again.model.predict_on_batch(pictures), atol=0.02 * np.abs(found).max())
+    # float16 kernels: the direction of the embedding stays, whatever a barely trained net makes of its length
+    expected = again.model.predict_on_batch(pictures)
+    assert np.sum(found * expected) / np.linalg.norm(found) / np.linalg.norm(expected) > 0.99
 
 
 def test_resuming_nothing_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,3 +87,21 @@ def test_resuming_nothing_is_one_clear_line(tmp_path: Path, capsys: pytest.Captu
 def test_shares_must_add_up() -> None:
     with pytest.raises(InputError):
         Recipe(sizes=(64,), first_shares=(0.5,))
+
+
+def options(*settings: str) -> Recipe:
+    words = ["--photos", "p", "--out", "o"]
+    for setting in settings:
+        words += ["--set", setting]
+    return recipe_of(parser().parse_args(words))
+
+
+def test_the_recipe_can_be_set_field_by_field() -> None:
+    recipe = options("sizes=96,150", "first_shares=0.25,0.75", "learning_rate=0.001")
+    assert (recipe.sizes, recipe.first_shares, recipe.learning_rate) == ((96, 150), (0.25, 0.75), 0.001)
+
+
+@pytest.mark.parametrize("setting", ["colour=red", "batch=many", "sizes=96,150"])
+def test_settings_that_fit_no_recipe_are_refused(setting: str) -> None:
+    with pytest.raises(InputError):
+        options(setting)
