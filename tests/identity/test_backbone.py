@@ -15,7 +15,7 @@ def arrays() -> dict[str, np.ndarray]:
     found = backbone.backbone_arrays(bare_backbone(64))
     for name in found:
         if name.endswith("moving_variance"):
-            found[name] = rng.uniform(0.05, 0.2, found[name].shape).astype("f4")
+            found[name] = rng.uniform(0.2, 0.5, found[name].shape).astype("f4")
         elif name.endswith("kernel"):
             found[name] = found[name].astype("f2").astype("f4")
     return found
