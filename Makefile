@@ -6,7 +6,6 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.made
 export TF_CPP_MIN_LOG_LEVEL ?= 3
-export CUDA_VISIBLE_DEVICES ?=
 
 .PHONY: setup demo check format test test-slow test-cluster test-browser bench lock clean
 setup: $(STAMP)

@@ -109,7 +109,9 @@ def cache_faces(source: Path, teacher: Path | None, work: Path) -> None:
         work / "faces.tmp.npz", paths=np.array(kept), landmarks=np.stack(landmarks), teacher=np.stack(targets)
     )
     (work / "faces.tmp.npz").replace(work / "faces.npz")
-    tqdm.write(f"{len(kept)} faces; no face found in {len(paths) - len(kept)} of {len(paths)} photos")
+    tqdm.write(
+        f"{len(kept)} faces; unreadable or without a face: {len(paths) - len(kept)} of {len(paths)} photos"
+    )
 
 
 def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:

@@ -14,7 +14,7 @@ def some_faces(count: int = 24) -> Faces:
     chips = rng.integers(0, 255, (count, 112, 112, 3), dtype=np.uint8)
     targets = rng.normal(size=(count, 128)).astype("f4")
     targets /= np.linalg.norm(targets, axis=1, keepdims=True)
-    return Faces(chips, targets, np.arange(4), chips[4:8].copy() // 2, np.array([4, 4, 9, 10]))
+    return Faces(chips, targets, np.arange(4), np.zeros_like(chips[4:8]), np.array([4, 4, 9, 10]))
 
 
 def test_time_is_shared_between_sizes_by_what_they_cost() -> None:
@@ -45,8 +45,8 @@ def test_a_batch_shows_renders_with_their_photos_target_and_no_held_out_face() -
     assert shown.shape == (20, 32, 32, 3) and targets.shape == (20, 128)
     rows = [int(np.argmax(faces.targets @ t)) for t in targets]
     assert sorted(rows) == list(range(4, 24))
-    dark = {row for row, picture in zip(rows, shown, strict=True) if picture.mean() < 100}
-    assert {4, 9, 10} <= dark or len(dark) >= 3
+    # renders here are black, at most 20 after jitter; chips are noise around 127, at least 60 after it
+    assert {row for row, picture in zip(rows, shown, strict=True) if picture.mean() < 40} == {4, 9, 10}
 
 
 @pytest.fixture
