@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -10,13 +11,20 @@ from identity.backbone import bare_backbone, build_backbone, face_embedding_mode
 
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, np.ndarray]:
-    """Weights of a B0, random but such that its features are of ordinary size."""
-    rng = np.random.default_rng(0)
-    found = backbone.backbone_arrays(bare_backbone(64))
+    """Weights of a B0, random but with batch norm's statistics taken from pictures, so that no layer blows up.
+
+    Otherwise the features grow to 1e10 layer by layer, and rounding, which differs from one processor to the next,
+    grows with them.
+    """
+    keras.utils.set_random_seed(0)
+    model = bare_backbone(64)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(np.random.default_rng(0).uniform(0, 255, (8, 64, 64, 3)).astype("f4"), training=True)
+    found = backbone.backbone_arrays(model)
     for name in found:
-        if name.endswith("moving_variance"):
-            found[name] = rng.uniform(0.2, 0.5, found[name].shape).astype("f4")
-        elif name.endswith("kernel"):
+        if name.endswith("kernel"):
             found[name] = found[name].astype("f2").astype("f4")
     return found
 
@@ -41,7 +49,7 @@ def test_both_builders_give_the_same_features_from_the_same_weights(weights_file
     other = build_backbone(weights_file, 150, "keras.applications").predict_on_batch(pictures)
     assert ours.shape == (2, 5, 5, 1280)
     assert np.std(ours) > 1e-4
-    np.testing.assert_allclose(ours, other, atol=1e-5 * np.abs(ours).max())
+    np.testing.assert_allclose(ours, other, rtol=0, atol=1e-4 * np.abs(ours).max())
 
 
 def test_weights_come_back_as_they_were_saved(arrays: dict[str, np.ndarray], weights_file: Path) -> None:
