@@ -40,17 +40,31 @@ MEASURED = ("rank1", "dir_at_fpir_1", "dir_at_fpir_10")
 
 @dataclass(frozen=True)
 class Images:
-    """Training images of one way and seed: (N, S, S, 3) uint8 chips and their (N,) labels."""
+    """Training images of one way and seed.
+
+    Attributes:
+        chips: (U, S, S, 3) uint8, each picture once.
+        shows: (N,) the chip that each image shows; a repeated photo is one chip.
+        labels: (N,) the person.
+    """
 
     chips: np.ndarray
+    shows: np.ndarray
     labels: np.ndarray
 
 
 @dataclass
 class MapsInMemory:
-    """Backbone maps of `Images`, as the training of a head reads them (`identity.features.Maps`)."""
+    """Backbone maps of `Images`, as the training of a head reads them (`identity.features.Maps`).
+
+    Attributes:
+        values: (U, h, w, c) float16, one for each chip.
+        shows: (N,) the chip each image shows.
+        shape: (h, w, c).
+    """
 
     values: np.ndarray
+    shows: np.ndarray
     shape: tuple[int, int, int]
 
     def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
@@ -64,7 +78,7 @@ class MapsInMemory:
     def _parts(self, rows: np.ndarray, batch: int) -> Iterator[tuple]:
         for start in range(0, len(rows), batch):
             part = rows[start : start + batch]
-            yield part, self.values[part]
+            yield part, self.values[self.shows[part]]
 
 
 def cropped(chip: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
@@ -91,12 +105,14 @@ def training_images(data: TrainingSet, way: str, per_class: int, seed: int) -> I
     }
     most = per_class - min(len(rows) for rows in own_photos.values())
     renders = spread_renders(data, most, seed)
-    chips, labels = [], []
+    chips, shows, labels, made_so_far = [], [], [], 0
     for label, rows in tqdm(own_photos.items(), f"{way}, seed {seed}", unit="person"):
         photos = data.chips(rows)
         missing = per_class - len(rows)
+        shown = np.arange(per_class)
         if way == "photos":
-            more = photos[np.arange(missing) % len(photos)]
+            more = photos[:0]
+            shown %= len(photos)
         elif way == "flips":
             made = [cropped(photos[k % len(photos)], k // len(photos) + 1, rng) for k in range(missing)]
             more = np.stack(made) if made else photos[:0]
@@ -106,8 +122,10 @@ def training_images(data: TrainingSet, way: str, per_class: int, seed: int) -> I
                 raise InputError(f"{data.root}: fewer than {missing} renders of {data.names[label]}")
             more = data.chips(own)
         chips.append(np.concatenate([photos, more]))
+        shows.append(made_so_far + shown)
         labels.append(np.full(per_class, label))
-    return Images(np.concatenate(chips), np.concatenate(labels))
+        made_so_far += len(chips[-1])
+    return Images(np.concatenate(chips), np.concatenate(shows), np.concatenate(labels))
 
 
 def class_templates(embeddings: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -128,7 +146,7 @@ def head_embedder(
         backbone.maps(images.chips[k : k + 256])
         for k in tqdm(range(0, len(images.chips), 256), "maps", unit="batch")
     ]
-    maps = MapsInMemory(np.concatenate(parts), backbone.map_shape)
+    maps = MapsInMemory(np.concatenate(parts), images.shows, backbone.map_shape)
     rows = np.arange(len(images.labels))
     checkpoint = work / "ablation.checkpoint.npz"
     checkpoint.unlink(missing_ok=True)
@@ -146,7 +164,7 @@ def head_embedder(
     )
     checkpoint.unlink(missing_ok=True)
     embed = embedding_model(head, "cosine")
-    return PartEmbedder(("head",), backbone, embed), run_head(embed, maps.values)
+    return PartEmbedder(("head",), backbone, embed), run_head(embed, maps.values)[images.shows]
 
 
 def scores(
@@ -209,7 +227,7 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
                     found = [
                         dlib.once(images.chips[k : k + 256])["dlib"] for k in range(0, len(images.chips), 256)
                     ]
-                    embedded = np.concatenate(found)
+                    embedded = np.concatenate(found)[images.shows]
                 else:
                     embedder, embedded = head_embedder(
                         images, len(data.names), backbone, options.epochs, seed, options.work
