@@ -219,7 +219,7 @@ def _maps(config: TrainConfig, data: TrainingSet, backbone: FrozenBackbone) -> M
     key = CacheKey(data.digest, backbone.weights.digest, data.size, len(data), config.seed)
     cache = CachedMaps(config.work, key, backbone.map_shape)
     if config.no_cache:
-        _say("features: computed anew in every epoch (--no-cache), some 5 ms an image on two cores")
+        _say("features: computed anew in every epoch (--no-cache), some 8 ms an image on two cores")
         return ComputedMaps(data.chips, backbone)
     _say(
         f"features: {cache.bytes / 1e9:.1f} GB in {config.work} ({np.prod(cache.shape) * 2 / 1000:.0f} kB an "
