@@ -10,7 +10,7 @@ training images:
 With features `dlib` a person's template is the mean of the embeddings of these images; with `b0` a cosine head is
 trained on their maps first, for the same number of steps each time, and embeds them. Probes (photo and mirror image
 averaged) are searched by cosine, accepted by the decision score with its default constants, crowding from the
-calibration strangers.
+calibration strangers. What is measured is kept in `--work`: stopped and called again, it goes on.
 """
 
 import argparse
@@ -217,9 +217,13 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
     calibration_chips = np.stack([c.chip for c in calibration if c.chip is not None])
     backbone = FrozenBackbone(load_weights(options.weights), data.size)
     dlib = PartEmbedder(("dlib",))
-    rows: list[dict[str, object]] = []
+    kept = options.work / "ablation.json"
+    rows = _read_rows(kept, _made_with(options)) if kept.exists() else []
+    done = {(row["images"], row["seed"]) for row in rows}
     for seed in range(options.seeds):
         for way in WAYS:
+            if (way, seed) in done:
+                continue
             images = training_images(data, way, options.per_class, seed)
             for source in ("dlib", "b0"):
                 if source == "dlib":
@@ -244,7 +248,8 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
                 )
                 told = ", ".join(f"{m} {rates[m].value:.3f}" for m in MEASURED)
                 tqdm.write(f"{source} {way} seed {seed}: {told}")
-        (options.work / "ablation.json").write_text(json.dumps([_plain(r) for r in rows]))
+            written = {"made_with": _made_with(options), "rows": [_plain(r) for r in rows]}
+            kept.write_text(json.dumps(written))
     return rows
 
 
@@ -267,6 +272,24 @@ def table_of(rows: list[dict[str, object]]) -> str:
                 )
             lines.append(f"| {source} | {way} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _made_with(options: argparse.Namespace) -> dict[str, object]:
+    """All that rows depend on."""
+    names = ("data", "probes", "strangers", "calibration", "weights", "per_class", "epochs")
+    return {name: str(getattr(options, name)) for name in names}
+
+
+def _read_rows(kept: Path, made_with: dict[str, object]) -> list[dict[str, object]]:
+    """Rows of an earlier call.
+
+    Raises:
+        InputError: made with other options.
+    """
+    written = json.loads(kept.read_text())
+    if written["made_with"] != made_with:
+        raise InputError(f"{kept} was made with other options: take another --work, or delete it")
+    return [{k: Rate(*v) if k in MEASURED else v for k, v in row.items()} for row in written["rows"]]
 
 
 def _plain(row: dict[str, object]) -> dict[str, object]:
