@@ -71,10 +71,9 @@ def outline_of(points: np.ndarray, roll: float, scale: float) -> Outline:
     return Outline(middle[0] * right + middle[1] * down, axes, smooth, scale)
 
 
-def background_coordinates(outline: Outline, size: int) -> np.ndarray:
-    """Where every pixel of a view lies in a `background_table`: (size, size, 2) float32 (column, row)."""
-    x, y = np.meshgrid(np.arange(size, dtype=np.float64), np.arange(size, dtype=np.float64))
-    offset = np.stack([x, y], -1) - outline.centre
+def background_coordinates(outline: Outline, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Where pixels x, y (h, w) of a view lie in a `background_table`: (h, w, 2) float32 (column, row)."""
+    offset = np.stack([x, y], -1).astype(np.float64) - outline.centre
     unit = offset @ np.linalg.inv(outline.axes).T
     length = np.maximum(np.hypot(unit[..., 0], unit[..., 1]), 1e-6)
     direction = unit / length[..., None]

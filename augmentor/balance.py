@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 from augmentor.errors import InputError
 
 if TYPE_CHECKING:
-    from augmentor.view import ViewKey
+    from augmentor.view_key import ViewKey
 
 NAME_BYTES = 80  # of a photo's own name in its files' names; file systems allow 255 for the whole
 

@@ -15,6 +15,7 @@ Source:
 """
 
 import math
+from functools import lru_cache
 
 import cv2
 import dlib
@@ -23,8 +24,8 @@ import numpy as np
 CHIP_SIZE = 150
 CHIP_PADDING = 0.25
 
-# dlib's landmarks are integers: what it computes from landmarks times this keeps 1/64 of a pixel.
-_SUBPIXELS = 64
+# Landmarks and squares are whole pixels to dlib: at this size of a face that does not matter.
+_PROBE = 1e8
 
 
 def chip_transform(landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING) -> np.ndarray:
@@ -46,19 +47,54 @@ def chip_transform(landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float 
     landmarks = np.asarray(landmarks, np.float64)
     if landmarks.shape != (68, 2) or not np.isfinite(landmarks).all():
         raise ValueError(f"expected 68 finite landmarks (68, 2), got {landmarks.shape}")
-    points = dlib.points([dlib.point(x, y) for x, y in np.rint(landmarks * _SUBPIXELS).astype(int).tolist()])
-    shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), points)
-    details = dlib.get_face_chip_details(shape, size, padding)
-    rectangle = details.rect
-    width = (rectangle.right() - rectangle.left() + 1) / _SUBPIXELS
-    if width * size < 1:
+    return chip_transforms(landmarks[None], size, padding)[0]
+
+
+def chip_transforms(
+    landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING
+) -> np.ndarray:
+    """`chip_transform` of several faces: (K, 68, 2) float64 to (K, 2, 3).
+
+    Raises:
+        ValueError: the points of a face coincide.
+    """
+    # Summed row by row, not by BLAS: a face's result must not depend on the faces beside it, not in the last bit.
+    squares = (landmarks.reshape(-1, 1, 136) * _square_weights(padding)).sum(-1)
+    x, y, across, down = squares.T
+    square = across * across + down * down
+    if not (square * size * size >= 1).all():
         raise ValueError("the landmarks coincide: they give no chip")
-    x = (rectangle.left() + rectangle.right()) / 2 / _SUBPIXELS
-    y = (rectangle.top() + rectangle.bottom()) / 2 / _SUBPIXELS
-    scale = size / width
-    cos, sin = scale * math.cos(details.angle), scale * math.sin(details.angle)
+    cos, sin = size * across / square, size * down / square
     middle = (size - 1) / 2
-    return np.array([[cos, sin, middle - cos * x - sin * y], [-sin, cos, middle + sin * x - cos * y]])
+    rows = [cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y]
+    return np.stack(rows, 1).reshape(-1, 2, 3)
+
+
+@lru_cache(maxsize=8)
+def _square_weights(padding: float) -> np.ndarray:
+    """(4, 136) float64: the chip's square is a linear function of the landmarks x0, y0, x1, ...
+
+    Its values are the square's middle (x, y) and its upper edge, a vector (across, down), in photo pixels. The
+    similarity that dlib fits minimises squares in the photo, where it is linear in the landmarks; so its weights
+    are read off by asking dlib about each landmark once. That keeps dlib's mean face the only one, and is twenty
+    times faster than asking each time.
+    """
+    angles = np.arange(68) * 2.0
+    base = _PROBE * np.stack([np.cos(angles) * angles, np.sin(angles) * angles], 1) / angles.max()
+    asked = np.eye(136) * _PROBE
+    squares = np.array([_dlib_square(base + step.reshape(68, 2), padding) for step in asked])
+    return (squares - _dlib_square(base, padding)).T / _PROBE
+
+
+def _dlib_square(landmarks: np.ndarray, padding: float) -> np.ndarray:
+    """Middle and upper edge (4,) of the square that dlib would cut out; landmarks are rounded to whole pixels."""
+    points = dlib.points([dlib.point(x, y) for x, y in np.rint(landmarks).astype(int).tolist()])
+    shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), points)
+    details = dlib.get_face_chip_details(shape, 100, padding)
+    rectangle = details.rect
+    width = rectangle.right() - rectangle.left() + 1
+    middle = (rectangle.left() + rectangle.right()) / 2, (rectangle.top() + rectangle.bottom()) / 2
+    return np.array([*middle, width * math.cos(details.angle), width * math.sin(details.angle)])
 
 
 def cut_chip(image: np.ndarray, landmarks: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:

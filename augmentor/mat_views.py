@@ -20,7 +20,7 @@ import numpy as np
 import scipy.io
 from scipy.spatial import cKDTree
 
-from augmentor.background import background_coordinates, outline_of
+from augmentor.background import outline_of
 from augmentor.chip import chip_transform
 from augmentor.detector_offsets import detector_offsets
 from augmentor.errors import InputError
@@ -28,7 +28,8 @@ from augmentor.head_model import HeadModel
 from augmentor.pose import pose_from_rotation
 from augmentor.registration import displacement_basis
 from augmentor.surface import flatten_ears, surface_vertices
-from augmentor.view import BY_POSITION, VIEW_SHAPES, View, ViewKey, project
+from augmentor.view import View, assemble_view, map_side, project
+from augmentor.view_key import BY_POSITION, VIEW_SHAPES, ViewKey
 
 _ROUNDS = 6
 _LANDMARK_NOISE = 2.0  # mm, against which identity coefficients of one standard deviation are weighed
@@ -114,7 +115,12 @@ def mat_view(model: MatModel, head: HeadModel, size: int = 150) -> View:
     projection = _projection(model) @ model_from_head
     chip_from_picture = chip_transform(project(projection, landmarks), size)
     projection = np.vstack([chip_from_picture, [0, 0, 1]]) @ projection
-    position, face = _resample(model, model_from_head, chip_from_picture, size)
+    side = map_side(size)
+    map_from_chip = np.array(
+        [[side / size, 0, side / size / 2 - 0.5], [0, side / size, side / size / 2 - 0.5]]
+    )
+    map_from_picture = map_from_chip @ np.vstack([chip_from_picture, [0, 0, 1]])
+    position, face = _resample(model, model_from_head, map_from_picture, side)
     points = project(projection, vertices)
     rotation, scale = _camera(projection)
     pose = pose_from_rotation(rotation)
@@ -127,21 +133,19 @@ def mat_view(model: MatModel, head: HeadModel, size: int = 150) -> View:
     )
     normal = _normals(position, rotation)
     outline = outline_of(points[surface_vertices(head)], pose.roll, scale)
-    places = np.concatenate(
-        [_places(position, face, vertices, head), background_coordinates(outline, size)], 2
-    )
-    return View(
-        key=key,
-        size=size,
-        position=position * (face[..., None] > 0),
-        normal=(normal * (face[..., None] > 0)).astype(np.float16),
-        places=places,
+    return assemble_view(
+        key,
+        size,
+        position=position,
+        normal=normal,
+        grid=_places(position, face, vertices, head),
         face=face,
         projection=projection,
+        outline=outline,
+        head=head,
         vertices=vertices,
-        points=points.astype(np.float32),
-        landmarks68=head.landmarks68,
-        landmarks_2d=project(projection, landmarks).astype(np.float32),
+        points=points,
+        landmarks_2d=project(projection, landmarks),
         landmarks_visible=np.isfinite(model.points).all(1),
     )
 
@@ -230,13 +234,13 @@ def _transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _resample(
-    model: MatModel, model_from_head: np.ndarray, chip_from_picture: np.ndarray, size: int
+    model: MatModel, model_from_head: np.ndarray, map_from_picture: np.ndarray, side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Position map (S, S, 3) in the head's frame and face mask (S, S), both float32, in the chip."""
+    """Position map (h, h, 3) in the head's frame and face mask (h, h), both float32."""
     mask = model.face.astype(np.float32)
     points = _transform(np.linalg.inv(model_from_head), model.position)
     weighted = np.concatenate([points * mask[..., None], mask[..., None]], 2).astype(np.float32)
-    warped = cv2.warpAffine(weighted, chip_from_picture, (size, size), flags=cv2.INTER_LINEAR)
+    warped = cv2.warpAffine(weighted, map_from_picture, (side, side), flags=cv2.INTER_LINEAR)
     face = np.where(warped[..., 3] > 1e-3, warped[..., 3], 0)
     return warped[..., :3] / np.maximum(face, 1e-3)[..., None], face
 
@@ -250,7 +254,7 @@ def _normals(position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
 
 
 def _places(position: np.ndarray, face: np.ndarray, vertices: np.ndarray, head: HeadModel) -> np.ndarray:
-    """The place on the head's grid (S, S, 2) of the surface point nearest to each pixel's; beyond the face goes on."""
+    """The place on the head's grid (S, S, 2) of the surface point nearest to each pixel's, where there is a face."""
     rows, columns = head.grid_shape
     fine = (_FINE * (columns - 1) + 1, _FINE * (rows - 1) + 1)
     surface = np.concatenate([vertices, surface_vertices(head)[:, None]], 1).astype(np.float32)
@@ -261,10 +265,4 @@ def _places(position: np.ndarray, face: np.ndarray, vertices: np.ndarray, head: 
     known = np.zeros((*face.shape, 3), np.float32)
     known[face > 0] = np.stack([column[nearest] / _FINE, row[nearest] / _FINE, np.ones(len(nearest))], 1)
     smooth = cv2.GaussianBlur(known, (0, 0), _GRID_BLUR)
-    places = smooth[..., :2] / np.maximum(smooth[..., 2:], 1e-6)
-    _, label = cv2.distanceTransformWithLabels(
-        (face == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    continued = np.zeros((label.max() + 1, 2), np.float32)
-    continued[label[face > 0]] = places[face > 0]
-    return continued[label]
+    return smooth[..., :2] / np.maximum(smooth[..., 2:], 1e-6)

@@ -10,13 +10,12 @@ import numpy as np
 
 from augmentor.background import background_table, outline_of
 from augmentor.canvas import Canvas, photo_canvas
+from augmentor.detector_offsets import detector_offsets
 from augmentor.head_model import HeadModel
 from augmentor.pose import Camera, FaceFit, fit_face
 from augmentor.registration import register
 from augmentor.surface import flatten_ears, surface_normals, surface_vertices
-from augmentor.texture import complete_atlas, own_weight, visibility
-
-ATLAS_STEP = 2  # atlas texels per grid cell
+from augmentor.texture import COARSE_STEP, atlas_step, complete_atlas, own_weight, visibility
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,23 +23,37 @@ class PreparedPhoto:
     """All that renders need of one photo.
 
     Args:
-        canvas: (h, w, 4) uint8 RGBA, the photo around the face, reduced, continued beyond its edge.
-        surface: (R, C, 4) float32, for each vertex of the head's grid: where it lies in the canvas (x, y), pixels, and
-            how much of its colour comes from there, 0..1, the rest from `atlas`; the last is unused.
-        atlas: (2 R - 1, 2 C - 1, 4) uint8 RGBA, completed texture laid out like the grid.
+        texture: (h, w, 4) uint8. Above, the canvas: the photo around the face, reduced, continued beyond its edge.
+            Below, from row `atlas_row` on, the atlas: the face's colours laid out like the head's grid, those that the
+            photo hides completed. One picture, so that a render reads it once. RGB, and fourth how much of the colour
+            the photo itself shows, 0..255.
+        atlas_row: see `texture`.
+        size: side of the renders, pixels.
+        surface: (R, C, 3) float32, for each vertex of the head's grid: where it lies in the canvas (x, y), pixels, and
+            how much of its colour comes from there, 0..1.
         background: (N, N, 4) float32, see `augmentor.background.background_table`; the last two are unused.
-        offset: (V, 3) float32 mm, how the head as the photo shows it differs from the mean neutral one.
+        offset: (R, C, 4) float32 mm, how the head as the photo shows it differs from the mean neutral one; the last
+            is 0.
+        landmark_offset: (68, 3) float32, the same of the landmarks, with where dlib sees them on the skin
+            (`augmentor.detector_offsets`).
         landmarks: (68, 2) float32, the detected landmarks in the canvas, pixels.
         fit: the head fitted to the photo.
     """
 
-    canvas: np.ndarray
+    texture: np.ndarray
+    atlas_row: int
+    size: int
     surface: np.ndarray
-    atlas: np.ndarray
     background: np.ndarray
     offset: np.ndarray
+    landmark_offset: np.ndarray
     landmarks: np.ndarray
     fit: FaceFit
+
+    @property
+    def canvas(self) -> np.ndarray:
+        """(h, w, 4) the photo's part of `texture`; it may go on to the right."""
+        return self.texture[: self.atlas_row]
 
 
 def prepare_photo(
@@ -67,12 +80,15 @@ def prepare_photo(
     points = canvas.from_photo(exact).astype(np.float32)
     seen = _visibility(points, vertices, fit, head)
     own = own_weight(seen, head.mirror, _never_mirrored(head, seen))
+    offset = _seen_shape(vertices, exact, fit.camera) - flatten_ears(head.mean, head)
     return PreparedPhoto(
-        canvas=canvas.image,
-        surface=_four(points.reshape(*head.grid_shape, 2), own[..., None]),
-        atlas=_atlas(canvas.image, points, seen, head),
+        texture=_stacked(canvas.image, _atlas(canvas.image, points, seen, own, head, atlas_step(size))),
+        atlas_row=len(canvas.image),
+        size=size,
+        surface=np.dstack([points.reshape(*head.grid_shape, 2), own]),
         background=_four(_background(with_ears, canvas, fit, head)),
-        offset=_seen_shape(vertices, exact, fit.camera) - flatten_ears(head.mean, head),
+        offset=_four(offset.reshape(*head.grid_shape, 3)),
+        landmark_offset=(offset[head.landmarks68] + detector_offsets()).astype(np.float32),
         landmarks=canvas.from_photo(landmarks).astype(np.float32),
         fit=fit,
     )
@@ -109,20 +125,44 @@ def _seen_shape(vertices: np.ndarray, exact: np.ndarray, camera: Camera) -> np.n
     return ((seen - camera.translation) @ camera.rotation).astype(np.float32)
 
 
-def _atlas(canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, head: HeadModel) -> np.ndarray:
-    """The completed texture (2 R - 1, 2 C - 1, 4)."""
+def _atlas(
+    canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, own: np.ndarray, head: HeadModel, step: int
+) -> np.ndarray:
+    """The face's colours on its grid, `step` texels per cell: (step (R - 1) + 1, step (C - 1) + 1, 4).
+
+    The photo's own where `own` (R, C) is 1, completed ones where it is 0. What is completed is worked out at
+    COARSE_STEP texels per cell: it holds no detail that would be missed.
+    """
     rows, columns = head.grid_shape
-    size = ATLAS_STEP * (columns - 1) + 1, ATLAS_STEP * (rows - 1) + 1
-    atlas_from_grid = np.array([[ATLAS_STEP, 0, 0], [0, ATLAS_STEP, 0]], np.float64)
-    own, mirrored = (
-        cv2.warpAffine(_four(p.reshape(rows, columns, 2), s.reshape(rows, columns, 1)), atlas_from_grid, size)
-        for p, s in ((points, seen), (points[head.mirror], seen.ravel()[head.mirror]))
+    own_points, other_points = (_four(p.reshape(rows, columns, 2)) for p in (points, points[head.mirror]))
+    both = [_stretched(table, COARSE_STEP) for table in (own_points, other_points)]
+    colours = [read(canvas, part[..., 0], part[..., 1])[..., :3] for part in both]
+    other_seen = seen.ravel()[head.mirror].reshape(rows, columns)
+    shown = [_stretched(part, COARSE_STEP) for part in (seen, other_seen)]
+    completed = complete_atlas(colours[0], colours[1], shown[0], shown[1])
+    place = _stretched(own_points, step)
+    photo = read(canvas, *(cv2.extractChannel(place, channel) for channel in (0, 1)))
+    share = _stretched(own, step)
+    filled = _stretched(cv2.cvtColor(completed, cv2.COLOR_RGB2RGBA), step / COARSE_STEP)
+    atlas = cv2.blendLinear(photo, filled, share, 1 - share)
+    return cv2.insertChannel(cv2.convertScaleAbs(share, alpha=255), atlas, 3)
+
+
+def _stretched(table: np.ndarray, step: float) -> np.ndarray:
+    """A table (h, w[, C]) with `step` entries from one to the next, read bilinearly; its ends stay its ends."""
+    size = round(step * (table.shape[1] - 1)) + 1, round(step * (table.shape[0] - 1)) + 1
+    return cv2.warpAffine(
+        table, np.array([[step, 0, 0], [0, step, 0]], np.float64), size, borderMode=cv2.BORDER_REPLICATE
     )
-    own_colour, mirrored_colour = (
-        read(canvas, part[..., 0], part[..., 1])[..., :3] for part in (own, mirrored)
+
+
+def _stacked(canvas: np.ndarray, atlas: np.ndarray) -> np.ndarray:
+    """The atlas below the canvas; the narrower of the two goes on to the right."""
+    width = max(canvas.shape[1], atlas.shape[1])
+    parts = (canvas, atlas)
+    return np.concatenate(
+        [cv2.copyMakeBorder(p, 0, 0, 0, width - p.shape[1], cv2.BORDER_REPLICATE) for p in parts]
     )
-    completed = complete_atlas(own_colour, mirrored_colour, own[..., 2], mirrored[..., 2])
-    return cv2.cvtColor(completed, cv2.COLOR_RGB2RGBA)
 
 
 def _four(*parts: np.ndarray) -> np.ndarray:

@@ -9,25 +9,24 @@ Source:
     and a view can take on the photo's own shape and expression. Figures: docs/rendering.md.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from augmentor.chip import chip_transform
 from augmentor.detector_offsets import detector_offsets
+from augmentor.own_shape import move_views
 from augmentor.pose import estimate_camera
-from augmentor.prepared_photo import ATLAS_STEP, PreparedPhoto, prepare_photo, read
-from augmentor.view import AS_PHOTO, BY_POSITION, OWN_PITCH, OWN_YAW, PROFILE_YAW, View, ViewKey, project
+from augmentor.prepared_photo import PreparedPhoto, prepare_photo, read
+from augmentor.view import View
+from augmentor.view_key import AS_PHOTO, BY_POSITION
 
-__all__ = ["PreparedPhoto", "RenderedView", "allowed", "prepare_photo", "render_view"]
+__all__ = ["PreparedPhoto", "RenderedView", "prepare_photo", "render_view", "render_views"]
 
-PROFILE_LEAST_YAW = 10.0  # a photo turned beyond PROFILE_YAW is rendered to its own side, at least this far
-# The undamped iteration diverges where a mouth opens by more than it is open in the view. Damped it ends within 0.1 px.
-_ITERATIONS, _DAMPING = 5, np.float32(0.6)
-_SHIFT_BLUR = 0.8  # half pixels; where the nose's edge passes before the cheek the two move differently
-_EDGE_CELLS = 1.5  # grid cells between neighbouring pixels: more is an edge of the surface
+TOGETHER = 32  # views whose movement is worked out at once; more would not fit in the processor's cache
+_BARELY, _NEARLY = 0.25, 0.75  # covered by the face: between these a pixel shows both face and background
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,100 +34,119 @@ class RenderedView:
     """A render and what is known about it.
 
     Args:
-        image: (S, S, 3) uint8 RGB.
-        visible: (S, S) bool; false pixels are not seen in the photo (mirrored or filled).
+        pixels: (S, S, 4) uint8, RGB and how much of the colour the photo itself shows; the rest is mirrored or filled.
         landmarks_2d: (68, 2) float32 true landmarks, chip pixels.
         landmarks_visible: (68,) bool.
     """
 
-    image: np.ndarray
-    visible: np.ndarray
+    pixels: np.ndarray
     landmarks_2d: np.ndarray
     landmarks_visible: np.ndarray
 
+    @property
+    def image(self) -> np.ndarray:
+        """(S, S, 3) uint8 RGB."""
+        return cv2.cvtColor(self.pixels, cv2.COLOR_RGBA2RGB)
 
-def allowed(photo_yaw: float, key: ViewKey) -> bool:
-    """The near-view rule: whether a photo with this yaw may be rendered into this view.
-
-    Not at (nearly) its own pose, which would repeat the photo. A photo turned beyond PROFILE_YAW only
-    to its own side and not to the front: it shows too little of the other half.
-    """
-    if abs(key.yaw - photo_yaw) < OWN_YAW and abs(key.pitch) < OWN_PITCH:
-        return False
-    if abs(photo_yaw) > PROFILE_YAW:
-        return bool(key.yaw * np.sign(photo_yaw) >= PROFILE_LEAST_YAW)
-    return True
+    @property
+    def visible(self) -> np.ndarray:
+        """(S, S) bool; false pixels are not seen in the photo (mirrored or filled)."""
+        return self.pixels[..., 3] > 127
 
 
 def render_view(photo: PreparedPhoto, view: View) -> RenderedView:
-    """Render a prepared photo into a view.
+    """Render a prepared photo into a view; `render_views` is faster for several."""
+    return next(render_views(photo, [view]))
 
-    Deterministic: the same photo and view give the same bytes.
+
+def render_views(photo: PreparedPhoto, views: Sequence[View]) -> Iterator[RenderedView]:
+    """Render a prepared photo into views, one after the other.
+
+    Deterministic: the same photo and view give the same bytes, whatever other views there are.
+
+    Raises:
+        ValueError: the photo was prepared for renders of another size.
     """
-    places, share, landmarks = view.places, view.face, view.landmarks_2d
-    if view.key.expression == AS_PHOTO:
-        places, share, landmarks = _as_photo(photo, view)
-    grid_x, grid_y, around_x, around_y = _channels(places, 4)
-    x, y, own = _channels(read(photo.surface, grid_x, grid_y), 3)
-    if view.key.expression == BY_POSITION:
-        x, y = _by_position(photo, view)
-    image = read(photo.canvas, x, y)
-    if (own[share > 0] < 0.99).any():
-        image = cv2.blendLinear(
-            image, read(photo.atlas, grid_x * ATLAS_STEP, grid_y * ATLAS_STEP), own, 1 - own
-        )
-    x, y = _channels(read(photo.background, around_x, around_y), 2)
-    image = cv2.blendLinear(image, read(photo.canvas, x, y), share, 1 - share)
-    return RenderedView(
-        image=cv2.cvtColor(image, cv2.COLOR_RGBA2RGB),
-        visible=(own > 0.5) | (share < 0.5),
-        landmarks_2d=landmarks,
-        landmarks_visible=view.landmarks_visible,
+    for view in views:
+        if photo.size != view.size:
+            raise ValueError(f"a photo prepared for {photo.size} px cannot be rendered at {view.size} px")
+    for start in range(0, len(views), TOGETHER):
+        part = views[start : start + TOGETHER]
+        own = [view for view in part if view.key.expression == AS_PHOTO]
+        moved = move_views(photo, own) if own else None
+        number = 0
+        for view in part:
+            if moved is not None and view.key.expression == AS_PHOTO:
+                surface = _read_back(view, moved.back[number])
+                around, landmarks = moved.background[number], moved.landmarks_2d[number]
+                number += 1
+            else:
+                surface, around, landmarks = view.surface, view.nodes.background, view.landmarks_2d
+            yield RenderedView(_pixels_of(photo, view, surface, around), landmarks, view.landmarks_visible)
+
+
+def _pixels_of(photo: PreparedPhoto, view: View, surface: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """The render (S, S, 4).
+
+    Args:
+        photo: what is rendered.
+        view: into what.
+        surface: (h, h, 4) see `View`, moved as the photo is.
+        around: (n, n, 4) the nodes' places in the background.
+    """
+    x, y, face = _channels(surface, 3)
+    around_x, around_y = _channels(read(photo.background, *_channels(around, 2)), 2)
+    y, around_y = cv2.add(y, photo.atlas_row), cv2.min(around_y, photo.atlas_row - 1)
+    x, y, face, around_x, around_y = (
+        cv2.resize(channel, (view.size, view.size)) for channel in (x, y, face, around_x, around_y)
     )
+    if view.key.expression == BY_POSITION:
+        return _read_positioned(photo, view, (x, y), (around_x, around_y), face)
+    return _read_both(photo.texture, (x, y), (around_x, around_y), face)
 
 
-def _by_position(photo: PreparedPhoto, view: View) -> list[np.ndarray]:
-    """Where the view's points lie in the canvas, x and y: projected by the camera that fits its landmarks there."""
-    points = view.vertices[view.landmarks68] + detector_offsets()
-    camera = estimate_camera(photo.landmarks, points, photo.canvas.shape[:2])
-    return _channels(camera.project(view.position), 2)
+def _read_both(
+    texture: np.ndarray, inside: Sequence[np.ndarray], around: Sequence[np.ndarray], face: np.ndarray
+) -> np.ndarray:
+    """The texture (S, S, 4) read at `inside` where there is face, at `around` where there is none.
 
-
-def _as_photo(photo: PreparedPhoto, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The view's places, face and landmarks for the photo's own shape and expression.
-
-    Every surface point of the view moves in the picture; where a pixel's content comes from is found by fixed-point
-    iteration, since the movement is smooth. It is done at half the resolution. Around the face the movement of its
-    nearest point goes on, since `places` names that.
+    Pixels that show some of both are averaged with their neighbours: reading both colours there looks the same, and
+    takes four times as long.
     """
-    head = view.vertices + photo.offset
-    landmarks = project(view.projection, head[view.landmarks68] + detector_offsets())
-    chip_from_view = chip_transform(landmarks, view.size)
-    points = project(np.vstack([chip_from_view, [0, 0, 1]]) @ view.projection, head)
-    moved = np.zeros((*photo.surface.shape[:2], 4), np.float32)
-    moved[..., :2] = (points - view.points).reshape(*photo.surface.shape[:2], 2)
-    grid_x, grid_y = (channel[::2, ::2] for channel in _channels(view.places, 2))
-    shift = cv2.GaussianBlur(read(moved, grid_x, grid_y), (0, 0), _SHIFT_BLUR)
-    pixel_x, pixel_y = _pixels(len(shift))
-    shift_x, shift_y = _channels(shift, 2)
-    back_x, back_y = shift_x, shift_y  # what is seen at a pixel comes from this far back, whole pixels
-    for _ in range(_ITERATIONS):
-        shift_x, shift_y = _channels(read(shift, pixel_x - back_x / 2, pixel_y - back_y / 2), 2)
-        back_x = back_x + _DAMPING * (shift_x - back_x)
-        back_y = back_y + _DAMPING * (shift_y - back_y)
-    size = (view.size, view.size)
-    source = [p - cv2.resize(b, size) for p, b in zip(_pixels(view.size), (back_x, back_y), strict=True)]
-    landmarks = landmarks @ chip_from_view[:, :2].T + chip_from_view[:, 2]
-    return _warp_places(view.places, *source), read(view.face, *source), landmarks.astype(np.float32)
+    beyond = cv2.compare(face, 0.5, cv2.CMP_LT)
+    pixels = read(texture, *(cv2.copyTo(a, beyond, i) for i, a in zip(inside, around, strict=True)))
+    edge = cv2.inRange(face, _BARELY, _NEARLY)
+    return cv2.copyTo(cv2.blur(pixels, (3, 3)), edge, pixels)
 
 
-def _warp_places(places: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Places read at (x, y), without mixing what lies on both sides of an edge (nose and cheek)."""
-    smooth = read(places, x, y)
-    nearest = cv2.remap(places, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    apart = cv2.absdiff(smooth, nearest)
-    torn = cv2.max(*_channels(apart, 2)) > _EDGE_CELLS
-    return cv2.copyTo(nearest, torn.view(np.uint8), smooth)
+def _read_positioned(
+    photo: PreparedPhoto,
+    view: View,
+    inside: Sequence[np.ndarray],
+    around: Sequence[np.ndarray],
+    face: np.ndarray,
+) -> np.ndarray:
+    """The same for a view that names positions: the photo is read where they lie in it, completed from the atlas.
+
+    Where they lie is told by the camera that fits the view's landmarks to the photo's.
+    """
+    points = view.landmark_vertices + detector_offsets()
+    camera = estimate_camera(photo.landmarks, points, photo.canvas.shape[:2])
+    place = camera.project(view.position.reshape(-1, 3)).reshape(*view.position.shape[:2], 2)
+    x, y = (cv2.resize(place[..., k].astype(np.float32), face.shape) for k in (0, 1))
+    own = read(photo.texture, x, cv2.min(y, photo.atlas_row - 1))
+    atlas, surroundings = read(photo.texture, *inside), read(photo.texture, *around)
+    shown = cv2.extractChannel(atlas, 3)
+    share = shown / np.float32(255)
+    colours = cv2.blendLinear(own, atlas, share, 1 - share)
+    return cv2.blendLinear(cv2.insertChannel(shown, colours, 3), surroundings, face, 1 - face)
+
+
+def _read_back(view: View, back: np.ndarray) -> np.ndarray:
+    """The surface (h, h, 4) of a view, read as far back (n, n, 2) as its content comes from, pixels."""
+    count = len(view.surface)
+    source = cv2.scaleAdd(cv2.resize(back, (count, count)), -count / view.size, _places(count))
+    return cv2.remap(view.surface, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _channels(table: np.ndarray, count: int) -> list[np.ndarray]:
@@ -136,8 +154,8 @@ def _channels(table: np.ndarray, count: int) -> list[np.ndarray]:
     return [cv2.extractChannel(table, channel) for channel in range(count)]
 
 
-@lru_cache(maxsize=4)
-def _pixels(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every pixel's own x and y, each (S, S) float32."""
-    x, y = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
-    return x, y
+@lru_cache(maxsize=8)
+def _places(count: int) -> np.ndarray:
+    """Every place's own (x, y), (count, count, 2) float32."""
+    line = np.arange(count, dtype=np.float32)
+    return np.stack(np.meshgrid(line, line), -1)

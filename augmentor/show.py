@@ -14,12 +14,13 @@ import numpy as np
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces import FaceFinder
 from augmentor.head_model import HeadModel, load_head_model
+from augmentor.head_view import make_view
 from augmentor.images import encode_jpeg, load_image, write_whole
 from augmentor.light import relight
 from augmentor.prepared_photo import PreparedPhoto, prepare_photo
 from augmentor.render import render_view
 from augmentor.surface import surface_vertices
-from augmentor.view import AS_PHOTO, VIEW_SHAPES, ViewKey, make_view
+from augmentor.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey
 
 GAP, CAPTION = 6, 20  # pixels
 QUALITY = 92

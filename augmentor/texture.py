@@ -5,6 +5,8 @@ in brightness, and where neither side is seen the colours around are continued. 
 laid out like the grid. A render reads it only where the photo itself shows nothing.
 """
 
+import math
+
 import cv2
 import numpy as np
 
@@ -20,6 +22,12 @@ OCCLUSION_RANGE = (6.0, 14.0)  # mm behind what lies in front of it: the same
 GAIN_LIMIT = 2.0  # the two sides of a face differ in brightness at most this much, or it is not the light
 GAIN_COLOUR = 0.5  # how much of the difference in colour is taken for light
 _DEPTH_CELLS = 72
+COARSE_STEP = 2  # texels per grid cell at which hidden parts are filled in
+
+
+def atlas_step(size: int) -> int:
+    """Texels per grid cell of the atlas for renders of this side: a texel is less than a pixel where faces are."""
+    return math.ceil(size / 30)
 
 
 def visibility(

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from augmentor.head_model import HeadModel, load_head_model
+from augmentor.head_view import make_view
 from augmentor.mat_views import load_mat_views
-from augmentor.view import View, ViewKey, default_view_keys, make_view
+from augmentor.view import View
+from augmentor.view_key import ViewKey, default_view_keys
 
 READY = "views:"
 

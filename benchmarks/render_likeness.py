@@ -26,11 +26,13 @@ from augmentor.chip import cut_chip
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces import FaceFinder
 from augmentor.head_model import HeadModel, load_head_model
+from augmentor.head_view import make_view
 from augmentor.images import list_photos, load_image
 from augmentor.pose import fit_face
 from augmentor.prepared_photo import PreparedPhoto, prepare_photo
 from augmentor.render import RenderedView, render_view
-from augmentor.view import AS_PHOTO, View, ViewKey, make_view
+from augmentor.view import View
+from augmentor.view_key import AS_PHOTO, ViewKey
 from identity.dlib_embedding import DlibEmbedding
 
 YAWS = (0, 22, 40, 55, 75)

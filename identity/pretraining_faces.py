@@ -21,9 +21,11 @@ from augmentor.chip import cut_chip
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces import FaceFinder
 from augmentor.head_model import HeadModel, load_head_model
+from augmentor.head_view import make_view
 from augmentor.images import list_photos, load_image
-from augmentor.render import allowed, prepare_photo, render_view
-from augmentor.view import View, default_view_keys, make_view
+from augmentor.render import prepare_photo, render_views
+from augmentor.view import View
+from augmentor.view_key import allowed, default_view_keys
 
 CHIP = 112
 TEACHER_CHIP = 150
@@ -192,7 +194,7 @@ class _Worker:
             return []
         usable = [v for v in self.views if allowed(prepared.fit.camera.pose.yaw, v.key)]
         chosen = np.random.default_rng([seed, row]).permutation(len(usable))[:per_face]
-        return [render_view(prepared, usable[k]).image for k in chosen]
+        return [rendered.image for rendered in render_views(prepared, [usable[k] for k in chosen])]
 
 
 _worker: list[_Worker] = []

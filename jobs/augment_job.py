@@ -26,8 +26,8 @@ from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.images import list_identities, sha256_of, write_whole
 from augmentor.landmark_source import model_path
 from augmentor.manifest import sorted_table
-from augmentor.render import allowed
-from augmentor.view import View, ViewKey
+from augmentor.view import View
+from augmentor.view_key import ViewKey, allowed
 from augmentor.view_set import load_view_set
 from jobs.augment_settings import AugmentSettings, parse_arguments
 from jobs.failures import NO_PHOTO, Failure, by_reason, failures_csv

@@ -5,7 +5,7 @@ are loaded once, by the constructor; every photo is decoded once and searched fo
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from augmentor.faces import FaceFinder, Policy
 from augmentor.images import encode_jpeg, load_image, perceptual_hash, write_whole
 from augmentor.light import relight
 from augmentor.manifest import ManifestRow, table_of
-from augmentor.render import PreparedPhoto, prepare_photo, render_view
+from augmentor.render import PreparedPhoto, prepare_photo, render_views
 from augmentor.view import View
 from augmentor.view_set import load_view_set
 from jobs.scan_table import ScannedFace
@@ -147,7 +147,10 @@ class PhotoWorker:
         start = time.process_time()
         ready = dict(zip((face.face for face in faces), prepared or self._prepare_again(faces), strict=True))
         by_number = {face.face: face for face in faces}
-        rows = [self._make(by_number[image.face], ready[image.face], image) for image in images]
+        rows: list[ManifestRow] = []
+        for number, face in by_number.items():
+            own = [image for image in images if image.face == number]
+            rows += self._make(face, ready[number], own)
         return Written(table_of(rows), time.process_time() - start)
 
     def _prepare(self, image: np.ndarray, landmarks: np.ndarray) -> PreparedFace:
@@ -169,39 +172,43 @@ class PhotoWorker:
             raise InputError(f"{error}; it could be read before: start the job again") from error
         return [self._prepare(image, face.landmarks) for face in faces if face.landmarks is not None]
 
-    def _make(self, face: ScannedFace, ready: PreparedFace, image: PlannedImage) -> ManifestRow:
-        """Make one image, write it, and describe it."""
-        if image.view is None:
-            pixels, landmarks, visible = ready.chip, ready.landmarks, np.ones(68, bool)
-            yaw, pitch, roll = face.yaw, face.pitch, face.roll
-        else:
-            view = self._views[image.view.name]
-            rendered = render_view(ready.photo, view)
-            pixels = relight(rendered.image, view, image.light)
-            landmarks, visible = rendered.landmarks_2d, rendered.landmarks_visible
-            yaw, pitch, roll = image.view.yaw, image.view.pitch, image.view.roll
-        data = encode_jpeg(pixels, PHOTO_QUALITY if image.view is None else RENDER_QUALITY)
-        write_whole(Path(self._settings.images) / image.file, data)
-        return ManifestRow(
-            file=image.file,
-            identity=image.identity,
-            kind=image.kind,
-            source=face.photo,
-            source_sha256=face.sha256,
-            source_phash=face.phash,
-            face=face.face,
-            shape=image.view.shape if image.view else None,
-            expression=image.view.expression if image.view else None,
-            yaw=yaw,
-            pitch=pitch,
-            roll=roll,
-            light=image.light,
-            landmarks=landmarks,
-            visible=visible,
-            size=self._settings.size,
-            seed=self._settings.seed,
-            bytes=len(data),
-        )
+    def _make(
+        self, face: ScannedFace, ready: PreparedFace, images: Sequence[PlannedImage]
+    ) -> Iterator[ManifestRow]:
+        """Make the images of one face, write them, and describe them."""
+        views = [self._views[image.view.name] for image in images if image.view]
+        renders = zip(views, render_views(ready.photo, views), strict=True)
+        for image in images:
+            if image.view is None:
+                pixels, landmarks, visible = ready.chip, ready.landmarks, np.ones(68, bool)
+                yaw, pitch, roll = face.yaw, face.pitch, face.roll
+            else:
+                view, rendered = next(renders)
+                pixels = relight(rendered.image, view, image.light)
+                landmarks, visible = rendered.landmarks_2d, rendered.landmarks_visible
+                yaw, pitch, roll = image.view.yaw, image.view.pitch, image.view.roll
+            data = encode_jpeg(pixels, PHOTO_QUALITY if image.view is None else RENDER_QUALITY)
+            write_whole(Path(self._settings.images) / image.file, data)
+            yield ManifestRow(
+                file=image.file,
+                identity=image.identity,
+                kind=image.kind,
+                source=face.photo,
+                source_sha256=face.sha256,
+                source_phash=face.phash,
+                face=face.face,
+                shape=image.view.shape if image.view else None,
+                expression=image.view.expression if image.view else None,
+                yaw=yaw,
+                pitch=pitch,
+                roll=roll,
+                light=image.light,
+                landmarks=landmarks,
+                visible=visible,
+                size=self._settings.size,
+                seed=self._settings.seed,
+                bytes=len(data),
+            )
 
 
 def _read(path: Path) -> bytes:

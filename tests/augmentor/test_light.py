@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 
 from augmentor.light import light_direction, relight
-from augmentor.view import View, ViewKey
+from augmentor.view import View
+from augmentor.view_key import ViewKey
 
 
 def half_and_half() -> View:
     """A view whose left half is skin facing image-left, whose right half is background."""
     size = 8
-    normal = np.zeros((size, size, 3), np.float16)
-    normal[:, :4] = (-1, 0, 0)
-    face = np.zeros((size, size), np.float32)
-    face[:, :4] = 1
+    normal = np.zeros((4, 4, 3), np.float16)
+    normal[:, :2] = (-1, 0, 0)
+    surface = np.zeros((4, 4, 4), np.float32)
+    surface[:, :2, 2] = 1
     empty = np.zeros(0, np.float32)
     key = ViewKey(0, "neutral", 0, 0, 0)
     others = {field.name: empty for field in fields(View)}
-    return View(**others | {"key": key, "size": size, "normal": normal, "face": face})
+    return View(**others | {"key": key, "size": size, "normal": normal, "surface": surface})
 
 
 def test_light_zero_is_the_photo_itself() -> None:
@@ -31,7 +32,7 @@ def test_skin_turned_to_the_light_gets_brighter_and_the_background_stays() -> No
     image = np.full((8, 8, 3), 100, np.uint8)
     for light in range(1, 12):
         lit = relight(image, half_and_half(), light).astype(int)
-        assert np.abs(lit[:, 4:] - 100).max() == 0
+        assert np.abs(lit[:, 5:] - 100).max() == 0
         assert np.sign(lit[0, 0, 0] - 100) == -np.sign(round(float(light_direction(light)[0]), 2))
         assert np.array_equal(lit, relight(image, half_and_half(), light))
 

@@ -14,7 +14,7 @@ from augmentor.pose import HeadPose, rotation_from_pose
 from augmentor.raster import interpolate, rasterise
 from augmentor.render import prepare_photo, render_view
 from augmentor.surface import surface_triangles
-from augmentor.view import View, project
+from augmentor.view import View, pixel_places, project
 from tests.augmentor.test_render import photo
 
 PUBLISHED = Path(__file__).parents[2].parent / "shared" / "data" / "face_specific_augm"
@@ -63,14 +63,14 @@ def test_pose_and_shape_number_are_found(views: list[View]) -> None:
     assert [int(v.landmarks_visible.sum()) for v in views] == [68, 65]
 
 
-def test_positions_project_onto_their_pixels_and_places_name_them(head: HeadModel, views: list[View]) -> None:
+def test_positions_project_onto_their_pixels_and_places_name_them(views: list[View]) -> None:
     for view in views:
         inside = view.face > 0.99
-        y, x = np.nonzero(inside)
+        y, x = (pixel_places(view.size, len(inside))[k] for k in np.nonzero(inside))
         assert np.abs(project(view.projection, view.position[inside]) - np.stack([x, y], 1)).max() < 0.3
-        column, row = np.rint(view.grid[inside]).astype(int).T
-        gap = np.linalg.norm(view.vertices[row * head.grid_shape[1] + column] - view.position[inside], axis=1)
-        assert np.median(gap) < 3  # mm; nodes lie 3 to 8 mm apart
+        row, column = (np.rint(pixel_places(len(inside), len(view.nodes.grid))).astype(int),) * 2
+        gap = np.linalg.norm(view.nodes.vertices[..., :3] - view.position[row][:, column], axis=2)
+        assert np.median(gap[inside[row][:, column]]) < 3  # mm
 
 
 def test_photo_is_rendered_into_it(head: HeadModel, views: list[View]) -> None:
@@ -104,6 +104,6 @@ def test_published_models_load_with_their_poses(head: HeadModel) -> None:
     assert [v.key.shape for v in views] == [0, 1, 0, 0, 1, 0, 0]
     for view in views:
         inside = view.face > 0.99
-        y, x = np.nonzero(inside)
+        y, x = (pixel_places(view.size, len(inside))[k] for k in np.nonzero(inside))
         assert np.abs(project(view.projection, view.position[inside]) - np.stack([x, y], 1)).max() < 0.5
         assert 0.3 < view.face.mean() < 0.9

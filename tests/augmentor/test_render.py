@@ -8,11 +8,12 @@ from augmentor.chip import cut_chip
 from augmentor.detector_offsets import detector_offsets
 from augmentor.errors import PhotoError
 from augmentor.head_model import HeadModel, load_head_model
+from augmentor.head_view import make_view
 from augmentor.pose import Camera, HeadPose, rotation_from_pose
 from augmentor.raster import interpolate, rasterise
-from augmentor.render import PreparedPhoto, prepare_photo, render_view
+from augmentor.render import PreparedPhoto, prepare_photo, render_view, render_views
 from augmentor.surface import flatten_ears, surface_normals, surface_triangles
-from augmentor.view import ViewKey, make_view
+from augmentor.view_key import ViewKey
 
 SIZE = 96
 
@@ -66,7 +67,7 @@ def test_render_at_the_photos_own_pose_reproduces_its_chip(head: HeadModel, yaw:
     view = make_view(head, ViewKey(0, "as_photo", pose.yaw, pose.pitch, pose.roll), SIZE)
     rendered = render_view(ready, view)
     difference = np.abs(rendered.image.astype(int) - cut_chip(image, landmarks, SIZE)).mean(-1)
-    inner = cv2.erode((view.face > 0.99).astype(np.uint8), np.ones((7, 7))) > 0
+    inner = cv2.erode((cv2.resize(view.face, (SIZE, SIZE)) > 0.99).astype(np.uint8), np.ones((7, 7))) > 0
     assert difference[inner & rendered.visible].mean() < 2.5
     assert difference.mean() < 8
 
@@ -76,7 +77,7 @@ def test_turned_render_shows_what_a_turned_head_shows(head: HeadModel, prepared:
     truth = cut_chip(turned, landmarks, SIZE).astype(int)
     view = make_view(head, ViewKey(0, "as_photo", 20.0, 0.0, 0.0), SIZE)
     rendered = render_view(prepared, view)
-    inner = cv2.erode((view.face > 0.99).astype(np.uint8), np.ones((9, 9))) > 0
+    inner = cv2.erode((cv2.resize(view.face, (SIZE, SIZE)) > 0.99).astype(np.uint8), np.ones((9, 9))) > 0
     error = np.abs(rendered.image.astype(int) - truth)[inner & rendered.visible].mean()
     unturned = np.abs(cut_chip(*photo(head, 0.0), SIZE).astype(int) - truth)[inner].mean()
     assert error < 6 and error < 0.6 * unturned
@@ -92,6 +93,24 @@ def test_same_photo_and_view_give_the_same_bytes(
     np.testing.assert_array_equal(frontal[0], before)
 
 
+def test_renders_do_not_depend_on_the_views_beside_them(head: HeadModel, prepared: PreparedPhoto) -> None:
+    keys = [
+        ViewKey(s, "as_photo", y, p, 0.0) for s, y, p in ((0, 20.0, 0.0), (1, -33.0, 9.0), (5, 61.0, -12.0))
+    ]
+    keys.insert(1, ViewKey(3, "neutral", 10.0, 0.0, 0.0))
+    views = [make_view(head, key, SIZE) for key in keys]
+    together = list(render_views(prepared, views * 12))  # more than are worked out at once
+    for number, rendered in enumerate(together):
+        alone = render_view(prepared, views[number % len(views)])
+        np.testing.assert_array_equal(rendered.image, alone.image)
+        np.testing.assert_array_equal(rendered.landmarks_2d, alone.landmarks_2d)
+
+
+def test_photo_prepared_for_another_size_is_refused(head: HeadModel, prepared: PreparedPhoto) -> None:
+    with pytest.raises(ValueError, match="prepared for 96 px"):
+        render_view(prepared, make_view(head, ViewKey(0, "neutral", 0.0, 0.0, 0.0), 64))
+
+
 def test_render_has_the_promised_shapes(head: HeadModel, prepared: PreparedPhoto) -> None:
     rendered = render_view(prepared, make_view(head, ViewKey(2, "as_photo", 40.0, -10.0, 3.0), SIZE))
     assert rendered.image.shape == (SIZE, SIZE, 3) and rendered.image.dtype == np.uint8
@@ -102,7 +121,7 @@ def test_render_has_the_promised_shapes(head: HeadModel, prepared: PreparedPhoto
 
 def test_views_from_shared_memory_may_be_read_only(head: HeadModel, prepared: PreparedPhoto) -> None:
     view = make_view(head, ViewKey(0, "as_photo", 20.0, 0.0, 0.0), SIZE)
-    for value in [*vars(view).values(), *vars(prepared).values()]:
+    for value in [*vars(view).values(), *vars(view.nodes).values(), *vars(prepared).values()]:
         if isinstance(value, np.ndarray):
             value.flags.writeable = False
     assert render_view(prepared, view).image.any()

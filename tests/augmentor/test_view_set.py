@@ -4,7 +4,8 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.head_model import load_head_model
-from augmentor.view import View, default_view_keys
+from augmentor.view import View
+from augmentor.view_key import default_view_keys
 from augmentor.view_set import ViewSet, load_view_set
 
 MODELS = Path(__file__).parents[3] / "shared" / "data" / "face_specific_augm"
@@ -37,4 +38,4 @@ def test_the_original_models_are_ready_views() -> None:
     views = load_view_set(f"views:{MODELS}", 150, 0)
     assert len(views.keys) == 7
     assert {round(abs(key.yaw), -1) for key in views.keys} >= {0, 20, 40}
-    assert all(views.view(key).position.shape == (150, 150, 3) for key in views.keys)
+    assert all(views.view(key).position.shape == (75, 75, 3) for key in views.keys)
