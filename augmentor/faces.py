@@ -4,12 +4,17 @@ dlib's frontal HOG detector finds faces of 80 pixels and more, so how much a pho
 before it looks decides what it can find, and how long it takes: about 0.13 s per megapixel scanned on one
 core. A photo is scanned in steps, each only if the one before found no usable face:
 
+    0. unless all faces are wanted, a glance: at its own size, but at most 0.3 megapixels. What it finds counts only
+       if it is plainly whom the photo is of: large and in the middle;
     1. enlarged to twice its size, but to at most 1.2 megapixels (4.8 when all faces are wanted);
     2. enlarged to four times its size, but to at most 4.8 megapixels;
     3. photos over 4.8 megapixels: at their own size, at most 16 megapixels.
 
-For a 250x250 photo that is "upsampled once, then twice"; in a 12-megapixel photo step 1 looks for faces wider
-than about 6 % of the picture, in 0.16 s. Boxes and landmarks are always in the pixels of the photo as given.
+For a 250x250 photo that is "as it is, upsampled once, then twice"; in a 12-megapixel photo step 1 looks for faces
+wider than about 6 % of the picture, in 0.16 s. Boxes and landmarks are always in the pixels of the photo as given.
+
+The landmarks are looked for twice: in the detector's box, which lies on a grid as coarse as the photo is small, and
+then in the box that follows from what was found.
 
 Source:
     dlib's `get_frontal_face_detector`; Dalal and Triggs, "Histograms of Oriented Gradients for Human
@@ -26,6 +31,7 @@ import cv2
 import dlib
 import numpy as np
 
+from augmentor.chip import chip_transform
 from augmentor.errors import REASONS
 from augmentor.landmark_source import DlibLandmarks, LandmarkSource
 
@@ -33,6 +39,9 @@ Policy = Literal["central", "largest", "all", "reject"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 MIN_FACE = 32  # side of the face box in pixels; below it a 150-pixel chip is mostly interpolation
 
+_GLANCE_PIXELS = 300_000
+_PLAIN_SIDE = 0.2  # of the photo's shorter side: as large the face must be at a glance
+_PLAIN_OFFSET = 0.25  # of the photo's sides: no farther from its middle
 _QUICK_PIXELS = 1_200_000
 _THOROUGH_PIXELS = 4_800_000
 _MOST_PIXELS = 16_000_000
@@ -147,13 +156,24 @@ class FaceFinder:
         if self.policy == "reject" and len(usable) > 1:
             return FaceSearch((), "several_faces")
         chosen = self._choose(usable, image.shape[:2])
-        return FaceSearch(
-            tuple(Face(d.box, self.landmark_source(image, d.box), d.score) for d in chosen), None
-        )
+        return FaceSearch(tuple(Face(d.box, self._landmarks(image, d.box), d.score) for d in chosen), None)
+
+    def _landmarks(self, image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+        """(68, 2) float32, in the box that the landmarks found in the detector's box call for."""
+        first = self.landmark_source(image, box)
+        try:
+            return self.landmark_source(image, box_of(first))
+        except ValueError:  # they coincide: no box follows from them; whoever uses them will refuse them
+            return first
 
     def _detect(self, image: np.ndarray) -> list[_Detection]:
         """Faces of the first step that finds a usable one; else all that were too small."""
         too_small: list[_Detection] = []
+        if self.policy in ("central", "largest"):
+            found = _detect_at(image, min(1.0, math.sqrt(_GLANCE_PIXELS / (image.shape[0] * image.shape[1]))))
+            usable = [detection for detection in found if detection.side >= self.min_face]
+            if usable and _is_plain(self._choose(usable, image.shape[:2])[0], image.shape[:2]):
+                return found
         for scale in search_scales(
             image.shape[0] * image.shape[1], every_face=self.policy in ("all", "reject")
         ):
@@ -169,6 +189,31 @@ class FaceFinder:
             return [max(usable, key=lambda d: centrality(d.box, size))]
         by_size = sorted(usable, key=lambda d: -d.side)
         return by_size if self.policy == "all" else by_size[:1]
+
+
+def box_of(landmarks: np.ndarray) -> tuple[float, float, float, float]:
+    """The box (x, y, width, height) that dlib's detector would draw around a face with these landmarks (68, 2).
+
+    Where it lies in the face's chip is the median over 897 LFW training photos, enlarged to twice their size.
+
+    Raises:
+        ValueError: the landmarks coincide.
+    """
+    chip_from_image = chip_transform(landmarks)
+    linear = chip_from_image[:, :2]
+    side = _BOX_SIDE / math.sqrt(float(np.linalg.det(linear)))
+    x, y = (np.linalg.solve(linear, _BOX_MIDDLE - chip_from_image[:, 2]) - (side - 1) / 2).tolist()
+    return x, y, side, side
+
+
+_BOX_MIDDLE, _BOX_SIDE = np.array([68.4, 71.7]), 137.2  # chip pixels
+
+
+def _is_plain(detection: _Detection, size: tuple[int, int]) -> bool:
+    """Whether a face is so large and central that nothing a closer look finds could take its place."""
+    x, y, width, height = detection.box
+    off = max(abs((x + width / 2) / size[1] - 0.5), abs((y + height / 2) / size[0] - 0.5))
+    return detection.side >= _PLAIN_SIDE * min(size) and off <= _PLAIN_OFFSET
 
 
 def search_scales(pixels: int, *, every_face: bool) -> list[float]:

@@ -224,7 +224,8 @@ def _combine(name: str, coefficients: np.ndarray, modes: np.ndarray) -> np.ndarr
         raise InputError(
             f"{name}: expected at most {len(modes)} coefficients, got shape {coefficients.shape}"
         )
-    return np.tensordot(coefficients, modes[: len(coefficients)], axes=1)
+    used = np.flatnonzero(coefficients)  # of a fitted face most are zero
+    return np.tensordot(coefficients[used], modes[used], axes=1)
 
 
 def _quantise(modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

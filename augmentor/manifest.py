@@ -71,8 +71,16 @@ class ManifestRow:
 def table_of(rows: Iterable[ManifestRow]) -> pa.Table:
     """The rows as a table of `SCHEMA`, in the order given."""
     listed = list(rows)
-    columns = {name: [getattr(row, name) for row in listed] for name in SCHEMA.names}
-    columns["landmarks"] = [np.asarray(points, np.float32).reshape(136) for points in columns["landmarks"]]
+    columns: dict[str, object] = {
+        name: [getattr(row, name) for row in listed]
+        for name in SCHEMA.names
+        if name not in ("landmarks", "visible")
+    }
+    # As arrays: value by value, these two would take longer than rendering does.
+    landmarks = np.array([row.landmarks for row in listed], np.float32).reshape(-1)
+    visible = np.array([row.visible for row in listed], bool).reshape(-1)
+    columns["landmarks"] = pa.FixedSizeListArray.from_arrays(pa.array(landmarks), 136)
+    columns["visible"] = pa.FixedSizeListArray.from_arrays(pa.array(visible), 68)
     return pa.table(columns, schema=SCHEMA)
 
 

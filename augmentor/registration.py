@@ -69,14 +69,25 @@ def _across_outline(residual: np.ndarray, contour: np.ndarray) -> np.ndarray:
     return (residual * normal).sum(1, keepdims=True) * normal
 
 
-@lru_cache(maxsize=64)
 def displacement_basis(head: HeadModel, contour_vertices: tuple[int, ...]) -> np.ndarray:
     """Kernels (V, 68) float32 around the contour's vertices (17) and the inner landmarks: Matern 3/2 of the distance.
 
     Not Gaussians, which overshoot between landmarks a few mm apart. Distances are those of a head with its mouth open:
     else the upper and the lower lip would be one.
     """
-    centres = np.concatenate([contour_vertices, head.landmarks68[17:]]).astype(int)
-    vertices = head.vertices(None, head.expression_weights({"jawOpen": 0.7}))
-    distance = np.linalg.norm(vertices[:, None] - vertices[centres][None], axis=2) / REACH
+    inner = _kernels(head, tuple(head.landmarks68[17:].tolist()))
+    return np.concatenate([*(_kernels(head, (vertex,)) for vertex in contour_vertices), inner], 1)
+
+
+@lru_cache(maxsize=1024)
+def _kernels(head: HeadModel, centres: tuple[int, ...]) -> np.ndarray:
+    """The kernels (V, N) float32 around N vertices; a contour has some four hundred to choose from."""
+    vertices = _opened(head)
+    distance = np.linalg.norm(vertices[:, None] - vertices[list(centres)][None], axis=2) / REACH
     return ((1 + distance) * np.exp(-distance)).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _opened(head: HeadModel) -> np.ndarray:
+    """The mean head with its mouth open, (V, 3) mm."""
+    return head.vertices(None, head.expression_weights({"jawOpen": 0.7}))

@@ -6,6 +6,7 @@ Source:
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class ViewKey:
             if not abs(getattr(self, name)) <= limit:
                 raise InputError(f"view {name} {getattr(self, name)} is beyond {limit} degrees")
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Short, unique among default views, safe in file names: `s3_neutral_y+30_p-10_r+2`."""
         angles = "_".join(f"{k}{v:+g}" for k, v in (("y", self.yaw), ("p", self.pitch), ("r", self.roll)))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,20 @@ from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.images import list_identities, sha256_of, write_whole
 from augmentor.landmark_source import model_path
 from augmentor.manifest import sorted_table
+from augmentor.render import RENDERER
 from augmentor.view import View
 from augmentor.view_key import ViewKey, allowed
 from augmentor.view_set import load_view_set
 from jobs.augment_settings import AugmentSettings, parse_arguments
 from jobs.failures import NO_PHOTO, Failure, by_reason, failures_csv
 from jobs.image_shards import write_shards
-from jobs.photo_worker import PhotoWorker, Scanned, WorkerSettings, Written
+from jobs.photo_worker import PhotoWorker, PreparedFace, Scanned, WorkerSettings, Written
 from jobs.ray_pool import Call, WorkerPool, is_submitted_job, ray, ray_errors, ray_session
 from jobs.scan_table import ScannedFace
 from jobs.work_folder import FOLDER, WorkFolder, sizes_of_files
 
 SAVE_SECONDS = 15.0  # what a kill costs at most, beside the photos in work
+PHOTOS_PER_CALL = 8  # of one identity; a call to a worker costs some milliseconds, whatever it does
 KEPT_PHOTOS = 256  # identities with more photos are not kept in memory between scan and render
 BYTES_PER_PIXEL = 0.25  # of a JPEG here, at least: to say early that the disk is too small
 
@@ -81,6 +84,7 @@ def augment(settings: AugmentSettings) -> int:
         "faces": settings.faces,
         "format": settings.format,
         "views": views.digest[:16],
+        "renderer": RENDERER,
     }
     with WorkFolder(settings.out, made_with) as work:
         work.remove_partial_files()
@@ -136,27 +140,51 @@ class _PhotoActor(PhotoWorker):
         """The name of a view and the view itself."""
         return key.name, self._view_set.view(key)
 
-    def make_images_of(
-        self,
-        faces: Sequence[ScannedFace],
-        images: Sequence[PlannedImage],
-        prepared: Any = (),
-        views: Any = None,
-    ) -> Written | LikenessError:
-        """See `PhotoWorker.make_images`. An error meant for the user (a full disk) is returned, not raised: Ray would
-        print it with its traceback.
+    def scan_photos(
+        self, identity: str, photos: Sequence[str], keep: bool
+    ) -> tuple[list[Scanned], list[list[PreparedFace]]]:
+        """See `PhotoWorker.scan`, of several photos."""
+        scanned, prepared = zip(*(self.scan(identity, photo, keep) for photo in photos), strict=True)
+        return list(scanned), list(prepared)
 
-        `views` are the references by name of those that are needed, or, in a list, a reference to those of all.
+    def make_images_of(
+        self, parts: Sequence["_Part"], prepared: Sequence[list[PreparedFace]] = (), views: Any = None
+    ) -> Written | LikenessError:
+        """See `PhotoWorker.make_images`, of several photos. An error meant for the user (a full disk) is returned, not
+        raised: Ray would print it with its traceback.
+
+        `prepared` is what `scan_photos` gave beside, or nothing. `views` are the references by name of those that are
+        needed, or, in a list, a reference to those of all.
         """
+        images = [image for part in parts for image in part.images]
         needed = {image.view.name for image in images if image.view} - self._views.keys()
         if needed:
             references = ray.get(views[0]) if isinstance(views, list) else views
             names = sorted(references) if isinstance(views, list) else sorted(needed)
             self._views |= zip(names, ray.get([references[name] for name in names]), strict=True)
         try:
-            return self.make_images(faces, images, prepared)
+            made = [
+                self.make_images(part.faces, part.images, prepared[part.number] if prepared else ())
+                for part in parts
+            ]
         except LikenessError as error:
             return error
+        return Written(pa.concat_tables([one.rows for one in made]), sum(one.seconds for one in made))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What is to be made of one photo: its usable faces, the images, and its number among those scanned with it."""
+
+    faces: list[ScannedFace]
+    images: list[PlannedImage]
+    number: int
+
+
+def _chunks(photos: Sequence[str]) -> Iterator[list[str]]:
+    """Photos in parts that one call deals with."""
+    for start in range(0, len(photos), PHOTOS_PER_CALL):
+        yield list(photos[start : start + PHOTOS_PER_CALL])
 
 
 class _Job:
@@ -192,7 +220,7 @@ class _Job:
         self._new_rows: list[pa.Table] = []
         self._unsaved: tuple[list[ScannedFace], list[pa.Table]] = ([], [])
         self._saved_at = time.monotonic()
-        self._prepared: dict[str, Any] = {}
+        self._prepared: dict[str, tuple[Any, int]] = {}  # photo → what its scan prepared, its number there
         self._views: dict[str, Any] = {}
         self._all_views: list[Any] = []
         self._unscanned = {
@@ -264,25 +292,26 @@ class _Job:
             if identity in to_make:
                 yield from self._image_calls(to_make[identity])
             keep = len(photos) <= KEPT_PHOTOS
-            for photo in sorted(self._unscanned[identity]):
-                arguments = (identity, photo, keep)
-                yield Call("scan", partial(tuple, arguments), done=self._on_scan, results=2)
+            for together in _chunks(sorted(self._unscanned[identity])):
+                arguments = (identity, together, keep)
+                yield Call("scan_photos", partial(tuple, arguments), done=self._on_scan, results=2)
 
-    def _on_scan(self, scanned: Scanned, prepared: Any) -> None:
-        face = scanned.faces[0]
-        self._seconds["scan"] += scanned.seconds
-        self._scans[face.photo] = list(scanned.faces)
-        self._unsaved[0].extend(scanned.faces)
-        self._unscanned[face.identity].remove(face.photo)
-        if len(self._photos[face.identity]) <= KEPT_PHOTOS:
-            self._prepared[face.photo] = prepared
+    def _on_scan(self, scanned: list[Scanned], prepared: Any) -> None:
+        for number, photo in enumerate(scanned):
+            face = photo.faces[0]
+            self._seconds["scan"] += photo.seconds
+            self._scans[face.photo] = list(photo.faces)
+            self._unsaved[0].extend(photo.faces)
+            self._unscanned[face.identity].remove(face.photo)
+            if len(self._photos[face.identity]) <= KEPT_PHOTOS:
+                self._prepared[face.photo] = prepared, number
         if not self._unscanned[face.identity]:
             missing = self._to_make(self._plan(face.identity))
             self._progress.total += sum(map(len, missing.values())) - self._settings.per_class
             for call in self._image_calls(missing):
                 self._pool.add_urgent(call)
-            for photo in self._photos[face.identity]:
-                self._prepared.pop(photo, None)
+            for name in self._photos[face.identity]:
+                self._prepared.pop(name, None)
 
     def _plan(self, identity: str) -> Plan:
         records = [face.record for photo in self._photos[identity] for face in self._scans[photo]]
@@ -305,31 +334,40 @@ class _Job:
 
     def _image_calls(self, missing: Mapping[str, list[PlannedImage]]) -> Iterator[Call]:
         """Calls that make these images, after those that make the views they are the first to need."""
-        for photo, images in missing.items():
-            needed = {image.view.name: image.view for image in images if image.view}
-            for name, key in needed.items():
-                if name not in self._views:
-                    self._views[name] = None  # asked for
-                    yield Call(
-                        "make_view",
-                        partial(tuple, [key]),
-                        sent=partial(self._views.__setitem__, name),
-                        results=2,
+        by_scan: dict[Any, list[str]] = {}
+        for photo in missing:
+            by_scan.setdefault(self._prepared.get(photo, (None,))[0], []).append(photo)
+        for prepared, photos in by_scan.items():
+            for together in _chunks(photos):
+                images = [image for photo in together for image in missing[photo]]
+                needed = {image.view.name: image.view for image in images if image.view}
+                for name, key in needed.items():
+                    if name not in self._views:
+                        self._views[name] = None  # asked for
+                        yield Call(
+                            "make_view",
+                            partial(tuple, [key]),
+                            sent=partial(self._views.__setitem__, name),
+                            results=2,
+                        )
+                parts = [
+                    _Part(
+                        [face for face in self._scans[photo] if face.reason is None],
+                        missing[photo],
+                        self._prepared.get(photo, (None, 0))[1],
                     )
-            usable = [face for face in self._scans[photo] if face.reason is None]
-            prepared = self._prepared.get(photo, ())
-            arguments = partial(self._image_arguments, usable, images, prepared, list(needed))
-            yield Call("make_images_of", arguments, done=self._on_images)
+                    for photo in together
+                ]
+                arguments = partial(self._image_arguments, parts, prepared or (), list(needed))
+                yield Call("make_images_of", arguments, done=self._on_images)
 
-    def _image_arguments(
-        self, usable: list[ScannedFace], images: list[PlannedImage], prepared: Any, needed: list[str]
-    ) -> tuple[Any, ...]:
+    def _image_arguments(self, parts: list[_Part], prepared: Any, needed: list[str]) -> tuple[Any, ...]:
         """Arguments for `_PhotoActor.make_images_of`, when it is called: the views have been asked for by then."""
         if len(self._views) < len(self._keys):
-            return usable, images, prepared, {name: self._views[name] for name in needed}
+            return parts, prepared, {name: self._views[name] for name in needed}
         if not self._all_views and None not in self._views.values():
             self._all_views = [ray.put(self._views)]  # one reference is cheaper to send than a hundred
-        return usable, images, prepared, self._all_views or {name: self._views[name] for name in needed}
+        return parts, prepared, self._all_views or {name: self._views[name] for name in needed}
 
     def _on_images(self, written: Written, _: object) -> None:
         self._seconds["images"] += written.seconds
