@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from augmentor.background import outline_of
-from augmentor.chip import chip_transform
+from augmentor.chip import CHIP_PADDING, chip_transform
 from augmentor.detector_offsets import detector_offsets
 from augmentor.head_model import HeadModel
 from augmentor.pose import HeadPose, rotation_from_pose
@@ -22,10 +22,16 @@ VIEW_DISTANCE = 1200.0  # mm from the camera to the head, an ordinary portrait
 _SUPERSAMPLE = 2
 
 
-def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
+def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = CHIP_PADDING) -> View:
     """Rasterise the head at `key`, placed like every chip by the true projected landmarks.
 
     Deterministic.
+
+    Args:
+        head: the head model.
+        key: shape, expression and pose.
+        size: side of the picture, pixels.
+        padding: room around the face; chips have little, a face detector wants more.
 
     Raises:
         InputError: the head model has no mode that the key's expression needs.
@@ -35,7 +41,7 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
     vertices = flatten_ears(with_ears, head)
     rotation = rotation_from_pose(HeadPose(yaw=key.yaw, pitch=key.pitch, roll=key.roll))
     landmarks = vertices[head.landmarks68] + detector_offsets()
-    projection = _chip_projection(landmarks, rotation, size)
+    projection = _chip_projection(landmarks, rotation, size, padding)
     points, depth = project(projection, vertices), vertices @ projection[2, :3] + projection[2, 3]
     normals = surface_normals(vertices, head)
     patch = surface_triangles(head)
@@ -53,6 +59,7 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150) -> View:
     return assemble_view(
         key,
         size,
+        padding,
         position=pixel[..., 3:6],
         normal=normal,
         grid=pixel[..., 1:3],
@@ -75,12 +82,12 @@ def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
     return (SHAPE_STD * np.random.default_rng([20161008, shape]).standard_normal(modes)).astype(np.float32)
 
 
-def _chip_projection(landmarks: np.ndarray, rotation: np.ndarray, size: int) -> np.ndarray:
+def _chip_projection(landmarks: np.ndarray, rotation: np.ndarray, size: int, padding: float) -> np.ndarray:
     """The camera that puts a head at `rotation` into the chip that its own landmarks define."""
     camera = np.concatenate([rotation, [[0], [0], [VIEW_DISTANCE]]], 1)
     camera[:2] *= VIEW_DISTANCE  # one pixel per mm before the chip's own scale
     chip_from_image = np.eye(3)
-    chip_from_image[:2] = chip_transform(project(camera, landmarks), size)
+    chip_from_image[:2] = chip_transform(project(camera, landmarks), size, padding)
     return chip_from_image @ camera
 
 

@@ -21,7 +21,7 @@ import scipy.io
 from scipy.spatial import cKDTree
 
 from augmentor.background import outline_of
-from augmentor.chip import chip_transform
+from augmentor.chip import CHIP_PADDING, chip_transform
 from augmentor.detector_offsets import detector_offsets
 from augmentor.errors import InputError
 from augmentor.head_model import HeadModel
@@ -136,6 +136,7 @@ def mat_view(model: MatModel, head: HeadModel, size: int = 150) -> View:
     return assemble_view(
         key,
         size,
+        CHIP_PADDING,
         position=position,
         normal=normal,
         grid=_places(position, face, vertices, head),

@@ -47,14 +47,14 @@ def move_views(photo: PreparedPhoto, views: Sequence[View]) -> MovedViews:
 
     Args:
         photo: prepared for renders of the views' size.
-        views: at least one, all of one size.
+        views: at least one, all of one size and padding.
     """
     size, count = views[0].size, len(views[0].nodes.grid)
     projection = np.stack([view.projection for view in views])
     corners = np.stack([view.landmark_vertices for view in views]) + photo.landmark_offset
     seen = corners @ projection[:, :, :3].swapaxes(1, 2) + projection[:, None, :, 3]
     landmarks = seen[..., :2] / seen[..., 2:]
-    chip_from_view = chip_transforms(landmarks, size)
+    chip_from_view = chip_transforms(landmarks, size, views[0].padding)
     linear, origin = chip_from_view[..., :2], chip_from_view[..., 2:]
     camera = np.concatenate([linear @ projection[:, :2] + origin * projection[:, 2:], projection[:, 2:]], 1)
     grid, vertices, points, background = (

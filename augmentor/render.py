@@ -66,11 +66,13 @@ def render_views(photo: PreparedPhoto, views: Sequence[View]) -> Iterator[Render
     Deterministic: the same photo and view give the same bytes, whatever other views there are.
 
     Raises:
-        ValueError: the photo was prepared for renders of another size.
+        ValueError: the photo was prepared for renders of another size, or the views differ in padding.
     """
     for view in views:
         if photo.size != view.size:
             raise ValueError(f"a photo prepared for {photo.size} px cannot be rendered at {view.size} px")
+        if view.padding != views[0].padding:
+            raise ValueError("views with different padding cannot be rendered together")
     for start in range(0, len(views), TOGETHER):
         part = views[start : start + TOGETHER]
         own = [view for view in part if view.key.expression == AS_PHOTO]

@@ -41,6 +41,7 @@ class View:
     Args:
         key: what was asked for.
         size: side of the picture, pixels.
+        padding: room around the mean face, as a fraction of its size (`augmentor.chip`).
         position: (h, h, 3) float32 model frame, where the face does not cover the pixel that of the nearest one.
         normal: (h, h, 3) float16 unit, outward, model frame, zero where the face does not cover the pixel.
         surface: (h, h, 4) float32: the pixel's place in the atlas of a photo, (column, row) in texels, where the face
@@ -55,6 +56,7 @@ class View:
 
     key: ViewKey
     size: int
+    padding: float
     position: np.ndarray
     normal: np.ndarray
     surface: np.ndarray
@@ -112,6 +114,7 @@ def pixel_places(size: int, count: int) -> np.ndarray:
 def assemble_view(
     key: ViewKey,
     size: int,
+    padding: float,
     *,
     position: np.ndarray,
     normal: np.ndarray,
@@ -130,6 +133,7 @@ def assemble_view(
     Args:
         key: of the view.
         size: of the picture.
+        padding: likewise.
         position: (h, h, 3) mm where `face` is.
         normal: (h, h, 3) likewise.
         grid: (h, h, 2) place on the head's grid where `face` is.
@@ -162,6 +166,7 @@ def assemble_view(
     return View(
         key=key,
         size=size,
+        padding=padding,
         position=maps[..., 2:].copy(),
         normal=(normal * (face[..., None] > 0)).astype(np.float16),
         surface=surface,

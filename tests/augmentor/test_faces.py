@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from augmentor import faces
 from augmentor.errors import InputError
 from augmentor.faces import Face, FaceFinder, FaceSearch, centrality, search_scales
 from augmentor.images import load_image
@@ -186,3 +187,34 @@ def test_real_faces_are_found_in_the_centre_and_pets_are_not() -> None:
     assert np.abs(middles - 125).max() < 50
     pets = sorted(NO_FACE.rglob("*.jpg"))[::40]
     assert sum(bool(finder(load_image(photo))) for photo in pets) <= 1
+
+
+def test_a_glance_counts_only_for_a_large_face_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    scales: list[float] = []
+    look = faces._detect_at
+
+    def watched(image: np.ndarray, scale: float) -> list[faces._Detection]:
+        scales.append(scale)
+        return look(image, scale)
+
+    monkeypatch.setattr(faces, "_detect_at", watched)
+    assert FaceFinder()(draw_face(plain(300, 300), (150, 150), 200))
+    assert scales == [1.0]
+    scales.clear()
+    assert FaceFinder()(draw_face(plain(900, 900), (160, 160), 200))
+    assert len(scales) == 2 and scales[1] > scales[0], "far from the middle: a closer look follows"
+    scales.clear()
+    assert FaceFinder("all")(draw_face(plain(300, 300), (150, 150), 200))
+    assert scales == [2.0], "all faces are wanted: no glance"
+
+
+def test_box_of_landmarks_is_about_the_detectors_own() -> None:
+    face = FaceFinder()(draw_face(plain(500, 500), (250, 250), 300)).faces[0]
+    x, y, width, height = faces.box_of(face.landmarks)
+    assert width == height
+    assert abs(width - face.side) < 0.35 * face.side
+    assert np.hypot(x + width / 2 - 250, y + height / 2 - 250) < 0.25 * face.side
+    # Three times as large: pixel centres p go to 3 p + 1, left edges of boxes to three times themselves.
+    np.testing.assert_allclose(
+        faces.box_of(3 * face.landmarks + 1), 3 * np.array([x, y, width, height]), atol=0.1
+    )

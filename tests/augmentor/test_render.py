@@ -106,6 +106,17 @@ def test_renders_do_not_depend_on_the_views_beside_them(head: HeadModel, prepare
         np.testing.assert_array_equal(rendered.landmarks_2d, alone.landmarks_2d)
 
 
+def test_more_padding_shows_more_around_the_same_face(head: HeadModel, prepared: PreparedPhoto) -> None:
+    key = ViewKey(0, "as_photo", 30.0, 0.0, 0.0)
+    chip, wide = (render_view(prepared, make_view(head, key, SIZE, padding)) for padding in (0.25, 0.6))
+    middle = (SIZE - 1) / 2
+    np.testing.assert_allclose(  # 1 + 2 * padding face sizes fit in
+        (wide.landmarks_2d - middle) * (1 + 2 * 0.6), (chip.landmarks_2d - middle) * (1 + 2 * 0.25), atol=1.0
+    )
+    with pytest.raises(ValueError, match="padding"):
+        list(render_views(prepared, [make_view(head, key, SIZE, padding) for padding in (0.25, 0.6)]))
+
+
 def test_photo_prepared_for_another_size_is_refused(head: HeadModel, prepared: PreparedPhoto) -> None:
     with pytest.raises(ValueError, match="prepared for 96 px"):
         render_view(prepared, make_view(head, ViewKey(0, "neutral", 0.0, 0.0, 0.0), 64))
