@@ -12,18 +12,20 @@ photo that comes, goes or fails moves the shares of that identity only.
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from augmentor.errors import InputError
 
 if TYPE_CHECKING:
+    from augmentor.effects import Effect
     from augmentor.view_key import ViewKey
 
 NAME_BYTES = 80  # of a photo's own name in its files' names; file systems allow 255 for the whole
 
 Allowed = Callable[[float, "ViewKey"], bool]
+Effects = Callable[[str], tuple["Effect", ...]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class PlannedImage:
 
     `light` is 0 for the light of the photo; higher numbers are other lights, planned only where the views
     that the photo may be turned to are fewer than its share. `file` is relative to the output folder, with
-    slashes.
+    slashes. `effects` are those of a render (`augmentor.effects`).
     """
 
     identity: str
@@ -60,6 +62,7 @@ class PlannedImage:
     file: str
     face: int = 0
     light: int = 0
+    effects: tuple["Effect", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def plan(
     *,
     allowed: Allowed,
     identities: Iterable[str] = (),
+    effects: Effects | None = None,
 ) -> Plan:
     """Plan exactly `per_class` images for every identity.
 
@@ -98,6 +102,7 @@ def plan(
         seed: another seed deals other views to the photos.
         allowed: whether a photo with this yaw may be rendered into this view (`augmentor.render.allowed`).
         identities: names that must be accounted for even if they have no record.
+        effects: what a render gets, by its file (`augmentor.effects.draw_effects`); None: nothing.
 
     Raises:
         InputError: `per_class` is below 1.
@@ -120,6 +125,8 @@ def plan(
             empty.append(identity)
         elif len(planned) < per_class:
             short.append(identity)
+        if effects:
+            planned = [replace(i, effects=effects(i.file)) if i.kind == "render" else i for i in planned]
         images += sorted(planned, key=lambda image: image.file)
     return Plan(tuple(images), tuple(failures), tuple(empty), tuple(short))
 

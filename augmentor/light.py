@@ -1,8 +1,9 @@
 """Other light on a render, from the normals of its view.
 
 Source:
-    Basri and Jacobs, "Lambertian Reflectance and Linear Subspaces", PAMI 2003: the light on a matt surface is, to
-    first order, linear in its normal. Differs: first order only, and added to the light that is in the photo.
+    Basri and Jacobs, "Lambertian Reflectance and Linear Subspaces", PAMI 2003; Ramamoorthi and Hanrahan, "An Efficient
+    Representation for Irradiance Environment Maps", SIGGRAPH 2001: the light on a matt surface is nearly a polynomial
+    of second order in its normal. Differs: it multiplies the light that is in the photo.
 """
 
 import math
@@ -38,13 +39,51 @@ def relight(image: np.ndarray, view: View, light: int) -> np.ndarray:
         raise ValueError(f"light {light} is negative")
     if light == 0:
         return image
+    coefficients = np.zeros(9)
+    coefficients[0], coefficients[1:4] = 1, STRENGTH * light_direction(light)
+    return shade(image, view, coefficients)
+
+
+def shade(image: np.ndarray, view: View, coefficients: np.ndarray) -> np.ndarray:
+    """Light a render by spherical harmonics of its normals. Deterministic; `image` is not modified.
+
+    Args:
+        image: (S, S, 3) uint8 RGB, a render into `view`.
+        view: where the normals are.
+        coefficients: (9,) of 1, x, y, z, xy, yz, xz, x² - y², 3 z² - 1 of the normal in the camera frame (x right, y
+            down, z away): how bright the surface gets in linear light; 1, 0, 0, ... leaves it as it is.
+
+    Returns:
+        (S, S, 3) uint8 RGB; beyond the face nothing changes.
+    """
     rotation = rotation_from_pose(HeadPose(view.key.yaw, view.key.pitch, view.key.roll))
-    shade = view.normal.astype(np.float32) @ (rotation.T @ light_direction(light)).astype(np.float32)
+    x, y, z = np.moveaxis(view.normal.astype(np.float32) @ rotation.T.astype(np.float32), -1, 0)
+    basis = (x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1)
+    bright = sum(np.float32(c) * b for c, b in zip(coefficients[1:], basis, strict=True) if c)
     # In linear light, to which a power of 2.2 is near enough, a face lit from the side does not look painted. The power
     # of a product is the product of the powers: it is taken of the light alone, on the view's coarser map.
-    gain = np.maximum(1 + STRENGTH * view.face * shade, 0) ** np.float32(1 / 2.2)
-    factor = cv2.resize(gain, (view.size, view.size))
+    gain = np.maximum(1 + view.face * (coefficients[0] - 1 + bright), 0) ** np.float32(1 / 2.2)
+    factor = cv2.resize(gain.astype(np.float32), (view.size, view.size))
     return cv2.multiply(image, cv2.merge([factor] * 3), dtype=cv2.CV_8U)
+
+
+def soft_light(strength: float, number: int) -> np.ndarray:
+    """Coefficients (9,) for `shade` of a light drawn by `number`: from one side, with weaker ones elsewhere.
+
+    Args:
+        strength: 0 to 1.
+        number: another one is another light.
+    """
+    rng = np.random.default_rng([9, number])
+    around = rng.uniform(0, 2 * math.pi)
+    first = np.array([math.cos(around), 0.7 * math.sin(around), -0.4])
+    coefficients = np.zeros(9)
+    coefficients[1:4] = (0.15 + 0.45 * strength) * first / np.linalg.norm(first)
+    coefficients[4:] = (0.05 + 0.12 * strength) * rng.normal(0, 0.6, 5)
+    # A face seen from the front keeps its brightness, within a third of a stop.
+    front = coefficients[1:] @ np.array([0, 0, -1, 0, 0, 0, 0, 2.0])
+    coefficients[0] = rng.uniform(0.85, 1.2) - 0.6 * front
+    return coefficients
 
 
 def light_direction(light: int) -> np.ndarray:

@@ -31,6 +31,7 @@ _DESCRIBED: list[tuple[str, pa.DataType, str]] = [
     ("pitch", pa.float32(), "degrees, + is down"),
     ("roll", pa.float32(), "degrees, + is clockwise"),
     ("light", pa.int16(), "0 as in the photo, else number of another light"),
+    ("effects", pa.string(), "name:strength:number of each, with blanks (augmentor.effects); none: empty"),
     (
         "landmarks",
         pa.list_(pa.float32(), 136),
@@ -61,6 +62,7 @@ class ManifestRow:
     pitch: float
     roll: float
     light: int
+    effects: str
     landmarks: np.ndarray
     visible: np.ndarray
     size: int

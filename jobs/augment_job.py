@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from augmentor.balance import Plan, PlannedImage, hold_out, plan
 from augmentor.balance_report import balance_picture, contact_sheet
+from augmentor.effects import draw_effects
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.images import list_identities, sha256_of, write_whole
 from augmentor.landmark_source import model_path
@@ -34,6 +35,8 @@ from augmentor.view_set import load_view_set
 from jobs.augment_settings import AugmentSettings, parse_arguments
 from jobs.failures import NO_PHOTO, Failure, by_reason, failures_csv
 from jobs.image_shards import write_shards
+from jobs.landmark_set import FOLDER_NAME as LANDMARK_SET
+from jobs.landmark_set import write_landmark_set
 from jobs.photo_worker import PhotoWorker, PreparedFace, Scanned, WorkerSettings, Written
 from jobs.ray_pool import Call, WorkerPool, is_submitted_job, ray, ray_errors, ray_session
 from jobs.scan_table import ScannedFace
@@ -85,6 +88,7 @@ def augment(settings: AugmentSettings) -> int:
         "format": settings.format,
         "views": views.digest[:16],
         "renderer": RENDERER,
+        "effects": list(settings.effects),
     }
     with WorkFolder(settings.out, made_with) as work:
         work.remove_partial_files()
@@ -317,7 +321,13 @@ class _Job:
         records = [face.record for photo in self._photos[identity] for face in self._scans[photo]]
         settings = self._settings
         planned = plan(
-            records, self._keys, settings.per_class, settings.seed, allowed=allowed, identities=[identity]
+            records,
+            self._keys,
+            settings.per_class,
+            settings.seed,
+            allowed=allowed,
+            identities=[identity],
+            effects=partial(draw_effects, settings.effects, settings.seed) if settings.effects else None,
         )
         self._plans[identity] = planned
         return planned
@@ -411,7 +421,9 @@ class _Job:
         removed = self._work.remove_stale(self._images, planned, set_aside)
         after = {identity: len(one.images) for identity, one in self._plans.items()}
         before = {identity: len(paths) for identity, paths in photos.items()}
-        if settings.format != "folder":
+        if settings.format == LANDMARK_SET:
+            write_landmark_set(settings.out / LANDMARK_SET, self._images, rows)
+        elif settings.format != "folder":
             write_shards(settings.out / "shards", self._images, rows, settings.format, settings.seed)
         report = settings.out / "report"
         _write_if_new(report / "balance.png", balance_picture(before, after))

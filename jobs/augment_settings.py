@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from augmentor.effects import EFFECTS, effect_names
 from augmentor.errors import InputError
 from augmentor.faces import POLICIES
 from jobs.image_shards import FORMATS
+from jobs.landmark_set import FOLDER_NAME as LANDMARK_SET
 
 SIZE_RANGE = (32, 1024)
 
@@ -32,6 +34,7 @@ class AugmentSettings:
     workers: int | None = None
     format: str = "folder"
     head_model: str = "built-in"
+    effects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.per_class < 1:
@@ -100,11 +103,20 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
         "--max-failed", type=float, default=0.05, help="fraction of photos that may fail (%(default)s)"
     )
     parser.add_argument("--workers", type=int, default=None, help="processes that do the work (one per core)")
-    parser.add_argument("--format", choices=FORMATS, default="folder", help="of the images (%(default)s)")
+    parser.add_argument(
+        "--format", choices=(*FORMATS, LANDMARK_SET), default="folder", help="of the images (%(default)s)"
+    )
     parser.add_argument(
         "--head-model", default="built-in", help="built-in, ict:DIR or views:DIR (%(default)s)"
     )
+    parser.add_argument(
+        "--effects",
+        default="none",
+        metavar="NAMES",
+        help=f"what some renders get besides: none, all, or of {', '.join(EFFECTS)}, with commas (%(default)s)",
+    )
     values = vars(parser.parse_args(arguments))
+    values["effects"] = effect_names(values["effects"])
     for name in ("data", "out"):
         text = values[name]
         if "://" in text:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from augmentor.balance import PlannedImage
 from augmentor.chip import chip_landmarks, chip_transform, cut_chip
+from augmentor.effects import apply_effects
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces import FaceFinder, Policy
 from augmentor.images import encode_jpeg, load_image, perceptual_hash, write_whole
@@ -184,8 +185,9 @@ class PhotoWorker:
                 yaw, pitch, roll = face.yaw, face.pitch, face.roll
             else:
                 view, rendered = next(renders)
-                pixels = relight(rendered.image, view, image.light)
                 landmarks, visible = rendered.landmarks_2d, rendered.landmarks_visible
+                pixels = relight(rendered.image, view, image.light)
+                pixels = apply_effects(pixels, view, landmarks, image.effects)
                 yaw, pitch, roll = image.view.yaw, image.view.pitch, image.view.roll
             data = encode_jpeg(pixels, PHOTO_QUALITY if image.view is None else RENDER_QUALITY)
             write_whole(Path(self._settings.images) / image.file, data)
@@ -203,6 +205,7 @@ class PhotoWorker:
                 pitch=pitch,
                 roll=roll,
                 light=image.light,
+                effects=" ".join(map(str, image.effects)),
                 landmarks=landmarks,
                 visible=visible,
                 size=self._settings.size,

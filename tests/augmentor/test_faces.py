@@ -199,22 +199,12 @@ def test_a_glance_counts_only_for_a_large_face_in_the_middle(monkeypatch: pytest
 
     monkeypatch.setattr(faces, "_detect_at", watched)
     assert FaceFinder()(draw_face(plain(300, 300), (150, 150), 200))
-    assert scales == [1.0]
+    assert scales == [1.0, 2.0], "a glance, and the face again at twice the size"
     scales.clear()
     assert FaceFinder()(draw_face(plain(900, 900), (160, 160), 200))
-    assert len(scales) == 2 and scales[1] > scales[0], "far from the middle: a closer look follows"
+    assert len(scales) == 2 and scales[1] == pytest.approx((1_200_000 / 810_000) ** 0.5), (
+        "far from the middle: the whole photo again"
+    )
     scales.clear()
     assert FaceFinder("all")(draw_face(plain(300, 300), (150, 150), 200))
     assert scales == [2.0], "all faces are wanted: no glance"
-
-
-def test_box_of_landmarks_is_about_the_detectors_own() -> None:
-    face = FaceFinder()(draw_face(plain(500, 500), (250, 250), 300)).faces[0]
-    x, y, width, height = faces.box_of(face.landmarks)
-    assert width == height
-    assert abs(width - face.side) < 0.35 * face.side
-    assert np.hypot(x + width / 2 - 250, y + height / 2 - 250) < 0.25 * face.side
-    # Three times as large: pixel centres p go to 3 p + 1, left edges of boxes to three times themselves.
-    np.testing.assert_allclose(
-        faces.box_of(3 * face.landmarks + 1), 3 * np.array([x, y, width, height]), atol=0.1
-    )

@@ -29,6 +29,7 @@ def row(file: str, kind: str = "render") -> ManifestRow:
         pitch=10.0,
         roll=0.0,
         light=0,
+        effects="",
         landmarks=landmarks,
         visible=visible,
         size=150,

@@ -53,6 +53,7 @@ def write_drawn_set(root: Path, photos_per_person: list[int], per_class: int = 8
                     pitch=0.0,
                     roll=0.0,
                     light=0,
+                    effects="",
                     landmarks=np.zeros((68, 2), np.float32),
                     visible=np.ones(68, bool),
                     size=size,

@@ -79,6 +79,27 @@ def test_second_run_changes_nothing(made: Path, people: Path, capsys: pytest.Cap
 
 
 @pytest.mark.ray
+def test_effects_are_in_the_manifest_and_change_only_their_renders(
+    made: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(arguments(people, out, "--effects", "all")) == 0
+    plain = read_manifest(made / "manifest.parquet").to_pylist()
+    rows = read_manifest(out / "manifest.parquet").to_pylist()
+    assert [row["file"] for row in rows] == [row["file"] for row in plain]
+    assert not any(row["effects"] for row in plain)
+    assert not any(row["effects"] for row in rows if row["kind"] == "photo")
+    assert len({word.split(":")[0] for row in rows for word in row["effects"].split()}) >= 4
+    for row in rows:
+        same = (out / row["file"]).read_bytes() == (made / row["file"]).read_bytes()
+        # a hat that sits high may not be seen
+        assert same == (not row["effects"]) or all(e.startswith("brim") for e in row["effects"].split())
+    capsys.readouterr()
+    assert main(arguments(people, out)) == 2
+    assert "made with effects" in capsys.readouterr().err
+
+
+@pytest.mark.ray
 def test_changed_photo_redoes_only_its_own_images(made: Path, people: Path, tmp_path: Path) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
     shutil.copytree(people, data)
