@@ -7,7 +7,8 @@ finder; the renders that the planner draws for them at 128 per person, photo by 
 round the same renders are made and encoded, and then put through the floor: the view's points projected by a 3x4
 camera, one `cv2.remap` of the photo with the interpolation renders use (bilinear), JPEG at the quality and
 colour resolution of the job. Figures are medians over rounds, the ratio the median of the rounds' ratios,
-with the 10 % and 90 % quantiles.
+with the 10 % and 90 % quantiles; `ratio_with_light` has every render lit anew, `ratio_with_effects` all effects on, as
+many of each as `--effects all` draws.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.balance import PhotoRecord, plan
+from augmentor.effects import EFFECTS, apply_effects, draw_effects
 from augmentor.errors import LikenessError, PhotoError
 from augmentor.faces import FaceFinder
 from augmentor.head_model import HeadModel, load_head_model
@@ -107,6 +109,17 @@ def lit_renders(task: Task) -> list[bytes]:
     return [encode_jpeg(relight(rendered.image, view, 1), JPEG_QUALITY) for view, rendered in renders]
 
 
+def renders_with_effects(task: Task) -> list[bytes]:
+    """The same with all effects on, drawn as a job draws them."""
+    encoded = []
+    renders = render_views(task.prepared, task.views)
+    for number, (view, rendered) in enumerate(zip(task.views, renders, strict=True)):
+        effects = draw_effects(tuple(EFFECTS), number)
+        image = apply_effects(rendered.image, view, rendered.landmarks_2d, effects)
+        encoded.append(encode_jpeg(image, JPEG_QUALITY))
+    return encoded
+
+
 def floor(task: Task) -> list[bytes]:
     """The bare calls: project the points, read the photo there, encode."""
     size = task.prepared.size
@@ -138,7 +151,7 @@ def measure(options: argparse.Namespace) -> dict[str, float | int]:
     cv2.setNumThreads(1)
     tasks = draw_tasks(options.people, options.size, options.photos, load_head_model())
     views = {view.key: view for task in tasks for view in task.views}
-    work = {"render": full_renders, "floor": floor, "light": lit_renders}
+    work = {"render": full_renders, "floor": floor, "light": lit_renders, "effects": renders_with_effects}
     times: dict[str, list[float]] = {name: [] for name in work}
     for call in work.values():
         milliseconds(call, tasks[:1])
@@ -146,14 +159,15 @@ def measure(options: argparse.Namespace) -> dict[str, float | int]:
         for name, call in work.items():
             times[name].append(milliseconds(call, tasks))
     table = {name: np.array(values) for name, values in times.items()}
-    ratio, lit = table["render"] / table["floor"], table["light"] / table["floor"]
+    ratio = table["render"] / table["floor"]
     return {
         "ms_per_render": float(np.median(table["render"])),
         "floor_ms": float(np.median(table["floor"])),
         "ratio": float(np.median(ratio)),
         "ratio_low": float(np.quantile(ratio, 0.1)),
         "ratio_high": float(np.quantile(ratio, 0.9)),
-        "ratio_with_light": float(np.median(lit)),
+        "ratio_with_light": float(np.median(table["light"] / table["floor"])),
+        "ratio_with_effects": float(np.median(table["effects"] / table["floor"])),
         "renders": sum(len(task.views) for task in tasks),
         "rounds": options.rounds,
         "size": options.size,

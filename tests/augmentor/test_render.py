@@ -68,7 +68,7 @@ def test_render_at_the_photos_own_pose_reproduces_its_chip(head: HeadModel, yaw:
     rendered = render_view(ready, view)
     difference = np.abs(rendered.image.astype(int) - cut_chip(image, landmarks, SIZE)).mean(-1)
     inner = cv2.erode((cv2.resize(view.face, (SIZE, SIZE)) > 0.99).astype(np.uint8), np.ones((7, 7))) > 0
-    assert difference[inner & rendered.visible].mean() < 2.5
+    assert difference[inner & rendered.visible].mean() < 1
     assert difference.mean() < 8
 
 
