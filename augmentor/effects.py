@@ -7,6 +7,7 @@ too, so that a render can be made again.
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -111,11 +112,28 @@ def _blur(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect
 def _noise(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect) -> np.ndarray:
     """A sensor's noise: more in the light than in the dark, less in a photo's colour than in its brightness."""
     rng = np.random.default_rng(effect.number)
-    level = 3 + 12 * effect.strength
-    grain = rng.standard_normal((*image.shape[:2], 1), np.float32)
-    colour = rng.standard_normal(image.shape, np.float32)
-    amount = level * np.sqrt(0.3 + 0.7 * image / np.float32(255))
-    return np.clip(np.rint(image + amount * (0.8 * grain + 0.5 * colour)), 0, 255).astype(np.uint8)
+    height, width = image.shape[:2]
+    grain, colour = (_grain(max(height, width), rng) for _ in range(2))
+    mixed = cv2.addWeighted(grain[:height, :width, :1].repeat(3, 2), 0.8, colour[:height, :width], 0.5, 0)
+    amount = cv2.LUT(image, ((3 + 12 * effect.strength) * _NOISE_OF_LEVEL)[:, None])
+    return cv2.add(image, cv2.multiply(amount, mixed), dtype=cv2.CV_8U)
+
+
+_NOISE_OF_LEVEL = np.sqrt(0.3 + 0.7 * np.arange(256, dtype=np.float32) / 255)
+
+
+def _grain(side: int, rng: np.random.Generator) -> np.ndarray:
+    """(side, side, 3) float32 normal noise, a part of a large field: drawing it anew takes as long as a render."""
+    field = _grain_field(side)
+    row, column = rng.integers(0, len(field) - side + 1, 2)
+    part = field[row : row + side, column : column + side]
+    return np.ascontiguousarray(part[:: rng.choice((1, -1)), :: rng.choice((1, -1))])
+
+
+@lru_cache(maxsize=4)
+def _grain_field(side: int) -> np.ndarray:
+    """(3 side, 3 side, 3) float32 normal noise, always the same."""
+    return np.random.default_rng(side).standard_normal((3 * side, 3 * side, 3), np.float32)
 
 
 def _low_resolution(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect) -> np.ndarray:

@@ -116,17 +116,20 @@ def draw_hand(image: np.ndarray, landmarks: np.ndarray, strength: float, number:
     skin = image[row, column].astype(float)
     skin = skin[np.argsort(skin.sum(1))[1:]].mean(0) * rng.uniform(0.85, 1.0)  # not of a cheek in the dark
     start = target + away * face * 1.2
+    area = np.zeros(image.shape[:2], np.uint8)
+    light = np.zeros_like(area)  # fingers are round: lighter in the middle
     for finger in range(2 + round(2 * strength)):
-        area = np.zeros(image.shape[:2], np.uint8)
         aside = across * width * 1.9 * (finger - 1.2) + rng.normal(0, 0.02 * face, 2)
         tip = target - away * face * rng.uniform(0.05, 0.2) + aside
         line = _fixed(np.stack([start + aside * 0.8, tip]))
         cv2.polylines(area, [line], False, 255, max(2, round(2 * width)), cv2.LINE_AA, _SHIFT)
-        dark = cv2.GaussianBlur(area, (0, 0), width * 0.35)
-        image = _laid(image, dark, skin * 0.45, 0.55)
-        round_off = cv2.distanceTransform((area > 127).astype(np.uint8), cv2.DIST_L2, 3) / max(width, 1)
-        image = _laid(image, area, skin, 1.0, np.clip(0.8 + 0.3 * round_off, 0, 1.08).astype(np.float32))
-    return image
+        for part, level in ((2.0, 150), (1.5, 185), (1.0, 215), (0.5, 230)):
+            thick = max(1, round(part * width))
+            cv2.polylines(light, [line], False, level, thick, cv2.LINE_AA, _SHIFT)
+    dark = cv2.GaussianBlur(area, (0, 0), width * 0.35)
+    image = _laid(image, dark, skin * 0.45, 0.55)
+    shade = cv2.multiply(cv2.GaussianBlur(light, (0, 0), width * 0.15), 1 / 215, dtype=cv2.CV_32F)
+    return _laid(image, area, skin, 1.0, shade)
 
 
 def _size(landmarks: np.ndarray) -> float:
@@ -160,6 +163,10 @@ def _laid(
     image: np.ndarray, area: np.ndarray, colour: np.ndarray, opacity: float, shade: np.ndarray | None = None
 ) -> np.ndarray:
     """A colour laid over the picture where `area` (h, w) uint8 is; `shade` (h, w) makes it lighter or darker."""
-    share = (area.astype(np.float32) * np.float32(opacity / 255))[..., None]
-    paint = colour.astype(np.float32) * (1 if shade is None else shade[..., None])
-    return np.clip(image * (1 - share) + paint * share + 0.5, 0, 255).astype(np.uint8)
+    share = cv2.multiply(area, opacity / 255, dtype=cv2.CV_32F)
+    if shade is None:
+        paint = np.empty_like(image)
+        paint[:] = np.rint(colour)
+    else:
+        paint = cv2.merge([cv2.multiply(shade, float(c), dtype=cv2.CV_8U) for c in colour])
+    return cv2.blendLinear(image, paint, 1 - share, share)
