@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from augmentor.effects import EFFECTS, Effect, apply_effects
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces import FaceFinder
 from augmentor.head_model import HeadModel, load_head_model
@@ -62,7 +63,7 @@ def fitted_mesh(photo: PreparedPhoto, head: HeadModel, height: int) -> np.ndarra
 
 
 def contact_sheet(image: np.ndarray, landmarks: np.ndarray, head: HeadModel, size: int = 150) -> np.ndarray:
-    """Photo and fitted mesh, then rows of renders: yaw, yaw and pitch, head shapes, lights.
+    """Photo and fitted mesh, then rows of renders: yaw, yaw and pitch, head shapes, lights, effects.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -105,6 +106,10 @@ def contact_sheet(image: np.ndarray, landmarks: np.ndarray, head: HeadModel, siz
             ]
         )
     )
+    shown = [Effect(name, 0.6, number) for number, name in enumerate(EFFECTS, 3) if name != "grey"]
+    rows.append(
+        _row([_view_tile(photo, head, lit, size, effects=(effect,), caption=effect.name) for effect in shown])
+    )
     width = max(row.shape[1] for row in rows)
     return np.concatenate([_pad(row, right=width - row.shape[1]) for row in rows])
 
@@ -114,10 +119,19 @@ def _key(shape: int, yaw: float, pitch: float) -> ViewKey:
 
 
 def _view_tile(
-    photo: PreparedPhoto, head: HeadModel, key: ViewKey, size: int, *, light: int = 0, caption: str = ""
+    photo: PreparedPhoto,
+    head: HeadModel,
+    key: ViewKey,
+    size: int,
+    *,
+    light: int = 0,
+    effects: Sequence[Effect] = (),
+    caption: str = "",
 ) -> np.ndarray:
     view = make_view(head, key, size)
-    picture = relight(render_view(photo, view).image, view, light)
+    rendered = render_view(photo, view)
+    picture = relight(rendered.image, view, light)
+    picture = apply_effects(picture, view, rendered.landmarks_2d, effects)
     return _tile(picture, caption or f"yaw {key.yaw:+.0f}, pitch {key.pitch:+.0f}")
 
 
