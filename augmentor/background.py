@@ -12,6 +12,7 @@ Source:
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -85,14 +86,24 @@ def background_coordinates(outline: Outline, x: np.ndarray, y: np.ndarray) -> np
 
 def background_table(outline: Outline) -> np.ndarray:
     """Where in a picture the places around its face lie: (N, N, 2) float32 (x, y) pixels, see `STEP`."""
+    direction, outside, number, share = _table_rays()
+    radius = outline.radius[number] * (1 - share) + outline.radius[(number + 1) % DIRECTIONS] * share
+    ray = direction @ outline.axes.T
+    reach = radius + outside * outline.scale / np.maximum(np.hypot(ray[..., 0], ray[..., 1]), 1e-6)
+    return (outline.centre + ray * reach[..., None]).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _table_rays() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of every entry of the table: direction (N, N, 2), mm beyond the outline (N, N), and between which two of an
+    outline's directions it points: the number of the first, and how far it is on its way to the second."""
     line = np.arange(0, 2 * (CIRCLE + REACH) + STEP, STEP) - (CIRCLE + REACH)
     place = np.stack(np.meshgrid(line, line), -1)
     length = np.linalg.norm(place, axis=-1)
     direction = place / np.maximum(length, 1e-6)[..., None]
-    ray = direction @ outline.axes.T
-    edge = outline.centre + ray * _radius(outline, direction)[..., None]
-    outward = ray / np.maximum(np.linalg.norm(ray, axis=-1), 1e-6)[..., None]
-    return (edge + outward * ((length - CIRCLE) * outline.scale)[..., None]).astype(np.float32)
+    angle = np.arctan2(direction[..., 1], direction[..., 0]) * DIRECTIONS / (2 * np.pi) % DIRECTIONS
+    number = np.floor(angle).astype(int) % DIRECTIONS
+    return direction, length - CIRCLE, number, angle - np.floor(angle)
 
 
 def _radius(outline: Outline, direction: np.ndarray) -> np.ndarray:

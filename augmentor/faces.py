@@ -5,8 +5,7 @@ before it looks decides what it can find, and how long it takes: about 0.13 s pe
 core. A photo is scanned in steps, each only if the one before found no usable face:
 
     0. unless all faces are wanted, a glance: at its own size, but at most 0.3 megapixels. What it finds counts only
-       if it is plainly whom the photo is of: large and in the middle. Its box is then found as finely as in step 1,
-       in the part of the photo around it;
+       if it is plainly whom the photo is of: large and in the middle;
     1. enlarged to twice its size, but to at most 1.2 megapixels (4.8 when all faces are wanted);
     2. enlarged to four times its size, but to at most 4.8 megapixels;
     3. photos over 4.8 megapixels: at their own size, at most 16 megapixels.
@@ -39,7 +38,6 @@ MIN_FACE = 32  # side of the face box in pixels; below it a 150-pixel chip is mo
 _GLANCE_PIXELS = 300_000
 _PLAIN_SIDE = 0.2  # of the photo's shorter side: as large the face must be at a glance
 _PLAIN_OFFSET = 0.25  # of the photo's sides: no farther from its middle
-_CLOSER_MARGIN = 0.25  # of the face's side, around it
 _QUICK_PIXELS = 1_200_000
 _THOROUGH_PIXELS = 4_800_000
 _MOST_PIXELS = 16_000_000
@@ -165,7 +163,7 @@ class FaceFinder:
             found = _detect_at(image, min(1.0, math.sqrt(_GLANCE_PIXELS / (image.shape[0] * image.shape[1]))))
             usable = [detection for detection in found if detection.side >= self.min_face]
             if usable and _is_plain(plain := self._choose(usable, image.shape[:2])[0], image.shape[:2]):
-                return [_closer(image, plain)]
+                return [plain]
         for scale in search_scales(
             image.shape[0] * image.shape[1], every_face=self.policy in ("all", "reject")
         ):
@@ -188,24 +186,6 @@ def _is_plain(detection: _Detection, size: tuple[int, int]) -> bool:
     x, y, width, height = detection.box
     off = max(abs((x + width / 2) / size[1] - 0.5), abs((y + height / 2) / size[0] - 0.5))
     return detection.side >= _PLAIN_SIDE * min(size) and off <= _PLAIN_OFFSET
-
-
-def _closer(image: np.ndarray, seen: _Detection) -> _Detection:
-    """The same face at twice the glance's scale: boxes lie on a grid, and landmarks are as good as their box."""
-    x, y, width, height = seen.box
-    height_all, width_all = image.shape[:2]
-    margin = _CLOSER_MARGIN * seen.side
-    left, top = max(0, round(x - margin)), max(0, round(y - margin))
-    right = min(width_all, round(x + width + margin))
-    bottom = min(height_all, round(y + height + margin))
-    part = np.ascontiguousarray(image[top:bottom, left:right])
-    scale = 2 * min(1.0, math.sqrt(_GLANCE_PIXELS / (height_all * width_all)))
-    found = [
-        _Detection((d.box[0] + left, d.box[1] + top, d.box[2], d.box[3]), d.score)
-        for d in _detect_at(part, scale)
-    ]
-    same = [d for d in found if abs(d.side / seen.side - 1) < 0.3]
-    return max(same, key=lambda d: d.score, default=seen)
 
 
 def search_scales(pixels: int, *, every_face: bool) -> list[float]:

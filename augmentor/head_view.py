@@ -18,7 +18,9 @@ from augmentor.view import View, assemble_view, map_side, project
 from augmentor.view_key import EXPRESSIONS, ViewKey
 
 SHAPE_STD = 0.6  # of the population's: stronger draws turn the face into somebody else's
-VIEW_DISTANCE = 1200.0  # mm from the camera to the head, an ordinary portrait
+VIEW_DISTANCE = (
+    6000.0  # mm from the camera to the head: little perspective keeps most of a likeness (docs/rendering.md)
+)
 _SUPERSAMPLE = 2
 
 

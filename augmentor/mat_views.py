@@ -206,13 +206,13 @@ def _lay_over(model: MatModel, head: HeadModel) -> tuple[np.ndarray, np.ndarray,
         missing = (target - (head.landmarks() + offsets)[known]).ravel()
         system = modes @ modes.T + _LANDMARK_NOISE**2 * np.eye(len(modes))
         identity = np.linalg.solve(system, modes @ missing)
-    basis = displacement_basis(head, tuple(head.landmarks68[:17].tolist()))[:, known]
+    basis = displacement_basis(head, tuple(head.landmarks68[:17].tolist()))[known]
     residual = target - (head.landmarks(identity) + offsets)[known]
     slack = np.where(np.arange(68) < 17, 0.5, 0.05)[
         known
     ]  # contour landmarks lie somewhere along the outline
-    weights = np.linalg.solve(basis[head.landmarks68[known]] + np.diag(slack), residual)
-    vertices = head.vertices(identity) + (basis @ weights).astype(np.float32)
+    weights = np.linalg.solve(basis[:, head.landmarks68[known]].T + np.diag(slack), residual)
+    vertices = head.vertices(identity) + (basis.T @ weights).astype(np.float32)
     return model_from_head, flatten_ears(vertices, head), vertices[head.landmarks68] + offsets
 
 

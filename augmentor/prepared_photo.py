@@ -4,6 +4,7 @@ It costs some milliseconds, once per photo.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from augmentor.pose import Camera, FaceFit, fit_face
 from augmentor.registration import register
 from augmentor.surface import flatten_ears, surface_normals, surface_vertices
 from augmentor.texture import COARSE_STEP, atlas_step, complete_atlas, own_weight, visibility
+
+_JAW = "jawOpen"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,7 @@ def prepare_photo(
     points = canvas.from_photo(exact).astype(np.float32)
     seen = _visibility(points, vertices, fit, head)
     own = own_weight(seen, head.mirror, _never_mirrored(head, seen))
-    offset = _seen_shape(vertices, exact, fit.camera) - flatten_ears(head.mean, head)
+    offset = _seen_shape(vertices, exact, _known_depth(fit, head), fit.camera) - _flat(head)[0]
     return PreparedPhoto(
         texture=_stacked(canvas.image, _atlas(canvas.image, points, seen, own, head, atlas_step(size))),
         atlas_row=len(canvas.image),
@@ -115,14 +118,42 @@ def _never_mirrored(head: HeadModel, seen: np.ndarray) -> np.ndarray:
     return cv2.GaussianBlur(np.clip(eyes * 1.5, 0, 1), (0, 0), 0.8) * np.clip(seen * 10, 0, 1)
 
 
-def _seen_shape(vertices: np.ndarray, exact: np.ndarray, camera: Camera) -> np.ndarray:
-    """The vertices (V, 3) moved across the line of sight to where the photo shows them.
+def _known_depth(fit: FaceFit, head: HeadModel) -> np.ndarray:
+    """The vertices (V, 3) whose depth a photo can be believed: the mean head's, its jaw opened as in the photo.
 
-    Without it a render at the photo's own pose would be pulled towards the model, and people towards each other.
+    68 points seen from one side hardly tell how far a nose stands out; the depth that the fit gives to a shape is
+    noise to a render from the side.
     """
-    seen = vertices @ camera.rotation.T + camera.translation
-    seen[:, :2] = (exact - camera.centre) * (seen[:, 2:] / camera.focal)
-    return ((seen - camera.translation) @ camera.rotation).astype(np.float32)
+    mean, opened = _flat(head)
+    weight = fit.expression[head.expression_names.index(_JAW)] if _JAW in head.expression_names else 0.0
+    return mean + np.float32(weight) * opened
+
+
+@lru_cache(maxsize=4)
+def _flat(head: HeadModel) -> tuple[np.ndarray, np.ndarray]:
+    """The mean head (V, 3), its ears flattened, and what opening the jaw adds to it."""
+    mean = flatten_ears(head.mean, head)
+    if _JAW not in head.expression_names:
+        return mean, np.zeros_like(mean)
+    return mean, flatten_ears(head.vertices(None, head.expression_weights({_JAW: 1.0})), head) - mean
+
+
+def _seen_shape(vertices: np.ndarray, exact: np.ndarray, deep: np.ndarray, camera: Camera) -> np.ndarray:
+    """The vertices (V, 3) moved across the line of sight to where the photo shows them, as deep as others are.
+
+    Without the movement a render at the photo's own pose would be pulled towards the model, and people towards each
+    other.
+
+    Args:
+        vertices: (V, 3) mm.
+        exact: (V, 2) photo pixels, where they are.
+        deep: (V, 3) mm, vertices that tell the depth.
+        camera: of the photo.
+    """
+    depth = vertices @ camera.rotation[2] + camera.translation[2]
+    across = (exact - camera.centre) * (depth / camera.focal)[:, None] - camera.translation[:2]
+    seen = np.column_stack([across, deep @ camera.rotation[2]])
+    return (seen @ camera.rotation).astype(np.float32)
 
 
 def _atlas(

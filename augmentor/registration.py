@@ -43,8 +43,8 @@ def register(landmarks: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: He
     basis = displacement_basis(head, tuple(anchors[CONTOUR].tolist()))
     slack = np.full(68, INNER_SLACK)
     slack[CONTOUR] = CONTOUR_SLACK
-    weights = np.linalg.solve(basis[anchors] + np.diag(slack), residual)
-    return (projected + basis @ weights).astype(np.float32)
+    weights = np.linalg.solve(basis[:, anchors].T + np.diag(slack), residual)
+    return (projected + (weights.T.astype(np.float32) @ basis).T).astype(np.float32)
 
 
 def _outline_vertices(sideways: np.ndarray, head: HeadModel) -> np.ndarray:
@@ -70,20 +70,20 @@ def _across_outline(residual: np.ndarray, contour: np.ndarray) -> np.ndarray:
 
 
 def displacement_basis(head: HeadModel, contour_vertices: tuple[int, ...]) -> np.ndarray:
-    """Kernels (V, 68) float32 around the contour's vertices (17) and the inner landmarks: Matern 3/2 of the distance.
+    """Kernels (68, V) float32 around the contour's vertices (17) and the inner landmarks: Matern 3/2 of the distance.
 
     Not Gaussians, which overshoot between landmarks a few mm apart. Distances are those of a head with its mouth open:
     else the upper and the lower lip would be one.
     """
     inner = _kernels(head, tuple(head.landmarks68[17:].tolist()))
-    return np.concatenate([*(_kernels(head, (vertex,)) for vertex in contour_vertices), inner], 1)
+    return np.concatenate([*(_kernels(head, (vertex,)) for vertex in contour_vertices), inner])
 
 
 @lru_cache(maxsize=1024)
 def _kernels(head: HeadModel, centres: tuple[int, ...]) -> np.ndarray:
-    """The kernels (V, N) float32 around N vertices; a contour has some four hundred to choose from."""
+    """The kernels (N, V) float32 around N vertices; a contour has some four hundred to choose from."""
     vertices = _opened(head)
-    distance = np.linalg.norm(vertices[:, None] - vertices[list(centres)][None], axis=2) / REACH
+    distance = np.linalg.norm(vertices[list(centres)][:, None] - vertices, axis=2) / REACH
     return ((1 + distance) * np.exp(-distance)).astype(np.float32)
 
 

@@ -25,7 +25,7 @@ from augmentor.view_key import AS_PHOTO, BY_POSITION
 
 __all__ = ["PreparedPhoto", "RenderedView", "prepare_photo", "render_view", "render_views"]
 
-RENDERER = 2  # another number whenever renders come out otherwise: sets of two renderers must not be mixed
+RENDERER = 3  # another number whenever renders come out otherwise: sets of two renderers must not be mixed
 TOGETHER = 32  # views whose movement is worked out at once; more would not fit in the processor's cache
 _BARELY, _NEARLY = 0.25, 0.75  # covered by the face: between these a pixel shows both face and background
 

@@ -13,11 +13,12 @@ import numpy as np
 # Cosine between surface and line of sight: below the first it is not seen, above the second fully; in a frontal photo
 # and in a turned one. On the far side of a turned face landmarks are pixels off: what borders on hidden skin may be
 # background.
-FACING_RANGE = ((0.02, 0.2), (0.2, 0.6))
+FACING_RANGE = ((0.2, 0.5), (0.25, 0.6))
 FRONTAL_YAW, TURNED_YAW = 8.0, 35.0
 LEAST_SEEN = (
     0.03  # of what nothing hides but its own slant: still the best there is, if the other side is no better
 )
+WELL_SEEN = 0.4  # what neither side shows this well is completed in part: it may be background
 OCCLUSION_RANGE = (6.0, 14.0)  # mm behind what lies in front of it: the same
 GAIN_LIMIT = 2.0  # the two sides of a face differ in brightness at most this much, or it is not the light
 GAIN_COLOUR = 0.5  # how much of the difference in colour is taken for light
@@ -57,8 +58,8 @@ def visibility(
 def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """How much of a point's colour comes from the photo itself: (R, C) float32.
 
-    All of it where the point is seen as well as its mirrored point or where `keep` is 1; the less, the better the
-    other side is seen.
+    All of it where the point is well seen, and as well as its mirrored point, or where `keep` is 1; the less, the
+    better the other side is seen.
 
     Args:
         seen: (R, C) float32.
@@ -66,7 +67,7 @@ def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.nda
         keep: (R, C) float32, 1 where nothing may be mirrored (eyes have a gaze).
     """
     other = seen.ravel()[mirror].reshape(seen.shape)
-    weight = seen / np.maximum(np.maximum(seen, other), LEAST_SEEN)
+    weight = seen / np.maximum(np.maximum(seen, other), WELL_SEEN)
     return np.maximum(cv2.GaussianBlur(weight.astype(np.float32), (0, 0), 1.0), keep).astype(np.float32)
 
 

@@ -34,7 +34,7 @@ from augmentor.errors import PhotoError
 from augmentor.faces import MIN_FACE, FaceFinder, Policy
 from augmentor.images import load_image, perceptual_hash, sha256_of, write_whole
 
-FINDING_VERSION = 2  # raise it when faces are found differently: old caches are then not used
+FINDING_VERSION = 3  # raise it when faces are found differently: old caches are then not used
 _SAVE_EVERY = 500
 _CHUNK = 8
 _SECONDS_FINDING, _SECONDS_READING, _SECONDS_STARTING = 0.15, 0.005, 3.0

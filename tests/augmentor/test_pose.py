@@ -16,6 +16,7 @@ from augmentor.errors import InputError, PhotoError
 from augmentor.head_grid import MIRROR68
 from augmentor.head_model import HeadModel, load_head_model
 from augmentor.pose import (
+    PORTRAIT_DISTANCE,
     Camera,
     HeadPose,
     estimate_camera,
@@ -99,7 +100,7 @@ def test_camera_stands_at_a_portrait_distance(head: HeadModel) -> None:
     small = camera_at(10).project(head.landmarks())
     camera = estimate_camera(small, head.landmarks(), SIZE)
     depth = head.landmarks() @ camera.rotation.T + camera.translation
-    assert depth[:, 2].mean() == pytest.approx(1200, rel=0.05)
+    assert depth[:, 2].mean() == pytest.approx(PORTRAIT_DISTANCE, rel=0.05)
     # A small face in a wide picture: no fish-eye, the focal length is at least the picture's longer side.
     assert estimate_camera(small + 1800, head.landmarks(), (3000, 4000)).focal >= 4000
 

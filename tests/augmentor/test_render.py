@@ -69,7 +69,7 @@ def test_render_at_the_photos_own_pose_reproduces_its_chip(head: HeadModel, yaw:
     difference = np.abs(rendered.image.astype(int) - cut_chip(image, landmarks, SIZE)).mean(-1)
     inner = cv2.erode((cv2.resize(view.face, (SIZE, SIZE)) > 0.99).astype(np.uint8), np.ones((7, 7))) > 0
     assert difference[inner & rendered.visible].mean() < 1
-    assert difference.mean() < 8
+    assert difference.mean() < 12  # the stripes follow an outline that is seen from farther away
 
 
 def test_turned_render_shows_what_a_turned_head_shows(head: HeadModel, prepared: PreparedPhoto) -> None:
