@@ -352,9 +352,13 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     partial = path.parent / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with partial.open("xb") as file:
+            try:
+                created = partial.open("xb")
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                created = partial.open("xb")
+            with created as file:
                 file.write(data)
             partial.replace(path)
         except BaseException:
