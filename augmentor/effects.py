@@ -1,4 +1,5 @@
-"""Effects on renders: other light, things in front of the face, bad pictures. Each is off unless asked for.
+"""Effects on renders: other expressions, other light, things in front of the face, bad pictures. Each is off unless
+asked for.
 
 All chance lies in `draw_effects`; an effect that is drawn says all that there is to know about it, in the manifest
 too, so that a render can be made again.
@@ -13,8 +14,12 @@ import cv2
 import numpy as np
 
 from augmentor.errors import InputError
+from augmentor.expression import NAMES as EXPRESSION_NAMES
+from augmentor.expression import ExpressionChange, change_expression
+from augmentor.head_model import HeadModel
 from augmentor.light import shade, soft_light
 from augmentor.occluders import draw_brim, draw_glasses, draw_hand, draw_mask
+from augmentor.prepared_photo import PreparedPhoto
 from augmentor.view import View
 
 
@@ -25,7 +30,7 @@ class Effect:
     Args:
         name: one of EFFECTS.
         strength: 0 (hardly to be seen) to 1.
-        number: of all other choices (colours, directions, places), 0 to 65535.
+        number: of all other choices (which expression, colours, directions, places), 0 to 65535.
     """
 
     name: str
@@ -72,8 +77,30 @@ def apply_effects(
         (S, S, 3) uint8 RGB.
     """
     for effect in effects:
-        image = EFFECTS[effect.name][1](image, view, landmarks, effect)
+        apply = EFFECTS[effect.name][1]
+        if apply:
+            image = apply(image, view, landmarks, effect)
     return image
+
+
+def expression_of(
+    effects: Sequence[Effect], photo: PreparedPhoto, head: HeadModel
+) -> ExpressionChange | None:
+    """How effects change the expression of a photo, for `augmentor.render.render_views`; None: not at all.
+
+    Args:
+        effects: of one render.
+        photo: that is rendered.
+        head: the head it was prepared with.
+
+    Raises:
+        InputError: the head has no such expression.
+    """
+    for effect in effects:
+        if effect.name == EXPRESSION:
+            name = EXPRESSION_NAMES[effect.number % len(EXPRESSION_NAMES)]
+            return change_expression(photo.fit, head, name, effect.strength)
+    return None
 
 
 def effect_names(text: str) -> tuple[str, ...]:
@@ -111,29 +138,26 @@ def _blur(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect
 
 def _noise(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect) -> np.ndarray:
     """A sensor's noise: more in the light than in the dark, less in a photo's colour than in its brightness."""
-    rng = np.random.default_rng(effect.number)
-    height, width = image.shape[:2]
-    grain, colour = (_grain(max(height, width), rng) for _ in range(2))
-    mixed = cv2.addWeighted(grain[:height, :width, :1].repeat(3, 2), 0.8, colour[:height, :width], 0.5, 0)
     amount = cv2.LUT(image, ((3 + 12 * effect.strength) * _NOISE_OF_LEVEL)[:, None])
-    return cv2.add(image, cv2.multiply(amount, mixed), dtype=cv2.CV_8U)
+    return cv2.add(image, cv2.multiply(amount, _grain(len(image), effect.number)), dtype=cv2.CV_8U)
 
 
 _NOISE_OF_LEVEL = np.sqrt(0.3 + 0.7 * np.arange(256, dtype=np.float32) / 255)
 
 
-def _grain(side: int, rng: np.random.Generator) -> np.ndarray:
-    """(side, side, 3) float32 normal noise, a part of a large field: drawing it anew takes as long as a render."""
+def _grain(side: int, number: int) -> np.ndarray:
+    """(side, side, 3) float32 noise, a part of a large field: drawing it anew takes as long as a render."""
     field = _grain_field(side)
-    row, column = rng.integers(0, len(field) - side + 1, 2)
-    part = field[row : row + side, column : column + side]
-    return np.ascontiguousarray(part[:: rng.choice((1, -1)), :: rng.choice((1, -1))])
+    row, column = (number * step % 65521 % (len(field) - side + 1) for step in (7919, 104729))
+    return cv2.flip(field[row : row + side, column : column + side], number % 3 - 1)
 
 
 @lru_cache(maxsize=4)
 def _grain_field(side: int) -> np.ndarray:
-    """(3 side, 3 side, 3) float32 normal noise, always the same."""
-    return np.random.default_rng(side).standard_normal((3 * side, 3 * side, 3), np.float32)
+    """(3 side, 3 side, 3) float32 normal noise, more of it in brightness than in colour; always the same."""
+    rng = np.random.default_rng(side)
+    grey, colour = (rng.standard_normal((3 * side, 3 * side, n), np.float32) for n in (1, 3))
+    return 0.8 * grey + 0.5 * colour
 
 
 def _low_resolution(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect) -> np.ndarray:
@@ -148,7 +172,9 @@ def _low_resolution(image: np.ndarray, _view: View, _landmarks: np.ndarray, effe
 def _jpeg(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect) -> np.ndarray:
     """Saved with quality 50 down to 10."""
     quality = round(50 - 40 * effect.strength)
-    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+    )
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if decoded is None:
         raise RuntimeError("OpenCV cannot read the JPEG it has just written")
@@ -164,8 +190,11 @@ def _before(draw: Callable[[np.ndarray, np.ndarray, float, int], np.ndarray]) ->
     return lambda image, _view, landmarks, effect: draw(image, landmarks, effect.strength, effect.number)
 
 
-# In the order in which they happen: light, what is before the face, the camera. The share of renders that get each.
-EFFECTS: dict[str, tuple[float, Apply]] = {
+EXPRESSION = "expression"
+# In the order in which they happen: the face, light, what is before it, the camera. The share of renders that get each.
+# The expression is changed before the face is rendered: `expression_of`.
+EFFECTS: dict[str, tuple[float, Apply | None]] = {
+    EXPRESSION: (0.25, None),
     "light": (0.5, _light),
     "glasses": (0.15, _before(draw_glasses)),
     "mask": (0.08, _before(draw_mask)),

@@ -17,6 +17,8 @@ from augmentor.view import View
 STRENGTH = (
     0.45  # how much brighter the lit side gets, and darker the other; beyond 0.6 shadows would be missing
 )
+_SUM = np.ones((1, 3), np.float32)
+_DARKEST = 1e-4  # of the light in the photo; the logarithm of nothing is none
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 
 
@@ -57,13 +59,19 @@ def shade(image: np.ndarray, view: View, coefficients: np.ndarray) -> np.ndarray
         (S, S, 3) uint8 RGB; beyond the face nothing changes.
     """
     rotation = rotation_from_pose(HeadPose(view.key.yaw, view.key.pitch, view.key.roll))
-    x, y, z = np.moveaxis(view.normal.astype(np.float32) @ rotation.T.astype(np.float32), -1, 0)
-    basis = (x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1)
-    bright = sum(np.float32(c) * b for c, b in zip(coefficients[1:], basis, strict=True) if c)
+    # The harmonics are a linear and a quadratic form of the normal: turned to the model frame, where normals are.
+    x, y, z, xy, yz, xz, xx_yy, zz = coefficients[1:]
+    linear = rotation.T @ [x, y, z]
+    square = np.array([[xx_yy, xy / 2, xz / 2], [xy / 2, -xx_yy, yz / 2], [xz / 2, yz / 2, 3 * zz]])
+    square = rotation.T @ square @ rotation
+    form = np.column_stack([square, linear]).astype(np.float32)
+    bright = cv2.transform(cv2.multiply(cv2.transform(view.normal, form), view.normal), _SUM)
     # In linear light, to which a power of 2.2 is near enough, a face lit from the side does not look painted. The power
     # of a product is the product of the powers: it is taken of the light alone, on the view's coarser map.
-    gain = np.maximum(1 + view.face * (coefficients[0] - 1 + bright), 0) ** np.float32(1 / 2.2)
-    factor = cv2.resize(gain.astype(np.float32), (view.size, view.size))
+    face = cv2.extractChannel(view.surface, 2)
+    light = cv2.add(cv2.multiply(face, cv2.add(bright, float(coefficients[0] - 1 - zz))), 1.0)
+    gain = cv2.exp(cv2.log(cv2.max(light, _DARKEST)) / 2.2)
+    factor = cv2.resize(gain, (view.size, view.size))
     return cv2.multiply(image, cv2.merge([factor] * 3), dtype=cv2.CV_8U)
 
 

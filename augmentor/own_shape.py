@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from augmentor.chip import chip_transforms
+from augmentor.expression import ExpressionChange
 from augmentor.prepared_photo import PreparedPhoto
 from augmentor.view import View
 
@@ -42,16 +43,22 @@ class MovedViews:
     landmarks_2d: np.ndarray
 
 
-def move_views(photo: PreparedPhoto, views: Sequence[View]) -> MovedViews:
+def move_views(
+    photo: PreparedPhoto, views: Sequence[View], changes: Sequence[ExpressionChange | None] = ()
+) -> MovedViews:
     """Give views the photo's own shape and expression.
 
     Args:
         photo: prepared for renders of the views' size.
         views: at least one, all of one size and padding.
+        changes: of the photo's expression, for each view; none: as it is.
     """
     size, count = views[0].size, len(views[0].nodes.grid)
     projection = np.stack([view.projection for view in views])
     corners = np.stack([view.landmark_vertices for view in views]) + photo.landmark_offset
+    for number, change in enumerate(changes):
+        if change:
+            corners[number] += change.landmark_offset
     seen = corners @ projection[:, :, :3].swapaxes(1, 2) + projection[:, None, :, 3]
     landmarks = seen[..., :2] / seen[..., 2:]
     chip_from_view = chip_transforms(landmarks, size, views[0].padding)
@@ -62,6 +69,10 @@ def move_views(photo: PreparedPhoto, views: Sequence[View]) -> MovedViews:
         for name in ("grid", "vertices", "points", "background")
     )
     head = vertices + cv2.remap(photo.offset, grid, None, cv2.INTER_LINEAR)
+    for number, change in enumerate(changes):
+        if change:
+            rows = slice(number * count, (number + 1) * count)
+            head[rows] += cv2.remap(change.offset, views[number].nodes.grid, None, cv2.INTER_LINEAR)
     seen = head.reshape(len(views), -1, 4) @ camera.swapaxes(1, 2).astype(np.float32)
     shift = (seen[..., :2] / seen[..., 2:]).reshape(points.shape) - points
     back = shift

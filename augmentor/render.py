@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from augmentor.detector_offsets import detector_offsets
+from augmentor.expression import ExpressionChange, paint_mouth
 from augmentor.own_shape import move_views
 from augmentor.pose import estimate_camera
 from augmentor.prepared_photo import PreparedPhoto, prepare_photo, read
@@ -55,37 +56,53 @@ class RenderedView:
         return self.pixels[..., 3] > 127
 
 
-def render_view(photo: PreparedPhoto, view: View) -> RenderedView:
+def render_view(photo: PreparedPhoto, view: View, change: ExpressionChange | None = None) -> RenderedView:
     """Render a prepared photo into a view; `render_views` is faster for several."""
-    return next(render_views(photo, [view]))
+    return next(render_views(photo, [view], [change]))
 
 
-def render_views(photo: PreparedPhoto, views: Sequence[View]) -> Iterator[RenderedView]:
+def render_views(
+    photo: PreparedPhoto, views: Sequence[View], changes: Sequence[ExpressionChange | None] = ()
+) -> Iterator[RenderedView]:
     """Render a prepared photo into views, one after the other.
 
-    Deterministic: the same photo and view give the same bytes, whatever other views there are.
+    Deterministic: the same photo, view and change give the same bytes, whatever other views there are.
+
+    Args:
+        photo: what is rendered.
+        views: into what.
+        changes: of the photo's expression, for each view; none: as it is. Views that name positions
+            (`BY_POSITION`) and those with an expression of their own cannot be changed.
 
     Raises:
-        ValueError: the photo was prepared for renders of another size, or the views differ in padding.
+        ValueError: the photo was prepared for renders of another size, the views differ in padding, or a view cannot
+            be changed.
     """
+    changes = changes or [None] * len(views)
+    for view, change in zip(views, changes, strict=True):
+        if change and view.key.expression != AS_PHOTO:
+            raise ValueError(f"the expression of {view.key.name} cannot be changed")
     for view in views:
         if photo.size != view.size:
             raise ValueError(f"a photo prepared for {photo.size} px cannot be rendered at {view.size} px")
         if view.padding != views[0].padding:
             raise ValueError("views with different padding cannot be rendered together")
     for start in range(0, len(views), TOGETHER):
-        part = views[start : start + TOGETHER]
-        own = [view for view in part if view.key.expression == AS_PHOTO]
-        moved = move_views(photo, own) if own else None
+        part = list(zip(views, changes, strict=True))[start : start + TOGETHER]
+        own = [(view, change) for view, change in part if view.key.expression == AS_PHOTO]
+        moved = move_views(photo, *zip(*own, strict=True)) if own else None
         number = 0
-        for view in part:
+        for view, change in part:
             if moved is not None and view.key.expression == AS_PHOTO:
                 surface = _read_back(view, moved.back[number])
                 around, landmarks = moved.background[number], moved.landmarks_2d[number]
                 number += 1
             else:
                 surface, around, landmarks = view.surface, view.nodes.background, view.landmarks_2d
-            yield RenderedView(_pixels_of(photo, view, surface, around), landmarks, view.landmarks_visible)
+            pixels = _pixels_of(photo, view, surface, around)
+            if change:
+                pixels = paint_mouth(pixels, landmarks, change.unseen)
+            yield RenderedView(pixels, landmarks, view.landmarks_visible)
 
 
 def _pixels_of(photo: PreparedPhoto, view: View, surface: np.ndarray, around: np.ndarray) -> np.ndarray:

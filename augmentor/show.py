@@ -1,4 +1,4 @@
-"""Look at what becomes of a photo: the fitted head over it, and renders at other poses, shapes and lights.
+"""Look at what becomes of a photo: the fitted head over it, and renders at other poses, shapes, lights and expressions.
 
 python -m augmentor.show PHOTO [--out SHEET.jpg] [--size 150] [--faces central|largest|reject]
 """
@@ -11,8 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from augmentor.effects import EFFECTS, Effect, apply_effects
+from augmentor.effects import EFFECTS, EXPRESSION, Effect, apply_effects, expression_of
 from augmentor.errors import InputError, LikenessError, PhotoError
+from augmentor.expression import NAMES as EXPRESSION_NAMES
 from augmentor.faces import FaceFinder
 from augmentor.head_model import HeadModel, load_head_model
 from augmentor.head_view import make_view
@@ -63,7 +64,7 @@ def fitted_mesh(photo: PreparedPhoto, head: HeadModel, height: int) -> np.ndarra
 
 
 def contact_sheet(image: np.ndarray, landmarks: np.ndarray, head: HeadModel, size: int = 150) -> np.ndarray:
-    """Photo and fitted mesh, then rows of renders: yaw, yaw and pitch, head shapes, lights, effects.
+    """Photo and fitted mesh, then rows of renders: yaw, yaw and pitch, head shapes, lights, expressions, effects.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -106,10 +107,16 @@ def contact_sheet(image: np.ndarray, landmarks: np.ndarray, head: HeadModel, siz
             ]
         )
     )
-    shown = [Effect(name, 0.6, number) for number, name in enumerate(EFFECTS, 3) if name != "grey"]
-    rows.append(
-        _row([_view_tile(photo, head, lit, size, effects=(effect,), caption=effect.name) for effect in shown])
-    )
+    shown = [
+        (Effect(name, 0.6, number), name)
+        for number, name in enumerate(EFFECTS, 2)
+        if name not in (EXPRESSION, "grey")
+    ]
+    faces = [(Effect(EXPRESSION, 0.6, number), name) for number, name in enumerate(EXPRESSION_NAMES)]
+    rows += [
+        _row([_view_tile(photo, head, lit, size, effects=(effect,), caption=name) for effect, name in row])
+        for row in (faces, shown)
+    ]
     width = max(row.shape[1] for row in rows)
     return np.concatenate([_pad(row, right=width - row.shape[1]) for row in rows])
 
@@ -129,7 +136,7 @@ def _view_tile(
     caption: str = "",
 ) -> np.ndarray:
     view = make_view(head, key, size)
-    rendered = render_view(photo, view)
+    rendered = render_view(photo, view, expression_of(effects, photo, head))
     picture = relight(rendered.image, view, light)
     picture = apply_effects(picture, view, rendered.landmarks_2d, effects)
     return _tile(picture, caption or f"yaw {key.yaw:+.0f}, pitch {key.pitch:+.0f}")

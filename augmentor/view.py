@@ -43,7 +43,7 @@ class View:
         size: side of the picture, pixels.
         padding: room around the mean face, as a fraction of its size (`augmentor.chip`).
         position: (h, h, 3) float32 model frame, where the face does not cover the pixel that of the nearest one.
-        normal: (h, h, 3) float16 unit, outward, model frame, zero where the face does not cover the pixel.
+        normal: (h, h, 3) float32 unit, outward, model frame, zero where the face does not cover the pixel.
         surface: (h, h, 4) float32: the pixel's place in the atlas of a photo, (column, row) in texels, where the face
             does not cover it that of the nearest pixel where it does; how much of the pixel the face covers, 0..1; 0.
         projection: (3, 4) float64; chip pixels (x, y, 1) ~ projection @ (model point, 1).
@@ -168,7 +168,7 @@ def assemble_view(
         size=size,
         padding=padding,
         position=maps[..., 2:].copy(),
-        normal=(normal * (face[..., None] > 0)).astype(np.float16),
+        normal=(normal * (face[..., None] > 0)).astype(np.float32),
         surface=surface,
         projection=projection,
         nodes=Nodes(node_grid, node_vertices, node_points, background),

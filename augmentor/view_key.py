@@ -74,11 +74,21 @@ def allowed(photo_yaw: float, key: ViewKey) -> bool:
     return True
 
 
-def default_view_keys(seed: int = 0) -> list[ViewKey]:
+def paper_view_keys() -> list[ViewKey]:
+    """The setting of the paper: ten head shapes at yaw 0, ±22, ±40, ±55 and ±75 degrees, 90 views.
+
+    The photo is seen on the generic shape (`BY_POSITION`), not with its own. Differs: the shapes are this head model's
+    mean and fixed draws from its modes, not ten scanned people.
+    """
+    yaws = (-75.0, -55.0, -40.0, -22.0, 0.0, 22.0, 40.0, 55.0, 75.0)
+    return [ViewKey(shape, BY_POSITION, yaw, 0.0, 0.0) for shape in range(VIEW_SHAPES) for yaw in yaws]
+
+
+def spread_view_keys(seed: int = 0) -> list[ViewKey]:
     """The views a photo may be rendered into: 308, mirror-symmetric in number, denser towards the front.
 
-    Yaw is jittered around 0, 12, 20, 30, 40, 55 and 70 degrees, pitch stratified over -20..20, roll small;
-    shapes take turns.
+    Yaw is jittered around 0, 12, 20, 30, 40, 55 and 70 degrees, pitch stratified over -30..30, half of it within 11,
+    roll small; shapes take turns.
     All angles are whole degrees, all keys differ by more than roll (which the chip's alignment undoes).
 
     Args:
@@ -88,11 +98,12 @@ def default_view_keys(seed: int = 0) -> list[ViewKey]:
     keys: dict[tuple[int, int, int], ViewKey] = {}
     for centre, spread, count in _YAW_BANDS:
         for sign in (1, -1) if centre else (1,):
-            pitches = rng.permutation(np.linspace(-20, 20, count))
+            level = rng.permutation(np.linspace(-1, 1, count))
+            pitches = 28 * np.sign(level) * np.abs(level) ** 1.5
             for number in range(count):
                 while True:
                     yaw = sign * (centre + int(rng.integers(-spread, spread + 1)))
-                    pitch = int(np.clip(np.rint(pitches[number] + rng.integers(-2, 3)), -20, 20))
+                    pitch = int(np.clip(np.rint(pitches[number] + rng.integers(-2, 3)), -30, 30))
                     shape = number % VIEW_SHAPES
                     if (shape, yaw, pitch) not in keys:
                         break

@@ -14,7 +14,7 @@ from augmentor.head_model import HeadModel, load_head_model
 from augmentor.head_view import make_view
 from augmentor.mat_views import load_mat_views
 from augmentor.view import View
-from augmentor.view_key import ViewKey, default_view_keys
+from augmentor.view_key import ViewKey, paper_view_keys, spread_view_keys
 
 READY = "views:"
 
@@ -50,19 +50,25 @@ class ViewSet:
         return digest.hexdigest()
 
 
-def load_view_set(spec: str, size: int, seed: int) -> ViewSet:
+SPREAD, PAPER = "spread", "paper"
+POSES = (SPREAD, PAPER)
+
+
+def load_view_set(spec: str, size: int, seed: int, poses: str = SPREAD) -> ViewSet:
     """Load what `spec` (see above) names.
 
     Args:
         spec: value of `--head-model`.
         size: side of the renders, pixels.
-        seed: of the views drawn; ready views are as they are.
+        seed: of the views drawn; ready views and those of the paper are as they are.
+        poses: `spread` over what photos show, or `paper`, the setting of Masi et al.; ready views have their own.
 
     Raises:
         InputError: no such thing, or it is damaged.
     """
     if not spec.startswith(READY):
-        return ViewSet(load_head_model(spec), default_view_keys(seed), size)
+        keys = paper_view_keys() if poses == PAPER else spread_view_keys(seed)
+        return ViewSet(load_head_model(spec), keys, size)
     head = load_head_model("built-in")
     ready = load_mat_views(Path(spec.removeprefix(READY)), head, size)
     return ViewSet(head, [view.key for view in ready], size, {view.key.name: view for view in ready})

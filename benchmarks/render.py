@@ -7,8 +7,8 @@ finder; the renders that the planner draws for them at 128 per person, photo by 
 round the same renders are made and encoded, and then put through the floor: the view's points projected by a 3x4
 camera, one `cv2.remap` of the photo with the interpolation renders use (bilinear), JPEG at the quality and
 colour resolution of the job. Figures are medians over rounds, the ratio the median of the rounds' ratios,
-with the 10 % and 90 % quantiles; `ratio_with_light` has every render lit anew, `ratio_with_effects` all effects on, as
-many of each as `--effects all` draws.
+with the 10 % and 90 % quantiles; `ratio_with_light` has every render lit anew; the others have effects on, drawn as
+often as a job draws them: light and those of quality (grey to JPEG), or all.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.balance import PhotoRecord, plan
-from augmentor.effects import EFFECTS, apply_effects, draw_effects
+from augmentor.effects import EFFECTS, apply_effects, draw_effects, expression_of
 from augmentor.errors import LikenessError, PhotoError
 from augmentor.faces import FaceFinder
 from augmentor.head_model import HeadModel, load_head_model
@@ -33,12 +33,13 @@ from augmentor.light import relight
 from augmentor.pose import Camera
 from augmentor.render import PreparedPhoto, prepare_photo, render_views
 from augmentor.view import View
-from augmentor.view_key import ViewKey, allowed, default_view_keys
+from augmentor.view_key import ViewKey, allowed, spread_view_keys
 from datasets.synthetic import PeopleOptions, draw_photos, people_names
 from datasets.synthetic_render import Studio
 
 PHOTO_SIZE = 250
 PER_CLASS = 128
+LIGHT_AND_QUALITY = ("light", "grey", "low_resolution", "blur", "noise", "jpeg")
 JPEG_QUALITY = 92  # of the job's renders (jobs.photo_worker)
 
 
@@ -79,7 +80,7 @@ def draw_tasks(people: int, size: int, photos: int, head: HeadModel, seed: int =
             path, pose = f"{name}/{number}.jpg", prepared.fit.camera.pose
             found[path] = photo.image, prepared
             records.append(PhotoRecord(name, path, "", pose.yaw, pose.pitch, pose.roll, None))
-    planned = plan(records, default_view_keys(), PER_CLASS, 0, allowed=allowed).images
+    planned = plan(records, spread_view_keys(), PER_CLASS, 0, allowed=allowed).images
     keys: dict[str, list[ViewKey]] = {}
     for wanted in planned:
         if wanted.view is not None:
@@ -109,15 +110,20 @@ def lit_renders(task: Task) -> list[bytes]:
     return [encode_jpeg(relight(rendered.image, view, 1), JPEG_QUALITY) for view, rendered in renders]
 
 
-def renders_with_effects(task: Task) -> list[bytes]:
-    """The same with all effects on, drawn as a job draws them."""
-    encoded = []
-    renders = render_views(task.prepared, task.views)
-    for number, (view, rendered) in enumerate(zip(task.views, renders, strict=True)):
-        effects = draw_effects(tuple(EFFECTS), number)
-        image = apply_effects(rendered.image, view, rendered.landmarks_2d, effects)
-        encoded.append(encode_jpeg(image, JPEG_QUALITY))
-    return encoded
+def renders_with_effects(names: Sequence[str], head: HeadModel) -> Callable[[Task], list[bytes]]:
+    """The same with effects on, drawn as a job draws them."""
+
+    def work(task: Task) -> list[bytes]:
+        drawn = [draw_effects(names, number) for number in range(len(task.views))]
+        changes = [expression_of(effects, task.prepared, head) for effects in drawn]
+        renders = render_views(task.prepared, task.views, changes)
+        encoded = []
+        for effects, view, rendered in zip(drawn, task.views, renders, strict=True):
+            image = apply_effects(rendered.image, view, rendered.landmarks_2d, effects)
+            encoded.append(encode_jpeg(image, JPEG_QUALITY))
+        return encoded
+
+    return work
 
 
 def floor(task: Task) -> list[bytes]:
@@ -149,9 +155,16 @@ def milliseconds(work: Callable[[Task], list[bytes]], tasks: Sequence[Task]) -> 
 def measure(options: argparse.Namespace) -> dict[str, float | int]:
     """All figures."""
     cv2.setNumThreads(1)
-    tasks = draw_tasks(options.people, options.size, options.photos, load_head_model())
+    head = load_head_model()
+    tasks = draw_tasks(options.people, options.size, options.photos, head)
     views = {view.key: view for task in tasks for view in task.views}
-    work = {"render": full_renders, "floor": floor, "light": lit_renders, "effects": renders_with_effects}
+    work = {
+        "render": full_renders,
+        "floor": floor,
+        "light": lit_renders,
+        "quality": renders_with_effects(LIGHT_AND_QUALITY, head),
+        "effects": renders_with_effects(tuple(EFFECTS), head),
+    }
     times: dict[str, list[float]] = {name: [] for name in work}
     for call in work.values():
         milliseconds(call, tasks[:1])
@@ -167,6 +180,7 @@ def measure(options: argparse.Namespace) -> dict[str, float | int]:
         "ratio_low": float(np.quantile(ratio, 0.1)),
         "ratio_high": float(np.quantile(ratio, 0.9)),
         "ratio_with_light": float(np.median(table["light"] / table["floor"])),
+        "ratio_with_light_and_quality": float(np.median(table["quality"] / table["floor"])),
         "ratio_with_effects": float(np.median(table["effects"] / table["floor"])),
         "renders": sum(len(task.views) for task in tasks),
         "rounds": options.rounds,

@@ -25,7 +25,7 @@ from augmentor.head_view import make_view
 from augmentor.images import list_photos, load_image
 from augmentor.render import prepare_photo, render_views
 from augmentor.view import View
-from augmentor.view_key import allowed, default_view_keys
+from augmentor.view_key import allowed, spread_view_keys
 
 CHIP = 112
 TEACHER_CHIP = 150
@@ -187,7 +187,7 @@ class _Worker:
         row, path, landmarks, per_face, seed = task
         if self.head is None:
             self.head = load_head_model()
-            self.views = [make_view(self.head, key, CHIP) for key in default_view_keys(seed)]
+            self.views = [make_view(self.head, key, CHIP) for key in spread_view_keys(seed)]
         try:
             prepared = prepare_photo(self.photos.load(path), landmarks, self.head, CHIP)
         except PhotoError:

@@ -77,7 +77,7 @@ def augment(settings: AugmentSettings) -> int:
     """
     photos = _photos(settings)
     kept, held = hold_out(photos, settings.hold_out, settings.seed)
-    views = load_view_set(settings.head_model, settings.size, settings.seed)
+    views = load_view_set(settings.head_model, settings.size, settings.seed, settings.views)
     model_path("shape_predictor_68_face_landmarks.dat")  # says now, and once, that it is missing
     made_with = {
         "per_class": settings.per_class,
@@ -284,6 +284,7 @@ class _Job:
             seed=settings.seed,
             faces=settings.faces,  # type: ignore[arg-type]
             head_model=settings.head_model,
+            views=settings.views,
         )
         with ray_errors():
             actor = ray.remote(num_cpus=1, max_restarts=3, max_task_retries=3)(_PhotoActor)

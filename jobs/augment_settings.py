@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from augmentor.effects import EFFECTS, effect_names
+from augmentor.effects import EFFECTS, EXPRESSION, effect_names
 from augmentor.errors import InputError
 from augmentor.faces import POLICIES
+from augmentor.view_set import PAPER, POSES, READY, SPREAD
 from jobs.image_shards import FORMATS
 from jobs.landmark_set import FOLDER_NAME as LANDMARK_SET
 
@@ -35,6 +36,7 @@ class AugmentSettings:
     format: str = "folder"
     head_model: str = "built-in"
     effects: tuple[str, ...] = ()
+    views: str = SPREAD
 
     def __post_init__(self) -> None:
         if self.per_class < 1:
@@ -54,6 +56,15 @@ class AugmentSettings:
             raise InputError(f"--workers {self.workers}: at least 1 is needed to do the work")
         if self.seed < 0:
             raise InputError(f"--seed {self.seed}: seeds are 0 or more")
+        if self.views != SPREAD and self.head_model.startswith(READY):
+            raise InputError(
+                f"--views {self.views}: {self.head_model} has views of its own; leave --views out"
+            )
+        if EXPRESSION in self.effects and (self.views == PAPER or self.head_model.startswith(READY)):
+            rest = ",".join(name for name in EFFECTS if name != EXPRESSION)
+            raise InputError(
+                f"--effects {EXPRESSION}: these views have no expressions that change; say --effects {rest}"
+            )
         data, out = self.data.resolve(), self.out.resolve()
         if data == out or data in out.parents or out in data.parents:
             raise InputError(
@@ -108,6 +119,12 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
     )
     parser.add_argument(
         "--head-model", default="built-in", help="built-in, ict:DIR or views:DIR (%(default)s)"
+    )
+    parser.add_argument(
+        "--views",
+        choices=POSES,
+        default=SPREAD,
+        help="spread over what photos show, or the poses and ten shapes of the paper (%(default)s)",
     )
     parser.add_argument(
         "--effects",

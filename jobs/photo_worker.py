@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from augmentor.balance import PlannedImage
 from augmentor.chip import chip_landmarks, chip_transform, cut_chip
-from augmentor.effects import apply_effects
+from augmentor.effects import apply_effects, expression_of
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces import FaceFinder, Policy
 from augmentor.images import encode_jpeg, load_image, perceptual_hash, write_whole
@@ -24,7 +24,7 @@ from augmentor.light import relight
 from augmentor.manifest import ManifestRow, table_of
 from augmentor.render import PreparedPhoto, prepare_photo, render_views
 from augmentor.view import View
-from augmentor.view_set import load_view_set
+from augmentor.view_set import SPREAD, load_view_set
 from jobs.scan_table import ScannedFace
 
 PHOTO_QUALITY = 95  # JPEG quality of the aligned photos: they are the evidence
@@ -41,6 +41,7 @@ class WorkerSettings:
     seed: int
     faces: Policy
     head_model: str
+    views: str = SPREAD
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class PhotoWorker:
         self._settings = settings
         self._views = views or {}
         self._find_faces = FaceFinder(settings.faces)
-        self._view_set = load_view_set(settings.head_model, settings.size, settings.seed)
+        self._view_set = load_view_set(settings.head_model, settings.size, settings.seed, settings.views)
 
     def scan(self, identity: str, photo: str, keep: bool = True) -> tuple[Scanned, list[PreparedFace]]:
         """Decode a photo, find its face, estimate the pose.
@@ -177,8 +178,10 @@ class PhotoWorker:
         self, face: ScannedFace, ready: PreparedFace, images: Sequence[PlannedImage]
     ) -> Iterator[ManifestRow]:
         """Make the images of one face, write them, and describe them."""
-        views = [self._views[image.view.name] for image in images if image.view]
-        renders = zip(views, render_views(ready.photo, views), strict=True)
+        turned = [image for image in images if image.view]
+        views = [self._views[image.view.name] for image in turned if image.view]
+        changes = [expression_of(image.effects, ready.photo, self._view_set.head) for image in turned]
+        renders = zip(views, render_views(ready.photo, views, changes), strict=True)
         for image in images:
             if image.view is None:
                 pixels, landmarks, visible = ready.chip, ready.landmarks, np.ones(68, bool)

@@ -13,7 +13,7 @@ from augmentor.view_key import ViewKey
 def half_and_half() -> View:
     """A view whose left half is skin facing image-left, whose right half is background."""
     size = 8
-    normal = np.zeros((4, 4, 3), np.float16)
+    normal = np.zeros((4, 4, 3), np.float32)
     normal[:, :2] = (-1, 0, 0)
     surface = np.zeros((4, 4, 4), np.float32)
     surface[:, :2, 2] = 1

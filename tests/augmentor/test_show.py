@@ -19,13 +19,15 @@ def photo() -> np.ndarray:
     return next(draw_photos(Studio(load_head_model()), options, 0, people_names(1000, 1)[0]))[2].image
 
 
-def test_a_sheet_shows_photo_mesh_and_five_rows_of_nine_renders(photo: np.ndarray, tmp_path: Path) -> None:
+def test_a_sheet_shows_photo_mesh_and_six_rows_of_up_to_nine_renders(
+    photo: np.ndarray, tmp_path: Path
+) -> None:
     file = tmp_path / "Ada.jpg"
     file.write_bytes(encode_jpeg(photo))
     assert main([str(file), "--out", str(tmp_path / "sheet.jpg"), "--size", "48"]) == 0
     sheet = load_image(tmp_path / "sheet.jpg")
     tile = 48 + 6 + 20
-    assert sheet.shape == ((2 * 48 + 6 + 6 + 20) + 5 * tile, 9 * (48 + 6) + 6, 3)
+    assert sheet.shape == ((2 * 48 + 6 + 6 + 20) + 6 * tile, 9 * (48 + 6) + 6, 3)
     last = sheet[-tile + 10 : -20 - 10, 6 + 8 * 54 + 10 : -16]
     assert last.std() > 5, "the last tile is empty"
 

@@ -9,7 +9,14 @@ from augmentor.head_model import HeadModel, load_head_model
 from augmentor.head_view import make_view
 from augmentor.surface import flatten_ears
 from augmentor.view import View, pixel_places, project
-from augmentor.view_key import PROFILE_LEAST_YAW, PROFILE_YAW, ViewKey, allowed, default_view_keys
+from augmentor.view_key import (
+    PROFILE_LEAST_YAW,
+    PROFILE_YAW,
+    ViewKey,
+    allowed,
+    paper_view_keys,
+    spread_view_keys,
+)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +99,8 @@ def test_impossible_key_is_refused(key: tuple[int, str, float, float, float]) ->
 
 
 def test_default_views_are_many_distinct_seeded_and_spread() -> None:
-    keys = default_view_keys(0)
-    assert keys == default_view_keys(0) != default_view_keys(1)
+    keys = spread_view_keys(0)
+    assert keys == spread_view_keys(0) != spread_view_keys(1)
     assert len(keys) >= 160
     assert len({(k.shape, k.yaw, k.pitch) for k in keys}) == len({k.name for k in keys}) == len(keys)
     assert {k.shape for k in keys} == set(range(10))
@@ -103,9 +110,16 @@ def test_default_views_are_many_distinct_seeded_and_spread() -> None:
     assert (np.abs(yaws) <= 25).mean() > 0.5
 
 
+def test_the_paper_has_ten_shapes_at_nine_yaws() -> None:
+    keys = paper_view_keys()
+    assert len(keys) == len({key.name for key in keys}) == 90
+    assert {key.shape for key in keys} == set(range(10))
+    assert {abs(key.yaw) for key in keys} == {0, 22, 40, 55, 75} and {key.pitch for key in keys} == {0}
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_one_photo_at_any_yaw_has_enough_views(seed: int) -> None:
-    keys = default_view_keys(seed)
+    keys = spread_view_keys(seed)
     for yaw in range(-60, 61, 5):
         assert sum(allowed(float(yaw), key) for key in keys) >= 130, yaw
 

@@ -5,7 +5,7 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.head_model import load_head_model
 from augmentor.view import View
-from augmentor.view_key import default_view_keys
+from augmentor.view_key import spread_view_keys
 from augmentor.view_set import ViewSet, load_view_set
 
 MODELS = Path(__file__).parents[3] / "shared" / "data" / "face_specific_augm"
@@ -13,13 +13,13 @@ MODELS = Path(__file__).parents[3] / "shared" / "data" / "face_specific_augm"
 
 def test_built_in_views_are_those_of_the_seed() -> None:
     views = load_view_set("built-in", 150, 3)
-    assert list(views.keys) == default_view_keys(3)
+    assert list(views.keys) == spread_view_keys(3)
     assert views.digest != load_view_set("built-in", 150, 4).digest
 
 
 def test_views_that_are_ready_are_not_made_again() -> None:
     head = load_head_model()
-    key = default_view_keys(0)[0]
+    key = spread_view_keys(0)[0]
     made = ViewSet(head, [key], 32).view(key)
     assert isinstance(made, View) and made.size == 32
     assert ViewSet(head, [key], 32, {key.name: made}).view(key) is made
