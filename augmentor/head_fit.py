@@ -298,9 +298,12 @@ def main(arguments: list[str] | None = None) -> int:
         f"{options.out}: {options.out.stat().st_size / 1000:.0f} kB, {len(head.mean)} vertices, "
         f"{len(head.identity_modes)} identity and {len(head.expression_modes)} expression modes"
     )
-    print(f"{'distance of ICT vertices to the surface, mm':44s} {'region':12s} median  95 %")
+    print(f"{'distance of ICT vertices to the surface, mm':44s} {'region':12s}    RMS median  95 %")
     for what, region, distances in fitting_error(ict, head):
-        print(f"{what:44s} {region:12s} {np.median(distances):6.2f} {np.percentile(distances, 95):5.2f}")
+        rms = float(np.sqrt(np.mean(np.square(distances))))
+        print(
+            f"{what:44s} {region:12s} {rms:6.2f} {np.median(distances):6.2f} {np.percentile(distances, 95):5.2f}"
+        )
     return 0
 
 

@@ -27,8 +27,8 @@ COARSE_STEP = 2  # texels per grid cell at which hidden parts are filled in
 
 
 def atlas_step(size: int) -> int:
-    """Texels per grid cell of the atlas for renders of this side: a texel is less than a pixel where faces are."""
-    return math.ceil(size / 30)
+    """Texels per grid cell of the atlas for renders of this side: a texel is about a pixel where faces are."""
+    return math.ceil(size / 50)
 
 
 def visibility(
@@ -90,7 +90,9 @@ def complete_atlas(
     fill = (1 - seen) * mirrored_seen
     total = seen + fill
     known = own * seen[..., None] + other * gain * fill[..., None]  # weighted by total
-    filled = known + _spread(known, total) * (1 - total)[..., None]
+    around = _spread(cv2.pyrDown(known), cv2.pyrDown(total))  # smooth anyway: a quarter of the texels says it
+    around = cv2.resize(around, total.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    filled = known + around * (1 - total)[..., None]
     return np.clip(filled + 0.5, 0, 255).astype(np.uint8)
 
 

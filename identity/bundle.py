@@ -28,9 +28,10 @@ from augmentor.errors import InputError
 from augmentor.images import write_whole
 from identity.decision import Decision, DecisionConstants
 from identity.embedding import PARTS, PartEmbedder, join
+from identity.face_space import load_face_space
 from identity.heads import HeadConfig
 
-VERSION = 1
+VERSION = 2
 _FILES = ("labels.json", "arrays.npz", "head.npz", "thresholds.json", "sources.parquet", "model_card.md")
 
 
@@ -155,6 +156,7 @@ class Bundle:
             "backbone": {"weights": self.backbone.weights, "sha256": self.backbone.digest}
             if self.backbone
             else None,
+            "dlib_space": load_face_space().digest if "dlib" in self.shares else None,
             "head": self.head.as_dict() if self.head else None,
             "decision": self.decision.as_dict(),
             "about": self.about,
@@ -194,6 +196,11 @@ class Bundle:
         arrays = _read_npz(files["arrays.npz"])
         head_arrays = _read_npz(files["head.npz"])
         backbone, head = described["backbone"], described["head"]
+        if described["dlib_space"] not in (None, load_face_space().digest):
+            raise InputError(
+                f"{folder}: trained with another space of dlib's embedding than the one installed; train again, or "
+                "install the version it was trained with"
+            )
         bundle = cls(
             labels=tuple(json.loads(files["labels.json"])),
             features=described["features"],

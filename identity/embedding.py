@@ -1,7 +1,7 @@
 """What a face is compared by: one or several parts, each an embedding of its own, joined by shares.
 
 Parts:
-    dlib    dlib's 128-d face embedding
+    dlib    dlib's 128-d face embedding, in the space of `identity.face_space`
     face    the embedding that pre-training distilled into the B0, if its weights carry one
     head    what the head trained on the B0's maps makes of them
 
@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from identity.dlib_embedding import CHIP_SIZE, DlibEmbedding
+from identity.face_space import load_face_space
 from identity.features import JITTERS, FrozenBackbone, jittered, mirrored, unit
 from identity.head_training import run_head
 
@@ -61,6 +62,7 @@ class PartEmbedder:
         self._backbone = backbone
         self._head = head
         self._dlib = (dlib or DlibEmbedding()) if "dlib" in parts else None
+        self._space = load_face_space() if "dlib" in parts else None
 
     def of_maps(self, maps: np.ndarray) -> dict[str, np.ndarray]:
         """The parts that need only the backbone's maps, as they are."""
@@ -79,6 +81,13 @@ class PartEmbedder:
         if self._backbone is not None:
             out |= self.of_maps(self._backbone.maps(chips))
         return out
+
+    def compared(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What `once` gave, or sums of it, as it is compared: part -> (N, D_part) unit rows."""
+        return {
+            name: self._space(rows) if name == "dlib" and self._space else unit(rows)
+            for name, rows in found.items()
+        }
 
     def probes(self, chips: np.ndarray) -> dict[str, np.ndarray]:
         """Chip and mirror image averaged: part -> (N, D_part) unit rows."""
@@ -105,11 +114,11 @@ class PartEmbedder:
         self, chips: np.ndarray, seed: int, jitters: int
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         total = _added(self.once(chips), self.once(mirrored(chips)))
-        probes = {name: unit(rows) for name, rows in total.items()}
+        probes = self.compared(total)
         for number in range(jitters):
             moved = jittered(chips if number % 2 == 0 else mirrored(chips), seed * 16 + number)
             total = _added(total, self.once(moved))
-        return probes, {name: unit(rows) for name, rows in total.items()}
+        return probes, self.compared(total)
 
 
 def _added(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from identity.decision import (
+    SEARCHED_FPIRS,
     Decision,
     DecisionConstants,
     accept_score,
@@ -29,7 +30,6 @@ MIN_MATED, MIN_STRANGERS = 100, 100
 # Choices worth less than this are noise of a few hundred probes: the simpler one stays.
 MIN_GAIN = 0.002
 _DRAWS = 4  # of photos left to the people of calibration: one draw moves the measure by more than renders do
-_FPIRS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 _DLIB_SHARES = (1.0, 0.97, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
 _FACE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -220,29 +220,94 @@ def quality(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) -> flo
     best, score = accept_score(mated, crowded, DecisionConstants())
     _, stranger_score = accept_score(strangers, crowded, DecisionConstants())
     named = np.where(best == labels, score, NEVER)
-    return float(np.mean([tpir_at_fpir(named, stranger_score, fpir) for fpir in _FPIRS]))
+    return float(np.mean([tpir_at_fpir(named, stranger_score, fpir) for fpir in SEARCHED_FPIRS]))
 
 
 def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[Decision, np.ndarray]:
     """Decision and crowding for the final templates.
 
-    Constants and the probability curve come from templates that lack the held-out photos; the thresholds, for
-    which strangers suffice, from the final templates.
+    Constants and the probability curve come from photos that their templates lack: where no head was trained on them,
+    every photo in turn (`leave_one_out`), else the held-out ones. The thresholds, for which strangers suffice, come
+    from the final templates.
 
     Returns:
         The decision, and (C,) float32 crowding of the final templates.
     """
-    reduced = join(gallery.templates(choice.render_weight, calibration.photo_ids), choice.shares)
     final = join(gallery.templates(choice.render_weight), choice.shares)
-    mated = join(calibration.mated, choice.shares) @ reduced.T
     strangers = join(calibration.strangers, choice.shares)
+    final_similarities = without_self(strangers @ final.T, calibration.stranger_labels)
+    if is_frozen(choice):
+        mated, labels = leave_one_out(gallery, choice)
+        if len(labels):
+            decision = fit_decision(mated, labels, final_similarities)
+            return decision, crowding_from_similarities(final_similarities)
+    reduced = join(gallery.templates(choice.render_weight, calibration.photo_ids), choice.shares)
+    mated = join(calibration.mated, choice.shares) @ reduced.T
     first = fit_decision(
         mated, calibration.labels, without_self(strangers @ reduced.T, calibration.stranger_labels)
     )
-    final_similarities = without_self(strangers @ final.T, calibration.stranger_labels)
     second = fit_decision(mated, calibration.labels, final_similarities, constants=first.constants)
     decision = Decision(first.constants, second.thresholds, first.probability, first.calibration)
     return decision, crowding_from_similarities(final_similarities)
+
+
+def is_frozen(choice: Choice) -> bool:
+    """Whether none of the parts that have a share was trained on the photos."""
+    return choice.shares.get("head", 0.0) == 0
+
+
+def leave_one_out(
+    gallery: Gallery, choice: Choice, most: int = 5000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photos as probes of their own people, each against templates that lack it and its renders.
+
+    Args:
+        gallery: of the training set.
+        choice: shares of the parts, and the weight of renders.
+        most: probes; of more photos so many are drawn.
+        seed: of the draw.
+
+    Returns:
+        (M, C) similarities and (M,) labels, of photos whose person has another one.
+    """
+    labels, ids = gallery.photo_labels, gallery.photo_ids
+    kinds = np.unique(np.stack([labels, ids]), axis=1)[0]  # equal files are one photo
+    rows = np.flatnonzero(np.bincount(kinds, minlength=gallery.classes)[labels] >= 2)
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng([seed, 11]).permutation(rows)[:most])
+    whole = gallery.templates(choice.render_weight)
+    similarities = np.zeros((len(rows), gallery.classes))
+    own = np.zeros(len(rows))
+    for name, share in choice.shares.items():
+        if share > 0:
+            probes = gallery.probes[name][rows]
+            similarities += share * (probes @ whole[name].T)
+            own += share * (probes * _own_templates(gallery, name, rows, choice.render_weight)).sum(1)
+    similarities[np.arange(len(rows)), labels[rows]] = own
+    return similarities, labels[rows]
+
+
+def _own_templates(gallery: Gallery, name: str, rows: np.ndarray, render_weight: float) -> np.ndarray:
+    """(M, D) the template of each row's person without the row's photo and its renders."""
+    labels, ids = gallery.photo_labels, gallery.photo_ids
+    photo_total, photo_count = _sums(gallery.photos[name], labels, gallery.classes)
+    render_total, render_count = _sums(gallery.renders[name], gallery.render_labels, gallery.classes)
+    numbers = int(max(ids.max(initial=0), gallery.render_photos.max(initial=0))) + 1
+    photo_own, photo_left = _sums(gallery.photos[name], ids, numbers)
+    render_own, render_left = _sums(gallery.renders[name], gallery.render_photos, numbers)
+    person, photo = labels[rows], ids[rows]
+    count = (photo_count[person] - photo_left[photo])[:, None]
+    photo_mean = (photo_total[person] - photo_own[photo]) / np.maximum(count, 1)
+    of_renders = (render_count[person] - render_left[photo])[:, None]
+    render_mean = (render_total[person] - render_own[photo]) / np.maximum(of_renders, 1)
+    return unit(photo_mean + render_weight / np.maximum(count, 1) * render_mean)
+
+
+def _sums(rows: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(C, D) sum of each class's rows, and (C,) how many."""
+    sums = np.zeros((classes, rows.shape[1]), np.float64)
+    np.add.at(sums, labels, rows)
+    return sums, np.bincount(labels, minlength=classes)
 
 
 def without_self(similarities: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -255,9 +320,8 @@ def without_self(similarities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _class_means(rows: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """(C, D) mean of each class's rows; zeros for a class without any."""
-    sums = np.zeros((classes, rows.shape[1]), np.float64)
-    np.add.at(sums, labels, rows)
-    return sums / np.maximum(np.bincount(labels, minlength=classes), 1)[:, None]
+    sums, count = _sums(rows, labels, classes)
+    return sums / np.maximum(count, 1)[:, None]
 
 
 def _weighted(similarities: Mapping[str, np.ndarray], shares: Mapping[str, float]) -> np.ndarray:

@@ -49,7 +49,7 @@ def model_card(bundle: Bundle, results: dict[str, Any]) -> str:
         "",
         "## Calibration",
         "",
-        f"- {calibration['mated']:.0f} held-out photos, {calibration['strangers']:.0f} strangers "
+        f"- {calibration['mated']:.0f} photos their templates lack, {calibration['strangers']:.0f} strangers "
         f"({results['strangers_from']})",
         f"- named rightly at FPIR 1 %: {_rate(calibration['tpir_fpir_1'])}, "
         f"at 10 %: {_rate(calibration['tpir_fpir_10'])} (on calibration people: optimistic; "

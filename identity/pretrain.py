@@ -7,12 +7,16 @@ renders is the embedding dlib gives the photo. Small inputs learn faster per min
 between sizes by themselves, so batches of several sizes are mixed from the start, and the share of time spent at the
 size that is used in the end grows until it is all of it. See docs/pretraining.md for what was tried.
 
+It runs on TensorFlow, and on a machine without it on Keras' JAX backend (`KERAS_BACKEND=jax`), there at one size:
+`--set sizes=150 --set first_shares=1`. On a GPU it computes in bfloat16; weights and their average stay float32.
+
 The cache (`--work`, chips of 112 px: 38 kB a face) and the checkpoint in it survive a kill; `--resume` goes on.
 """
 
 import argparse
 import csv
 import math
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -156,17 +160,23 @@ class Pretraining:
     def __init__(self, faces: Faces, recipe: Recipe, work: Path) -> None:
         import keras
 
-        from identity.backbone import bare_backbone, with_projection
+        from identity.backbone import bare_backbone, default_builder, with_projection
         from identity.distillation import DistillationLoss
 
         keras.utils.set_random_seed(recipe.seed)
         self.faces, self.recipe, self.work = faces, recipe, work
-        self.model = with_projection(bare_backbone(None, "efficientnet"))
+        any_size = default_builder() == "efficientnet"
+        if not any_size and len(recipe.sizes) > 1:
+            raise InputError(
+                f"several sizes need TensorFlow, this is Keras on {keras.backend.backend()}: "
+                f"--set sizes={recipe.sizes[-1]} --set first_shares=1"
+            )
+        self.model = with_projection(bare_backbone(None if any_size else recipe.sizes[-1]))
         self.optimizer = keras.optimizers.AdamW(
             recipe.learning_rate, weight_decay=recipe.weight_decay, clipnorm=5.0
         )
         self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.model.compile(self.optimizer, DistillationLoss(), jit_compile=False)
+        self.model.compile(self.optimizer, DistillationLoss(), jit_compile="auto" if not any_size else False)
         self.optimizer.build(self.model.trainable_variables)
         self.step, self.spent, self.seconds = 0, 0.0, 0.0
         self.started_from: str | None = None
@@ -258,7 +268,11 @@ class Pretraining:
             for _ in range(batches):
                 shown, _targets = self.faces.batch(self.recipe, size, rng)
                 self.model(shown, training=True)
-                found = [v.numpy() for layer in norms for v in (layer.moving_mean, layer.moving_variance)]
+                found = [
+                    keras.ops.convert_to_numpy(value)
+                    for layer in norms
+                    for value in (layer.moving_mean, layer.moving_variance)
+                ]
                 sums = found if sums is None else [a + b for a, b in zip(sums, found, strict=True)]
             assert sums is not None
             means = [s / batches for s in sums]
@@ -376,8 +390,7 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
     training.model.set_weights(training.average_at(size, batches=40))
     arrays = backbone_arrays(training.model)
     projection = training.model.get_layer(PROJECTION)
-    arrays[f"{PROJECTION}/kernel"] = projection.kernel.numpy()
-    arrays[f"{PROJECTION}/bias"] = projection.bias.numpy()
+    arrays[f"{PROJECTION}/kernel"], arrays[f"{PROJECTION}/bias"] = projection.get_weights()
     training.average = training.model.get_weights()
     card = {
         "name": out.stem,
@@ -459,6 +472,25 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     return Recipe(**values)
 
 
+def prepare_keras(threads: int) -> None:
+    """Load Keras' backend (`KERAS_BACKEND`, TensorFlow by default), with bfloat16 where it computes on a GPU.
+
+    Args:
+        threads: of TensorFlow on a CPU; 0 for all cores.
+    """
+    if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+        load_tensorflow()
+        import tensorflow as tf
+
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+    import keras
+
+    if any("gpu" in device for device in keras.distribution.list_devices()):
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit code."""
     options = parser().parse_args(arguments)
@@ -470,12 +502,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cache_faces(options.photos, options.teacher, work)
         if options.renders:
             cache_renders(options.photos, work, options.renders, options.seed)
-        load_tensorflow()
-        if options.threads:
-            import tensorflow as tf
-
-            tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+        prepare_keras(options.threads)
         cv2.setNumThreads(1)
         training = Pretraining(load_faces(work), recipe, work)
         if options.resume:

@@ -24,6 +24,7 @@ from identity.backbone import Weights, load_weights
 from identity.bundle import Bundle, keep_backbone
 from identity.dlib_embedding import DlibEmbedding
 from identity.embedding import PartEmbedder, join, parts_of
+from identity.face_space import load_face_space
 from identity.features import CachedMaps, CacheKey, ComputedMaps, FrozenBackbone, Maps, unit
 from identity.gallery import Gallery, calibration_of, choose, settle
 from identity.head_training import FitConfig, History, train_head
@@ -183,7 +184,7 @@ def summary(bundle: Bundle) -> str:
         told = "no person has three photos" if rank1 is None else f"{rank1:.3f} of {results['held_out']}"
         lines.append(f"head {bundle.head.kind}: {results['epochs']} epochs, held-out rank-1 {told}")
     lines += [
-        f"calibration: {calibration['mated']:.0f} held-out photos, {results['strangers_from']}",
+        f"calibration: {calibration['mated']:.0f} photos their templates lack, {results['strangers_from']}",
         f"thresholds: {bundle.thresholds['fpir_1']:.4f} (FPIR 1 %), {bundle.thresholds['fpir_10']:.4f} (10 %)",
         f"trained in {results['seconds']} s: {bundle.folder}",
     ]
@@ -271,7 +272,10 @@ def _dlib_embeddings(
     """dlib's embeddings of photos as probes and for templates, and of renders; kept on disk."""
     file = config.work / "dlib.npz"
     key = np.frombuffer(
-        hashlib.sha256(f"{data.digest} {config.seed} {config.embed_renders}".encode()).digest(), np.uint8
+        hashlib.sha256(
+            f"{data.digest} {config.seed} {config.embed_renders} {load_face_space().digest}".encode()
+        ).digest(),
+        np.uint8,
     )
     if file.is_file():
         try:
@@ -286,7 +290,7 @@ def _dlib_embeddings(
     with tqdm(total=len(render_rows), desc="dlib of renders", unit="image") as bar:
         for start in range(0, len(render_rows), _CHUNK):
             chips = data.chips(render_rows[start : start + _CHUNK])
-            renders.append(unit(dlib.once(chips)["dlib"]))
+            renders.append(dlib.compared(dlib.once(chips))["dlib"])
             bar.update(len(chips))
     found = (probes["dlib"], photos["dlib"], np.concatenate(renders))
     buffer = io.BytesIO()

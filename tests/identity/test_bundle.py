@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from augmentor.errors import InputError
-from identity.bundle import Bundle
+from identity.bundle import VERSION, Bundle
 from identity.decision import Decision, DecisionConstants, ProbabilityCurve
 from identity.embedding import join
 from identity.features import unit
@@ -84,7 +84,7 @@ def test_no_bundle_a_damaged_one_and_another_version_are_one_clear_line(tmp_path
         Bundle.load(tmp_path)
     small_bundle().save(tmp_path)
     path = tmp_path / "bundle.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
+    path.write_text(path.read_text().replace(f'"version": {VERSION}', '"version": 99'))
     with pytest.raises(InputError, match="version 99"):
         Bundle.load(tmp_path)
     path.write_text("{")

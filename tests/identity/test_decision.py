@@ -14,7 +14,7 @@ from identity.decision import (
     fit_decision,
     rank_names,
 )
-from identity.decision import _crowding_sums as crowding_sums
+from identity.decision import crowding_sums as crowding_sums
 from identity.metrics import NEVER
 
 

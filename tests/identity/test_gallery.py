@@ -8,10 +8,13 @@ from identity.features import unit
 from identity.gallery import (
     DEFAULT_RENDER_WEIGHT,
     Calibration,
+    Choice,
     Gallery,
     calibration_of,
     choose,
     default_shares,
+    is_frozen,
+    leave_one_out,
     settle,
     thinned,
     without_self,
@@ -59,6 +62,36 @@ def test_a_person_of_whom_only_renders_are_left_is_known_by_them() -> None:
         renders=gallery.renders,
     )
     assert np.allclose(alone.templates(0.0)["dlib"], [X, Y])
+
+
+def test_each_photo_meets_templates_that_lack_it_and_its_renders() -> None:
+    rng = np.random.default_rng(4)
+    labels, ids = np.array([0, 0, 0, 1, 1, 2, 3, 3]), np.array([0, 1, 1, 2, 3, 4, 5, 5])
+    rows = {name: unit(rng.normal(size=(8, 5))) for name in ("dlib", "face")}
+    renders = {name: unit(rng.normal(size=(6, 5))) for name in ("dlib", "face")}
+    shown = np.array([0, 0, 1, 2, 4, 5])
+    gallery = Gallery(4, labels, ids, rows, rows, np.array([0, 0, 0, 1, 2, 3]), shown, renders)
+    choice = Choice({"dlib": 0.7, "face": 0.3}, 0.5)
+    similarities, found = leave_one_out(gallery, choice)
+    # person 2 has one photo, person 3 one that is there twice: neither can do without it
+    assert found.tolist() == [0, 0, 0, 1, 1]
+    for row, (values, label) in enumerate(zip(similarities, found, strict=True)):
+        without = gallery.templates(0.5, without=ids[[row]])
+        whole = gallery.templates(0.5)
+        for person in range(4):
+            templates = without if person == label else whole
+            expected = sum(
+                share * (rows[name][row] @ templates[name][person]) for name, share in choice.shares.items()
+            )
+            assert values[person] == pytest.approx(expected, abs=1e-6)
+    drawn, some = leave_one_out(gallery, choice, most=2)
+    assert len(drawn) == len(some) == 2
+
+
+def test_a_head_that_saw_the_photos_is_not_judged_by_them() -> None:
+    assert is_frozen(Choice({"dlib": 0.6, "face": 0.4}, 0.0))
+    assert is_frozen(Choice({"dlib": 1.0, "face": 0.0, "head": 0.0}, 0.0))
+    assert not is_frozen(Choice({"dlib": 0.9, "head": 0.1}, 0.0))
 
 
 def test_without_strangers_people_are_left_out_in_turn() -> None:
