@@ -18,7 +18,7 @@ _OPENS = ("jawOpen", "mouthLowerDown", "mouthUpperUp", "mouthFunnel")
 # For each change the weights that modes get, at strength 0 and 1; modes not named keep the photo's. A name without
 # _L or _R means both sides.
 CHANGES: dict[str, dict[str, tuple[float, float]]] = {
-    "neutral": {},  # all modes go to 0
+    "neutral": {"": (0.0, 0.0)},  # no name: all modes
     "closed": dict.fromkeys(_OPENS, (0.0, 0.0)),
     "open": {"jawOpen": (0.25, 0.6)},
     "smile": {"mouthSmile": (0.35, 0.9), "cheekSquint": (0.1, 0.5), "mouthFrown": (0.0, 0.0)},
@@ -59,18 +59,13 @@ def change_expression(fit: FaceFit, head: HeadModel, name: str, strength: float)
     """
     if name not in CHANGES:
         raise InputError(f"unknown expression {name!r}; known: {', '.join(NAMES)}")
-    goal = _goal(fit.expression, head, CHANGES[name], strength) if CHANGES[name] else 0 * fit.expression
-    step = (goal - fit.expression).astype(np.float32)
-    moving = np.flatnonzero(np.abs(step) > 1e-6)
-    added = np.tensordot(step[moving], head.expression_modes[moving], 1).astype(np.float32)
-    if len(moving) == 0:
-        added = np.zeros_like(head.mean)
-    flat = flatten_ears(head.mean + added, head) - flatten_ears(head.mean, head)
+    goal = _goal(fit.expression, head, CHANGES[name], strength)
+    skins = [flatten_ears(head.vertices(None, weights), head) for weights in (fit.expression, goal)]
     offset = np.zeros((*head.grid_shape, 4), np.float32)
-    offset[..., :3] = flat.reshape(*head.grid_shape, 3)
-    before, after = (_gap(head.landmarks(fit.identity, weights)) for weights in (fit.expression, goal))
-    unseen = np.clip(1.5 * (1 - before / after), 0, 1) if after > _LEAST_GAP else 0.0
-    return ExpressionChange(offset, added[head.landmarks68], float(unseen))
+    offset[..., :3] = (skins[1] - skins[0]).reshape(*head.grid_shape, 3)
+    before, after = (head.landmarks(fit.identity, weights) for weights in (fit.expression, goal))
+    unseen = np.clip(1.5 * (1 - _gap(before) / _gap(after)), 0, 1) if _gap(after) > _LEAST_GAP else 0.0
+    return ExpressionChange(offset, after - before, float(unseen))
 
 
 def _goal(
@@ -79,8 +74,8 @@ def _goal(
     """The weights (E,) after a change."""
     goal = own.astype(np.float32, copy=True)
     for name, (low, high) in change.items():
-        weights = head.expression_weights({name: 1.0})
-        goal = np.where(weights > 0, low + strength * (high - low), goal)
+        chosen = head.expression_weights({name: 1.0}) > 0 if name else np.ones(len(goal), bool)
+        goal = np.where(chosen, low + strength * (high - low), goal).astype(np.float32)
     return goal
 
 

@@ -18,9 +18,8 @@ from augmentor.view import View, assemble_view, map_side, project
 from augmentor.view_key import EXPRESSIONS, ViewKey
 
 SHAPE_STD = 0.6  # of the population's: stronger draws turn the face into somebody else's
-VIEW_DISTANCE = (
-    6000.0  # mm from the camera to the head: little perspective keeps most of a likeness (docs/rendering.md)
-)
+# mm from the camera to the head: little perspective keeps most of a likeness (decision 0015)
+VIEW_DISTANCE = 6000.0
 _SUPERSAMPLE = 2
 
 

@@ -164,7 +164,7 @@ def fit_face(
         head: the head model.
         image_size: (height, width).
         detected: dlib found the landmarks, so `detector_offsets` apply; false for true projections of the model's.
-        rounds: how often; a third one moves the yaw by 0.04 degrees.
+        rounds: how often; a third one hardly moves anything.
 
     Raises:
         InputError: wrong shape.

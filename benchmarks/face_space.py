@@ -14,7 +14,8 @@ is ± 0.5 %, less for the difference of two rows. No test photo is used.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ from tqdm import tqdm
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_photos
 from identity.decision import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
-from identity.dlib_embedding import EMBEDDING_SIZE, DlibEmbedding
-from identity.face_space import face_space
-from identity.features import JITTERS, jittered, mirrored, unit
+from identity.dlib_embedding import EMBEDDING_SIZE
+from identity.embedding import PartEmbedder
+from identity.face_space import FaceSpace, face_space
+from identity.gallery import Choice, Gallery, leave_one_out
 from identity.metrics import NEVER, eer, tpir_at_fpir
 from identity.probes import find_chips
-from identity.training_set import read_training_set
+from identity.teacher_file import read_teacher
+from identity.training_set import TrainingSet, read_training_set
 
 SPACES = (
     *((0.0, 0.0), (0.0, 0.25), (0.5, 0.0), (0.8, 0.0), (0.9, 0.0), (1.0, 0.0)),
@@ -37,51 +40,54 @@ SPACES = (
 CHUNK = 64
 
 
-def views_of(chips: np.ndarray, net: DlibEmbedding, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 128) means of raw embeddings: photo and mirror image, and those with jittered copies."""
-    total = net(chips) + net(mirrored(chips))
-    probes = total / 2
-    for number in range(JITTERS):
-        moved = jittered(chips if number % 2 == 0 else mirrored(chips), seed * 16 + number)
-        total = total + net(moved)
-    return probes, total / (2 + JITTERS)
+NO_SPACE = FaceSpace(np.zeros(EMBEDDING_SIZE, np.float32), np.eye(EMBEDDING_SIZE, dtype=np.float32), "")
 
 
-def embed(batches: Iterator[np.ndarray], count: int, net: DlibEmbedding, title: str) -> list[np.ndarray]:
-    """`views_of` all chips, (N, 128) each."""
-    found = []
-    with tqdm(total=count, desc=title, unit="photo") as bar:
-        for number, chips in enumerate(batches):
-            found.append(views_of(chips, net, number))
-            bar.update(len(chips))
-    empty = np.zeros((0, EMBEDDING_SIZE), np.float32)
-    return [np.concatenate([part[k] for part in found] or [empty]) for k in (0, 1)]
+def embed_photos(data: TrainingSet, embedder: PartEmbedder) -> Gallery:
+    """The photos of a balanced set, no renders, as unit rows in no space."""
+    rows = np.flatnonzero(data.is_photo)
+    starts = range(0, len(rows), CHUNK)
+    found = [
+        embedder.probes_and_gallery(data.chips(rows[start : start + CHUNK]), seed=start)
+        for start in tqdm(starts, "photos", unit="chunk")
+    ]
+    probes, photos = (np.concatenate([part[k]["dlib"] for part in found]) for k in (0, 1))
+    none = np.zeros(0, np.int64)
+    return Gallery(
+        classes=len(data.names),
+        photo_labels=data.labels[rows],
+        photo_ids=data.photos[rows],
+        probes={"dlib": probes},
+        photos={"dlib": photos},
+        render_labels=none,
+        render_photos=none,
+        renders={"dlib": np.zeros((0, EMBEDDING_SIZE), np.float32)},
+    )
 
 
-def measure_space(
-    probes: np.ndarray, photos: np.ndarray, labels: np.ndarray, strangers: np.ndarray
-) -> tuple[float, list[float]]:
+def in_space(gallery: Gallery, space: FaceSpace) -> Gallery:
+    """The same photos in a space."""
+    return replace(
+        gallery,
+        probes={"dlib": space(gallery.probes["dlib"])},
+        photos={"dlib": space(gallery.photos["dlib"])},
+    )
+
+
+def measure_space(gallery: Gallery, strangers: np.ndarray) -> tuple[float, list[float]]:
     """Rank-1 and the shares named rightly at SEARCHED_FPIRS, each photo left out of its own template.
 
     Args:
-        probes: (P, D) unit rows.
-        photos: (P, D) unit rows that templates are made of.
-        labels: (P,) person.
-        strangers: (S, D) unit rows.
+        gallery: photos in the space.
+        strangers: (S, D) unit rows in the space.
     """
-    people = int(labels.max()) + 1
-    sums = np.zeros((people, photos.shape[1]))
-    np.add.at(sums, labels, photos)
-    played = np.flatnonzero(np.bincount(labels)[labels] >= 2)
-    templates = unit(sums)
-    similarities = probes[played] @ templates.T
-    without = unit(sums[labels[played]] - photos[played])
-    similarities[np.arange(len(played)), labels[played]] = (probes[played] * without).sum(1)
-    of_strangers = strangers @ templates.T
+    choice = Choice({"dlib": 1.0}, 0.0)
+    similarities, labels = leave_one_out(gallery, choice)
+    of_strangers = strangers @ gallery.templates(0.0)["dlib"].T
     crowded, without_him = crowding_sums(of_strangers, CROWD)
     best, score = accept_score(similarities, crowded, DecisionConstants())
     _, stranger_score = accept_score(of_strangers, without_him, DecisionConstants())
-    right = best == labels[played]
+    right = best == labels
     named = np.where(right, score, NEVER)
     return float(right.mean()), [float(tpir_at_fpir(named, stranger_score, fpir)) for fpir in SEARCHED_FPIRS]
 
@@ -107,31 +113,23 @@ def compare_pairs(probes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict
 def measure(options: argparse.Namespace) -> list[dict[str, float]]:
     """One row for each space."""
     data = read_training_set(options.data)
-    rows = np.flatnonzero(data.is_photo)
     paths = list_photos(options.strangers)
-    try:
-        with np.load(options.teacher, allow_pickle=False) as stored:
-            unlabelled = stored["embeddings"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{options.teacher}: no npz with `embeddings` ({error})") from error
+    _, unlabelled = read_teacher(options.teacher)
     found = [
         face.chip for face in find_chips(paths, data.size, progress="strangers") if face.chip is not None
     ]
     if not found:
         raise InputError(f"{options.strangers}: no photo with a face")
-    net = DlibEmbedding()
-    starts = range(0, len(rows), CHUNK)
-    probes, photos = embed((data.chips(rows[s : s + CHUNK]) for s in starts), len(rows), net, "photos")
-    chips = np.stack(found)
-    strangers, _ = embed(
-        (chips[s : s + CHUNK] for s in range(0, len(chips), CHUNK)), len(chips), net, "strangers"
-    )
+    embedder = PartEmbedder(("dlib",), space=NO_SPACE)
+    gallery = embed_photos(data, embedder)
+    strangers = embedder.probes(np.stack(found))["dlib"]
     table = []
     for centre, evenness in SPACES:
         space = face_space(unlabelled, centre, evenness)
-        rank1, named = measure_space(space(probes), space(photos), data.labels[rows], space(strangers))
+        there = in_space(gallery, space)
+        rank1, named = measure_space(there, space(strangers))
         row = {"centre": centre, "evenness": evenness, "rank1": rank1, "mean": float(np.mean(named))}
-        row |= compare_pairs(space(probes), data.labels[rows])
+        row |= compare_pairs(there.probes["dlib"], there.photo_labels)
         table.append(
             row | {f"fpir_{fpir:g}": value for fpir, value in zip(SEARCHED_FPIRS, named, strict=True)}
         )

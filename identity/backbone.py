@@ -22,6 +22,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.images import write_whole
+from identity.shipped import read_shipped
 
 FROZEN_PARAMETERS = 4_049_564
 EMBEDDING_SIZE = 128
@@ -202,13 +203,14 @@ def load_weights(weights: str | Path) -> Weights:
     if weights in DOWNLOADS:
         return _download(str(weights))
     if weights == "face":
-        return _read_shipped()
+        return _parse(*read_shipped(FACE_WEIGHTS), FACE_WEIGHTS)
     path = Path(weights)
     if not path.is_file():
         raise InputError(
             f"{path}: no such weights file; --weights takes face, imagenet, noisy-student or a file"
         )
-    return _read_file(path)
+    data = path.read_bytes()
+    return _parse(data, hashlib.sha256(data).hexdigest(), path)
 
 
 def save_weights(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> str:
@@ -225,8 +227,7 @@ def save_weights(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 
-def _read_file(path: Path) -> Weights:
-    data = path.read_bytes()
+def _parse(data: bytes, digest: str, path: Path) -> Weights:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -235,21 +236,7 @@ def _read_file(path: Path) -> Weights:
         raise InputError(f"{path}: not a weights file of identity.pretrain, or damaged") from error
     except Exception as error:  # zipfile.BadZipFile and zlib.error share no base
         raise InputError(f"{path}: damaged weights file ({error})") from error
-    return Weights({n: a.astype("f4") for n, a in arrays.items()}, hashlib.sha256(data).hexdigest(), card)
-
-
-def _read_shipped() -> Weights:
-    card_file = FACE_WEIGHTS.with_suffix(".json")
-    if not FACE_WEIGHTS.is_file() or not card_file.is_file():
-        raise InputError(
-            f"{FACE_WEIGHTS}: the face weights that belong to the package are missing; install it again"
-        )
-    loaded = _read_file(FACE_WEIGHTS)
-    if loaded.digest != json.loads(card_file.read_text("utf-8"))["sha256"]:
-        raise InputError(
-            f"{FACE_WEIGHTS}: damaged (its checksum is not that of {card_file.name}); install it again"
-        )
-    return loaded
+    return Weights({n: a.astype("f4") for n, a in arrays.items()}, digest, card)
 
 
 def _download(name: str) -> Weights:

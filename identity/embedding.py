@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from identity.dlib_embedding import CHIP_SIZE, DlibEmbedding
-from identity.face_space import load_face_space
+from identity.face_space import FaceSpace, load_face_space
 from identity.features import JITTERS, FrozenBackbone, jittered, mirrored, unit
 from identity.head_training import run_head
 
@@ -45,6 +45,7 @@ class PartEmbedder:
         backbone: for `face` and `head`.
         head: model from maps to unit rows (`identity.heads.embedding_model`), for `head`.
         dlib: for `dlib`; loaded if not given.
+        space: for `dlib`; the one that ships if not given.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class PartEmbedder:
         backbone: FrozenBackbone | None = None,
         head: Any = None,
         dlib: DlibEmbedding | None = None,
+        space: FaceSpace | None = None,
     ) -> None:
         if {"face", "head"} & set(parts) and backbone is None:
             raise ValueError("the parts face and head need a backbone")
@@ -62,7 +64,7 @@ class PartEmbedder:
         self._backbone = backbone
         self._head = head
         self._dlib = (dlib or DlibEmbedding()) if "dlib" in parts else None
-        self._space = load_face_space() if "dlib" in parts else None
+        self._space = (space or load_face_space()) if "dlib" in parts else None
 
     def of_maps(self, maps: np.ndarray) -> dict[str, np.ndarray]:
         """The parts that need only the backbone's maps, as they are."""

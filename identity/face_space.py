@@ -23,12 +23,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from augmentor.errors import InputError, LikenessError
+from augmentor.errors import LikenessError
 from augmentor.images import write_whole
+from identity.features import unit
+from identity.shipped import read_shipped
+from identity.teacher_file import read_teacher
 
 CENTRE = 0.8
 EVENNESS = 0.25
@@ -52,7 +54,7 @@ class FaceSpace:
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) embeddings of any length -> (N, D) float32 unit rows."""
-        return _unit((_unit(embeddings) - self.origin) @ self.matrix)
+        return unit((unit(embeddings) - self.origin) @ self.matrix)
 
 
 def face_space(embeddings: np.ndarray, centre: float = CENTRE, evenness: float = EVENNESS) -> FaceSpace:
@@ -63,9 +65,10 @@ def face_space(embeddings: np.ndarray, centre: float = CENTRE, evenness: float =
         centre: share of the mean that is taken off.
         evenness: 0 keeps the variances as they are, 1 makes them all the same.
     """
-    unit = _unit(embeddings.astype(np.float64))
-    mean = unit.mean(0)
-    variance, directions = np.linalg.eigh(np.cov((unit - mean).T))
+    rows = embeddings.astype(np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    mean = rows.mean(0)
+    variance, directions = np.linalg.eigh(np.cov((rows - mean).T))
     # Directions in which dlib's net says nothing have a variance of rounding errors: they are not blown up.
     floor = np.maximum(variance / variance.max(), _LEAST_VARIANCE)
     matrix = (directions * floor ** (-evenness / 2)) @ directions.T
@@ -82,30 +85,9 @@ def load_face_space() -> FaceSpace:
     Raises:
         InputError: the file is missing or damaged.
     """
-    try:
-        content = FILE.read_bytes()
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            origin, matrix = stored["origin"], stored["matrix"]
-    except Exception as error:  # zipfile and zlib errors share no base
-        raise InputError(f"{FILE}: missing or damaged ({error}); reinstall") from error
-    digest = hashlib.sha256(content).hexdigest()
-    card = _card()
-    if card.get("sha256") != digest or origin.shape != (len(matrix),) or not np.isfinite(matrix).all():
-        raise InputError(f"{FILE}: damaged (its checksum differs from its card's); reinstall")
-    return FaceSpace(origin, matrix, digest)
-
-
-def _card() -> dict[str, Any]:
-    file = FILE.with_suffix(".json")
-    try:
-        return dict(json.loads(file.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{file}: missing or damaged ({error}); reinstall") from error
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    scaled = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
-    return scaled.astype(np.float32) if rows.dtype != np.float64 else scaled
+    content, digest = read_shipped(FILE)
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return FaceSpace(stored["origin"], stored["matrix"], digest)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -119,11 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=FILE, help="file to write; its card goes beside it")
     options = parser.parse_args(arguments)
     try:
-        try:
-            with np.load(options.teacher, allow_pickle=False) as stored:
-                embeddings = stored["embeddings"]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{options.teacher}: no npz with `embeddings` ({error})") from error
+        _, embeddings = read_teacher(options.teacher)
         space = face_space(embeddings)
         buffer = io.BytesIO()
         np.savez(buffer, origin=space.origin, matrix=space.matrix)

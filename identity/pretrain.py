@@ -22,7 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -31,6 +31,9 @@ from tqdm import tqdm
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import write_whole
 from identity.tensorflow_loading import load_tensorflow
+
+if TYPE_CHECKING:
+    import keras
 
 CHIP = 112
 HELD_OUT = 1500
@@ -48,6 +51,9 @@ class Recipe:
         learning_rate: of AdamW after the warm-up; falls to zero as a cosine of the progress.
         warm_up: steps.
         render_share: probability that a face with a cached render is shown by it.
+        frozen_before: name of the first layer of the B0 that is trained; "" for all. The layers before it are the
+            ones with large maps: on a CPU they take half of a step, and learn little in a later run.
+        drop_connect: how often the last block is left out of a step, earlier ones in proportion (0.2 as published).
     """
 
     budget: int = 70_000
@@ -61,6 +67,8 @@ class Recipe:
     batch: int = 64
     ema: float = 0.998
     render_share: float = 0.5
+    frozen_before: str = ""
+    drop_connect: float = 0.2
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -172,6 +180,12 @@ class Pretraining:
                 f"--set sizes={recipe.sizes[-1]} --set first_shares=1"
             )
         self.model = with_projection(bare_backbone(None if any_size else recipe.sizes[-1]))
+        for layer in self.model.get_layer("efficientnet-b0").layers:
+            if isinstance(layer, keras.layers.Dropout):
+                layer.rate *= recipe.drop_connect / 0.2
+        self.frozen = frozen_layers(self.model, recipe.frozen_before)
+        for layer in self.frozen:
+            layer.trainable = False
         self.optimizer = keras.optimizers.AdamW(
             recipe.learning_rate, weight_decay=recipe.weight_decay, clipnorm=5.0
         )
@@ -226,6 +240,13 @@ class Pretraining:
             [weights.arrays[f"{PROJECTION}/kernel"], weights.arrays[f"{PROJECTION}/bias"]]
         )
         self.average = [w.astype("f4") for w in self.model.get_weights()]
+        if self.frozen:  # their batch norm keeps the statistics it has now: make them this size's
+            for layer in self.frozen:
+                layer.trainable = True
+            self.model.set_weights(self.average_at(self.recipe.sizes[-1], batches=20))
+            for layer in self.frozen:
+                layer.trainable = False
+            self.average = [w.astype("f4") for w in self.model.get_weights()]
         self.started_from = weights.digest
 
     def held_out_agreement(self, size: int, faces: int = 300) -> float:
@@ -346,6 +367,21 @@ class Pretraining:
                 since = time.monotonic()
         self.save()
         bar.close()
+
+
+def frozen_layers(model: "keras.Model", first_trained: str) -> "list[keras.layers.Layer]":
+    """The layers of the B0 before `first_trained`, which training leaves as they are.
+
+    Raises:
+        InputError: the B0 has no layer of that name.
+    """
+    if not first_trained:
+        return []
+    layers = model.get_layer("efficientnet-b0").layers
+    names = [layer.name for layer in layers]
+    if first_trained not in names:
+        raise InputError(f"--set frozen_before={first_trained}: no layer of the B0; e.g. block4a_expand_conv")
+    return list(layers[: names.index(first_trained)])
 
 
 def append_row(log: Path, training: Pretraining, loss: float, agreement: dict[int, float]) -> None:

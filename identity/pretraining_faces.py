@@ -26,6 +26,7 @@ from augmentor.images import list_photos, load_image
 from augmentor.render import prepare_photo, render_views
 from augmentor.view import View
 from augmentor.view_key import allowed, spread_view_keys
+from identity.teacher_file import read_teacher
 
 CHIP = 112
 TEACHER_CHIP = 150
@@ -76,7 +77,7 @@ def cache_faces(source: Path, teacher: Path | None, work: Path) -> None:
         return
     work.mkdir(parents=True, exist_ok=True)
     paths = Photos(source).paths
-    known = _read_teacher(teacher) if teacher else None
+    known = dict(zip(*read_teacher(teacher), strict=True)) if teacher else None
     if known is not None:
         paths = [p for p in paths if p in known]
         if not paths:
@@ -138,14 +139,6 @@ def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
     temporary.replace(work / "renders.npy")
     np.save(work / "render_of.npy", np.array(shown, np.int64))
     tqdm.write(f"{len(shown)} renders of {len(set(shown))} faces")
-
-
-def _read_teacher(file: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(file, allow_pickle=False) as saved:
-            return dict(zip(saved["paths"].tolist(), saved["embeddings"].astype(np.float32), strict=True))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{file}: no npz with `paths` and `embeddings` ({error})") from error
 
 
 class _Teacher:

@@ -68,7 +68,8 @@ def test_the_shipped_space_is_verified(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_command_makes_the_file_and_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    np.savez(tmp_path / "teacher.npz", embeddings=some_faces().astype(np.float16))
+    faces = some_faces().astype(np.float16)
+    np.savez(tmp_path / "teacher.npz", paths=np.arange(len(faces)).astype(str), embeddings=faces)
     out = tmp_path / "space.npz"
     assert main(["--teacher", str(tmp_path / "teacher.npz"), "--out", str(out)]) == 0
     monkeypatch.setattr(module, "FILE", out)
