@@ -52,6 +52,12 @@ class Weights:
     card: dict[str, Any]
 
     @property
+    def size(self) -> int | None:
+        """Edge of the input the weights were trained for, pixels; None where the card does not say."""
+        size = self.card.get("size")
+        return int(size) if size else None
+
+    @property
     def embeds(self) -> bool:
         """Whether the projection to the 128-d face embedding is there."""
         return f"{PROJECTION}/kernel" in self.arrays

@@ -123,9 +123,14 @@ class Bundle:
             )
         return join(self._loaded().probes(chips), self.shares)
 
-    def embed_for_template(self, chips: np.ndarray, seed: int = 0) -> np.ndarray:
-        """As `embed`, with jittered copies averaged in: what templates are made of."""
-        return join(self._loaded().probes_and_gallery(chips, seed)[1], self.shares)
+    def embed_for_template(self, chips: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+        """As `embed`, with jittered copies averaged in, what templates are made of: part -> (N, D_part) unit rows."""
+        return self._loaded().probes_and_gallery(chips, seed)[1]
+
+    def embed_renders(self, chips: np.ndarray) -> dict[str, np.ndarray]:
+        """As `embed`, without mirror images, as renders go into templates: part -> (N, D_part) unit rows."""
+        networks = self._loaded()
+        return networks.compared(networks.once(chips))
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) unit rows of `embed` -> (N, C) cosines with the templates."""

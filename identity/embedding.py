@@ -12,12 +12,11 @@ then the mean of the parts' cosines, weighted by the shares.
 from collections.abc import Mapping
 from typing import Any
 
-import cv2
 import numpy as np
 
 from identity.dlib_embedding import CHIP_SIZE, DlibEmbedding
 from identity.face_space import FaceSpace, load_face_space
-from identity.features import JITTERS, FrozenBackbone, jittered, mirrored, unit
+from identity.features import JITTERS, FrozenBackbone, jittered, mirrored, resized, unit
 from identity.head_training import run_head
 
 PARTS = ("dlib", "face", "head")
@@ -79,7 +78,7 @@ class PartEmbedder:
         """Embed (N, S, S, 3) uint8 chips as they are: part -> (N, D_part), not normalised."""
         out: dict[str, np.ndarray] = {}
         if self._dlib is not None:
-            out["dlib"] = self._dlib(_resized(chips, CHIP_SIZE))
+            out["dlib"] = self._dlib(resized(chips, CHIP_SIZE))
         if self._backbone is not None:
             out |= self.of_maps(self._backbone.maps(chips))
         return out
@@ -125,12 +124,3 @@ class PartEmbedder:
 
 def _added(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: a[name] + b[name] for name in a}
-
-
-def _resized(chips: np.ndarray, size: int) -> np.ndarray:
-    """Chips at `size`; the crop is the same at every size."""
-    if chips.shape[1] == size:
-        return chips
-    way = cv2.INTER_AREA if chips.shape[1] > size else cv2.INTER_CUBIC
-    resized = [cv2.resize(chip, (size, size), interpolation=way) for chip in chips]
-    return np.stack(resized) if resized else np.zeros((0, size, size, 3), np.uint8)

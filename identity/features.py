@@ -36,14 +36,15 @@ class FrozenBackbone:
 
     Args:
         weights: loaded weights.
-        size: height and width of the chips.
+        chip_size: height and width of the chips, used where the weights are not for one size; else chips are resized
+            to `size`.
     """
 
-    def __init__(self, weights: Weights, size: int) -> None:
+    def __init__(self, weights: Weights, chip_size: int) -> None:
         import tensorflow as tf
 
         self.weights = weights
-        self.size = size
+        self.size = size = weights.size or chip_size
         model = build_backbone(weights, size)
         self.map_shape: tuple[int, int, int] = tuple(model.output_shape[1:])
         self._run = tf.function(
@@ -51,9 +52,11 @@ class FrozenBackbone:
         )
 
     def maps(self, chips: np.ndarray) -> np.ndarray:
-        """(N, size, size, 3) uint8 RGB -> (N, s, s, 1280) float16."""
+        """(N, S, S, 3) uint8 RGB -> (N, s, s, 1280) float16."""
         parts = [
-            self._run(chips[start : start + MAP_BATCH].astype(np.float32)).numpy().astype(np.float16)
+            self._run(resized(chips[start : start + MAP_BATCH], self.size).astype(np.float32))
+            .numpy()
+            .astype(np.float16)
             for start in range(0, len(chips), MAP_BATCH)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, *self.map_shape), np.float16)
@@ -64,6 +67,15 @@ class FrozenBackbone:
         return (
             pooled @ self.weights.arrays[f"{PROJECTION}/kernel"] + self.weights.arrays[f"{PROJECTION}/bias"]
         )
+
+
+def resized(chips: np.ndarray, size: int) -> np.ndarray:
+    """(N, S, S, 3) uint8 chips as (N, size, size, 3); the crop is the same at every size."""
+    if chips.shape[1] == size:
+        return chips
+    way = cv2.INTER_AREA if chips.shape[1] > size else cv2.INTER_CUBIC
+    out = [cv2.resize(chip, (size, size), interpolation=way) for chip in chips]
+    return np.stack(out) if out else np.zeros((0, size, size, 3), np.uint8)
 
 
 def mirrored(chips: np.ndarray) -> np.ndarray:

@@ -432,6 +432,7 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
         "name": out.stem,
         "architecture": "EfficientNet-B0, 1280-d mean pooled, linear to 128",
         "teacher": "dlib_face_recognition_resnet_model_v1, photo and mirror image averaged, centred",
+        "size": size,
         "sources": sources,
         "faces": len(training.faces.training),
         "renders": len(training.faces.renders),

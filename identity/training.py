@@ -95,12 +95,12 @@ def train(config: TrainConfig) -> Bundle:
         raise InputError(
             f"{config.data}: images of {data.size} pixels, not {config.size}; make the set with --size"
         )
-    if config.head == "seed" and config.features != "dlib" and data.size < _SEED_HEAD_SIZE:
+    weights = load_weights(config.weights) if config.features != "dlib" else None
+    if config.head == "seed" and weights and (weights.size or data.size) < _SEED_HEAD_SIZE:
         raise InputError(
             f"{config.data}: images of {data.size} pixels are too small for --head seed; make the set with "
             "--size 150, or use --head cosine"
         )
-    weights = load_weights(config.weights) if config.features != "dlib" else None
     parts = parts_of(config.features, bool(weights and weights.embeds))
     stranger_photos = list_photos(config.strangers) if config.strangers else []
     if config.strangers and not stranger_photos:
@@ -217,7 +217,7 @@ def _train_head(config: TrainConfig, data: TrainingSet, weights: Weights, held: 
 
 def _maps(config: TrainConfig, data: TrainingSet, backbone: FrozenBackbone) -> Maps:
     """The maps, from disk or computed on the way; says first what it will cost."""
-    key = CacheKey(data.digest, backbone.weights.digest, data.size, len(data), config.seed)
+    key = CacheKey(data.digest, backbone.weights.digest, backbone.size, len(data), config.seed)
     cache = CachedMaps(config.work, key, backbone.map_shape)
     if config.no_cache:
         _say("features: computed anew in every epoch (--no-cache), some 8 ms an image on two cores")

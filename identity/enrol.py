@@ -1,0 +1,78 @@
+"""Enrol a new person in a trained run, without training: `python -m identity.enrol --model RUN --name NAME PHOTO...`.
+
+PHOTO is a photo or a folder of photos of this one person. Photos without a face are named and left out; the run is
+changed only when everything is ready. Exit code 0: done; 2: wrong call or unusable photos, one line on stderr.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from augmentor.errors import InputError, LikenessError
+from augmentor.images import list_photos
+from identity.probes import find_chips
+from identity.tensorflow_loading import load_tensorflow
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m identity.enrol", description="Enrol a new person without training."
+    )
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
+    parser.add_argument("--name", required=True, help="of the person")
+    parser.add_argument(
+        "--face",
+        choices=("central", "largest", "reject"),
+        default="central",
+        help="which face counts in a photo with several; reject leaves such photos out",
+    )
+    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="photo or folder of photos")
+    options = parser.parse_args(arguments)
+    try:
+        paths = _listed(options.photos)
+        load_tensorflow()
+        from identity.bundle import Bundle
+        from identity.enrolment import enrol, taken_for
+
+        bundle = Bundle.load(options.model)
+        found = find_chips(paths, bundle.size, options.face, progress="finding faces")
+        for photo in found:
+            if photo.chip is None:
+                print(f"{photo.path}: left out ({photo.reason})", file=sys.stderr)
+        photos = [photo for photo in found if photo.chip is not None]
+        grown = enrol(bundle, options.name, photos)
+        for name, photo in taken_for(bundle, photos):
+            print(
+                f"{photo.path}: looks like {name}, who is enrolled; is it the same person?", file=sys.stderr
+            )
+        grown.save(options.model)
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(
+        f"{options.name}: enrolled from {len(photos)} photos; {len(grown.labels)} people in {options.model}"
+    )
+    return 0
+
+
+def _listed(given: Sequence[Path]) -> list[Path]:
+    """Every photo once, folders opened.
+
+    Raises:
+        InputError: a path that is not there.
+    """
+    paths: list[Path] = []
+    for path in given:
+        if path.is_dir():
+            paths += list_photos(path)
+        elif path.is_file():
+            paths.append(path)
+        else:
+            raise InputError(f"{path}: no such photo or folder")
+    return list(dict.fromkeys(paths))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""One person more in a trained run, without training: a template from photos, mirror images, renders if they weigh.
+
+The frozen embeddings and the head keep what they learnt. The new person's prototype is imprinted: the unit mean of the
+embeddings of the photos, as everybody's template is. How crowded the place of the new template is, that is how near
+strangers come to it, cannot be measured, since a run keeps no strangers. It is read off the enrolled people: the
+nearest of them are to a template what the nearest strangers are, and a straight line through all of them says how
+crowding follows.
+
+Source:
+    Qi, Brown and Lowe, "Low-Shot Learning with Imprinted Weights", CVPR 2018.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from augmentor.errors import InputError, PhotoError
+from augmentor.head_model import load_head_model
+from augmentor.head_view import make_view
+from augmentor.images import load_image
+from augmentor.prepared_photo import prepare_photo
+from augmentor.render import render_views
+from augmentor.view_key import allowed, spread_view_keys
+from identity.bundle import Bundle
+from identity.decision import CROWD, accept_score
+from identity.features import unit
+from identity.leak import TrainingPhotos, find_leaks
+from identity.probes import ProbeChip
+
+RENDERS = 16
+_FEWEST_PEOPLE = 20  # for a line through them
+_LIKE_ANOTHER = "fpir_1"  # the threshold above which a new person is taken for an enrolled one
+
+
+def enrol(bundle: Bundle, name: str, photos: Sequence[ProbeChip]) -> Bundle:
+    """The run with one person more; the one given is left as it is.
+
+    Args:
+        bundle: a trained run.
+        name: of the person, not enrolled yet.
+        photos: of this person, each with a face.
+
+    Raises:
+        InputError: the name is taken or empty, no photos, or one of them shows somebody who is enrolled.
+    """
+    if not name.strip():
+        raise InputError("--name: empty; give the person a name")
+    if name in bundle.labels:
+        raise InputError(f"{name} is enrolled already; choose another name")
+    if not photos:
+        raise InputError(f"{name}: no photo with a face")
+    _refuse_known(bundle, photos)
+    templates = _templates(bundle, photos)
+    added = {part: np.concatenate([bundle.part_templates[part], templates[part][None]]) for part in templates}
+    grown = replace(bundle, labels=(*bundle.labels, name), part_templates=added)
+    crowding = _crowding_of_last(bundle, grown)
+    sources = pa.Table.from_pylist(
+        [
+            {"photo": str(p.path), "sha256": p.sha256, "phash": p.phash, "identity": name}
+            for p in {photo.sha256: photo for photo in photos}.values()
+        ],
+        bundle.sources.schema,
+    )
+    enrolled = int(bundle.about.get("enrolled_later", 0)) + 1
+    return replace(
+        grown,
+        crowding=np.append(bundle.crowding, crowding).astype(np.float32),
+        sources=pa.concat_tables([bundle.sources, sources]),
+        about=bundle.about | {"enrolled_later": enrolled},
+        model_card=_card(bundle.model_card, enrolled),
+    )
+
+
+def taken_for(bundle: Bundle, photos: Sequence[ProbeChip]) -> list[tuple[str, ProbeChip]]:
+    """Photos that the run would give a name of its own at FPIR 1 %: the person may be enrolled under another name."""
+    chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
+    similarities = bundle.similarities(bundle.embed(chips))
+    best, score = accept_score(similarities, bundle.crowding, bundle.constants)
+    return [
+        (bundle.labels[b], photo)
+        for b, s, photo in zip(best, score, photos, strict=True)
+        if s >= bundle.thresholds[_LIKE_ANOTHER]
+    ]
+
+
+def _refuse_known(bundle: Bundle, photos: Sequence[ProbeChip]) -> None:
+    known = bundle.sources.to_pydict()
+    training = TrainingPhotos(known["photo"], known["sha256"], np.array(known["phash"], np.uint64))
+    for leak in find_leaks([p.sha256 for p in photos], [p.phash for p in photos], training):
+        raise InputError(
+            f"{photos[leak.photo].path}: a photo of {known['identity'][leak.training]} already; leave it out"
+        )
+
+
+def _templates(bundle: Bundle, photos: Sequence[ProbeChip]) -> dict[str, np.ndarray]:
+    """Part -> (D,) unit template, as `identity.gallery` makes them."""
+    chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
+    of_photos = bundle.embed_for_template(chips)
+    weight = float(bundle.about["results"]["render_weight"])
+    if weight == 0:
+        return {part: unit(rows.mean(0)) for part, rows in of_photos.items()}
+    of_renders = bundle.embed_renders(_renders(bundle, photos))
+    return {
+        part: unit(rows.mean(0) + weight / len(rows) * of_renders[part].mean(0))
+        for part, rows in of_photos.items()
+    }
+
+
+def _renders(bundle: Bundle, photos: Sequence[ProbeChip]) -> np.ndarray:
+    """(N, size, size, 3) renders of the photos in turn, at views drawn as for training."""
+    head, size = load_head_model(), bundle.size
+    keys = spread_view_keys(int(bundle.about["results"]["seed"]))
+    renders: list[np.ndarray] = []
+    for number, photo in enumerate(photos):
+        share = len(range(number, RENDERS, len(photos)))
+        if photo.landmarks is None or not share:
+            continue
+        try:
+            prepared = prepare_photo(load_image(photo.path), photo.landmarks, head, size)
+        except PhotoError as error:
+            raise InputError(f"{photo.path}: {error}; leave it out") from error
+        usable = [key for key in keys if allowed(prepared.fit.camera.pose.yaw, key)]
+        drawn = np.random.default_rng([number, 5]).permutation(len(usable))[:share]
+        views = [make_view(head, usable[k], size) for k in drawn]
+        renders += [rendered.image for rendered in render_views(prepared, views)]
+    return np.stack(renders)
+
+
+def _crowding_of_last(bundle: Bundle, grown: Bundle) -> float:
+    """Crowding of the last template of `grown`, from what is known of all others."""
+    people = len(bundle.labels)
+    if people < _FEWEST_PEOPLE:
+        return float(bundle.crowding.mean())
+    strangers = max(1.0, bundle.decision.calibration.get("strangers", 1.0))
+    near = int(np.clip(round(people * CROWD / strangers), 1, people - 1))
+    templates = grown.templates
+    neighbours = templates @ templates[:people].T
+    neighbours[np.arange(people), np.arange(people)] = -np.inf
+    nearest = -np.partition(-neighbours, near - 1, axis=1)[:, :near].mean(axis=1)
+    slope, start = np.polyfit(nearest[:people], bundle.crowding, 1)
+    return float(slope * nearest[-1] + start)
+
+
+def _card(card: str, enrolled: int) -> str:
+    """The model card with a line on who was enrolled later, in place of an earlier such line."""
+    lines = [line for line in card.split("\n") if not line.startswith("- enrolled later")]
+    at = next((i for i, line in enumerate(lines) if line.startswith("## Calibration")), len(lines))
+    told = f"- enrolled later, by imprinting, not part of the calibration: {enrolled}"
+    return "\n".join([*lines[: max(0, at - 1)], told, *lines[max(0, at - 1) :]])

@@ -1,0 +1,126 @@
+"""A person enrolled later is found like everybody else, and nobody else is touched."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augmentor.errors import InputError
+from identity.bundle import Bundle
+from identity.enrol import main
+from identity.enrolment import enrol, taken_for
+from identity.features import unit
+from identity.probes import ProbeChip
+from tests.identity.test_bundle import small_bundle
+
+
+class ColourEmbedder:
+    """Stands in for the networks: a chip's embedding is its mean colour, less grey."""
+
+    def once(self, chips: np.ndarray) -> dict[str, np.ndarray]:
+        colours = chips.reshape(len(chips), -1, 3).mean(axis=1) - 100
+        return {"dlib": colours, "head": colours[:, ::-1]}
+
+    def compared(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {part: unit(rows) for part, rows in found.items()}
+
+    def probes(self, chips: np.ndarray) -> dict[str, np.ndarray]:
+        return self.compared(self.once(chips))
+
+    def probes_and_gallery(self, chips: np.ndarray, seed: int) -> tuple[dict, dict]:
+        return self.probes(chips), self.probes(chips)
+
+
+def trained(people: int = 3, seed: int = 0) -> Bundle:
+    """A run of people with colours of their own; crowding is a line through their nearest neighbours."""
+    colours = np.random.default_rng(seed).normal(size=(people, 3))
+    bundle = small_bundle()
+    bundle = replace(
+        bundle,
+        labels=tuple(f"person {k}" for k in range(people)),
+        part_templates={"dlib": unit(colours), "head": unit(colours[:, ::-1])},
+        crowding=np.full(people, 0.25, np.float32),
+        decision=replace(bundle.decision, calibration={"mated": 1.0, "strangers": 10.0 * people}),
+        about={"results": {"render_weight": 0.0, "seed": 0}},
+        model_card="# Model card\n\n- seed 0\n\n## Calibration\n",
+    )
+    bundle._embedder = ColourEmbedder()  # type: ignore[assignment]
+    return bundle
+
+
+def photo(colour: tuple[int, int, int], number: int = 0) -> ProbeChip:
+    chip = np.full((8, 8, 3), colour, np.uint8)
+    digest = f"{hash(colour) & 0xFFFF:08x}{number:08x}"
+    return ProbeChip(Path(f"{digest}.jpg"), chip, None, digest, hash((colour, number)) & (2**63 - 1), None)
+
+
+def test_the_new_persons_template_is_the_unit_mean_of_the_photos() -> None:
+    grown = enrol(trained(), "Ann Other", [photo((200, 100, 100)), photo((100, 200, 100), 1)])
+    assert grown.labels[-1] == "Ann Other"
+    np.testing.assert_allclose(grown.part_templates["dlib"][-1], np.array([1, 1, 0]) / np.sqrt(2), atol=1e-6)
+    np.testing.assert_allclose(grown.part_templates["head"][-1], np.array([0, 1, 1]) / np.sqrt(2), atol=1e-6)
+    similarities = grown.similarities(grown.embed(photo((180, 180, 100)).chip[None]))
+    assert similarities.argmax() == 3 and similarities.max() == pytest.approx(1)
+
+
+def test_everybody_else_and_the_run_given_stay_as_they_were() -> None:
+    bundle = trained()
+    grown = enrol(bundle, "Ann Other", [photo((200, 100, 100))])
+    assert len(bundle.labels) == 3 and bundle.sources.num_rows == 1
+    np.testing.assert_array_equal(grown.templates[:3], bundle.templates)
+    np.testing.assert_array_equal(grown.crowding[:3], bundle.crowding)
+    assert grown.thresholds == bundle.thresholds
+    assert "enrolled later, by imprinting, not part of the calibration: 1" in grown.model_card
+
+
+def test_the_photos_are_known_to_the_leak_guard_and_survive_saving(tmp_path: Path) -> None:
+    grown = enrol(trained(), "Ann Other", [photo((200, 100, 100)), photo((100, 200, 100), 1)])
+    grown.save(tmp_path)
+    loaded = Bundle.load(tmp_path)
+    assert loaded.sources.to_pydict()["identity"] == ["Ann", "Ann Other", "Ann Other"]
+    np.testing.assert_array_equal(loaded.templates, grown.templates)
+    again = enrol(replace(loaded, _embedder=ColourEmbedder()), "Third", [photo((100, 100, 220))])  # type: ignore[arg-type]
+    assert again.model_card.count("enrolled later") == 1 and again.labels[-1] == "Third"
+
+
+def test_a_name_that_is_taken_a_known_photo_and_no_photo_are_refused() -> None:
+    grown = enrol(trained(), "Ann Other", [photo((200, 100, 100))])
+    with pytest.raises(InputError, match="enrolled already"):
+        enrol(grown, "Ann Other", [photo((100, 200, 100))])
+    with pytest.raises(InputError, match="a photo of Ann Other already"):
+        enrol(grown, "Somebody", [photo((200, 100, 100))])
+    with pytest.raises(InputError, match="no photo with a face"):
+        enrol(grown, "Somebody", [])
+    with pytest.raises(InputError, match="empty"):
+        enrol(grown, " ", [photo((100, 200, 100))])
+
+
+def test_crowding_follows_the_line_through_the_enrolled_people() -> None:
+    bundle = trained(people=40, seed=1)
+    templates = bundle.templates
+    others = templates @ templates.T
+    np.fill_diagonal(others, -1)
+    nearest = -np.sort(-others, axis=1)[:, :1].mean(1)  # 10 of 400 strangers: the nearest of 40 people
+    bundle = replace(bundle, crowding=(0.5 * nearest - 0.1).astype(np.float32))
+    grown = enrol(bundle, "Ann Other", [photo((200, 120, 90))])
+    expected = 0.5 * (templates @ grown.templates[-1]).max() - 0.1
+    assert grown.crowding[-1] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_face_that_has_a_name_already_is_pointed_out() -> None:
+    bundle = trained()
+    own = bundle.part_templates["dlib"][1]
+    colour = tuple(int(v) for v in np.rint(100 + 90 * own))
+    bundle = replace(bundle, decision=replace(bundle.decision, thresholds={"fpir_1": 0.6, "fpir_10": 0.5}))
+    assert [name for name, _ in taken_for(bundle, [photo(colour)])] == ["person 1"]  # type: ignore[arg-type]
+
+
+def test_the_command_says_what_is_wrong_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--model", str(tmp_path), "--name", "Ann", str(tmp_path / "none.jpg")]) == 2
+    assert "no such photo or folder" in capsys.readouterr().err
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    assert main(["--model", str(tmp_path), "--name", "Ann", str(tmp_path / "a.jpg")]) == 2
+    assert "no trained model" in capsys.readouterr().err
