@@ -39,6 +39,7 @@ from identity.measurement import (
     measure_share,
 )
 from identity.metrics import NEVER, NEVER_RANKED, ranks_of_truth
+from identity.paired import differences
 from identity.pairs import PhotoPair, pair_identities, read_pairs
 from identity.probes import ProbeChip, iterate_chips
 from identity.tensorflow_loading import load_tensorflow
@@ -474,6 +475,15 @@ def table(evaluation: Evaluation) -> str:
     return "\n".join([*evaluation.protocol, "", *lines])
 
 
+def difference_table(compared: dict[str, Rate], other: str) -> str:
+    """Differences for people to read."""
+    lines = ["", f"Less those of {other}, points (95 %, bootstrap over people, the same for both):"]
+    for name, rate in compared.items():
+        told = f"{_TITLES[name]:<40} {100 * rate.value:>+7.2f}     [{100 * rate.low:+.2f}, {100 * rate.high:+.2f}]"
+        lines.append(told)
+    return "\n".join(lines)
+
+
 class _Parser(argparse.ArgumentParser):
     """Reports a wrong call in one line."""
 
@@ -489,6 +499,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=Path, help="CSV with photo_a, photo_b, mated")
     parser.add_argument("--pairs-root", type=Path, help="what its paths are relative to (its own folder)")
     parser.add_argument("--no-face", type=Path, help="photos without a person")
+    parser.add_argument(
+        "--against", help="another run, or bare features with --pairs alone: differences, paired by person"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of stdout")
     parser.add_argument("--report", type=Path, help="folder for index.html, report.json and report.csv")
     parser.add_argument("--cache", type=Path, help="folder to remember where the faces are")
@@ -576,17 +589,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.probes, options.strangers, options.pairs, options.pairs_root, options.no_face
         )
         load_tensorflow()
-        embedder, gallery, training, training_set = load_model(options.model)
-        evaluation = evaluate(
-            options.model,
-            embedder,
-            material,
-            gallery=gallery,
-            training=training,
-            cache=options.cache or default_cache(options.model),
-            workers=options.workers,
-            progress=True,
-        )
+        evaluation, training_set = _measure(options.model, material, options)
+        compared: dict[str, Rate] = {}
+        if options.against:
+            compared = differences(evaluation, _measure(options.against, material, options)[0])
         if options.report:
             # inside: matplotlib is only needed here
             from identity.evaluation_report import enrolled_photos, write_report
@@ -597,10 +603,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if options.json:
-        print(json.dumps(evaluation.as_json()), flush=True)
+        values: dict[str, object] = dict(evaluation.as_json())
+        if compared:
+            values["against"] = options.against
+        for name, rate in compared.items():
+            values[f"{name}_gain"] = round(rate.value, 6)
+            values[f"{name}_gain_ci"] = [round(rate.low, 6), round(rate.high, 6)]
+        print(json.dumps(values), flush=True)
     else:
         print(table(evaluation))
+        if compared:
+            print(difference_table(compared, options.against))
     return 0
+
+
+def _measure(model: str, material: Material, options: argparse.Namespace) -> tuple[Evaluation, Path | None]:
+    """What a model reaches, and the set it was trained on."""
+    embedder, gallery, training, training_set = load_model(model)
+    evaluation = evaluate(
+        model,
+        embedder,
+        material,
+        gallery=gallery,
+        training=training,
+        cache=options.cache or default_cache(model),
+        workers=options.workers,
+        progress=True,
+    )
+    return evaluation, training_set
 
 
 if __name__ == "__main__":

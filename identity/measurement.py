@@ -86,6 +86,24 @@ class PairScores:
     identity_b: Sequence[Path]
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """A fraction before it is told: its value, what it is in each resample, and of how many people.
+
+    Resamples depend on seed and people only: those of two models measured on the same photos belong together, row
+    by row.
+    """
+
+    value: float
+    samples: np.ndarray
+    people: int
+
+    @property
+    def rate(self) -> Rate:
+        """With its interval."""
+        return Rate(self.value, *interval(self.samples, self.value, self.people))
+
+
 def measure_search(
     probes: ProbeScores | None,
     strangers: ProbeScores | None,
@@ -97,32 +115,40 @@ def measure_search(
     `dir_at_fpir_x` takes its threshold from the strangers given here and compares methods;
     `tpir_at_stored_x` and `fpir_realised_x` use the stored `thresholds` and tell a user what to expect.
     """
-    rates = {}
+    return {
+        name: found.rate for name, found in sample_search(probes, strangers, thresholds or {}, seed).items()
+    }
+
+
+def sample_search(
+    probes: ProbeScores | None, strangers: ProbeScores | None, thresholds: dict[str, float], seed: int = 0
+) -> dict[str, Sampled]:
+    """As `measure_search`, with the resamples."""
+    out = {}
     if probes is not None:
         weights = identity_weights(probes.identities, seed=seed)
         people = len(set(probes.identities))
         for k in (1, 5):
-            samples = rank_k_rate(probes.rank, k, weights)
-            rates[f"rank{k}"] = _rate(rank_k_rate(probes.rank, k), samples, people)
-        for name in thresholds or {}:
-            at = (thresholds or {})[name]
+            out[f"rank{k}"] = _sampled(
+                rank_k_rate(probes.rank, k), rank_k_rate(probes.rank, k, weights), people
+            )
+        for name, at in thresholds.items():
             value, samples = accept_rate(probes.right_score, at), accept_rate(probes.right_score, at, weights)
-            rates[f"tpir_at_stored_{name.removeprefix('fpir_')}"] = _rate(value, samples, people)
+            out[f"tpir_at_stored_{name.removeprefix('fpir_')}"] = _sampled(value, samples, people)
     if strangers is not None:
         weights = identity_weights(strangers.identities, seed=seed + 1)
         people = len(set(strangers.identities))
-        for name in thresholds or {}:
-            at = (thresholds or {})[name]
+        for name, at in thresholds.items():
             value, samples = accept_rate(strangers.score, at), accept_rate(strangers.score, at, weights)
-            rates[f"fpir_realised_{name.removeprefix('fpir_')}"] = _rate(value, samples, people)
+            out[f"fpir_realised_{name.removeprefix('fpir_')}"] = _sampled(value, samples, people)
     if probes is not None and strangers is not None:
         mated_weights = identity_weights(probes.identities, seed=seed)
         stranger_weights = identity_weights(strangers.identities, seed=seed + 1)
         for name, fpir in STORED_FPIR.items():
             value = tpir_at_fpir(probes.right_score, strangers.score, fpir)
             samples = tpir_at_fpir(probes.right_score, strangers.score, fpir, mated_weights, stranger_weights)
-            rates[f"dir_at_{name}"] = _rate(value, samples, len(set(probes.identities)))
-    return rates
+            out[f"dir_at_{name}"] = _sampled(value, samples, len(set(probes.identities)))
+    return out
 
 
 def measure_pairs(pairs: PairScores, seed: int = 0) -> dict[str, Rate]:
@@ -131,29 +157,33 @@ def measure_pairs(pairs: PairScores, seed: int = 0) -> dict[str, Rate]:
     A pair without a face on one side is judged wrongly in the accuracy; in EER and TAR a mated one is
     rejected at every threshold, and a non-mated one is left out, since it can neither help nor be accepted.
     """
+    return {name: found.rate for name, found in sample_pairs(pairs, seed).items()}
+
+
+def sample_pairs(pairs: PairScores, seed: int = 0) -> dict[str, Sampled]:
+    """As `measure_pairs`, with the resamples."""
     found = pairs.score > NEVER
     mated, nonmated = pairs.score[pairs.mated], pairs.score[~pairs.mated & found]
     weights = pair_weights(pairs.identity_a, pairs.identity_b, seed=seed)
     of_mated, of_nonmated = weights[:, pairs.mated], weights[:, ~pairs.mated & found]
     people = len({*pairs.identity_a, *pairs.identity_b})
     right = pair_outcomes(pairs.score, pairs.mated, seed=seed)
-    rates = {"pair_accuracy": _rate(mean_rate(right), mean_rate(right, weights), people)}
-    rates["eer"] = _rate(eer(mated, nonmated), eer(mated, nonmated, of_mated, of_nonmated), people)
+    out = {"pair_accuracy": _sampled(mean_rate(right), mean_rate(right, weights), people)}
+    out["eer"] = _sampled(eer(mated, nonmated), eer(mated, nonmated, of_mated, of_nonmated), people)
     for name, far in (("1e2", 1e-2), ("1e3", 1e-3)):
         samples = tar_at_far(mated, nonmated, far, of_mated, of_nonmated)
-        rates[f"tar_at_far_{name}"] = _rate(tar_at_far(mated, nonmated, far), samples, people)
-    return rates
+        out[f"tar_at_far_{name}"] = _sampled(tar_at_far(mated, nonmated, far), samples, people)
+    return out
 
 
 def measure_share(outcome: Sequence[bool], identities: Sequence[str], seed: int = 0) -> Rate:
     """Fraction of photos that are so, its interval over identities."""
     samples = mean_rate(outcome, identity_weights(identities, seed=seed))
-    return _rate(mean_rate(outcome), samples, len(set(identities)))
+    return _sampled(mean_rate(outcome), samples, len(set(identities))).rate
 
 
-def _rate(value: float | np.ndarray, samples: float | np.ndarray, identities: int) -> Rate:
-    number = float(value)
-    return Rate(number, *interval(samples, number, identities))
+def _sampled(value: float | np.ndarray, samples: float | np.ndarray, people: int) -> Sampled:
+    return Sampled(float(value), np.atleast_1d(np.asarray(samples, np.float64)), people)
 
 
 @dataclass(frozen=True)
