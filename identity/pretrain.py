@@ -135,6 +135,7 @@ class Faces:
         targets: (N, 128) float32 unit rows.
         held_out: (M,) rows never trained on, for choosing.
         renders, render_of: (R, 112, 112, 3) uint8 on disk and (R,) rows of `chips`; R may be 0.
+        paths: (N,) of the photos.
     """
 
     chips: np.ndarray
@@ -142,6 +143,7 @@ class Faces:
     held_out: np.ndarray
     renders: np.ndarray
     render_of: np.ndarray
+    paths: np.ndarray
 
     def __post_init__(self) -> None:
         self.training = np.setdiff1d(np.arange(len(self.chips)), self.held_out)
@@ -255,19 +257,21 @@ class Pretraining:
         While sizes are mixed, batch norm's moving statistics fit none of them, so they are estimated here anew at this
         size from training faces; the final weights get the same treatment.
         """
-        kept = self.model.get_weights()
-        self.model.set_weights(self.average_at(size, batches=6))
-        rows = self.faces.held_out[:faces]
-        found = np.concatenate(
-            [
-                self.model.predict_on_batch(plain(self.faces.chips[rows[k : k + 50]], size))
-                for k in range(0, len(rows), 50)
-            ]
-        )
-        self.model.set_weights(kept)
         from identity.distillation import agreement
 
+        rows = self.faces.held_out[:faces]
+        kept = self.model.get_weights()
+        self.model.set_weights(self.average_at(size, batches=6))
+        found = self.embedded(rows, size)
+        self.model.set_weights(kept)
         return agreement(found, self.faces.targets[rows])
+
+    def embedded(self, rows: np.ndarray, size: int) -> np.ndarray:
+        """(len(rows), 128) the student's embeddings of plain chips."""
+        parts = [rows[k : k + 50] for k in range(0, len(rows), 50)]
+        return np.concatenate(
+            [self.model.predict_on_batch(plain(self.faces.chips[part], size)) for part in parts]
+        )
 
     def average_at(self, size: int, batches: int) -> list[np.ndarray]:
         """The averaged weights with batch norm's statistics estimated anew at `size`; the model is left as it was."""
@@ -408,26 +412,29 @@ def load_faces(work: Path) -> Faces:
     from identity.distillation import centred
 
     with np.load(work / "faces.npz", allow_pickle=False) as saved:
-        targets, _mean = centred(saved["teacher"])
+        paths, (targets, _mean) = saved["paths"], centred(saved["teacher"])
     chips = np.load(work / "chips.npy", mmap_mode="r", allow_pickle=False)
     held_out = np.random.default_rng(1).permutation(len(chips))[:HELD_OUT]
     renders, render_of = np.zeros((0, CHIP, CHIP, 3), np.uint8), np.zeros(0, np.int64)
     if (work / "renders.npy").is_file():
         renders = np.load(work / "renders.npy", mmap_mode="r", allow_pickle=False)
         render_of = np.load(work / "render_of.npy", allow_pickle=False)
-    return Faces(chips, targets, held_out, renders, render_of)
+    return Faces(chips, targets, held_out, renders, render_of, paths)
 
 
 def finish(training: Pretraining, out: Path, sources: str) -> str:
     """Write the averaged weights, batch norm fitted to the final size, and say what they reached; the digest."""
     from identity.backbone import PROJECTION, backbone_arrays, save_weights
+    from identity.distillation import agreement
+    from identity.teacher_agreement import agreement_by_group
 
     size = training.recipe.sizes[-1]
     training.model.set_weights(training.average_at(size, batches=40))
     arrays = backbone_arrays(training.model)
     projection = training.model.get_layer(PROJECTION)
     arrays[f"{PROJECTION}/kernel"], arrays[f"{PROJECTION}/bias"] = projection.get_weights()
-    training.average = training.model.get_weights()
+    rows = training.faces.held_out
+    found, targets = training.embedded(rows, size), training.faces.targets[rows]
     card = {
         "name": out.stem,
         "architecture": "EfficientNet-B0, 1280-d mean pooled, linear to 128",
@@ -440,7 +447,8 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
         "started_from": training.started_from,
         "steps": training.step,
         "seconds": round(training.seconds),
-        "held_out_agreement": round(training.held_out_agreement(size, HELD_OUT), 4),
+        "held_out_agreement": round(agreement(found, targets), 4),
+        "agreement_by_group": agreement_by_group(found, targets, training.faces.paths[rows].tolist()),
         "terms": "for non-commercial research: trained on photos that may be used for that only",
     }
     digest = save_weights(out, arrays, card)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ def some_faces(count: int = 24) -> Faces:
     chips = rng.integers(0, 255, (count, 112, 112, 3), dtype=np.uint8)
     targets = rng.normal(size=(count, 128)).astype("f4")
     targets /= np.linalg.norm(targets, axis=1, keepdims=True)
-    return Faces(chips, targets, np.arange(4), np.zeros_like(chips[4:8]), np.array([4, 4, 9, 10]))
+    paths = np.array([f"{20 + k}_{k % 2}_0_{k}.jpg" for k in range(count)])
+    return Faces(chips, targets, np.arange(4), np.zeros_like(chips[4:8]), np.array([4, 4, 9, 10]), paths)
 
 
 def test_time_is_shared_between_sizes_by_what_they_cost() -> None:
@@ -68,6 +70,14 @@ def test_training_resumes_where_it_stopped_and_its_weights_load(small: Recipe, t
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
     again.run(1e9, tmp_path / "log.csv")
     pretrain.finish(again, tmp_path / "out.npz", "drawn")
+    card = json.loads((tmp_path / "out.json").read_text())
+    assert card["size"] == 48
+    assert {name: row["faces"] for name, row in card["agreement_by_group"].items()} == {
+        "aged 13 to 24": 4,
+        "male": 2,
+        "female": 2,
+        "White": 4,
+    }
     other = Pretraining(some_faces(), small, tmp_path)
     other.start_from(tmp_path / "out.npz")
     np.testing.assert_allclose(other.model.get_weights()[0], again.model.get_weights()[0], atol=1e-3)
@@ -76,6 +86,22 @@ def test_training_resumes_where_it_stopped_and_its_weights_load(small: Recipe, t
     # float16 kernels: the direction of the embedding stays, whatever a barely trained net makes of its length
     expected = again.model.predict_on_batch(pictures)
     assert np.sum(found * expected) / np.linalg.norm(found) / np.linalg.norm(expected) > 0.99
+
+
+@pytest.mark.slow
+def test_frozen_layers_stay_as_they_were_and_the_others_learn(tmp_path: Path) -> None:
+    recipe = Recipe(budget=12, sizes=(32,), first_shares=(1.0,), batch=4, frozen_before="block7a_expand_conv")
+    training = Pretraining(some_faces(), recipe, tmp_path)
+    before = {w.path: np.asarray(w) for w in training.model.weights}
+    training.train_step()
+    changed = {w.path for w in training.model.weights if not np.array_equal(np.asarray(w), before[w.path])}
+    assert changed and all("block7" in path or "top_" in path or "projection" in path for path in changed)
+
+
+@pytest.mark.slow
+def test_layers_that_are_not_there_cannot_be_frozen(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no layer of the B0"):
+        Pretraining(some_faces(), Recipe(sizes=(32,), first_shares=(1.0,), frozen_before="block9"), tmp_path)
 
 
 def test_resuming_nothing_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
