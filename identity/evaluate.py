@@ -26,7 +26,7 @@ from tqdm import tqdm
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.images import list_identities, list_photos, sha256_of
 from identity.bare_features import BARE_MODELS, BareFeatures
-from identity.decision import DecisionConstants, accept_score
+from identity.decision import DecisionConstants, ProbabilityCurve, accept_score
 from identity.leak import TrainingPhotos, find_leaks
 from identity.measurement import (
     NO_COLUMN,
@@ -98,6 +98,11 @@ class Gallery(Embedder, Protocol):
     @property
     def thresholds(self) -> dict[str, float]:
         """Acceptance scores `fpir_1` and `fpir_10`."""
+        ...
+
+    @property
+    def probability(self) -> ProbabilityCurve | None:
+        """Score to probability, where it was fitted."""
         ...
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
@@ -252,6 +257,7 @@ def evaluate(
         photo_pairs=material.pairs,
         photos={path: embedded.photos[path] for path in material.people},
         false_faces=_false_faces(material, gallery, embedded),
+        probability=gallery.probability if gallery else None,
     )
 
 

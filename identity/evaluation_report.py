@@ -26,6 +26,7 @@ from augmentor.manifest import read_manifest
 from identity.measurement import NO_COLUMN, Evaluation
 from identity.metrics import NEVER, NEVER_RANKED, cmc, det
 from identity.probes import cut_again
+from identity.reliability import reliability
 
 TITLES = {
     "rank1": ("Rank-1", "closed set: the right name comes first"),
@@ -267,6 +268,13 @@ def _figures(evaluation: Evaluation) -> list[dict[str, str]]:
         wanted.append(("Similarity of pairs", "Cosine of two photos.", _draw_pairs))
     if probes is not None and len(evaluation.labels) > 1:
         wanted.append(("Cumulative match", "How often the right name is among the first k.", _draw_cmc))
+    if probes is not None and strangers is not None and evaluation.probability is not None:
+        error = reliability(probes, strangers, evaluation.probability).error
+        text = (
+            "Whether probabilities can be believed, were every second face a stranger's: points on the line are "
+            f"honest, those below it boast. On average they are {100 * error:.1f} points off."
+        )
+        wanted.append(("Reliability", text, _draw_reliability))
     drawn = []
     for title, text, draw in wanted:
         pictures = {theme.name: _png(draw, evaluation, theme) for theme in _THEMES}
@@ -337,6 +345,19 @@ def _draw_scores(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
         axes.axvline(at, color=theme.ink, linewidth=1.2, linestyle=style, label=label)
     axes.set_xlabel("acceptance score")
     axes.set_ylabel("share of each group")
+
+
+def _draw_reliability(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
+    assert evaluation.probes and evaluation.strangers and evaluation.probability
+    found = reliability(evaluation.probes, evaluation.strangers, evaluation.probability)
+    axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1.2)
+    axes.plot(found.told, found.true, color=theme.mated, linewidth=1.2)
+    area = 12 + 200 * found.answers / found.answers.max()
+    axes.scatter(found.told, found.true, s=area, color=theme.mated, zorder=3)
+    axes.set_xlim(-0.05, 1.05)
+    axes.set_ylim(-0.05, 1.05)
+    axes.set_xlabel("probability told (larger dots: more answers)")
+    axes.set_ylabel("share of right answers")
 
 
 def _draw_pairs(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.images import encode_jpeg
+from identity.decision import ProbabilityCurve
 from identity.evaluation_report import enrolled_photos, write_report
 from identity.measurement import Evaluation, PairScores, ProbeScores, measure_pairs, measure_search
 from identity.metrics import NEVER, NEVER_RANKED
@@ -78,6 +79,7 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
         rates=rates,
         counts={"n_probes": 6, "n_strangers": 5, "n_pairs": 2},
         ms_per_face=1.5,
+        probability=ProbabilityCurve(10.0, -5.0),
         probes=probes,
         strangers=strangers,
         pairs=pair_scores,
