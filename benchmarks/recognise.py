@@ -7,8 +7,8 @@ view of each (no mirror image, no jitter), in each of `--rounds` rounds in turn;
 rounds. Batches of 1 and of 32. Each number of threads (0: all cores) has a process of its own: TensorFlow and OpenBLAS
 read it when they start. Parts: detect (finding the face and its 68 landmarks), align (cutting the chip), b0
 (EfficientNet-B0 to its map), head (a cosine head of 1,000 people on the map, the distilled face embedding), dlib_net
-(dlib's net as this project runs it, in TensorFlow), dlib (the library itself). `dlib_over_b0` is dlib's time over that
-of b0 and head.
+(dlib's net as this project runs it, in TensorFlow), dlib (the library itself), b0_lite and dlib_net_lite (the same two
+nets exported to TensorFlow Lite, `identity.export`). `dlib_over_b0` is dlib's time over that of b0 and head.
 """
 
 import argparse
@@ -43,9 +43,10 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     from augmentor.faces import FaceFinder
     from identity.backbone import load_weights
     from identity.dlib_embedding import DlibEmbedding
-    from identity.features import FrozenBackbone
-    from identity.head_training import run_head
+    from identity.export import LiteModel, lite_model
+    from identity.features import FrozenBackbone, resized
     from identity.heads import HeadConfig, build_head, embedding_model
+    from identity.inference import Inference
 
     images = photos(options)
     finder = FaceFinder("central")
@@ -53,8 +54,11 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     chips = np.stack([cut_chip(image, landmarks, CHIP) for image, landmarks in found])
     backbone = FrozenBackbone(load_weights("face"), CHIP)
     maps = backbone.maps(chips)
-    head = embedding_model(build_head(HeadConfig("cosine", PEOPLE, backbone.map_shape)), "cosine")
+    head = Inference(embedding_model(build_head(HeadConfig("cosine", PEOPLE, backbone.map_shape)), "cosine"))
     net, library = DlibEmbedding(), dlib_library()
+    cores = threads or (os.cpu_count() or 1)
+    b0_lite, net_lite = (LiteModel(lite_model(model), cores) for model in (backbone.model, net.net))
+    small = resized(chips, backbone.size)
 
     def in_batches(work: Callable[[np.ndarray], object], rows: np.ndarray, batch: int) -> Callable[[], None]:
         def run() -> None:
@@ -64,7 +68,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
         return run
 
     def b0_head(part: np.ndarray) -> None:
-        run_head(head, part)
+        head(part)
         backbone.face(part)
 
     parts: dict[str, Callable[[], object]] = {
@@ -75,6 +79,8 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
         parts[f"b0_{batch}"] = in_batches(backbone.maps, chips, batch)
         parts[f"head_{batch}"] = in_batches(b0_head, maps, batch)
         parts[f"dlib_net_{batch}"] = in_batches(net, chips, batch)
+        parts[f"b0_lite_{batch}"] = in_batches(b0_lite, small, batch)
+        parts[f"dlib_net_lite_{batch}"] = in_batches(net_lite, chips, batch)
         parts[f"dlib_{batch}"] = in_batches(library, chips, batch)
     for work in parts.values():
         work()  # what is built at the first call is not counted

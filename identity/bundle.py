@@ -126,15 +126,15 @@ class Bundle:
             raise InputError(
                 f"this model takes (N, {self.size}, {self.size}, 3) uint8 chips, not {chips.shape} {chips.dtype}"
             )
-        return join(self._loaded().probes(chips), self.shares)
+        return join(self.networks.probes(chips), self.shares)
 
     def embed_for_template(self, chips: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         """As `embed`, with jittered copies averaged in, what templates are made of: part -> (N, D_part) unit rows."""
-        return self._loaded().probes_and_gallery(chips, seed)[1]
+        return self.networks.probes_and_gallery(chips, seed)[1]
 
     def embed_renders(self, chips: np.ndarray) -> dict[str, np.ndarray]:
         """As `embed`, without mirror images, as renders go into templates: part -> (N, D_part) unit rows."""
-        networks = self._loaded()
+        networks = self.networks
         return networks.compared(networks.once(chips))
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
@@ -234,8 +234,13 @@ class Bundle:
             raise ValueError("labels, templates and crowding of different lengths")
         return bundle
 
-    def _loaded(self) -> PartEmbedder:
-        """The networks, loaded once."""
+    @property
+    def networks(self) -> PartEmbedder:
+        """The networks, loaded once.
+
+        Raises:
+            InputError: weights that are missing or not those of the training.
+        """
         if self._embedder is None:
             self._embedder = self._load_networks()
         return self._embedder

@@ -26,6 +26,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.landmark_source import model_path
+from identity.inference import Inference
 
 CHIP_SIZE = 150
 EMBEDDING_SIZE = 128
@@ -201,15 +202,8 @@ class DlibEmbedding:
     """
 
     def __init__(self, weights: Path | None = None, *, batch_size: int = 32) -> None:
-        import tensorflow as tf
-
-        self.batch_size = batch_size
         self.net = build_dlib_net(read_dlib_weights(weights or model_path(WEIGHTS_NAME)))
-        self._run = tf.function(
-            self.net,
-            input_signature=[tf.TensorSpec((None, CHIP_SIZE, CHIP_SIZE, 3), tf.float32)],
-            autograph=False,
-        )
+        self._run = Inference(self.net, batch_size)
 
     def __call__(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips.
@@ -228,8 +222,4 @@ class DlibEmbedding:
                 f"dlib's embedding takes (N, {CHIP_SIZE}, {CHIP_SIZE}, 3) uint8 chips, "
                 f"not {chips.shape} {chips.dtype}"
             )
-        batches = [
-            self._run(chips[start : start + self.batch_size].astype(np.float32)).numpy()
-            for start in range(0, len(chips), self.batch_size)
-        ]
-        return np.concatenate(batches) if batches else np.zeros((0, EMBEDDING_SIZE), np.float32)
+        return self._run(chips)

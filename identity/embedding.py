@@ -14,14 +14,16 @@ from typing import Any
 
 import numpy as np
 
+from identity.backbone import PROJECTION
 from identity.dlib_embedding import CHIP_SIZE, DlibEmbedding
 from identity.face_space import FaceSpace, load_face_space
-from identity.features import JITTERS, FrozenBackbone, jittered, mirrored, resized, unit
-from identity.head_training import run_head
+from identity.features import JITTERS, FrozenBackbone, jittered, mirrored, resized, resized_graph, unit
+from identity.inference import Inference
 
 PARTS = ("dlib", "face", "head")
 FEATURES = ("both", "b0", "dlib")
 _BATCH = 64
+_HEAD_BATCH = 256
 
 
 def parts_of(features: str, weights_embed: bool) -> tuple[str, ...]:
@@ -61,7 +63,8 @@ class PartEmbedder:
             raise ValueError("the part head needs a head")
         self.parts = parts
         self._backbone = backbone
-        self._head = head
+        self._head_model = head
+        self._head = Inference(head, _HEAD_BATCH) if head is not None and "head" in parts else None
         self._dlib = (dlib or DlibEmbedding()) if "dlib" in parts else None
         self._space = (space or load_face_space()) if "dlib" in parts else None
 
@@ -70,8 +73,8 @@ class PartEmbedder:
         out: dict[str, np.ndarray] = {}
         if "face" in self.parts and self._backbone is not None:
             out["face"] = self._backbone.face(maps)
-        if "head" in self.parts:
-            out["head"] = run_head(self._head, maps)
+        if self._head is not None:
+            out["head"] = self._head(maps)
         return out
 
     def once(self, chips: np.ndarray) -> dict[str, np.ndarray]:
@@ -89,6 +92,34 @@ class PartEmbedder:
             name: self._space(rows) if name == "dlib" and self._space else unit(rows)
             for name, rows in found.items()
         }
+
+    def graph(self, chips: Any) -> dict[str, Any]:
+        """As `once`, for a Keras tensor (N, S, S, 3) of float32 0-255."""
+        from keras import ops
+
+        out: dict[str, Any] = {}
+        if self._dlib is not None:
+            out["dlib"] = self._dlib.net(resized_graph(chips, CHIP_SIZE))
+        if self._backbone is not None:
+            maps = self._backbone.model(resized_graph(chips, self._backbone.size))
+            if "face" in self.parts:
+                arrays = self._backbone.weights.arrays
+                pooled = ops.mean(maps, axis=(1, 2))
+                out["face"] = (
+                    ops.matmul(pooled, arrays[f"{PROJECTION}/kernel"]) + arrays[f"{PROJECTION}/bias"]
+                )
+            if "head" in self.parts:
+                out["head"] = self._head_model(maps)
+        return out
+
+    def compared_graph(self, part: str, rows: Any) -> Any:
+        """As `compared`, for the Keras tensor of one part."""
+        from keras import ops
+
+        unit_rows = ops.normalize(rows, axis=1)
+        if part != "dlib" or self._space is None:
+            return unit_rows
+        return ops.normalize(ops.matmul(unit_rows - self._space.origin, self._space.matrix), axis=1)
 
     def probes(self, chips: np.ndarray) -> dict[str, np.ndarray]:
         """Chip and mirror image averaged: part -> (N, D_part) unit rows."""

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from augmentor.errors import InputError
 from augmentor.images import write_whole
 from identity.backbone import PROJECTION, Weights, build_backbone
+from identity.inference import Inference
 
 MAP_BATCH = 32
 JITTERS = 3
@@ -41,22 +42,16 @@ class FrozenBackbone:
     """
 
     def __init__(self, weights: Weights, chip_size: int) -> None:
-        import tensorflow as tf
-
         self.weights = weights
         self.size = size = weights.size or chip_size
-        model = build_backbone(weights, size)
-        self.map_shape: tuple[int, int, int] = tuple(model.output_shape[1:])
-        self._run = tf.function(
-            model, input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)], autograph=False
-        )
+        self.model = build_backbone(weights, size)
+        self.map_shape: tuple[int, int, int] = tuple(self.model.output_shape[1:])
+        self._run = Inference(self.model, MAP_BATCH)
 
     def maps(self, chips: np.ndarray) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB -> (N, s, s, 1280) float16."""
         parts = [
-            self._run(resized(chips[start : start + MAP_BATCH], self.size).astype(np.float32))
-            .numpy()
-            .astype(np.float16)
+            self._run(resized(chips[start : start + MAP_BATCH], self.size)).astype(np.float16)
             for start in range(0, len(chips), MAP_BATCH)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, *self.map_shape), np.float16)
@@ -73,9 +68,25 @@ def resized(chips: np.ndarray, size: int) -> np.ndarray:
     """(N, S, S, 3) uint8 chips as (N, size, size, 3); the crop is the same at every size."""
     if chips.shape[1] == size:
         return chips
-    way = cv2.INTER_AREA if chips.shape[1] > size else cv2.INTER_CUBIC
-    out = [cv2.resize(chip, (size, size), interpolation=way) for chip in chips]
+    out = [cv2.resize(chip, (size, size), interpolation=_way(chips.shape[1], size)) for chip in chips]
     return np.stack(out) if out else np.zeros((0, size, size, 3), np.uint8)
+
+
+def resized_graph(chips: Any, size: int) -> Any:
+    """As `resized`, for a Keras tensor (N, S, S, 3) of float32 0-255: resizing is linear along each edge."""
+    from keras import ops
+
+    edge = chips.shape[1]
+    if edge == size:
+        return chips
+    weights = cv2.resize(np.eye(edge, dtype=np.float32), (edge, size), interpolation=_way(edge, size)).T
+    rows = ops.matmul(ops.transpose(chips, (0, 1, 3, 2)), weights)  # (N, y, 3, x')
+    columns = ops.matmul(ops.transpose(rows, (0, 2, 3, 1)), weights)  # (N, 3, x', y')
+    return ops.clip(ops.round(ops.transpose(columns, (0, 3, 2, 1))), 0, 255)
+
+
+def _way(edge: int, size: int) -> int:
+    return cv2.INTER_AREA if edge > size else cv2.INTER_CUBIC
 
 
 def mirrored(chips: np.ndarray) -> np.ndarray:

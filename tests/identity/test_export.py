@@ -1,0 +1,73 @@
+"""What is exported gives the embeddings of the run, without this package."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augmentor.errors import InputError
+from identity import export as module
+from identity.backbone import load_weights
+from identity.bundle import Bundle
+from identity.embedding import PartEmbedder
+from identity.export import LiteModel, embedding_graph, export, lite_model, main
+from identity.features import FrozenBackbone, resized, resized_graph
+from identity.heads import HeadConfig, build_head, embedding_model
+from tests.identity.drawn_set import drawn_face, write_random_weights
+from tests.identity.test_bundle import small_bundle
+
+
+@pytest.mark.parametrize(("edge", "size"), [(150, 128), (64, 96), (150, 75), (48, 48)])
+def test_resizing_in_the_graph_is_that_of_the_chips(edge: int, size: int) -> None:
+    chips = np.random.default_rng(0).integers(0, 256, (2, edge, edge, 3), dtype=np.uint8)
+    told = np.asarray(resized_graph(chips.astype(np.float32), size))
+    assert told.shape == (2, size, size, 3)
+    assert np.abs(told - resized(chips, size)).max() <= 1  # rounding of halves
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """All three parts: dlib's net at 150, a random B0 with a head, chips of 64."""
+    weights = load_weights(write_random_weights(tmp_path_factory.mktemp("weights") / "random.npz"))
+    backbone = FrozenBackbone(weights, 64)
+    head = build_head(HeadConfig("cosine", 3, backbone.map_shape), seed=0)
+    bundle = small_bundle()
+    bundle.size, bundle.shares = 64, {"dlib": 0.5, "face": 0.3, "head": 0.2}
+    rng = np.random.default_rng(0)
+    bundle.part_templates = {
+        part: rng.normal(size=(3, d)).astype("f4")
+        for part, d in (("dlib", 128), ("face", 128), ("head", 256))
+    }
+    bundle._embedder = PartEmbedder(("dlib", "face", "head"), backbone, embedding_model(head, "cosine"))
+    return bundle
+
+
+@pytest.mark.slow
+def test_exported_model_embeds_as_the_run_does(run: Bundle, tmp_path: Path) -> None:
+    difference = export(run, tmp_path)
+    chips = np.stack([drawn_face(person, 0) for person in range(3)])
+    lite = LiteModel((tmp_path / "embedding.tflite").read_bytes())
+    expected = run.embed(chips)
+    assert np.abs(lite(chips) - expected).max() < 1e-3 and difference < 1e-3
+    assert np.abs(lite(chips[:1]) - expected[:1]).max() < 1e-3
+    people = json.loads((tmp_path / "people.json").read_text())
+    assert people["names"] == list(run.labels) and people["thresholds"] == run.thresholds
+    np.testing.assert_array_equal(np.load(tmp_path / "templates.npy"), run.templates)
+
+
+@pytest.mark.slow
+def test_nothing_is_written_that_differs_from_the_run(
+    run: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = lite_model(embedding_graph(run))
+    monkeypatch.setattr(module, "lite_model", lambda _model: content)
+    monkeypatch.setattr(module, "compare", lambda _bundle, _content: 0.01)
+    with pytest.raises(InputError, match="nothing was written"):
+        export(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_run_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "no trained model" in capsys.readouterr().err
