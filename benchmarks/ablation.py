@@ -1,16 +1,20 @@
-"""What renders are worth: the same number of images of each person, made in three ways.
+"""What renders, and each stage of making them, are worth: the same number of images a person, made in several ways.
 
-`python -m benchmarks.ablation --data OUT --probes DIR --strangers DIR --calibration DIR`
+`python -m benchmarks.ablation --data OUT [--stage NAME=OUT2 ...] --probes DIR --strangers DIR --calibration DIR`
 
-OUT is a balanced set with at least `--per-class` images a person. For every seed each person gets exactly that many
-training images:
+OUT is a balanced set with at least `--per-class` images a person, made without effects. For every seed each person gets
+exactly that many training images:
     photos    the own photos, repeated
     flips     the own photos, then mirror images and random crops of them
-    renders   the own photos, then renders of them (drawn from OUT)
+    pose      the own photos, then renders of them onto the mean head (drawn from OUT)
+    renders   the own photos, then renders of them onto all head shapes (drawn from OUT)
+    half      the own photos, then as many flips as renders
+    NAME      as `renders`, drawn from OUT2: the same set made with the effects of one stage, e.g. `--effects light`
 With features `dlib` a person's template is the mean of the embeddings of these images; with `b0` a cosine head is
 trained on their maps first, for the same number of steps each time, and embeds them. Probes (photo and mirror image
 averaged) are searched by cosine, accepted by the decision score with its default constants, crowding from the
-calibration strangers. What is measured is kept in `--work`: stopped and called again, it goes on.
+calibration strangers. `few` is rank-1 of the people with at most two training photos. What is measured is kept in
+`--work`: stopped and called again, it goes on.
 """
 
 import argparse
@@ -26,16 +30,18 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_identities, list_photos
+from augmentor.manifest import read_manifest
 from identity.decision import DecisionConstants, accept_score, crowding
 from identity.embedding import PartEmbedder
 from identity.features import FrozenBackbone, unit
-from identity.measurement import NO_COLUMN, ProbeScores, Rate, measure_search
+from identity.measurement import NO_COLUMN, ProbeScores, Rate, measure_search, measure_share
 from identity.metrics import NEVER, NEVER_RANKED, ranks_of_truth
 from identity.probes import ProbeChip, find_chips
 from identity.training_set import TrainingSet, read_training_set, spread_renders
 
-WAYS = ("photos", "flips", "renders")
-MEASURED = ("rank1", "dir_at_fpir_1", "dir_at_fpir_10")
+WAYS = ("photos", "flips", "pose", "renders", "half")
+MEASURED = ("rank1", "few", "dir_at_fpir_1", "dir_at_fpir_10")
+FEW_PHOTOS = 2
 
 
 @dataclass(frozen=True)
@@ -93,35 +99,37 @@ def cropped(chip: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarr
 
 
 def training_images(data: TrainingSet, way: str, per_class: int, seed: int) -> Images:
-    """`per_class` images of each person, made in one of `WAYS`.
+    """`per_class` images of each person, made in one of `WAYS`; any other way takes renders as `renders` does.
 
     Raises:
         InputError: the set holds too few renders of somebody.
     """
-    rng = np.random.default_rng([seed, WAYS.index(way)])
+    rng = np.random.default_rng([seed, WAYS.index(way) if way in WAYS else WAYS.index("renders")])
     own_photos = {
         label: rng.permutation(np.flatnonzero(data.is_photo & (data.labels == label)))[:per_class]
         for label in range(len(data.names))
     }
     most = per_class - min(len(rows) for rows in own_photos.values())
-    renders = spread_renders(data, most, seed)
+    renders = spread_renders(data, len(data) if way == "pose" else most, seed)
+    if way == "pose":
+        shapes = read_manifest(data.root / "manifest.parquet")["shape"].to_pylist()
+        renders = np.array([row for row in renders if shapes[row] == 0], np.int64)
     chips, shows, labels, made_so_far = [], [], [], 0
     for label, rows in tqdm(own_photos.items(), f"{way}, seed {seed}", unit="person"):
         photos = data.chips(rows)
         missing = per_class - len(rows)
-        shown = np.arange(per_class)
-        if way == "photos":
-            more = photos[:0]
-            shown %= len(photos)
-        elif way == "flips":
-            made = [cropped(photos[k % len(photos)], k // len(photos) + 1, rng) for k in range(missing)]
-            more = np.stack(made) if made else photos[:0]
-        else:
-            own = rng.permutation(renders[data.labels[renders] == label])[:missing]
-            if len(own) < missing:
-                raise InputError(f"{data.root}: fewer than {missing} renders of {data.names[label]}")
-            more = data.chips(own)
-        chips.append(np.concatenate([photos, more]))
+        flipped = {"photos": 0, "flips": missing, "half": missing // 2}.get(way, 0)
+        rendered = 0 if way == "photos" else missing - flipped
+        shown = np.arange(per_class) % len(photos) if way == "photos" else np.arange(per_class)
+        made = [cropped(photos[k % len(photos)], k // len(photos) + 1, rng) for k in range(flipped)]
+        own = rng.permutation(renders[data.labels[renders] == label])[:rendered]
+        if len(own) < (min(rendered, 1) if way == "pose" else rendered):
+            raise InputError(f"{data.root}: fewer than {rendered} renders of {data.names[label]} ({way})")
+        own = np.resize(
+            own, rendered
+        )  # every tenth render has the mean head: not always enough, so some twice
+        parts = [photos, np.stack(made) if made else photos[:0], data.chips(own) if rendered else photos[:0]]
+        chips.append(np.concatenate(parts))
         shows.append(made_so_far + shown)
         labels.append(np.full(per_class, label))
         made_so_far += len(chips[-1])
@@ -219,12 +227,15 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
     dlib = PartEmbedder(("dlib",))
     kept = options.work / "ablation.json"
     rows = _read_rows(kept, _made_with(options)) if kept.exists() else []
+    sets = dict.fromkeys(WAYS, data) | read_stages(options.stage, data)
+    photo_counts = np.bincount(data.labels[data.is_photo], minlength=len(data.names))
+    few = np.flatnonzero(photo_counts[truth] <= FEW_PHOTOS)
     done = {(row["images"], row["seed"]) for row in rows}
     for seed in range(options.seeds):
-        for way in WAYS:
+        for way, images_from in sets.items():
             if (way, seed) in done:
                 continue
-            images = training_images(data, way, options.per_class, seed)
+            images = training_images(images_from, way, options.per_class, seed)
             for source in ("dlib", "b0"):
                 if source == "dlib":
                     embedder = dlib
@@ -238,10 +249,11 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
                     )
                 templates = class_templates(embedded, images.labels, len(data.names))
                 crowded = crowding(templates, embedder.probes(calibration_chips)[embedder.parts[0]])
-                rates = measure_search(
-                    scores(probes, truth, embedder, templates, crowded),
-                    scores(strangers, nobody, embedder, templates, crowded),
-                    None,
+                searched = scores(probes, truth, embedder, templates, crowded)
+                refused = scores(strangers, nobody, embedder, templates, crowded)
+                rates = measure_search(searched, refused, None)
+                rates["few"] = measure_share(
+                    searched.rank[few] == 1, [searched.identities[k] for k in few.tolist()]
                 )
                 rows.append(
                     {"features": source, "images": way, "seed": seed, **{m: rates[m] for m in MEASURED}}
@@ -253,11 +265,29 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
+def read_stages(stages: Sequence[str], data: TrainingSet) -> dict[str, TrainingSet]:
+    """The sets that `--stage` names.
+
+    Raises:
+        InputError: not NAME=OUT2, a name that is a way already, or a set of other people or sizes.
+    """
+    found = {}
+    for stage in stages:
+        name, _, folder = stage.partition("=")
+        if not name or not folder or name in WAYS:
+            raise InputError(f"--stage {stage}: give NAME=OUT2, the name none of {', '.join(WAYS)}")
+        found[name] = read_training_set(Path(folder))
+        if (found[name].names, found[name].size) != (data.names, data.size):
+            raise InputError(f"--stage {stage}: other people or another size than {data.root}")
+    return found
+
+
 def table_of(rows: list[dict[str, object]]) -> str:
     """Markdown: mean over seeds, their range, and the bootstrap interval of the first seed."""
-    lines = ["| features | images | rank-1 | DIR@FPIR 1 % | DIR@FPIR 10 % |", "|---|---|---|---|---|"]
+    lines = ["| features | images | rank-1 | rank-1, few photos | DIR@FPIR 1 % | DIR@FPIR 10 % |"]
+    lines.append("|---|---|---|---|---|---|")
     for source in ("dlib", "b0"):
-        for way in WAYS:
+        for way in dict.fromkeys(r["images"] for r in rows):
             own = [r for r in rows if r["features"] == source and r["images"] == way]
             cells = []
             for measure in MEASURED:
@@ -276,7 +306,7 @@ def table_of(rows: list[dict[str, object]]) -> str:
 
 def _made_with(options: argparse.Namespace) -> dict[str, object]:
     """All that rows depend on."""
-    names = ("data", "probes", "strangers", "calibration", "weights", "per_class", "epochs")
+    names = ("data", "stage", "probes", "strangers", "calibration", "weights", "per_class", "epochs")
     return {name: str(getattr(options, name)) for name in names}
 
 
@@ -300,6 +330,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--stage", action="append", default=[], metavar="NAME=OUT2")
     parser.add_argument("--probes", type=Path, required=True)
     parser.add_argument("--strangers", type=Path, required=True)
     parser.add_argument("--calibration", type=Path, required=True)
