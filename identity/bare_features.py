@@ -3,10 +3,15 @@
 They never saw the people they are measured on, so any list of pairs measures them; naming people needs a run.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from augmentor.chip import CHIP_SIZE
 from augmentor.errors import InputError
+
+if TYPE_CHECKING:
+    from identity.verification import SamePerson
 
 # The embeddings of `identity.embedding` that need no trained head.
 _PARTS = {"face": ("face",), "dlib": ("dlib",), "both": ("dlib", "face")}
@@ -41,6 +46,19 @@ class BareFeatures:
         backbone = FrozenBackbone(load_weights("face"), CHIP_SIZE) if "face" in parts else None
         self._embedder = PartEmbedder(parts, backbone)
         self._shares = default_shares(parts)
+        self._name = name
+
+    @property
+    def same_person(self) -> "SamePerson":
+        """When two faces are the same person's, as it ships with the package.
+
+        Raises:
+            InputError: missing, damaged or of other face weights.
+        """
+        from identity.backbone import load_weights
+        from identity.verification import load_same_person
+
+        return load_same_person(self._name, "" if self._name == "dlib" else load_weights("face").digest)
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips.

@@ -1,6 +1,7 @@
 """A trained run on disk: everything that naming people needs, in a folder without pickle.
 
-    bundle.json      version, features, shares, size, head, backbone, decision, seed, commit; SHA-256 of the other files
+    bundle.json      version, features, shares, size, head, backbone, decision (with the calibration strangers' scores),
+                     same_person, seed, commit; SHA-256 of the other files
     labels.json      the people, in the order of the templates
     arrays.npz       part -> (C, D) templates; crowding (C,); mean of the calibration strangers' embeddings
     head.npz         the head's weights, where a part needs them
@@ -30,8 +31,9 @@ from identity.decision import Decision, DecisionConstants, ProbabilityCurve
 from identity.embedding import PARTS, PartEmbedder, join
 from identity.face_space import load_face_space
 from identity.heads import HeadConfig
+from identity.verification import SamePerson
 
-VERSION = 2
+VERSION = 3
 _FILES = ("labels.json", "arrays.npz", "head.npz", "thresholds.json", "sources.parquet", "model_card.md")
 
 
@@ -62,6 +64,7 @@ class Bundle:
         size: height and width of the chips, pixels.
         sources: table of `photo, sha256, phash, identity`.
         stranger_mean: (D,) mean of the calibration strangers' joined embeddings; zeros without strangers.
+        same_person: for comparing two photos; None where calibration had too few photos.
         backbone, head, head_weights: where a part needs them.
         about: anything else worth knowing (seed, commit, configuration, results of the training).
         model_card: Markdown.
@@ -77,6 +80,7 @@ class Bundle:
     size: int
     sources: pa.Table
     stranger_mean: np.ndarray
+    same_person: SamePerson | None = None
     backbone: BackboneName | None = None
     head: HeadConfig | None = None
     head_weights: list[np.ndarray] = field(default_factory=list)
@@ -169,6 +173,7 @@ class Bundle:
             "dlib_space": load_face_space().digest if "dlib" in self.shares else None,
             "head": self.head.as_dict() if self.head else None,
             "decision": self.decision.as_dict(),
+            "same_person": self.same_person.as_dict() if self.same_person else None,
             "about": self.about,
             "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         }
@@ -223,6 +228,7 @@ class Bundle:
             size=int(described["size"]),
             sources=pq.read_table(io.BytesIO(files["sources.parquet"])),
             stranger_mean=arrays["stranger_mean"],
+            same_person=SamePerson.from_dict(same) if (same := described["same_person"]) else None,
             backbone=BackboneName(backbone["weights"], backbone["sha256"]) if backbone else None,
             head=HeadConfig.from_dict(head) if head else None,
             head_weights=[head_arrays[name] for name in sorted(head_arrays)],

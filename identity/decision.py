@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from augmentor.errors import InputError
 from identity.metrics import NEVER, threshold_at, tpir_at_fpir
 
 CROWD = 10
@@ -69,12 +70,31 @@ class Decision:
         probability: Score to probability.
         calibration: What was measured: `mated`, `strangers` (counts), `tpir_fpir_1`, `tpir_fpir_10`,
             `searched`.
+        stranger_scores: What the calibration strangers scored, the highest first: every other threshold.
     """
 
     constants: DecisionConstants
     thresholds: dict[str, float]
     probability: ProbabilityCurve
     calibration: dict[str, float]
+    stranger_scores: tuple[float, ...] = ()
+
+    def threshold(self, fpir: float) -> float:
+        """Acceptance score that so large a share of the calibration strangers reaches.
+
+        Raises:
+            InputError: a rate that so few strangers cannot tell, or none at all.
+        """
+        for name, stored in STORED_FPIR.items():
+            if fpir == stored:
+                return self.thresholds[name]
+        least = 1 / max(len(self.stranger_scores), 1)
+        if not least <= fpir < 1:
+            raise InputError(
+                f"--fpir {fpir:g}: this run was calibrated with {len(self.stranger_scores)} strangers, who tell "
+                f"rates from {least:.2g} to below 1; train with more --strangers for smaller ones"
+            )
+        return threshold_at(self.stranger_scores, fpir)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -92,6 +112,7 @@ class Decision:
             {name: float(values["thresholds"][name]) for name in STORED_FPIR},
             ProbabilityCurve(**values["probability"]),
             dict(values["calibration"]),
+            tuple(float(score) for score in values["stranger_scores"]),
         )
 
 
@@ -215,8 +236,9 @@ def fit_decision(
         "tpir_fpir_10": reached[1],
         "searched": float(search),
     }
-    curve = _fit_probability(mated_score, right, stranger_score)
-    return Decision(chosen, thresholds, curve, measured)
+    curve = fit_probability(mated_score, right, stranger_score)
+    kept = tuple(float(score) for score in np.sort(stranger_score)[::-1].round(6))
+    return Decision(chosen, thresholds, curve, measured, kept)
 
 
 def _grid() -> list[DecisionConstants]:
@@ -271,7 +293,7 @@ def crowding_sums(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
     return whole, np.where(is_near, without, whole)
 
 
-def _fit_probability(
+def fit_probability(
     mated_score: np.ndarray, right: np.ndarray, stranger_score: np.ndarray
 ) -> ProbabilityCurve:
     """Logistic curve on Platt's smoothed targets, which keep it finite where the classes separate.

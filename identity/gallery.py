@@ -8,7 +8,7 @@ measured on LFW training people (docs/decisions/0011-training-and-calibration.md
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -247,7 +247,7 @@ def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[
         mated, calibration.labels, without_self(strangers @ reduced.T, calibration.stranger_labels)
     )
     second = fit_decision(mated, calibration.labels, final_similarities, constants=first.constants)
-    decision = Decision(first.constants, second.thresholds, first.probability, first.calibration)
+    decision = replace(second, probability=first.probability, calibration=first.calibration)
     return decision, crowding_from_similarities(final_similarities)
 
 

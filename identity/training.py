@@ -26,7 +26,7 @@ from identity.dlib_embedding import DlibEmbedding
 from identity.embedding import PartEmbedder, join, parts_of
 from identity.face_space import load_face_space
 from identity.features import CachedMaps, CacheKey, ComputedMaps, FrozenBackbone, Maps, unit
-from identity.gallery import Gallery, calibration_of, choose, settle
+from identity.gallery import Choice, Gallery, calibration_of, choose, is_frozen, settle
 from identity.head_training import FitConfig, History, train_head
 from identity.heads import HeadConfig, embedding_model
 from identity.leak import TrainingPhotos, find_leaks
@@ -40,6 +40,7 @@ from identity.training_set import (
     rows_of_photos,
     spread_renders,
 )
+from identity.verification import fit_same_person, mated_cosines
 
 # Where --epochs is not given: enough steps for a small set, few epochs for a large one.
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 1200, 8, 40
@@ -125,6 +126,9 @@ def train(config: TrainConfig) -> Bundle:
     choice, chosen = choose(gallery, calibration)
     decision, crowded = settle(gallery, calibration, choice)
     joined = join(calibration.strangers, choice.shares)
+    same_person = fit_same_person(
+        _mated_cosines(gallery, held[photo_rows], choice), joined, calibration.stranger_labels, config.seed
+    )
     history = trained.history if trained else History()
     results = {
         "images": len(data),
@@ -154,6 +158,7 @@ def train(config: TrainConfig) -> Bundle:
         size=data.size,
         sources=data.sources,
         stranger_mean=joined.mean(axis=0) if len(joined) else np.zeros(joined.shape[1], np.float32),
+        same_person=same_person,
         backbone=keep_backbone(config.weights, weights.digest, config.out) if weights else None,
         head=trained.config if trained else None,
         head_weights=trained.model.get_weights() if trained else [],
@@ -168,6 +173,20 @@ def train(config: TrainConfig) -> Bundle:
         for name in CURVES:
             (config.out / name).unlink(missing_ok=True)
     return bundle
+
+
+def _mated_cosines(gallery: Gallery, held: np.ndarray, choice: Choice) -> np.ndarray:
+    """(M,) cosines of two photos of the same person; where a head was trained on photos, one of them held out."""
+    rows = join(gallery.probes, choice.shares)
+    labels = gallery.photo_labels
+    if is_frozen(choice):
+        return mated_cosines(rows, labels)
+    found = [
+        rows[other] @ rows[photo]
+        for photo in np.flatnonzero(held)
+        for other in np.flatnonzero((labels == labels[photo]) & ~held)
+    ]
+    return np.array(found, np.float64)
 
 
 def summary(bundle: Bundle) -> str:

@@ -1,0 +1,54 @@
+"""Name the people on photos: `python -m identity.identify --model RUN [--fpir 0.01] PHOTO...`.
+
+PHOTO is a photo or a folder of photos. Prints one JSON object a line for every photo, unreadable ones too, and nothing
+else on stdout; see `identity.recognise`. Exit code 0: done; 2: wrong call or no usable run, one line on stderr.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from augmentor.errors import LikenessError
+from augmentor.images import list_photos
+from identity.tensorflow_loading import load_tensorflow
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m identity.identify", description="Name the people on photos, one JSON line each."
+    )
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
+    parser.add_argument("--fpir", type=float, default=0.01, help="share of strangers who may be given a name")
+    parser.add_argument(
+        "--faces", choices=("all", "central", "largest"), default="all", help="which faces of a photo count"
+    )
+    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="photo or folder of photos")
+    options = parser.parse_args(arguments)
+    try:
+        paths = [p for given in options.photos for p in (list_photos(given) if given.is_dir() else [given])]
+        load_tensorflow()
+        from identity.bundle import Bundle
+        from identity.recognise import Recogniser
+
+        recogniser = Recogniser(Bundle.load(options.model), options.fpir, options.faces)
+        bar = tqdm(total=len(paths), unit="photo", disable=None)  # none where stderr is no terminal
+        for recognition in recogniser.files(paths):
+            print(json.dumps(recognition.as_json(), ensure_ascii=False), flush=True)
+            bar.update()
+        bar.close()
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
