@@ -231,7 +231,10 @@ def evaluate(
             embedded.of([pair.photo_b for pair in material.pairs]),
         )
         mated = np.array([pair.mated for pair in material.pairs])
-        pairs = PairScores(mated, scores, *pair_identities(material.pairs))
+        folds = [pair.fold for pair in material.pairs if pair.fold is not None]
+        pairs = PairScores(
+            mated, scores, *pair_identities(material.pairs), np.array(folds) if folds else None
+        )
 
     rates = measure_search(probes, strangers, thresholds)
     if pairs is not None:
@@ -459,7 +462,7 @@ def _protocol(material: Material, gallery: Gallery | None, pairs: PairScores | N
         lines.append(
             f"{int(pairs.mated.sum())} mated and {int((~pairs.mated).sum())} non-mated pairs; in {missing} a face was "
             "not found: wrong in the accuracy, in EER and TAR a mated one is rejected and a non-mated one left out. "
-            "Accuracy: 10 folds, threshold from the other nine."
+            f"Accuracy: {'10' if pairs.folds is None else 'the list has'} folds, threshold from the others."
         )
     lines.append(
         "Faces: the most central one. Intervals: 95 %, bootstrap over people, 1,000 resamples. Time: embedding and "

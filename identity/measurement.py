@@ -78,12 +78,14 @@ class PairScores:
         mated: (N,) bool.
         score: (N,) cosine, `NEVER` where a face was not found.
         identity_a, identity_b: (N,) who is on either side, to resample people.
+        folds: (N,) int, where the list of pairs has folds of its own.
     """
 
     mated: np.ndarray
     score: np.ndarray
     identity_a: Sequence[Path]
     identity_b: Sequence[Path]
+    folds: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def sample_pairs(pairs: PairScores, seed: int = 0) -> dict[str, Sampled]:
     weights = pair_weights(pairs.identity_a, pairs.identity_b, seed=seed)
     of_mated, of_nonmated = weights[:, pairs.mated], weights[:, ~pairs.mated & found]
     people = len({*pairs.identity_a, *pairs.identity_b})
-    right = pair_outcomes(pairs.score, pairs.mated, seed=seed)
+    right = pair_outcomes(pairs.score, pairs.mated, seed=seed, fold_of=pairs.folds)
     out = {"pair_accuracy": _sampled(mean_rate(right), mean_rate(right, weights), people)}
     out["eer"] = _sampled(eer(mated, nonmated), eer(mated, nonmated, of_mated, of_nonmated), people)
     for name, far in (("1e2", 1e-2), ("1e3", 1e-3)):

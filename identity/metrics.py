@@ -183,31 +183,38 @@ def det(mated_scores: ArrayLike, stranger_scores: ArrayLike) -> tuple[np.ndarray
     return far[0], frr[0], thresholds
 
 
-def pair_outcomes(scores: ArrayLike, mated: ArrayLike, folds: int = 10, seed: int = 0) -> np.ndarray:
+def pair_outcomes(
+    scores: ArrayLike,
+    mated: ArrayLike,
+    folds: int = 10,
+    seed: int = 0,
+    fold_of: np.ndarray | None = None,
+) -> np.ndarray:
     """Which pairs are judged rightly, each fold by the threshold that is best on the other folds.
 
-    Pairs are dealt to folds at random (seeded), mated and non-mated ones separately. Of equally good
-    thresholds the middle of the widest gap is taken. A pair without a face (NaN or `NEVER`) is judged
-    wrongly, whatever it is.
+    Unless folds are given, pairs are dealt to them at random (seeded), mated and non-mated ones separately. Of
+    equally good thresholds the middle of the widest gap is taken. A pair without a face (NaN or `NEVER`) is
+    judged wrongly, whatever it is.
 
     Args:
         scores: (N,) similarity of each pair.
         mated: (N,) bool.
         folds: At most the number of pairs.
         seed: For the dealing.
+        fold_of: (N,) int fold of each pair, where the list of pairs has folds of its own.
 
     Returns:
         (N,) bool; its mean is the pair accuracy.
     """
     values, same = np.asarray(scores, np.float64), np.asarray(mated, bool)
     usable = np.isfinite(values)
-    fold = np.empty(values.size, np.int64)
+    fold = np.empty(values.size, np.int64) if fold_of is None else np.asarray(fold_of, np.int64)
     generator = np.random.default_rng(seed)
-    for kind in (True, False):
+    for kind in (True, False) if fold_of is None else ():
         index = np.flatnonzero(same == kind)
         fold[generator.permutation(index)] = np.arange(index.size) % folds
     right = np.zeros(values.size, bool)
-    for number in range(folds):
+    for number in np.unique(fold):
         test = usable & (fold == number)
         train = usable & (fold != number)
         if test.any() and train.any():

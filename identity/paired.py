@@ -94,4 +94,5 @@ def _chosen_pairs(
         scores.score[rows],
         [scores.identity_a[i] for i in rows],
         [scores.identity_b[i] for i in rows],
+        None if scores.folds is None else scores.folds[rows],
     )

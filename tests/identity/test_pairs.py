@@ -58,3 +58,52 @@ def test_folders_are_people_unless_pairs_say_otherwise() -> None:
     flat = [PhotoPair(Path("x1"), Path("x2"), True), PhotoPair(Path("x1"), Path("y1"), False)]
     side_a, side_b = pair_identities(flat)
     assert side_a[0] == side_b[0] == side_a[1] != side_b[1]
+
+
+def lfw(root: Path, text: str) -> Path:
+    for name, number in (("Ann_B", 1), ("Ann_B", 2), ("Cy_D", 1), ("Cy_D", 3)):
+        (root / name).mkdir(exist_ok=True)
+        (root / name / f"{name}_{number:04d}.jpg").write_bytes(b"x")
+    file = root / "pairs.txt"
+    file.write_text(text, "utf-8")
+    return file
+
+
+def test_the_pairs_of_lfw_come_with_their_folds(tmp_path: Path) -> None:
+    text = "2\t1\nAnn_B\t1\t2\nAnn_B\t1\tCy_D\t3\nCy_D\t1\t3\nCy_D\t1\tAnn_B\t2\n"
+    pairs = read_pairs(lfw(tmp_path, text), tmp_path)
+    assert [(pair.mated, pair.fold) for pair in pairs] == [(True, 0), (False, 0), (True, 1), (False, 1)]
+    assert pairs[1].photo_b == tmp_path / "Cy_D" / "Cy_D_0003.jpg"
+    (whole,) = {
+        pair.fold
+        for pair in read_pairs(
+            lfw(
+                tmp_path,
+                text.replace("2\t1\n", "2\n", 1).replace(
+                    "Ann_B\t1\tCy_D\t3\nCy_D\t1\t3", "Cy_D\t1\t3\nAnn_B\t1\tCy_D\t3"
+                ),
+            ),
+            tmp_path,
+        )
+    }
+    assert whole is None  # a list without folds
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2 2\nAnn_B 1 2\n", "1 pairs, its first line promises 2 times 2"),
+        ("1\nAnn_B\t1\t2\nAnn_B\t1\tCy_D\n", "line 3: expected name, number, name, number"),
+        ("1\nAnn_B\t1\t7\nAnn_B\t1\tCy_D\t3\n", "line 2: no photo"),
+    ],
+)
+def test_bad_lists_of_lfw_name_the_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_pairs(lfw(tmp_path, text), tmp_path)
+
+
+def test_folds_in_a_csv_are_kept_and_must_be_everywhere(root: Path) -> None:
+    rows = "photo_a,photo_b,mated,fold\nZoë B/1.jpg,Zoë B/2.jpg,1,3\nZoë B/1.jpg,Zoë B/2.jpg,1,"
+    assert [pair.fold for pair in read_pairs(write(root, rows + "4\n"), root)] == [3, 4]
+    with pytest.raises(InputError, match="a fold in some rows only"):
+        read_pairs(write(root, rows + "\n"), root)
