@@ -21,7 +21,8 @@ BARE_MODELS = tuple(_PARTS)
 class BareFeatures:
     """Embeds chips with frozen networks, photo and mirror image averaged.
 
-    A plain class: `__init__` loads, `embed` works.
+    A plain class: `__init__` loads, `embed` works. `embedder`, `shares` and `weights` (of the B0, None without it) are
+    what it is made of.
 
     Args:
         name: one of `BARE_MODELS`; `both` joins the two by the shares that a run without enough calibration
@@ -43,9 +44,10 @@ class BareFeatures:
         from identity.gallery import default_shares
 
         parts = _PARTS[name]
-        backbone = FrozenBackbone(load_weights("face"), CHIP_SIZE) if "face" in parts else None
-        self._embedder = PartEmbedder(parts, backbone)
-        self._shares = default_shares(parts)
+        self.weights = load_weights("face") if "face" in parts else None
+        backbone = FrozenBackbone(self.weights, CHIP_SIZE) if self.weights else None
+        self.embedder = PartEmbedder(parts, backbone)
+        self.shares = default_shares(parts)
         self._name = name
 
     @property
@@ -55,10 +57,9 @@ class BareFeatures:
         Raises:
             InputError: missing, damaged or of other face weights.
         """
-        from identity.backbone import load_weights
         from identity.verification import load_same_person
 
-        return load_same_person(self._name, "" if self._name == "dlib" else load_weights("face").digest)
+        return load_same_person(self._name, self.weights.digest if self.weights else "")
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips.
@@ -71,4 +72,4 @@ class BareFeatures:
         """
         from identity.embedding import join
 
-        return join(self._embedder.probes(chips), self._shares)
+        return join(self.embedder.probes(chips), self.shares)

@@ -237,7 +237,7 @@ def fit_decision(
         "searched": float(search),
     }
     curve = fit_probability(mated_score, right, stranger_score)
-    kept = tuple(float(score) for score in np.sort(stranger_score)[::-1].round(6))
+    kept = tuple(float(score) for score in np.sort(stranger_score)[::-1])
     return Decision(chosen, thresholds, curve, measured, kept)
 
 

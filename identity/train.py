@@ -1,7 +1,8 @@
 """Train a model on a balanced set: `python -m identity.train --data OUT --out RUN`.
 
-OUT is what `jobs/augment.py` wrote. RUN becomes the model (see `identity.bundle`), with `curves.png` and what is
-needed to go on after a kill under `features/`. Exit code 0: done; 2: wrong call or unusable input, one line on stderr.
+OUT is what `jobs/augment.py` wrote; with `--person NAME` a folder of photos by person (see `identity.one_person`). RUN
+becomes the model (see `identity.bundle`), with `curves.png` and what is needed to go on after a kill under `features/`.
+Exit code 0: done; 2: wrong call or unusable input, one line on stderr.
 """
 
 import argparse
@@ -16,7 +17,6 @@ from identity.tensorflow_loading import load_tensorflow
 _LATER = {
     "fine_tune": ("--fine-tune", 0),
     "align": ("--align whole", "face"),
-    "person": ("--person", None),
 }
 
 
@@ -36,8 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_tensorflow()
         from identity.training import TrainConfig, summary, train
 
-        names = TrainConfig.__dataclass_fields__
-        bundle = train(TrainConfig(**{name: getattr(options, name) for name in names}))
+        if options.person is not None:
+            from identity.one_person import train_person
+
+            bundle = train_person(
+                options.person, options.data, options.strangers, options.out, options.features, options.seed
+            )
+        else:
+            names = TrainConfig.__dataclass_fields__
+            bundle = train(TrainConfig(**{name: getattr(options, name) for name in names}))
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
@@ -76,7 +83,11 @@ def _parser() -> _Parser:
     add("--no-cache", action="store_true", help="compute features anew in every epoch, keep none on disk")
     add("--fine-tune", type=_natural, default=0, metavar="BLOCKS", help=argparse.SUPPRESS)
     add("--align", choices=("face", "whole"), default="face", help=argparse.SUPPRESS)
-    add("--person", metavar="NAME", help=argparse.SUPPRESS)
+    add(
+        "--person",
+        metavar="NAME",
+        help="a run of this one person, from the photos in the folder NAME of --data; --strangers is required",
+    )
     return parser
 
 
