@@ -4,10 +4,12 @@
 
 DIR/NAME has the photos, as they are: nothing is rendered and nothing is trained. The frozen embeddings of the photos,
 their mirror images and jittered copies make the template, strangers set the thresholds: they are required, since
-nothing else says how alike other people may be. What comes out is a run like any other, for `identify`, `verify`, `evaluate`.
+nothing else says how alike other people may be. What comes out is a run like any other, for `identify`, `verify` and
+`evaluate`.
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -66,17 +68,7 @@ def train_person(
     chips = [np.stack([p.chip for p in probes if p.chip is not None]) for probes in (photos, others)]
     probes, templates = embedder.probes_and_gallery(chips[0], seed)
     contents = {sha256: k for k, sha256 in enumerate(sorted({p.sha256 for p in photos}))}
-    none = np.zeros(0, np.int64)
-    gallery = Gallery(
-        classes=1,
-        photo_labels=np.zeros(len(photos), np.int64),
-        photo_ids=np.array([contents[p.sha256] for p in photos]),
-        probes=probes,
-        photos=templates,
-        render_labels=none,
-        render_photos=none,
-        renders={part: np.zeros((0, rows.shape[1]), np.float32) for part, rows in probes.items()},
-    )
+    gallery = gallery_of_one(probes, templates, np.array([contents[p.sha256] for p in photos]))
     calibration = calibration_of(gallery, np.zeros(len(photos), bool), embedder.probes(chips[1]))
     choice = Choice(shares, 0.0)
     decision, crowding = settle(gallery, calibration, choice)
@@ -115,6 +107,29 @@ def train_person(
     bundle.model_card = model_card(bundle, results)
     bundle.save(out)
     return bundle
+
+
+def gallery_of_one(
+    probes: Mapping[str, np.ndarray], photos: Mapping[str, np.ndarray], ids: np.ndarray
+) -> Gallery:
+    """A gallery with one person in it.
+
+    Args:
+        probes: part -> (P, D) unit rows, photo and mirror image.
+        photos: part -> (P, D) unit rows, with jittered copies as well.
+        ids: (P,) equal for photos of equal content.
+    """
+    none = np.zeros(0, np.int64)
+    return Gallery(
+        classes=1,
+        photo_labels=np.zeros(len(ids), np.int64),
+        photo_ids=ids,
+        probes=probes,
+        photos=photos,
+        render_labels=none,
+        render_photos=none,
+        renders={part: np.zeros((0, rows.shape[1]), np.float32) for part, rows in probes.items()},
+    )
 
 
 def _without_copies(strangers: list[ProbeChip], photos: list[ProbeChip]) -> list[ProbeChip]:
