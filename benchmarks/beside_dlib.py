@@ -43,7 +43,7 @@ class NearestPhoto:
     """The nearest training photo by dlib's embedding decides."""
 
     constants = DecisionConstants(lead_weight=0.0, crowding_weight=0.0)
-    probability = None
+    decision = None
 
     def __init__(self, data: TrainingSet) -> None:
         self.labels: Sequence[str] = data.names
@@ -80,7 +80,7 @@ class Templates:
         calibration = calibration_of(gallery, held, self._embedder.probes(strangers))
         decision, self.crowding = settle(gallery, calibration, Choice({"dlib": 1.0}, 0.0))
         self.constants, self.thresholds = decision.constants, decision.thresholds
-        self.probability = decision.probability
+        self.decision = decision
         self._templates = gallery.templates(0.0)["dlib"]
 
     def embed(self, chips: np.ndarray) -> np.ndarray:

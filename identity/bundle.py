@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
 from augmentor.images import write_whole
-from identity.decision import Decision, DecisionConstants, ProbabilityCurve
+from identity.decision import Decision, DecisionConstants
 from identity.embedding import PARTS, PartEmbedder, join
 from identity.face_space import load_face_space
 from identity.heads import HeadConfig
@@ -103,11 +103,6 @@ class Bundle:
     def thresholds(self) -> dict[str, float]:
         """`fpir_1` and `fpir_10`: acceptance scores."""
         return self.decision.thresholds
-
-    @property
-    def probability(self) -> ProbabilityCurve:
-        """Score to the probability that the best name is right."""
-        return self.decision.probability
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.images import list_identities, list_photos, sha256_of
 from identity.bare_features import BARE_MODELS, BareFeatures
-from identity.decision import DecisionConstants, ProbabilityCurve, accept_score
+from identity.decision import Decision, DecisionConstants, accept_score
 from identity.leak import TrainingPhotos, find_leaks
 from identity.measurement import (
     NO_COLUMN,
@@ -43,6 +43,9 @@ from identity.paired import differences
 from identity.pairs import PhotoPair, pair_identities, read_pairs
 from identity.probes import ProbeChip, iterate_chips
 from identity.tensorflow_loading import load_tensorflow
+
+if TYPE_CHECKING:
+    from identity.report_figures import RunHistory
 
 _BATCH = 64
 FEW_COPIES = 0.005  # of the photos to measure on
@@ -101,8 +104,8 @@ class Gallery(Embedder, Protocol):
         ...
 
     @property
-    def probability(self) -> ProbabilityCurve | None:
-        """Score to probability, where it was fitted."""
+    def decision(self) -> Decision | None:
+        """All that calibration settled, where it did."""
         ...
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
@@ -260,7 +263,7 @@ def evaluate(
         photo_pairs=material.pairs,
         photos={path: embedded.photos[path] for path in material.people},
         false_faces=_false_faces(material, gallery, embedded),
-        probability=gallery.probability if gallery else None,
+        decision=gallery.decision if gallery else None,
     )
 
 
@@ -607,7 +610,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from identity.evaluation_report import enrolled_photos, write_report
 
             shown = enrolled_photos(training_set) if training_set else {}
-            print(write_report(evaluation, options.report, shown), file=sys.stderr)
+            print(write_report(evaluation, options.report, shown, _history(options.model)), file=sys.stderr)
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
@@ -624,6 +627,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if compared:
             print(difference_table(compared, options.against))
     return 0
+
+
+def _history(model: str) -> "RunHistory | None":
+    """How a run was made; None for bare features."""
+    if model in BARE_MODELS:
+        return None
+    from identity.bundle import Bundle
+    from identity.report_figures import run_history
+
+    return run_history(Path(model), Bundle.load(Path(model)).sources["identity"].to_pylist())
 
 
 def _measure(model: str, material: Material, options: argparse.Namespace) -> tuple[Evaluation, Path | None]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from identity.decision import STORED_FPIR, ProbabilityCurve
+from identity.decision import STORED_FPIR, Decision
 from identity.metrics import (
     NEVER,
     accept_rate,
@@ -197,7 +197,7 @@ class Evaluation:
         protocol: How it was measured, line by line, for people.
         labels: Enrolled names, by column; empty for bare features.
         thresholds: Stored acceptance thresholds, `fpir_1` and `fpir_10`; empty for bare features.
-        probability: Stored curve from score to probability; None for bare features.
+        decision: Stored thresholds and probability curve; None for bare features.
         rates: By their name in `RATES`.
         counts: By their name in `COUNTS`.
         ms_per_face: Embedding and comparing one face that was found and cut out, milliseconds; None without
@@ -222,7 +222,7 @@ class Evaluation:
     photo_pairs: Sequence[PhotoPair]
     photos: dict[Path, ProbeChip]
     false_faces: Sequence[tuple[Path, str | None]]
-    probability: ProbabilityCurve | None = None
+    decision: Decision | None = None
 
     def as_json(self) -> dict[str, float | int | list[float] | None]:
         """Every number by its name, in a fixed order, each with its interval `<name>_ci`; None where not measured."""

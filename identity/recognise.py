@@ -176,7 +176,7 @@ class Recogniser:
         bundle = self.bundle
         similarities = bundle.embed(chips) @ self._templates.T
         best, scores = accept_score(similarities, bundle.crowding, bundle.constants)
-        probabilities = bundle.probability(scores)
+        probabilities = bundle.decision.probability(scores)
         ranked = rank_names(similarities, BEST_NAMES)
         return [
             (

@@ -47,7 +47,7 @@ class Pictures:
 
     size = SIZE
     constants = DecisionConstants(lead_weight=0.0, crowding_weight=0.0)
-    probability = None
+    decision = None
 
     def __init__(self, people: dict[str, int], thresholds: tuple[float, float] = (0.9, 0.5)) -> None:
         self.labels: Sequence[str] = list(people)

@@ -13,12 +13,13 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.images import encode_jpeg
-from identity.decision import ProbabilityCurve
+from identity.decision import Decision, DecisionConstants, ProbabilityCurve
 from identity.evaluation_report import enrolled_photos, write_report
 from identity.measurement import Evaluation, PairScores, ProbeScores, measure_pairs, measure_search
 from identity.metrics import NEVER, NEVER_RANKED
 from identity.pairs import PhotoPair
 from identity.probes import ProbeChip
+from identity.report_figures import run_history
 
 LABELS = ["Ann <b>", "Bö & Co", "😀"]
 
@@ -79,7 +80,13 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
         rates=rates,
         counts={"n_probes": 6, "n_strangers": 5, "n_pairs": 2},
         ms_per_face=1.5,
-        probability=ProbabilityCurve(10.0, -5.0),
+        decision=Decision(
+            DecisionConstants(),
+            thresholds,
+            ProbabilityCurve(10.0, -5.0),
+            {},
+            tuple(np.linspace(1, 0, 200).tolist()),
+        ),
         probes=probes,
         strangers=strangers,
         pairs=pair_scores,
@@ -157,6 +164,27 @@ def test_pairs_alone_make_a_report(evaluation: Evaluation, tmp_path: Path) -> No
     bare = replace(evaluation, probes=None, strangers=None, labels=[], thresholds={}, false_faces=[])
     page = write_report(bare, tmp_path / "report").read_text("utf-8")
     assert "Same person, least similar" in page and "Worst confusions" not in page
+
+
+def test_every_figure_has_its_text_and_shows_how_the_run_was_made(
+    evaluation: Evaluation, report: Path, tmp_path: Path
+) -> None:
+    usual = [
+        "Detection error trade-off",
+        "ROC",
+        "Scores of the search",
+        "Similarity of pairs",
+        "Cumulative match",
+    ]
+    usual += ["What a threshold costs", "Reliability"]
+    page = (report / "index.html").read_text("utf-8")
+    assert all(f'alt="{title}"' in page for title in usual) and "Class balance" not in page
+    (tmp_path / "curves.csv").write_text("epoch,loss,train_rank1,held_out_rank1\n1,2.5,0.3,\n2,1.5,0.6,0.5\n")
+    run = run_history(tmp_path, ["Ann", "Ann", "Bö"])
+    assert run.photos == (2, 1) and len(run.epochs) == 2 and np.isnan(run.epochs[0][3])
+    page = write_report(evaluation, tmp_path / "report", run=run).read_text("utf-8")
+    assert 'alt="Class balance"' in page and 'alt="Learning curves"' in page
+    assert run_history(tmp_path / "none", ["Ann"]).epochs == ()  # no head was trained
 
 
 def test_unwritable_folder_is_one_line(evaluation: Evaluation, tmp_path: Path) -> None:
