@@ -29,8 +29,10 @@ from identity.bundle import Bundle
 from identity.decision import DecisionConstants
 from identity.dlib_embedding import DlibEmbedding
 from identity.embedding import PartEmbedder
-from identity.evaluate import Gallery, default_cache, evaluate, load_model, read_material
+from identity.evaluate import default_cache, load_model
+from identity.evaluation import Gallery, evaluate
 from identity.gallery import Choice, calibration_of, settle
+from identity.material import read_material
 from identity.paired import differences
 from identity.probes import find_chips
 from identity.training_set import TrainingSet, read_training_set

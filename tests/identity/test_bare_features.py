@@ -6,7 +6,8 @@ import pytest
 
 from augmentor.errors import InputError
 from identity.bare_features import BareFeatures
-from identity.evaluate import Material, evaluate
+from identity.evaluation import evaluate
+from identity.material import Material
 from identity.pairs import read_pairs
 
 LFW = Path(__file__).parents[2].parent / "shared" / "data" / "lfw1013"

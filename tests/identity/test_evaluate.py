@@ -16,10 +16,12 @@ from augmentor.errors import InputError
 from augmentor.faces import Face, FaceSearch
 from augmentor.images import encode_jpeg, load_image, perceptual_hash, sha256_of
 from identity import evaluate as module
-from identity import probes
+from identity import evaluation, probes
 from identity.decision import DecisionConstants
-from identity.evaluate import Material, evaluate, main, read_material
+from identity.evaluate import main
+from identity.evaluation import evaluate
 from identity.leak import TrainingPhotos
+from identity.material import Material, read_material
 from identity.metrics import NEVER_RANKED
 
 SIZE = 32
@@ -86,7 +88,7 @@ def save(path: Path, image: np.ndarray) -> Path:
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "FaceFinder", WholePicture)
     monkeypatch.setattr(probes, "cut_chip", lambda image, landmarks, size: cv2.resize(image, (size, size)))
-    monkeypatch.setattr(module, "_ms_per_call", lambda call, items: float(call() is not None))
+    monkeypatch.setattr(evaluation, "_ms_per_call", lambda call, items: float(call() is not None))
 
 
 @pytest.fixture
@@ -182,7 +184,7 @@ def test_measuring_on_a_training_photo_is_refused(folders: Path, place: str, sam
 def test_a_copy_among_many_is_left_out_and_said(
     folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("identity.evaluate.FEW_COPIES", 0.2)
+    monkeypatch.setattr("identity.evaluation.FEW_COPIES", 0.2)
     photo = folders / "probes/Ann/1.jpg"
     training = TrainingPhotos(["Ann/first.jpg"], ["another"], np.array([perceptual_hash(load_image(photo))]))
     material, run = all_of(folders), Pictures(PEOPLE)
