@@ -10,6 +10,9 @@ core. A photo is scanned in steps, each only if the one before found no usable f
     2. enlarged to four times its size, but to at most 4.8 megapixels;
     3. photos over 4.8 megapixels: at their own size, at most 16 megapixels.
 
+With a second opinion (`identity.recognise` and `identity.evaluate` ask for it), a face that HOG is not sure of counts
+only if dlib's CNN detector sees one there, too, and where nothing was found the CNN looks at the whole photo.
+
 For a 250x250 photo that is "as it is, upsampled once, then twice"; in a 12-megapixel photo step 1 looks for faces
 wider than about 6 % of the picture, in 0.16 s. Boxes and landmarks are always in the pixels of the photo as given.
 
@@ -28,6 +31,7 @@ import cv2
 import dlib
 import numpy as np
 
+from augmentor.cnn_detector import cnn_faces
 from augmentor.errors import REASONS
 from augmentor.landmark_source import DlibLandmarks, LandmarkSource
 
@@ -35,6 +39,12 @@ Policy = Literal["central", "largest", "all", "reject"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 MIN_FACE = 32  # side of the face box in pixels; below it a 150-pixel chip is mostly interpolation
 
+# Second opinion; measured by benchmarks.face_gate, see docs/decisions/0017-second-opinion.md
+SURE_SCORE = 1.2  # of HOG: what it finds above needs no second opinion; four of five LFW faces
+CONFIRMED = 0.5  # confidence of the CNN where HOG saw a face
+RESCUED = 0.75  # confidence of the CNN where HOG saw none
+_SURROUNDINGS = 2.2  # sides of the face that the CNN is shown
+_SAME_PLACE = 0.3  # intersection over union
 _GLANCE_PIXELS = 300_000
 _PLAIN_SIDE = 0.2  # of the photo's shorter side: as large the face must be at a glance
 _PLAIN_OFFSET = 0.25  # of the photo's sides: no farther from its middle
@@ -110,6 +120,8 @@ class FaceFinder:
         min_face: smallest usable face, side of its box in photo pixels. A photo whose faces are all
             smaller, or which is itself smaller, is `too_small`.
         landmark_source: finds the 68 points in a box; dlib's predictor if None.
+        second_opinion: doubtful faces must convince the CNN detector, too, and it looks for faces that HOG missed: some
+            0.15 s more for a photo in which nothing is found, or hardly.
 
     Raises:
         ValueError: unknown policy, or `min_face` below 1.
@@ -121,6 +133,7 @@ class FaceFinder:
         min_face: int = MIN_FACE,
         *,
         landmark_source: LandmarkSource | None = None,
+        second_opinion: bool = False,
     ) -> None:
         if policy not in POLICIES:
             raise ValueError(f"unknown policy {policy!r}; known: {', '.join(POLICIES)}")
@@ -129,6 +142,7 @@ class FaceFinder:
         self.policy = policy
         self.min_face = min_face
         self.landmark_source: LandmarkSource = landmark_source or DlibLandmarks()
+        self.second_opinion = second_opinion
 
     def __call__(self, image: np.ndarray) -> FaceSearch:
         """Search one photo.
@@ -160,18 +174,29 @@ class FaceFinder:
         """Faces of the first step that finds a usable one; else all that were too small."""
         too_small: list[_Detection] = []
         if self.policy in ("central", "largest"):
-            found = _detect_at(image, min(1.0, math.sqrt(_GLANCE_PIXELS / (image.shape[0] * image.shape[1]))))
+            scale = min(1.0, math.sqrt(_GLANCE_PIXELS / (image.shape[0] * image.shape[1])))
+            found = self._believed(image, _detect_at(image, scale))
             usable = [detection for detection in found if detection.side >= self.min_face]
             if usable and _is_plain(plain := self._choose(usable, image.shape[:2])[0], image.shape[:2]):
                 return [plain]
         for scale in search_scales(
             image.shape[0] * image.shape[1], every_face=self.policy in ("all", "reject")
         ):
-            found = _detect_at(image, scale)
+            found = self._believed(image, _detect_at(image, scale))
             if any(detection.side >= self.min_face for detection in found):
                 return found
             too_small += found
+        if self.second_opinion:
+            missed = [_Detection(box, sure) for box, sure in cnn_faces(image) if sure >= RESCUED]
+            if any(detection.side >= self.min_face for detection in missed):
+                return missed
         return too_small
+
+    def _believed(self, image: np.ndarray, found: list[_Detection]) -> list[_Detection]:
+        """Those that HOG is sure of, or the CNN confirms; all without a second opinion."""
+        if not self.second_opinion:
+            return found
+        return [d for d in found if d.score >= SURE_SCORE or _is_confirmed(image, d)]
 
     def _choose(self, usable: Sequence[_Detection], size: tuple[int, int]) -> list[_Detection]:
         """The faces the policy wants, in order."""
@@ -179,6 +204,28 @@ class FaceFinder:
             return [max(usable, key=lambda d: centrality(d.box, size))]
         by_size = sorted(usable, key=lambda d: -d.side)
         return by_size if self.policy == "all" else by_size[:1]
+
+
+def _is_confirmed(image: np.ndarray, detection: _Detection) -> bool:
+    """Whether the CNN sees a face where HOG saw one; it is shown the place with some surroundings."""
+    x, y, width, height = detection.box
+    reach = _SURROUNDINGS * detection.side / 2
+    left, top = (max(0, round(middle - reach)) for middle in (x + width / 2, y + height / 2))
+    right, bottom = round(x + width / 2 + reach), round(y + height / 2 + reach)
+    shown = cnn_faces(image[top:bottom, left:right])
+    return any(
+        sure >= CONFIRMED
+        and overlap((box[0] + left, box[1] + top, box[2], box[3]), detection.box) >= _SAME_PLACE
+        for box, sure in shown
+    )
+
+
+def overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> float:
+    """Intersection over union of two boxes (x, y, width, height)."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    common = max(0.0, width) * max(0.0, height)
+    return common / (a[2] * a[3] + b[2] * b[3] - common)
 
 
 def _is_plain(detection: _Detection, size: tuple[int, int]) -> bool:

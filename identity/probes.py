@@ -1,6 +1,7 @@
 """From photo files to face chips: the one path that training, evaluation and recognition share.
 
-A photo is read by `augmentor.images`, its face found by `augmentor.faces` and cut out by `augmentor.chip`.
+A photo is read by `augmentor.images`, its face found by `augmentor.faces`, with a second opinion, and cut out by
+`augmentor.chip`.
 Finding takes some 0.1 s a photo, so it runs in several processes and what was found (not the chips) is kept
 in a cache whose key is the SHA-256 of the file: measuring the same photos again takes a tenth of the time,
 and a changed photo is looked at again.
@@ -34,7 +35,7 @@ from augmentor.errors import PhotoError
 from augmentor.faces import MIN_FACE, FaceFinder, Policy
 from augmentor.images import load_image, perceptual_hash, sha256_of, write_whole
 
-FINDING_VERSION = 3  # raise it when faces are found differently: old caches are then not used
+FINDING_VERSION = 4  # raise it when faces are found differently: old caches are then not used
 _SAVE_EVERY = 500
 _CHUNK = 8
 _SECONDS_FINDING, _SECONDS_READING, _SECONDS_STARTING = 0.15, 0.005, 3.0
@@ -310,7 +311,7 @@ def _examine(job: _Job | ProbeChip) -> ProbeChip:
 
 def _find(image: np.ndarray, policy: Policy, min_face: int) -> FoundFace:
     phash = perceptual_hash(image)
-    search = FaceFinder(policy, min_face)(image)
+    search = FaceFinder(policy, min_face, second_opinion=True)(image)
     if not search:
         return FoundFace(search.reason, "", phash)
     face = search.faces[0]

@@ -115,7 +115,7 @@ class Recogniser:
     def __init__(self, bundle: Bundle, fpir: float = 0.01, policy: Policy = "all") -> None:
         self.bundle = bundle
         self.threshold = bundle.decision.threshold(fpir)
-        self._finder = FaceFinder(policy)
+        self._finder = FaceFinder(policy, second_opinion=True)
         self._head: HeadModel = load_head_model()
         self._templates = bundle.templates
 

@@ -208,3 +208,65 @@ def test_a_glance_counts_only_for_a_large_face_in_the_middle(monkeypatch: pytest
     scales.clear()
     assert FaceFinder("all")(draw_face(plain(300, 300), (150, 150), 200))
     assert scales == [2.0], "all faces are wanted: no glance"
+
+
+class Opinions:
+    """Stands in for both detectors: HOG sees boxes with scores, the CNN boxes with confidences, in photo pixels."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, hog: list, cnn: list) -> None:
+        self.asked: list[tuple[int, ...]] = []
+        self.cnn = cnn
+        detections = [faces._Detection(box, score) for box, score in hog]
+        monkeypatch.setattr(faces, "_detect_at", lambda image, scale: detections)
+        monkeypatch.setattr(faces, "cnn_faces", self.look)
+        monkeypatch.setattr(faces, "DlibLandmarks", lambda: lambda image, box: np.zeros((68, 2), np.float32))
+
+    def look(self, image: np.ndarray) -> list:
+        self.asked.append(image.shape)
+        return self.cnn
+
+
+BOX = (60.0, 60.0, 80.0, 80.0)
+
+
+def test_a_sure_face_needs_no_second_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
+    opinions = Opinions(monkeypatch, [(BOX, 1.3)], [])
+    assert FaceFinder("all", second_opinion=True)(plain(200, 200)).faces[0].box == BOX
+    assert not opinions.asked
+
+
+def test_a_doubtful_face_counts_only_where_the_cnn_sees_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    opinions = Opinions(
+        monkeypatch, [(BOX, 0.2)], [((48.0, 48.0, 80.0, 80.0), 0.9)]
+    )  # of the part it is shown
+    assert FaceFinder("all", second_opinion=True)(plain(200, 200))
+    assert opinions.asked == [(176, 176, 3)]  # the face and what is around it
+    elsewhere = [((150.0, 150.0, 20.0, 20.0), 0.6)]
+    for unconvincing in ([], elsewhere, [((48.0, 48.0, 80.0, 80.0), 0.3)]):
+        Opinions(monkeypatch, [(BOX, 0.2)], unconvincing)
+        assert FaceFinder("all", second_opinion=True)(plain(200, 200)).reason == "no_face"
+    assert FaceFinder("all")(plain(200, 200))  # without a second opinion it stays
+
+
+def test_the_cnn_finds_what_hog_missed_if_it_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    Opinions(monkeypatch, [], [(BOX, 0.9)])
+    found = FaceFinder("central", second_opinion=True)(plain(200, 200))
+    assert found.faces[0].box == BOX and found.faces[0].score == 0.9
+    assert FaceFinder("central")(plain(200, 200)).reason == "no_face"
+    Opinions(monkeypatch, [], [(BOX, 0.6)])
+    assert FaceFinder("central", second_opinion=True)(plain(200, 200)).reason == "no_face"
+
+
+def test_overlap_by_hand() -> None:
+    assert faces.overlap((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(1 / 3)
+    assert faces.overlap((0, 0, 10, 10), (20, 0, 10, 10)) == 0
+    assert faces.overlap(BOX, BOX) == 1
+
+
+@needs_data
+def test_cats_dogs_and_houses_have_no_face_on_second_thoughts() -> None:
+    doubted = [NO_FACE / "dog" / f"{name}.jpg" for name in ("1464", "8889", "5404")]
+    doubted += [NO_FACE / "cat" / "11072.jpg", NO_FACE / "house" / "231_bedroom.jpg"]
+    assert all(FaceFinder("central")(load_image(path)) for path in doubted)  # HOG sees faces there
+    finder = FaceFinder("central", second_opinion=True)
+    assert not any(finder(load_image(path)) for path in doubted)

@@ -35,7 +35,7 @@ KEYS = [
 class WholePicture:
     """Finds one face, the whole picture, unless it is dark."""
 
-    def __init__(self, policy: str, min_face: int) -> None:
+    def __init__(self, policy: str, min_face: int, second_opinion: bool = False) -> None:
         pass
 
     def __call__(self, image: np.ndarray) -> FaceSearch:

@@ -29,7 +29,7 @@ class CountingFinder:
 
     calls = 0
 
-    def __init__(self, policy: str, min_face: int) -> None:
+    def __init__(self, policy: str, min_face: int, second_opinion: bool = False) -> None:
         pass
 
     def __call__(self, image: np.ndarray) -> FaceSearch:

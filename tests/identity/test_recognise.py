@@ -23,7 +23,7 @@ SIDE = 60
 class SquareFinder:
     """Every 60-pixel square of one bright colour, left to right, is a face; landmarks are dlib's mean ones in it."""
 
-    def __init__(self, policy: str) -> None:
+    def __init__(self, policy: str, second_opinion: bool = False) -> None:
         self.policy = policy
 
     def __call__(self, image: np.ndarray) -> FaceSearch:
