@@ -5,6 +5,7 @@
     --pairs CSV      photo pairs for 1:1 comparison, paths relative to --pairs-root; or LFW's pairs.txt
     --no-face DIR    photos without a person: how many are rejected because no face is found
     --against MODEL  another run on the same photos: differences, paired by person
+    --groups CSV     who belongs to which group: rates by group
 
 What is measured, and how: `identity.evaluation`.
 """
@@ -22,6 +23,7 @@ import numpy as np
 from augmentor.errors import InputError, LikenessError
 from identity.bare_features import BARE_MODELS, BareFeatures
 from identity.evaluation import Embedder, Gallery, evaluate
+from identity.groups import group_table, measure_groups, read_groups
 from identity.leak import TrainingPhotos
 from identity.material import Material, read_material
 from identity.measurement import Evaluation, Rate
@@ -89,6 +91,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--against", help="another run, or bare features with --pairs alone: differences, paired by person"
     )
+    parser.add_argument(
+        "--groups", type=Path, help="CSV: person and a column for each grouping; rates by group"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line of stdout")
     parser.add_argument("--report", type=Path, help="folder for index.html, report.json and report.csv")
     parser.add_argument("--cache", type=Path, help="folder to remember where the faces are")
@@ -144,11 +149,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         material = read_material(
             options.probes, options.strangers, options.pairs, options.pairs_root, options.no_face
         )
+        groups = read_groups(options.groups) if options.groups else {}
         load_tensorflow()
         evaluation, training_set = _measure(options.model, material, options)
         compared: dict[str, Rate] = {}
         if options.against:
             compared = differences(evaluation, _measure(options.against, material, options)[0])
+        by_group = measure_groups(evaluation, groups) if groups else []
         if options.report:
             # inside: matplotlib is only needed here
             from identity.evaluation_report import enrolled_photos, write_report
@@ -165,11 +172,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, rate in compared.items():
             values[f"{name}_gain"] = round(rate.value, 6)
             values[f"{name}_gain_ci"] = [round(rate.low, 6), round(rate.high, 6)]
+        if by_group:
+            values["groups"] = [
+                {
+                    "grouping": group.grouping,
+                    "group": group.group,
+                    "people": group.people,
+                    **{name: [rate.value, rate.low, rate.high] for name, rate in group.rates.items()},
+                }
+                for group in by_group
+            ]
         print(json.dumps(values), flush=True)
     else:
         print(table(evaluation))
         if compared:
             print(difference_table(compared, options.against))
+        if by_group:
+            print(group_table(by_group, _TITLES))
     return 0
 
 
