@@ -391,8 +391,14 @@ def _protocol(material: Material, gallery: Gallery | None, pairs: PairScores | N
             "DIR: right name at rank 1 and above the threshold that lets floor(x n) of these strangers through; "
             "stored thresholds come from calibration people."
         )
-        if len(material.strangers) < 100:
+        count = len(material.strangers)
+        if count < 100:
             lines.append("Fewer than 100 strangers: FPIR 1 % allows none of them.")
+        if 3 / count > 0.01:
+            lines.append(
+                f"{count} strangers cannot show that fewer than {3 / count:.1%} are named: even if none was, the true "
+                "rate may be as high (rule of three)."
+            )
     if pairs is not None:
         missing = int((pairs.score == NEVER).sum())
         lines.append(
