@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="balanced set of jobs/augment.py")
     parser.add_argument("--strangers", type=Path, required=True, help="folder of photos of other people")
-    parser.add_argument("--renders", type=int, default=8, help="of each kept photo (8)")
+    parser.add_argument("--renders", type=int, default=6, help="of each kept photo (6)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)

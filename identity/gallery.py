@@ -25,7 +25,7 @@ from identity.features import unit
 from identity.metrics import NEVER, tpir_at_fpir
 
 RENDER_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
-DEFAULT_RENDER_WEIGHT = 0.5
+DEFAULT_RENDER_WEIGHT = 0.25
 MIN_MATED, MIN_STRANGERS = 100, 100
 # Choices worth less than this are noise of a few hundred probes: the simpler one stays.
 MIN_GAIN = 0.002
