@@ -181,6 +181,7 @@ def _draw_roc(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
         )
         lowest = min([lowest, *far[seen][:1], *far[seen][-1:]])
     axes.set_xlim(lowest / 1.5, 1)
+    axes.set_ylim(min(axes.get_ylim()[0], 98), 100.5)
     axes.set_xscale("log")
     axes.set_xlabel("false positives (strangers, other people)")
     axes.set_ylabel("mated, accepted rightly, %")
@@ -228,7 +229,8 @@ def _draw_balance(axes: Axes, run: RunHistory, theme: _Theme) -> None:
     axes.fill_between(np.arange(len(run.photos)), run.photos, step="mid", color=theme.mated, alpha=0.35)
     axes.step(np.arange(len(run.photos)), run.photos, where="mid", color=theme.mated, linewidth=1.5)
     axes.set_ylim(0, max(run.photos) * 1.05)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(f"people ({len(run.photos)})")
     axes.set_ylabel(f"photos ({sum(run.photos)})")
 
