@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
+from identity.backbone import load_weights
 from identity.features import unit
-from identity.verification import SamePerson, fit_same_person, mated_cosines
+from identity.verification import SamePerson, fit_same_person, load_same_person, mated_cosines
 
 
 def people(photos: int, each: int, seed: int = 0, spread: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -66,3 +67,12 @@ def test_it_comes_back_from_json() -> None:
     again = SamePerson.from_dict(json.loads(json.dumps(found.as_dict())))
     assert again.threshold(0.01) == pytest.approx(found.threshold(0.01), abs=1e-4)
     assert again.probability == found.probability
+
+
+@pytest.mark.parametrize("model", ["dlib", "face", "both"])
+def test_what_ships_belongs_to_the_weights_that_ship(model: str) -> None:
+    found = load_same_person(model, load_weights("face").digest)
+    assert found.pairs > 100_000
+    assert 0 < found.threshold(0.01) < found.threshold(0.001) < 1
+    with pytest.raises(InputError, match="other face weights"):
+        load_same_person("both", "0" * 64)
