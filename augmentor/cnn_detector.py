@@ -1,8 +1,7 @@
 """A second opinion on faces: dlib's CNN detector, slower and surer than the HOG one.
 
-A photo is reduced to at most `SIDE` pixels first: on one core the net takes some 5 ms per thousand pixels. At that size
-it finds faces of a third of the photo's side and more. It asks for no confidence above dlib's threshold of 0, which
-hardly any cat or house passes.
+A photo is reduced to at most `SIDE` pixels first, since the time goes with the pixels; small faces of large photos are
+lost by that. What confidence is enough is for the caller to say.
 
 Source:
     King, "Max-Margin Object Detection", 2015 (arXiv:1502.00046); `mmod_human_face_detector.dat`, in the package

@@ -2,8 +2,8 @@
 
 dlib computes its residual net slowly on a CPU. Here its published weight file is read (nothing is
 converted or stored anew), the affine layers are folded into the convolutions before them, and the same
-arithmetic runs as a Keras model: on one core 4.0 ms a face in batches of 32 and 6.3 ms alone, where dlib
-took 124 ms in the same run; largest difference on 50 chips 4e-6. A test holds the two to within 1e-4.
+arithmetic runs as a Keras model (times: `python -m benchmarks.recognise`). A test holds the two to within
+1e-4.
 
 References:
     D. King, dlib, `examples/dnn_face_recognition_ex.cpp` (the architecture) and

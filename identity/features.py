@@ -1,6 +1,6 @@
 """Frozen features: the backbone's maps of every image, computed once and kept on disk, and variants of chips.
 
-A map of 5x5x1280 half floats takes 64 kB, those of 129,664 images 8.3 GB: more than memory. They are written
+A map of 4x4x1280 half floats takes 41 kB, those of 129,664 images 5.3 GB: more than many have. They are written
 once, in a shuffled order, so that reading the file from front to back mixes people; an epoch reads it in
 blocks, never the whole. A run that is killed goes on where it stopped.
 """

@@ -194,31 +194,12 @@ def _draw_what_if(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
     at = [evaluation.decision.threshold(rate) for rate in asked]
     named = [100 * float(accept_rate(evaluation.probes.right_score, value)) for value in at]
     through = [100 * float(accept_rate(evaluation.strangers.score, value)) for value in at]
-    axes.plot(
-        [100 * rate for rate in asked],
-        named,
-        color=theme.mated,
-        linewidth=2,
-        marker="o",
-        label="named rightly",
-    )
-    axes.plot(
-        [100 * rate for rate in asked],
-        through,
-        color=theme.stranger,
-        linewidth=2,
-        marker="s",
-        label="strangers named",
-    )
-    axes.plot(
-        [100 * rate for rate in asked],
-        [100 * rate for rate in asked],
-        color=theme.ink,
-        linestyle="--",
-        linewidth=1,
-    )
+    percent = [100 * rate for rate in asked]
+    axes.plot(percent, named, color=theme.mated, linewidth=2, marker="o", label="named rightly")
+    axes.plot(percent, through, color=theme.stranger, linewidth=2, marker="s", label="strangers named")
+    axes.plot(percent, percent, color=theme.ink, linestyle="--", linewidth=1)
     axes.set_xscale("log")
-    axes.set_xticks([100 * rate for rate in asked], [f"{100 * rate:g}" for rate in asked], minor=False)
+    axes.set_xticks(percent, [f"{rate:g}" for rate in percent], minor=False)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(-2, 102)
     axes.set_xlabel("false positive rate asked for (--fpir), %")
