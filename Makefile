@@ -34,7 +34,10 @@ test-cluster: $(STAMP)
 	$(RUN) -m pytest -m cluster
 
 test-browser: $(STAMP)
-	$(RUN) -m pytest -m browser
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	|| { echo "no Chromium here: apt install chromium" >&2; exit 2; }
+	$(RUN) -m pip install -q --disable-pip-version-check 'playwright>=1.40'
+	$(RUN) -m pytest -m browser tests/browser
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.synthetic --json

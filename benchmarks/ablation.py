@@ -33,7 +33,8 @@ from augmentor.images import list_identities, list_photos
 from augmentor.manifest import read_manifest
 from identity.decision import DecisionConstants, accept_score, crowding
 from identity.embedding import PartEmbedder
-from identity.features import FrozenBackbone, unit
+from identity.face_space import unit
+from identity.features import FrozenBackbone
 from identity.measurement import NO_COLUMN, ProbeScores, Rate, measure_search, measure_share
 from identity.metrics import NEVER, NEVER_RANKED, ranks_of_truth
 from identity.probes import ProbeChip, find_chips

@@ -49,7 +49,7 @@ class NearestPhoto:
 
     def __init__(self, data: TrainingSet) -> None:
         self.labels: Sequence[str] = data.names
-        self.size = data.size
+        self.size, self.align = data.size, "face"
         self.crowding = np.zeros(len(data.names))
         self.thresholds = {"fpir_1": np.inf, "fpir_10": np.inf}  # none was calibrated
         self._net = DlibEmbedding()
@@ -75,8 +75,8 @@ class Templates:
 
     def __init__(self, data: TrainingSet, strangers: np.ndarray) -> None:
         self.labels: Sequence[str] = data.names
-        self.size = data.size
-        self._embedder = PartEmbedder(("dlib",), space=NO_SPACE)
+        self.size, self.align = data.size, "face"
+        self._embedder = PartEmbedder(("dlib",), spaces={"dlib": NO_SPACE})
         gallery = embed_photos(data, self._embedder)
         held = np.zeros(len(gallery.photo_ids), bool)
         calibration = calibration_of(gallery, held, self._embedder.probes(strangers))

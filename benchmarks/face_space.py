@@ -1,20 +1,23 @@
-"""What centring and evening out dlib's embedding are worth: the table behind `identity.face_space`.
+"""What centring and evening out embeddings are worth: the tables behind `identity.face_space`.
 
-    python -m benchmarks.face_space --data OUT --strangers DIR --teacher NPZ [--json]
+    python -m benchmarks.face_space --data OUT --strangers DIR --teacher NPZ [--json]           dlib's embedding
+    python -m benchmarks.face_space --data OUT --strangers DIR --faces WORK --part face         the B0's pooled maps
+    python -m benchmarks.face_space --data OUT --strangers DIR --part both                      shares of the two
 
 Protocol: photos of a balanced set (`jobs/augment.py`), no renders. Every photo of a person with two or more is a
 probe (photo and mirror image averaged) against the templates of all people, its own person's made without it; a
 template is the mean of photos, each with its mirror image and three jittered copies. Strangers are the photos under
 DIR. The decision score with its default constants, crowding from the same strangers. Space: mean and covariance of
-the embeddings in NPZ (unlabelled faces), its two constants as in the row. `mean` is the share named rightly, averaged
-over FPIR 0.5 to 20 %. EER and TAR are those of pairs of the same photos. Rank-1 of some 4,000 probes: 95 % by chance
-is ± 0.5 %, less for the difference of two rows. No test photo is used.
+unlabelled faces, those whose embeddings are in NPZ, or FACES of the chips that `identity.pretrain` keeps in WORK; its
+constants as in the row; for `both` the spaces that ship. `mean` is the share named rightly, averaged over FPIR 0.5 to
+20 %. EER and TAR are those of pairs of the same photos. Rank-1 of some 4,000 probes: 95 % by chance is ± 0.5 %, less
+for the difference of two rows. No test photo is used.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,73 +26,96 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_photos
+from identity.backbone import load_weights
 from identity.decision import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
 from identity.dlib_embedding import EMBEDDING_SIZE
-from identity.embedding import PartEmbedder
+from identity.embedding import PartEmbedder, join
 from identity.face_space import FaceSpace, face_space
+from identity.features import FrozenBackbone, pooled
 from identity.gallery import Choice, Gallery, leave_one_out
 from identity.metrics import NEVER, eer, tpir_at_fpir
+from identity.pretrain import SPACE_FACES
 from identity.probes import find_chips
 from identity.teacher_file import read_teacher
 from identity.training_set import TrainingSet, read_training_set
 
-SPACES = (
+# (centre, evenness) of dlib's embedding; (directions kept, evenness) of the B0's, fully centred; dlib's share of both
+DLIB_SPACES: tuple[tuple[float, float], ...] = (
     *((0.0, 0.0), (0.0, 0.25), (0.5, 0.0), (0.8, 0.0), (0.9, 0.0), (1.0, 0.0)),
     *((0.5, 0.25), (0.7, 0.15), (0.8, 0.25), (0.8, 0.35), (0.9, 0.35), (0.9, 0.5), (1.0, 0.35)),
 )
+B0_SPACES: tuple[tuple[float, float], ...] = (
+    *((1280, 0.0), (1280, 0.5), (1280, 0.75)),
+    *((128, 0.5), (128, 0.75), (256, 0.75), (384, 0.75), (512, 0.75)),
+    *((768, 0.25), (768, 0.5), (768, 0.65), (768, 0.75), (768, 0.85), (768, 1.0)),
+)
+DLIB_SHARES = (1.0, 0.98, 0.95, 0.9, 0.8)
 CHUNK = 64
 
 
-NO_SPACE = FaceSpace(np.zeros(EMBEDDING_SIZE, np.float32), np.eye(EMBEDDING_SIZE, dtype=np.float32), "")
+def no_space(size: int) -> FaceSpace:
+    """Unit rows as they are."""
+    return FaceSpace(np.zeros(size, np.float32), np.eye(size, dtype=np.float32), "")
+
+
+NO_SPACE = no_space(EMBEDDING_SIZE)
 
 
 def embed_photos(data: TrainingSet, embedder: PartEmbedder) -> Gallery:
-    """The photos of a balanced set, no renders, as unit rows in no space."""
+    """The photos of a balanced set, no renders."""
     rows = np.flatnonzero(data.is_photo)
     starts = range(0, len(rows), CHUNK)
     found = [
         embedder.probes_and_gallery(data.chips(rows[start : start + CHUNK]), seed=start)
         for start in tqdm(starts, "photos", unit="chunk")
     ]
-    probes, photos = (np.concatenate([part[k]["dlib"] for part in found]) for k in (0, 1))
+    probes, photos = (
+        {part: np.concatenate([of[k][part] for of in found]) for part in embedder.parts} for k in (0, 1)
+    )
     none = np.zeros(0, np.int64)
     return Gallery(
         classes=len(data.names),
         photo_labels=data.labels[rows],
         photo_ids=data.photos[rows],
-        probes={"dlib": probes},
-        photos={"dlib": photos},
+        probes=probes,
+        photos=photos,
         render_labels=none,
         render_photos=none,
-        renders={"dlib": np.zeros((0, EMBEDDING_SIZE), np.float32)},
+        renders={part: np.zeros((0, rows.shape[1]), np.float32) for part, rows in probes.items()},
     )
 
 
-def in_space(gallery: Gallery, space: FaceSpace) -> Gallery:
-    """The same photos in a space."""
+def in_space(gallery: Gallery, part: str, space: FaceSpace) -> Gallery:
+    """The same photos, one part of them in a space."""
+    none = np.zeros((0, space.matrix.shape[1]), np.float32)
     return replace(
         gallery,
-        probes={"dlib": space(gallery.probes["dlib"])},
-        photos={"dlib": space(gallery.photos["dlib"])},
+        probes=dict(gallery.probes) | {part: space(gallery.probes[part])},
+        photos=dict(gallery.photos) | {part: space(gallery.photos[part])},
+        renders=dict(gallery.renders) | {part: none},
     )
 
 
-def measure_space(gallery: Gallery, strangers: np.ndarray) -> tuple[float, list[float]]:
-    """Rank-1 and the shares named rightly at SEARCHED_FPIRS, each photo left out of its own template.
+def measure_row(
+    gallery: Gallery, strangers: dict[str, np.ndarray], shares: dict[str, float]
+) -> dict[str, float]:
+    """Rank-1, the shares named rightly at SEARCHED_FPIRS, each photo left out of its own template, and pairs.
 
     Args:
-        gallery: photos in the space.
-        strangers: (S, D) unit rows in the space.
+        gallery: photos in their spaces.
+        strangers: part -> (S, D) unit rows in the same spaces.
+        shares: of the parts.
     """
-    choice = Choice({"dlib": 1.0}, 0.0)
-    similarities, labels = leave_one_out(gallery, choice)
-    of_strangers = strangers @ gallery.templates(0.0)["dlib"].T
+    similarities, labels = leave_one_out(gallery, Choice(shares, 0.0))
+    of_strangers = join(strangers, shares) @ join(gallery.templates(0.0), shares).T
     crowded, without_him = crowding_sums(of_strangers, CROWD)
     best, score = accept_score(similarities, crowded, DecisionConstants())
     _, stranger_score = accept_score(of_strangers, without_him, DecisionConstants())
     right = best == labels
     named = np.where(right, score, NEVER)
-    return float(right.mean()), [float(tpir_at_fpir(named, stranger_score, fpir)) for fpir in SEARCHED_FPIRS]
+    rates = {f"fpir_{fpir:g}": float(tpir_at_fpir(named, stranger_score, fpir)) for fpir in SEARCHED_FPIRS}
+    row = {"rank1": float(right.mean()), "mean": float(np.mean(list(rates.values()))), **rates}
+    return row | compare_pairs(join(gallery.probes, shares), gallery.photo_labels)
 
 
 def compare_pairs(probes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict[str, float]:
@@ -110,30 +136,55 @@ def compare_pairs(probes: np.ndarray, labels: np.ndarray, seed: int = 0) -> dict
     return {"eer": float(eer(same, different)), "tar": float((same >= np.quantile(different, 0.999)).mean())}
 
 
-def measure(options: argparse.Namespace) -> list[dict[str, float]]:
-    """One row for each space."""
+def unlabelled_maps(work: Path, backbone: FrozenBackbone) -> np.ndarray:
+    """(N, 1280) float32: pooled maps of SPACE_FACES of the faces that `identity.pretrain` keeps in `work`."""
+    file = work / "chips.npy"
+    try:
+        chips = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: not the chips of identity.pretrain --work ({error})") from error
+    rows = np.sort(np.random.default_rng(0).permutation(len(chips))[:SPACE_FACES])
+    starts = range(0, len(rows), CHUNK)
+    return np.concatenate(
+        [
+            pooled(backbone.maps(np.ascontiguousarray(chips[rows[start : start + CHUNK]])))
+            for start in tqdm(starts, "faces", unit="chunk")
+        ]
+    )
+
+
+def measure(options: argparse.Namespace) -> Iterator[dict[str, float]]:
+    """One row for each space, or each share."""
     data = read_training_set(options.data)
     paths = list_photos(options.strangers)
-    _, unlabelled = read_teacher(options.teacher)
     found = [
         face.chip for face in find_chips(paths, data.size, progress="strangers") if face.chip is not None
     ]
     if not found:
         raise InputError(f"{options.strangers}: no photo with a face")
-    embedder = PartEmbedder(("dlib",), space=NO_SPACE)
-    gallery = embed_photos(data, embedder)
-    strangers = embedder.probes(np.stack(found))["dlib"]
-    table = []
-    for centre, evenness in SPACES:
-        space = face_space(unlabelled, centre, evenness)
-        there = in_space(gallery, space)
-        rank1, named = measure_space(there, space(strangers))
-        row = {"centre": centre, "evenness": evenness, "rank1": rank1, "mean": float(np.mean(named))}
-        row |= compare_pairs(there.probes["dlib"], there.photo_labels)
-        table.append(
-            row | {f"fpir_{fpir:g}": value for fpir, value in zip(SEARCHED_FPIRS, named, strict=True)}
-        )
-    return table
+    part = options.part
+    backbone = None if part == "dlib" else FrozenBackbone(load_weights("face"), data.size)
+    if part == "both":
+        embedder = PartEmbedder(("dlib", "face"), backbone)
+        gallery, strangers = embed_photos(data, embedder), embedder.probes(np.stack(found))
+        for share in DLIB_SHARES:
+            row = measure_row(gallery, strangers, {"dlib": share, "face": 1 - share})
+            yield {"dlib_share": share} | row
+        return
+    if part == "dlib":
+        unlabelled, spaces = read_teacher(options.teacher)[1], DLIB_SPACES
+    else:
+        assert backbone is not None
+        unlabelled, spaces = unlabelled_maps(options.faces, backbone), B0_SPACES
+    embedder = PartEmbedder((part,), backbone, spaces={part: no_space(unlabelled.shape[1])})
+    gallery, strangers = embed_photos(data, embedder), embedder.probes(np.stack(found))
+    for first, evenness in spaces:
+        if part == "dlib":
+            space, told = face_space(unlabelled, first, evenness), {"centre": first}
+        else:
+            space, told = face_space(unlabelled, 1.0, evenness, int(first)), {"directions": first}
+        row = measure_row(in_space(gallery, part, space), {part: space(strangers[part])}, {part: 1.0})
+        yield told | {"evenness": evenness} | row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,23 +195,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True, help="balanced set of jobs/augment.py")
     parser.add_argument("--strangers", type=Path, required=True, help="folder of photos of other people")
     parser.add_argument(
-        "--teacher", type=Path, required=True, help="npz with `embeddings` of unlabelled faces"
+        "--part", choices=("dlib", "face", "both"), default="dlib", help="what to measure (dlib)"
     )
+    parser.add_argument("--teacher", type=Path, help="npz with `embeddings` of unlabelled faces, for dlib")
+    parser.add_argument("--faces", type=Path, help="folder that identity.pretrain --work names, for face")
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)
+    needed = {"dlib": "teacher", "face": "faces"}.get(options.part)
+    if needed and getattr(options, needed) is None:
+        parser.error(f"--part {options.part} needs --{needed}")
     try:
-        table = measure(options)
+        table = list(measure(options))
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
-    rates = " | ".join(f"FPIR {fpir:.1%}" for fpir in SEARCHED_FPIRS)
-    print(f"| centre | evenness | rank-1 | mean | {rates} | 1:1 EER | TAR at FAR 1e-3 |")
-    print("|" + "---|" * (6 + len(SEARCHED_FPIRS)))
+    told = [name for name in ("centre", "directions", "evenness", "dlib_share") if name in table[0]]
+    rates = [f"fpir_{fpir:g}" for fpir in SEARCHED_FPIRS]
+    heads = [name.replace("_", " ") for name in told] + ["rank-1", "mean"]
+    heads += [f"FPIR {fpir:.1%}" for fpir in SEARCHED_FPIRS] + ["1:1 EER", "TAR at FAR 1e-3"]
+    print("| " + " | ".join(heads) + " |")
+    print("|" + "---|" * len(heads))
     for row in table:
-        shares = [row["rank1"], row["mean"], *(row[f"fpir_{fpir:g}"] for fpir in SEARCHED_FPIRS)]
-        shares += [row["eer"], row["tar"]]
-        told = " | ".join(f"{share:.1%}" for share in shares)
-        print(f"| {row['centre']:g} | {row['evenness']:g} | {told} |")
+        cells = [f"{row[name]:g}" for name in told]
+        cells += [f"{row[name]:.1%}" for name in ("rank1", "mean", *rates)]
+        cells += [f"{row['eer']:.2%}", f"{row['tar']:.1%}"]
+        print("| " + " | ".join(cells) + " |")
     if options.json:
         print(json.dumps(table))
     return 0

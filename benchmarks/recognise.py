@@ -6,7 +6,7 @@ Protocol: made-up people (or the photos under DIR), 250 x 250; every part is tim
 view of each (no mirror image, no jitter), in each of `--rounds` rounds in turn; milliseconds a face, medians over
 rounds. Batches of 1 and of 32. Each number of threads (0: all cores) has a process of its own: TensorFlow and OpenBLAS
 read it when they start. Parts: detect (finding the face and its 68 landmarks), align (cutting the chip), b0
-(EfficientNet-B0 to its map), head (a cosine head of 1,000 people on the map, the distilled face embedding), dlib_net
+(EfficientNet-B0 to its map), head (a cosine head of 1,000 people on the map, the map pooled and in its space), dlib_net
 (dlib's net as this project runs it, in TensorFlow), dlib (the library itself), b0_lite and dlib_net_lite (the same two
 nets exported to TensorFlow Lite, `identity.export`). `dlib_over_b0` is dlib's time over that of b0 and head.
 """
@@ -44,7 +44,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     from identity.backbone import load_weights
     from identity.dlib_embedding import DlibEmbedding
     from identity.export import LiteModel, lite_model
-    from identity.features import FrozenBackbone, resized
+    from identity.features import FrozenBackbone, pooled, resized
     from identity.heads import HeadConfig, build_head, embedding_model
     from identity.inference import Inference
 
@@ -55,6 +55,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     backbone = FrozenBackbone(load_weights("face"), CHIP)
     maps = backbone.maps(chips)
     head = Inference(embedding_model(build_head(HeadConfig("cosine", PEOPLE, backbone.map_shape)), "cosine"))
+    space = backbone.weights.space
     net, library = DlibEmbedding(), dlib_library()
     cores = threads or (os.cpu_count() or 1)
     b0_lite, net_lite = (LiteModel(lite_model(model), cores) for model in (backbone.model, net.net))
@@ -69,7 +70,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
 
     def b0_head(part: np.ndarray) -> None:
         head(part)
-        backbone.face(part)
+        space(pooled(part))
 
     parts: dict[str, Callable[[], object]] = {
         "detect": lambda: [finder(image) for image in images],

@@ -25,7 +25,7 @@ from augmentor.images import list_photos
 from benchmarks.face_space import embed_photos
 from identity.decision import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
 from identity.embedding import PartEmbedder
-from identity.features import unit
+from identity.face_space import unit
 from identity.gallery import Gallery
 from identity.metrics import threshold_at
 from identity.probes import find_chips

@@ -22,6 +22,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.images import write_whole
+from identity.face_space import FaceSpace
 from identity.shipped import read_shipped
 
 FROZEN_PARAMETERS = 4_049_564
@@ -30,6 +31,7 @@ IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
 IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225])
 BUILDERS = ("efficientnet", "keras.applications")
 PROJECTION = "projection"
+_SPACE = ("space/origin", "space/directions", "space/lengths")
 DOWNLOADS = {
     "imagenet": "efficientnet-b0_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5",
     "noisy-student": "efficientnet-b0_noisy-student_notop.h5",
@@ -39,10 +41,11 @@ FACE_WEIGHTS = Path(__file__).parent / "weights" / "face.npz"
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of a B0 and, if it was trained on faces, of the projection to an embedding.
+    """Weights of a B0 and, if it was trained on faces, what makes an embedding of its maps.
 
     Attributes:
-        arrays: "layer/variable" to float32 array, 309 of the B0 and possibly `projection/kernel`, `projection/bias`.
+        arrays: "layer/variable" to float32 array, 309 of the B0; trained on faces also `projection/...`, by which it
+            learnt from its teacher, and `space/...`, in which its pooled maps are compared.
         digest: SHA-256 of the file, hexadecimal: the key of every cache of features.
         card: what the file says of itself (recipe, results, terms).
     """
@@ -59,8 +62,14 @@ class Weights:
 
     @property
     def embeds(self) -> bool:
-        """Whether the projection to the 128-d face embedding is there."""
-        return f"{PROJECTION}/kernel" in self.arrays
+        """Whether faces can be compared by the pooled maps."""
+        return all(name in self.arrays for name in _SPACE)
+
+    @property
+    def space(self) -> FaceSpace:
+        """The space pooled maps are compared in; only where `embeds`."""
+        origin, directions, lengths = (self.arrays[name] for name in _SPACE)
+        return FaceSpace(origin, directions * lengths, self.digest)
 
 
 def default_builder() -> str:
@@ -173,7 +182,7 @@ def build_backbone(
 def face_embedding_model(
     weights: "str | Path | Weights" = "face", size: int = 150, builder: str | None = None
 ) -> keras.Model:
-    """Backbone, mean over positions and projection: the face embedding that pre-training distilled.
+    """Backbone, mean over positions and projection: what pre-training held against its teacher.
 
     Returns:
         Model from (N, size, size, 3) float32 RGB 0-255 to (N, 128) float32, not normalised.
@@ -182,7 +191,7 @@ def face_embedding_model(
         InputError: as `build_backbone`, or the weights carry no face embedding (`imagenet`, `noisy-student`).
     """
     loaded = weights if isinstance(weights, Weights) else load_weights(weights)
-    if not loaded.embeds:
+    if f"{PROJECTION}/kernel" not in loaded.arrays:
         raise InputError(f"weights {loaded.card.get('name')}: no face embedding in them; use --weights face")
     backbone = build_backbone(loaded, size, builder)
     model = with_projection(backbone)
@@ -198,6 +207,13 @@ def with_projection(backbone: keras.Model) -> keras.Model:
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
     embedding = keras.layers.Dense(EMBEDDING_SIZE, name=PROJECTION)(pooled)
     return keras.Model(backbone.input, embedding, name="face_embedding")
+
+
+def space_arrays(space: FaceSpace) -> dict[str, np.ndarray]:
+    """A space as arrays of weights; each direction keeps 8 bits, which changes cosines in the third decimal."""
+    lengths = np.maximum(np.abs(space.matrix).max(axis=0), 1e-12) / 127
+    directions = np.round(space.matrix / lengths)
+    return dict(zip(_SPACE, (space.origin, directions, lengths), strict=True))
 
 
 def load_weights(weights: str | Path) -> Weights:
@@ -220,12 +236,14 @@ def load_weights(weights: str | Path) -> Weights:
 
 
 def save_weights(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> str:
-    """Write weights as float16 (batch norm and biases as float32: few, and variances leave float16's range).
+    """Write weights as float16, batch norm and biases as float32 (few, and variances leave float16's range), the
+    directions of the space as int8.
 
     Returns:
         SHA-256 of the file, hexadecimal.
     """
-    stored = {name: a.astype("f2" if name.endswith("kernel") else "f4") for name, a in arrays.items()}
+    kinds = {"kernel": "f2", "directions": "i1"}
+    stored = {name: a.astype(kinds.get(name.split("/")[-1], "f4")) for name, a in arrays.items()}
     stored["card"] = np.frombuffer(json.dumps(card, sort_keys=True).encode(), dtype="u1")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **stored)  # type: ignore[arg-type]
@@ -242,6 +260,10 @@ def _parse(data: bytes, digest: str, path: Path) -> Weights:
         raise InputError(f"{path}: not a weights file of identity.pretrain, or damaged") from error
     except Exception as error:  # zipfile.BadZipFile and zlib.error share no base
         raise InputError(f"{path}: damaged weights file ({error})") from error
+    if f"{PROJECTION}/kernel" in arrays and _SPACE[0] not in arrays:
+        raise InputError(
+            f"{path}: face weights of an earlier version; identity.pretrain --resume writes them anew"
+        )
     return Weights({n: a.astype("f4") for n, a in arrays.items()}, digest, card)
 
 

@@ -33,6 +33,7 @@ class BareFeatures:
     """
 
     size = CHIP_SIZE
+    align = "face"
 
     def __init__(self, name: str) -> None:
         if name not in _PARTS:

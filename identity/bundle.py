@@ -33,7 +33,7 @@ from identity.face_space import load_face_space
 from identity.heads import HeadConfig
 from identity.verification import SamePerson
 
-VERSION = 3
+VERSION = 4
 _FILES = ("labels.json", "arrays.npz", "head.npz", "thresholds.json", "sources.parquet", "model_card.md")
 
 
@@ -62,6 +62,7 @@ class Bundle:
         crowding: (C,) float32.
         decision: constants, thresholds, probability curve.
         size: height and width of the chips, pixels.
+        align: `face`, or `whole` where the classes are not people and a chip is the square in the middle of a photo.
         sources: table of `photo, sha256, phash, identity`.
         stranger_mean: (D,) mean of the calibration strangers' joined embeddings; zeros without strangers.
         same_person: for comparing two photos; None where calibration had too few photos.
@@ -80,6 +81,7 @@ class Bundle:
     size: int
     sources: pa.Table
     stranger_mean: np.ndarray
+    align: str = "face"
     same_person: SamePerson | None = None
     backbone: BackboneName | None = None
     head: HeadConfig | None = None
@@ -109,6 +111,16 @@ class Bundle:
         """The parts that have a share."""
         return tuple(name for name in PARTS if self.shares.get(name, 0.0) > 0)
 
+    @property
+    def space(self) -> str:
+        """What embeddings of this run can be compared with: equal for runs of the same networks, chips and shares."""
+        parts = [self.features, self.align, self.size, sorted(self.shares.items())]
+        parts += [self.backbone and self.backbone.digest, "dlib" in self.shares and load_face_space().digest]
+        told = hashlib.sha256(json.dumps(parts).encode())
+        for weights in self.head_weights:
+            told.update(np.ascontiguousarray(weights).tobytes())
+        return told.hexdigest()
+
     def embed(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips, each averaged with its mirror image.
 
@@ -126,6 +138,11 @@ class Bundle:
                 f"this model takes (N, {self.size}, {self.size}, 3) uint8 chips, not {chips.shape} {chips.dtype}"
             )
         return join(self.networks.probes(chips), self.shares)
+
+    def embed_with_quality(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `embed`, and (N,) the cosine of each chip and its mirror image: how well the networks see it."""
+        probes, alike = self.networks.probes_and_likeness(chips)
+        return join(probes, self.shares), np.sum([self.shares[name] * alike[name] for name in alike], axis=0)
 
     def embed_for_template(self, chips: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         """As `embed`, with jittered copies averaged in, what templates are made of: part -> (N, D_part) unit rows."""
@@ -160,6 +177,7 @@ class Bundle:
         described = {
             "version": VERSION,
             "features": self.features,
+            "align": self.align,
             "shares": self.shares,
             "size": self.size,
             "backbone": {"weights": self.backbone.weights, "sha256": self.backbone.digest}
@@ -214,6 +232,7 @@ class Bundle:
         bundle = cls(
             labels=tuple(json.loads(files["labels.json"])),
             features=described["features"],
+            align=described["align"],
             shares={name: float(share) for name, share in described["shares"].items()},
             part_templates={
                 name: arrays[f"templates_{name}"] for name in PARTS if f"templates_{name}" in arrays

@@ -9,8 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-RELATION_WEIGHT = 5.0
-
 
 def centred(embeddings: np.ndarray, mean: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Unit vectors, less what all faces share, made unit again.
@@ -42,7 +40,7 @@ def agreement(student: np.ndarray, teacher: np.ndarray) -> float:
 class DistillationLoss(keras.losses.Loss):
     """1 - cosine to the teacher, plus the squared difference of the cosines of all pairs in the batch."""
 
-    def __init__(self, relation_weight: float = RELATION_WEIGHT) -> None:
+    def __init__(self, relation_weight: float) -> None:
         super().__init__(name="distillation")
         self.relation_weight = relation_weight
 

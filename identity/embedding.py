@@ -2,7 +2,7 @@
 
 Parts:
     dlib    dlib's 128-d face embedding, in the space of `identity.face_space`
-    face    the embedding that pre-training distilled into the B0, if its weights carry one
+    face    the B0's pooled maps, in the space that came with its weights if they were trained on faces
     head    what the head trained on the B0's maps makes of them
 
 Parts are joined as sqrt(share) times unit vectors, the shares adding up to 1: the cosine of two joined vectors is
@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from identity.backbone import PROJECTION
 from identity.dlib_embedding import CHIP_SIZE, DlibEmbedding
-from identity.face_space import FaceSpace, load_face_space
-from identity.features import JITTERS, FrozenBackbone, jittered, mirrored, resized, resized_graph, unit
+from identity.face_space import FaceSpace, load_face_space, unit
+from identity.features import JITTERS, FrozenBackbone, jittered, mirrored, pooled, resized, resized_graph
 from identity.inference import Inference
 
 PARTS = ("dlib", "face", "head")
@@ -46,7 +45,7 @@ class PartEmbedder:
         backbone: for `face` and `head`.
         head: model from maps to unit rows (`identity.heads.embedding_model`), for `head`.
         dlib: for `dlib`; loaded if not given.
-        space: for `dlib`; the one that ships if not given.
+        spaces: of `dlib` and `face`; where not given, the one that ships and the one of the backbone's weights.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class PartEmbedder:
         backbone: FrozenBackbone | None = None,
         head: Any = None,
         dlib: DlibEmbedding | None = None,
-        space: FaceSpace | None = None,
+        spaces: Mapping[str, FaceSpace] | None = None,
     ) -> None:
         if {"face", "head"} & set(parts) and backbone is None:
             raise ValueError("the parts face and head need a backbone")
@@ -66,13 +65,17 @@ class PartEmbedder:
         self._head_model = head
         self._head = Inference(head, _HEAD_BATCH) if head is not None and "head" in parts else None
         self._dlib = (dlib or DlibEmbedding()) if "dlib" in parts else None
-        self._space = (space or load_face_space()) if "dlib" in parts else None
+        self._spaces = dict(spaces or {})
+        if "dlib" in parts and "dlib" not in self._spaces:
+            self._spaces["dlib"] = load_face_space()
+        if "face" in parts and backbone is not None and "face" not in self._spaces:
+            self._spaces["face"] = backbone.weights.space
 
     def of_maps(self, maps: np.ndarray) -> dict[str, np.ndarray]:
         """The parts that need only the backbone's maps, as they are."""
         out: dict[str, np.ndarray] = {}
         if "face" in self.parts and self._backbone is not None:
-            out["face"] = self._backbone.face(maps)
+            out["face"] = pooled(maps)
         if self._head is not None:
             out["head"] = self._head(maps)
         return out
@@ -89,7 +92,7 @@ class PartEmbedder:
     def compared(self, found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """What `once` gave, or sums of it, as it is compared: part -> (N, D_part) unit rows."""
         return {
-            name: self._space(rows) if name == "dlib" and self._space else unit(rows)
+            name: self._spaces[name](rows) if name in self._spaces else unit(rows)
             for name, rows in found.items()
         }
 
@@ -103,11 +106,7 @@ class PartEmbedder:
         if self._backbone is not None:
             maps = self._backbone.model(resized_graph(chips, self._backbone.size))
             if "face" in self.parts:
-                arrays = self._backbone.weights.arrays
-                pooled = ops.mean(maps, axis=(1, 2))
-                out["face"] = (
-                    ops.matmul(pooled, arrays[f"{PROJECTION}/kernel"]) + arrays[f"{PROJECTION}/bias"]
-                )
+                out["face"] = ops.mean(maps, axis=(1, 2))
             if "head" in self.parts:
                 out["head"] = self._head_model(maps)
         return out
@@ -117,13 +116,30 @@ class PartEmbedder:
         from keras import ops
 
         unit_rows = ops.normalize(rows, axis=1)
-        if part != "dlib" or self._space is None:
+        if part not in self._spaces:
             return unit_rows
-        return ops.normalize(ops.matmul(unit_rows - self._space.origin, self._space.matrix), axis=1)
+        space = self._spaces[part]
+        return ops.normalize(ops.matmul(unit_rows - space.origin, space.matrix), axis=1)
 
     def probes(self, chips: np.ndarray) -> dict[str, np.ndarray]:
         """Chip and mirror image averaged: part -> (N, D_part) unit rows."""
         return self._batched(chips, 0, 0)[0]
+
+    def probes_and_likeness(self, chips: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """As `probes`, and how alike a chip and its mirror image are: part -> (N,) cosines."""
+        probes: dict[str, list[np.ndarray]] = {}
+        alike: dict[str, list[np.ndarray]] = {}
+        for start in range(0, max(1, len(chips)), _BATCH):
+            part = chips[start : start + _BATCH]
+            seen, turned = self.once(part), self.once(mirrored(part))
+            one, other = self.compared(seen), self.compared(turned)
+            for name, rows in self.compared(_added(seen, turned)).items():
+                probes.setdefault(name, []).append(rows)
+                alike.setdefault(name, []).append((one[name] * other[name]).sum(axis=1))
+        return (
+            {name: np.concatenate(rows) for name, rows in probes.items()},
+            {name: np.concatenate(cosines) for name, cosines in alike.items()},
+        )
 
     def probes_and_gallery(
         self, chips: np.ndarray, seed: int, jitters: int = JITTERS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_photos
-from identity.probes import find_chips
+from identity.probes import Looking, find_chips
 from identity.tensorflow_loading import load_tensorflow
 
 
@@ -37,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from identity.enrolment import enrol, taken_for
 
         bundle = Bundle.load(options.model)
-        found = find_chips(paths, bundle.size, options.face, progress="finding faces")
+        looking: Looking = "whole" if bundle.align == "whole" else options.face
+        found = find_chips(paths, bundle.size, looking, progress="finding faces")
         for photo in found:
             if photo.chip is None:
                 print(f"{photo.path}: left out ({photo.reason})", file=sys.stderr)

@@ -25,9 +25,10 @@ from augmentor.render import render_views
 from augmentor.view_key import allowed, spread_view_keys
 from identity.bundle import Bundle
 from identity.decision import CROWD, accept_score
-from identity.features import unit
+from identity.face_space import unit
 from identity.leak import TrainingPhotos, find_leaks
 from identity.probes import ProbeChip
+from identity.whole_photos import random_crop
 
 RENDERS = 16
 _FEWEST_PEOPLE = 20  # for a line through them
@@ -109,7 +110,15 @@ def _templates(bundle: Bundle, photos: Sequence[ProbeChip]) -> dict[str, np.ndar
 
 
 def _renders(bundle: Bundle, photos: Sequence[ProbeChip]) -> np.ndarray:
-    """(N, size, size, 3) renders of the photos in turn, at views drawn as for training."""
+    """(N, size, size, 3) renders of the photos in turn, at views drawn as for training; of whole photos crops."""
+    if bundle.align == "whole":
+        turns = (photos[k % len(photos)] for k in range(RENDERS))
+        return np.stack(
+            [
+                random_crop(load_image(photo.path), bundle.size, np.random.default_rng([k, 5]))
+                for k, photo in enumerate(turns)
+            ]
+        )
     head, size = load_head_model(), bundle.size
     keys = spread_view_keys(int(bundle.about["results"]["seed"]))
     renders: list[np.ndarray] = []

@@ -22,7 +22,7 @@ import numpy as np
 
 from augmentor.errors import InputError, LikenessError
 from identity.bare_features import BARE_MODELS, BareFeatures
-from identity.evaluation import Embedder, Gallery, evaluate
+from identity.evaluation import Comparer, Gallery, evaluate
 from identity.groups import group_table, measure_groups, read_groups
 from identity.leak import TrainingPhotos
 from identity.material import Material, read_material
@@ -46,7 +46,13 @@ _TITLES = {
     "pair_accuracy": "1:1 accuracy, 10-fold",
     "tar_at_far_1e2": "1:1 TAR at FAR 1e-2",
     "tar_at_far_1e3": "1:1 TAR at FAR 1e-3",
+    "pair_accuracy_stored": "1:1 accuracy at the stored FMR 0.1 %",
+    "tar_at_stored_fmr_01": "1:1 TAR at the stored FMR 0.1 %",
+    "fmr_realised_01": "FMR realised at that threshold",
+    "tar_at_stored_fmr_1": "1:1 TAR at the stored FMR 1 %",
+    "fmr_realised_1": "FMR realised at that threshold",
     "no_face_rejected": "photos without a person: no face found",
+    "no_face_named": "photos without a person: given a name",
     "failed_to_enrol": "photos of people: no face found",
 }
 
@@ -120,7 +126,7 @@ def default_cache(model: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likeness"
 
 
-def load_model(model: str) -> tuple[Embedder, Gallery | None, TrainingPhotos | None, Path | None]:
+def load_model(model: str) -> tuple[Comparer, Gallery | None, TrainingPhotos | None, Path | None]:
     """Bare features, or a run with the photos it was trained on and the set made of them.
 
     Raises:
@@ -211,6 +217,7 @@ def _measure(model: str, material: Material, options: argparse.Namespace) -> tup
         material,
         gallery=gallery,
         training=training,
+        same_person=embedder.same_person if material.pairs else None,
         cache=options.cache or default_cache(model),
         workers=options.workers,
         progress=True,

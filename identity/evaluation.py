@@ -22,6 +22,7 @@ from identity.leak import TrainingPhotos, find_leaks
 from identity.material import Material
 from identity.measurement import (
     NO_COLUMN,
+    STORED_FMR,
     Evaluation,
     PairScores,
     ProbeScores,
@@ -32,7 +33,8 @@ from identity.measurement import (
 )
 from identity.metrics import NEVER, NEVER_RANKED, ranks_of_truth
 from identity.pairs import pair_identities
-from identity.probes import ProbeChip, iterate_chips
+from identity.probes import Looking, ProbeChip, iterate_chips
+from identity.verification import SamePerson
 
 _BATCH = 64
 FEW_COPIES = 0.005  # of the photos to measure on
@@ -46,8 +48,22 @@ class Embedder(Protocol):
         """Side of the chips, pixels."""
         ...
 
+    @property
+    def align(self) -> str:
+        """`face`, or `whole` where no face is looked for."""
+        ...
+
     def embed(self, chips: np.ndarray) -> np.ndarray:
         """(N, size, size, 3) uint8 chips to (N, D) float32 unit rows."""
+        ...
+
+
+class Comparer(Embedder, Protocol):
+    """With stored thresholds for two faces."""
+
+    @property
+    def same_person(self) -> SamePerson | None:
+        """When two faces are the same person's; None where calibration could not tell."""
         ...
 
 
@@ -112,6 +128,7 @@ def evaluate(
     *,
     gallery: Gallery | None = None,
     training: TrainingPhotos | None = None,
+    same_person: SamePerson | None = None,
     cache: Path | None = None,
     workers: int | None = None,
     progress: bool = False,
@@ -124,6 +141,7 @@ def evaluate(
         material: Photos.
         gallery: The same run again, when it is to name probes and strangers.
         training: What the run was trained on; None for bare features.
+        same_person: Stored thresholds for pairs, where there are any.
         cache: See `identity.probes`.
         workers: Processes that look for faces.
         progress: Whether to show a bar on stderr.
@@ -132,6 +150,8 @@ def evaluate(
         InputError: A probe's name is not enrolled, or a photo was trained on.
     """
     column = _columns(material, gallery)
+    if embedder.align == "whole" and material.no_face:
+        raise InputError(f"{model}: names whole photos and looks for no face; leave --no-face out")
     people = material.people
     if training is not None:
         _refuse_leaks(
@@ -174,8 +194,13 @@ def evaluate(
 
     rates = measure_search(probes, strangers, thresholds)
     if pairs is not None:
-        rates |= measure_pairs(pairs)
+        rates |= measure_pairs(pairs, _stored_cosines(same_person))
     rates |= _shares(material, embedded)
+    false_faces = _false_faces(material, gallery, embedded)
+    if gallery is not None and material.no_face:
+        named_photos = {path for path, name in false_faces if name is not None}
+        outcome = [path in named_photos for path in material.no_face]
+        rates["no_face_named"] = measure_share(outcome, [str(path) for path in material.no_face])
     counts = {}
     for name, measured in (("n_probes", probes), ("n_strangers", strangers)):
         if measured is not None:
@@ -184,7 +209,7 @@ def evaluate(
         counts["n_pairs"] = len(material.pairs)
     return Evaluation(
         model=model,
-        protocol=_protocol(material, gallery, pairs) + ([left_out] if left_out else []),
+        protocol=_protocol(material, embedder, gallery, pairs) + ([left_out] if left_out else []),
         labels=list(gallery.labels) if gallery else [],
         thresholds=thresholds,
         rates=rates,
@@ -195,9 +220,17 @@ def evaluate(
         pairs=pairs,
         photo_pairs=material.pairs,
         photos={path: embedded.photos[path] for path in material.people},
-        false_faces=_false_faces(material, gallery, embedded),
+        false_faces=false_faces,
         decision=gallery.decision if gallery else None,
     )
+
+
+def _stored_cosines(same_person: SamePerson | None) -> dict[str, float]:
+    """The stored thresholds that calibration can tell."""
+    if same_person is None:
+        return {}
+    low, high = same_person.rates[0], same_person.rates[-1]
+    return {name: same_person.threshold(fmr) for name, fmr in STORED_FMR.items() if low <= fmr <= high}
 
 
 def embed_photos(
@@ -221,8 +254,9 @@ def embed_photos(
             waiting.clear()
 
     paths = list(dict.fromkeys(paths))
+    looking: Looking = "whole" if embedder.align == "whole" else "central"
     for row, probe in enumerate(
-        iterate_chips(paths, embedder.size, workers=workers, cache=cache, progress=title)
+        iterate_chips(paths, embedder.size, looking, workers=workers, cache=cache, progress=title)
     ):
         photos[probe.path] = replace(probe, chip=None)
         if probe.chip is not None:
@@ -376,7 +410,9 @@ def _false_faces(
     ]
 
 
-def _protocol(material: Material, gallery: Gallery | None, pairs: PairScores | None) -> list[str]:
+def _protocol(
+    material: Material, embedder: Embedder, gallery: Gallery | None, pairs: PairScores | None
+) -> list[str]:
     """How it was measured, in sentences."""
     lines = []
     if gallery is not None and material.probes:
@@ -406,8 +442,11 @@ def _protocol(material: Material, gallery: Gallery | None, pairs: PairScores | N
             "not found: wrong in the accuracy, in EER and TAR a mated one is rejected and a non-mated one left out. "
             f"Accuracy: {'10' if pairs.folds is None else 'the list has'} folds, threshold from the others."
         )
+    looked = (
+        "Faces: the most central one." if embedder.align == "face" else "Photos: the square in the middle."
+    )
     lines.append(
-        "Faces: the most central one. Intervals: 95 %, bootstrap over people, 1,000 resamples. Time: embedding and "
+        f"{looked} Intervals: 95 %, bootstrap over people, 1,000 resamples. Time: embedding and "
         "comparing one found face (photo and mirror image where the model does so), in batches, on this machine."
     )
     return lines

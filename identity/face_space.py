@@ -1,13 +1,16 @@
-"""The space in which dlib's embeddings are compared: less of what all faces share, its directions evened out a little.
+"""The space in which embeddings are compared: less of what all faces share, its directions evened out.
 
 dlib's unit vectors have a mean of length 0.91, and a few directions carry most of what differs. Angles between such
-vectors are mostly angles to the mean. Here CENTRE of the mean is taken off, and every principal direction is divided by
-its variance to the power of EVENNESS / 2; the result is scaled to length 1. Mean and directions are those of unlabelled
-faces, never of the people a model is trained or measured on, so the same space serves every run.
+vectors are mostly angles to the mean. Here a part of the mean is taken off, and every principal direction is divided by
+its variance to the power of `evenness` / 2; the result is scaled to length 1. Mean and directions are those of
+unlabelled faces, never of the people a model is trained or measured on, so the same space serves every run.
+
+The space of dlib's embedding is a file of its own:
 
     python -m identity.face_space --teacher faces_unlabelled_dlib.npz --out identity/weights/dlib_space.npz
 
-What the two constants were chosen by: docs/decisions/0016-face-space.md.
+That of the B0's pooled maps belongs to its weights, `identity.pretrain` writes both. What the constants were chosen by:
+docs/decisions/0016-face-space.md and 0019-b0-space.md.
 
 Source:
     Mu and Viswanath, "All-but-the-Top: Simple and Effective Postprocessing for Word Representations", ICLR 2018, take
@@ -28,7 +31,6 @@ import numpy as np
 
 from augmentor.errors import LikenessError
 from augmentor.images import write_whole
-from identity.features import unit
 from identity.shipped import read_shipped
 from identity.teacher_file import read_teacher
 
@@ -44,7 +46,7 @@ class FaceSpace:
 
     Args:
         origin: (D,) float32, taken off.
-        matrix: (D, D) float32, symmetric.
+        matrix: (D, K) float32; symmetric where no direction was left out.
         digest: SHA-256 of the file, hexadecimal.
     """
 
@@ -53,22 +55,29 @@ class FaceSpace:
     digest: str
 
     def __call__(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) embeddings of any length -> (N, D) float32 unit rows."""
+        """(N, D) embeddings of any length -> (N, K) float32 unit rows."""
         return unit((unit(embeddings) - self.origin) @ self.matrix)
 
 
-def face_space(embeddings: np.ndarray, centre: float = CENTRE, evenness: float = EVENNESS) -> FaceSpace:
+def face_space(
+    embeddings: np.ndarray, centre: float = CENTRE, evenness: float = EVENNESS, keep: int | None = None
+) -> FaceSpace:
     """The space of some faces.
 
     Args:
         embeddings: (N, D), N several times D; of many people.
         centre: share of the mean that is taken off.
         evenness: 0 keeps the variances as they are, 1 makes them all the same.
+        keep: how many directions, those of the largest variance, are the coordinates of the result; None: all, and
+            turned back, so that the matrix is symmetric.
     """
     rows = embeddings.astype(np.float64)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     mean = rows.mean(0)
     variance, directions = np.linalg.eigh(np.cov((rows - mean).T))
+    if keep is not None:
+        matrix = directions[:, -keep:] * np.maximum(variance[-keep:], 1e-12) ** (-evenness / 2)
+        return FaceSpace((centre * mean).astype(np.float32), matrix.astype(np.float32), "")
     # Directions in which dlib's net says nothing have a variance of rounding errors: they are not blown up.
     floor = np.maximum(variance / variance.max(), _LEAST_VARIANCE)
     matrix = (directions * floor ** (-evenness / 2)) @ directions.T
@@ -76,6 +85,11 @@ def face_space(embeddings: np.ndarray, centre: float = CENTRE, evenness: float =
 
 
 _LEAST_VARIANCE = 1e-3  # of the largest
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32; a row of zeros stays zero."""
+    return (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

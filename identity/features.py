@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError
 from augmentor.images import write_whole
-from identity.backbone import PROJECTION, Weights, build_backbone
+from identity.backbone import Weights, build_backbone
 from identity.inference import Inference
 
 MAP_BATCH = 32
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class FrozenBackbone:
-    """The B0 for inference: chips to maps, and maps to the face embedding if the weights carry one.
+    """The B0 for inference: chips to maps.
 
     Args:
         weights: loaded weights.
@@ -56,12 +56,10 @@ class FrozenBackbone:
         ]
         return np.concatenate(parts) if parts else np.zeros((0, *self.map_shape), np.float16)
 
-    def face(self, maps: np.ndarray) -> np.ndarray:
-        """The distilled face embedding: (N, s, s, 1280) -> (N, 128) float32, not normalised."""
-        pooled = maps.mean(axis=(1, 2), dtype=np.float32)
-        return (
-            pooled @ self.weights.arrays[f"{PROJECTION}/kernel"] + self.weights.arrays[f"{PROJECTION}/bias"]
-        )
+
+def pooled(maps: np.ndarray) -> np.ndarray:
+    """(N, s, s, D) maps -> (N, D) float32, their means over positions."""
+    return maps.mean(axis=(1, 2), dtype=np.float32)
 
 
 def resized(chips: np.ndarray, size: int) -> np.ndarray:
@@ -110,11 +108,6 @@ def jittered(chips: np.ndarray, seed: int) -> np.ndarray:
             chip, jitter, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
     return out
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, float32; a row of zeros stays zero."""
-    return (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
 
 
 class Maps(Protocol):

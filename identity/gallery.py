@@ -21,7 +21,7 @@ from identity.decision import (
     fit_decision,
 )
 from identity.embedding import PARTS, join
-from identity.features import unit
+from identity.face_space import unit
 from identity.metrics import NEVER, tpir_at_fpir
 
 RENDER_WEIGHTS = (0.0, 0.25, 0.5, 1.0)

@@ -5,18 +5,15 @@ is in the checkpoint, so a run that is killed and started again ends as one that
 in which threads add up floats.
 """
 
-import io
-import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError
-from augmentor.images import write_whole
 from identity.features import Maps
 from identity.heads import (
     HeadConfig,
@@ -26,6 +23,8 @@ from identity.heads import (
     embedding_model,
     set_prototypes,
 )
+from identity.learning_curves import History
+from identity.training_checkpoint import best_weights, load_checkpoint, save_checkpoint
 
 
 @dataclass(frozen=True)
@@ -53,27 +52,6 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0 or self.patience < 1:
             raise ValueError(f"unusable fitting: {self}")
-
-
-@dataclass
-class History:
-    """One entry per finished epoch; `held_out_rank1` is NaN where nobody has three photos."""
-
-    loss: list[float] = field(default_factory=list)
-    train_rank1: list[float] = field(default_factory=list)
-    held_out_rank1: list[float] = field(default_factory=list)
-
-    @property
-    def epochs(self) -> int:
-        """How many are finished."""
-        return len(self.loss)
-
-    @property
-    def best(self) -> int:
-        """Index of the epoch that is kept: most held-out photos named rightly, else the last."""
-        if not self.epochs or np.isnan(self.held_out_rank1).all():
-            return self.epochs - 1
-        return int(np.argmax(self.held_out_rank1))
 
 
 def train_head(
@@ -109,7 +87,48 @@ def train_head(
     """
     use_gpu_precision()
     head = build_head(config, fit.seed)
-    loss = build_loss(config)
+    history = fit_model(
+        head,
+        build_loss(config),
+        fit,
+        maps,
+        labels,
+        train_rows=train_rows,
+        held_rows=held_rows,
+        checkpoint=checkpoint,
+        key=key,
+        start=lambda: _start_prototypes(head, config, maps, labels, mean_rows),
+    )
+    return head, history
+
+
+def fit_model(
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    fit: FitConfig,
+    images: Maps,
+    labels: np.ndarray,
+    *,
+    train_rows: np.ndarray,
+    held_rows: np.ndarray,
+    checkpoint: Path,
+    key: str,
+    start: Callable[[], None],
+) -> History:
+    """Train, or go on training, a model that tells classes apart; it ends with the weights of its best epoch.
+
+    Args:
+        model: from images, or maps of them, to an output per class.
+        loss: of labels and outputs.
+        fit: how.
+        images: what the model takes.
+        labels: (N,) class of each row.
+        train_rows, held_rows, checkpoint, key: see `train_head`.
+        start: called before the first epoch, not when a checkpoint is continued.
+
+    Raises:
+        InputError: the checkpoint cannot be written, or the loss is not finite.
+    """
     steps = -(-len(train_rows) // fit.batch)
     schedule = keras.optimizers.schedules.CosineDecay(
         fit.learning_rate / 20,
@@ -120,22 +139,23 @@ def train_head(
     )
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=fit.weight_decay)
     # steps_per_execution and the like stay at 1: the maps come from disk block by block
-    head.compile(optimizer, loss, metrics=[keras.metrics.SparseCategoricalAccuracy(name="rank1")])
-    head.optimizer.build(head.trainable_variables)
-    held_maps = _gather(maps, held_rows)
-    state = _load_checkpoint(checkpoint, key, head)
+    model.compile(optimizer, loss, metrics=[keras.metrics.SparseCategoricalAccuracy(name="rank1")])
+    model.optimizer.build(model.trainable_variables)
+    held = _gather(images, held_rows)
+    margin = float(loss.margin.numpy()) if isinstance(loss, MarginSoftmax) else 0.0
+    state = load_checkpoint(checkpoint, key, model)
     history = state or History()
     if not state:
-        _start_prototypes(head, config, maps, labels, mean_rows)
-    best = [np.array(w) for w in head.get_weights()] if not state else _best_weights(checkpoint)
+        start()
+    best = [np.array(w) for w in model.get_weights()] if not state else best_weights(checkpoint)
     while history.epochs < fit.epochs and history.epochs - history.best - 1 < fit.patience:
-        _run_epoch(head, loss, config, fit, maps, labels, train_rows, history)
-        history.held_out_rank1.append(_rank1(head, held_maps, labels[held_rows]))
+        _run_epoch(model, loss, margin, fit, images, labels, train_rows, history)
+        history.held_out_rank1.append(_rank1(model, held, labels[held_rows], fit.batch))
         if history.best == history.epochs - 1:
-            best = [np.array(w) for w in head.get_weights()]
-        _save_checkpoint(checkpoint, key, head, history, best)
-    head.set_weights(best)
-    return head, history
+            best = [np.array(w) for w in model.get_weights()]
+        save_checkpoint(checkpoint, key, model, history, best)
+    model.set_weights(best)
+    return history
 
 
 def use_gpu_precision() -> None:
@@ -160,7 +180,7 @@ def run_head(model: keras.Model, maps: np.ndarray, batch: int = 256) -> np.ndarr
 def _run_epoch(
     head: keras.Model,
     loss: keras.losses.Loss,
-    config: HeadConfig,
+    margin: float,
     fit: FitConfig,
     maps: Maps,
     labels: np.ndarray,
@@ -170,8 +190,8 @@ def _run_epoch(
     """One pass over `rows`; appends loss and training rank-1."""
     epoch = history.epochs
     if isinstance(loss, MarginSoftmax):
-        loss.margin.assign(config.margin * min(1.0, epoch / max(1, fit.margin_epochs)))
-    for layer in head.layers:  # dropout draws anew each epoch, the same after a resume
+        loss.margin.assign(margin * min(1.0, epoch / max(1, fit.margin_epochs)))
+    for layer in _layers(head):  # dropout draws anew each epoch, the same after a resume
         if isinstance(layer, keras.layers.Dropout):
             layer.seed_generator.state.assign(np.array([fit.seed, epoch + 1], "uint32"))
     seen, loss_sum, right = 0, 0.0, 0.0
@@ -191,6 +211,15 @@ def _run_epoch(
         raise InputError("training diverged (the loss is not finite); try another --seed or a larger --batch")
     history.loss.append(loss_sum / seen)
     history.train_rank1.append(right / seen)
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers of a model and of the models in it."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
 
 
 def _start_prototypes(
@@ -218,48 +247,8 @@ def _gather(maps: Maps, rows: np.ndarray) -> np.ndarray:
     return out
 
 
-def _rank1(head: keras.Model, maps: np.ndarray, labels: np.ndarray) -> float:
+def _rank1(head: keras.Model, maps: np.ndarray, labels: np.ndarray, batch: int) -> float:
     """Fraction of maps whose largest output is at their label."""
     if not len(maps):
         return float("nan")
-    return float((run_head(head, maps).argmax(axis=1) == labels).mean())
-
-
-def _save_checkpoint(path: Path, key: str, head: keras.Model, history: History, best: list) -> None:
-    """Weights, optimizer, history and the best weights, in one file that appears whole."""
-    arrays: dict[str, Any] = {f"head_{i:03d}": w for i, w in enumerate(head.get_weights())}
-    arrays |= {f"optimizer_{i:03d}": v for i, v in enumerate(_values(head.optimizer.variables))}
-    arrays |= {f"best_{i:03d}": w for i, w in enumerate(best)}
-    arrays["about"] = np.frombuffer(json.dumps({"key": key, "history": asdict(history)}).encode(), np.uint8)
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_whole(path, buffer.getvalue())
-
-
-def _values(variables: list) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(variable) for variable in variables]
-
-
-def _load_checkpoint(path: Path, key: str, head: keras.Model) -> History | None:
-    """Restore head and optimizer; None if there is nothing that fits."""
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            about = json.loads(stored["about"].tobytes())
-            if about["key"] != key:
-                return None
-            weights = [stored[f"head_{i:03d}"] for i in range(len(head.get_weights()))]
-            variables = [stored[f"optimizer_{i:03d}"] for i in range(len(head.optimizer.variables))]
-    except Exception as error:  # zipfile, zlib and json errors share no base
-        raise InputError(f"{path}: damaged checkpoint ({error}); delete it and run again") from error
-    head.set_weights(weights)
-    for variable, value in zip(head.optimizer.variables, variables, strict=True):
-        variable.assign(value)
-    return History(**about["history"])
-
-
-def _best_weights(path: Path) -> list[np.ndarray]:
-    """The best weights in a checkpoint that was just read."""
-    with np.load(path, allow_pickle=False) as stored:
-        return [stored[name] for name in sorted(stored.files) if name.startswith("best_")]
+    return float((run_head(head, maps, batch).argmax(axis=1) == labels).mean())

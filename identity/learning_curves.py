@@ -1,15 +1,36 @@
-"""Learning curves of a training run: a table and a picture of it."""
+"""What happened in the epochs of a training, as a table and as a picture."""
 
 import csv
 import io
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from augmentor.images import write_whole
-from identity.head_training import History
 
 CURVES = ("curves.csv", "curves.png")
+
+
+@dataclass
+class History:
+    """One entry per finished epoch; `held_out_rank1` is NaN where nobody has three photos."""
+
+    loss: list[float] = field(default_factory=list)
+    train_rank1: list[float] = field(default_factory=list)
+    held_out_rank1: list[float] = field(default_factory=list)
+
+    @property
+    def epochs(self) -> int:
+        """How many are finished."""
+        return len(self.loss)
+
+    @property
+    def best(self) -> int:
+        """Index of the epoch that is kept: most held-out photos named rightly, else the last."""
+        if not self.epochs or np.isnan(self.held_out_rank1).all():
+            return self.epochs - 1
+        return int(np.argmax(self.held_out_rank1))
 
 
 def write_curves(folder: Path, history: History) -> None:

@@ -1,6 +1,6 @@
 """From scores of probes, strangers and pairs to the numbers of an evaluation, each with its interval."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +27,18 @@ RATES = (
     *("rank1", "rank5", "dir_at_fpir_1", "dir_at_fpir_10"),
     *("tpir_at_stored_1", "fpir_realised_1", "tpir_at_stored_10", "fpir_realised_10"),
     *("eer", "pair_accuracy", "tar_at_far_1e2", "tar_at_far_1e3", "no_face_rejected", "failed_to_enrol"),
+    *(
+        "pair_accuracy_stored",
+        "tar_at_stored_fmr_01",
+        "fmr_realised_01",
+        "tar_at_stored_fmr_1",
+        "fmr_realised_1",
+    ),
+    "no_face_named",
 )
 COUNTS = ("n_probes", "n_strangers", "n_pairs")
 NO_COLUMN = -1
+STORED_FMR = {"01": 0.001, "1": 0.01}
 
 
 @dataclass(frozen=True)
@@ -153,16 +162,24 @@ def sample_search(
     return out
 
 
-def measure_pairs(pairs: PairScores, seed: int = 0) -> dict[str, Rate]:
+def measure_pairs(
+    pairs: PairScores, thresholds: Mapping[str, float] | None = None, seed: int = 0
+) -> dict[str, Rate]:
     """1:1 rates.
+
+    `tar_at_far_x` takes its threshold from these pairs and compares methods; `tar_at_stored_fmr_x`, `fmr_realised_x`
+    and `pair_accuracy_stored` (at FMR 0.1 %, what `identity.verify` uses) take the stored `thresholds`, cosines by a
+    name in `STORED_FMR`, and tell a user what to expect.
 
     A pair without a face on one side is judged wrongly in the accuracy; in EER and TAR a mated one is
     rejected at every threshold, and a non-mated one is left out, since it can neither help nor be accepted.
     """
-    return {name: found.rate for name, found in sample_pairs(pairs, seed).items()}
+    return {name: found.rate for name, found in sample_pairs(pairs, seed, thresholds or {}).items()}
 
 
-def sample_pairs(pairs: PairScores, seed: int = 0) -> dict[str, Sampled]:
+def sample_pairs(
+    pairs: PairScores, seed: int = 0, thresholds: Mapping[str, float] | None = None
+) -> dict[str, Sampled]:
     """As `measure_pairs`, with the resamples."""
     found = pairs.score > NEVER
     mated, nonmated = pairs.score[pairs.mated], pairs.score[~pairs.mated & found]
@@ -175,6 +192,15 @@ def sample_pairs(pairs: PairScores, seed: int = 0) -> dict[str, Sampled]:
     for name, far in (("1e2", 1e-2), ("1e3", 1e-3)):
         samples = tar_at_far(mated, nonmated, far, of_mated, of_nonmated)
         out[f"tar_at_far_{name}"] = _sampled(tar_at_far(mated, nonmated, far), samples, people)
+    for name, at in (thresholds or {}).items():
+        for told, scores, of in (
+            (f"tar_at_stored_fmr_{name}", mated, of_mated),
+            (f"fmr_realised_{name}", nonmated, of_nonmated),
+        ):
+            out[told] = _sampled(accept_rate(scores, at), accept_rate(scores, at, of), people)
+    if thresholds and "01" in thresholds:
+        kept = found & ((pairs.score >= thresholds["01"]) == pairs.mated)
+        out["pair_accuracy_stored"] = _sampled(mean_rate(kept), mean_rate(kept, weights), people)
     return out
 
 

@@ -27,7 +27,9 @@ def model_card(bundle: Bundle, results: dict[str, Any]) -> str:
     lines = [
         "# Model card",
         "",
-        f"Names {len(bundle.labels)} people from face chips of {bundle.size} pixels; says unknown to others.",
+        f"Names {len(bundle.labels)} people from face chips of {bundle.size} pixels; says unknown to others."
+        if bundle.align == "face"
+        else f"Names {len(bundle.labels)} classes of photos, looked at as a whole; says other to what is none of them.",
         "",
         "## How it was made",
         "",

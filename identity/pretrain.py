@@ -19,7 +19,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import write_whole
+from identity.face_space import FaceSpace, face_space
 from identity.tensorflow_loading import load_tensorflow
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 CHIP = 112
 HELD_OUT = 1500
+# Of the space that pooled maps are compared in; what they were chosen by: docs/decisions/0019-b0-space.md.
+SPACE_FACES, SPACE_DIRECTIONS, SPACE_EVENNESS = 12_000, 768, 0.75
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Recipe:
         frozen_before: name of the first layer of the B0 that is trained; "" for all. The layers before it are the
             ones with large maps: on a CPU they take half of a step, and learn little in a later run.
         drop_connect: how often the last block is left out of a step, earlier ones in proportion (0.2 as published).
+        relation_weight: of the loss that holds the cosines of pairs of faces together, see `identity.distillation`.
     """
 
     budget: int = 70_000
@@ -69,6 +73,7 @@ class Recipe:
     render_share: float = 0.5
     frozen_before: str = ""
     drop_connect: float = 0.2
+    relation_weight: float = 5.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -167,7 +172,14 @@ class Faces:
 class Pretraining:
     """The student, its optimiser, the moving average of its weights, and where it stands."""
 
-    def __init__(self, faces: Faces, recipe: Recipe, work: Path) -> None:
+    def __init__(
+        self,
+        faces: Faces,
+        recipe: Recipe,
+        work: Path,
+        on_top: "Callable[[keras.Model], keras.Model] | None" = None,
+    ) -> None:
+        """`on_top` makes the student of a backbone; by default what the weights keep, a linear projection."""
         import keras
 
         from identity.backbone import bare_backbone, default_builder, with_projection
@@ -181,7 +193,7 @@ class Pretraining:
                 f"several sizes need TensorFlow, this is Keras on {keras.backend.backend()}: "
                 f"--set sizes={recipe.sizes[-1]} --set first_shares=1"
             )
-        self.model = with_projection(bare_backbone(None if any_size else recipe.sizes[-1]))
+        self.model = (on_top or with_projection)(bare_backbone(None if any_size else recipe.sizes[-1]))
         for layer in self.model.get_layer("efficientnet-b0").layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate *= recipe.drop_connect / 0.2
@@ -192,7 +204,11 @@ class Pretraining:
             recipe.learning_rate, weight_decay=recipe.weight_decay, clipnorm=5.0
         )
         self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.model.compile(self.optimizer, DistillationLoss(), jit_compile="auto" if not any_size else False)
+        self.model.compile(
+            self.optimizer,
+            DistillationLoss(recipe.relation_weight),
+            jit_compile="auto" if not any_size else False,
+        )
         self.optimizer.build(self.model.trainable_variables)
         self.step, self.spent, self.seconds = 0, 0.0, 0.0
         self.started_from: str | None = None
@@ -233,7 +249,7 @@ class Pretraining:
         from identity.backbone import PROJECTION, fill_backbone, load_weights
 
         weights = load_weights(file)
-        if not weights.embeds:
+        if f"{PROJECTION}/kernel" not in weights.arrays:
             raise InputError(
                 f"{file}: no face embedding in these weights; --start takes a file of this program"
             )
@@ -424,7 +440,7 @@ def load_faces(work: Path) -> Faces:
 
 def finish(training: Pretraining, out: Path, sources: str) -> str:
     """Write the averaged weights, batch norm fitted to the final size, and say what they reached; the digest."""
-    from identity.backbone import PROJECTION, backbone_arrays, save_weights
+    from identity.backbone import PROJECTION, backbone_arrays, save_weights, space_arrays
     from identity.distillation import agreement
     from identity.teacher_agreement import agreement_by_group
 
@@ -433,11 +449,12 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
     arrays = backbone_arrays(training.model)
     projection = training.model.get_layer(PROJECTION)
     arrays[f"{PROJECTION}/kernel"], arrays[f"{PROJECTION}/bias"] = projection.get_weights()
+    arrays |= space_arrays(b0_space(training, size))
     rows = training.faces.held_out
     found, targets = training.embedded(rows, size), training.faces.targets[rows]
     card = {
         "name": out.stem,
-        "architecture": "EfficientNet-B0, 1280-d mean pooled, linear to 128",
+        "architecture": "EfficientNet-B0, 1280-d mean pooled; linear to 128 while it learns",
         "teacher": "dlib_face_recognition_resnet_model_v1, photo and mirror image averaged, centred",
         "size": size,
         "sources": sources,
@@ -454,6 +471,23 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
     digest = save_weights(out, arrays, card)
     write_whole(out.with_suffix(".json"), (json_text(card | {"sha256": digest}) + "\n").encode())
     return digest
+
+
+def b0_space(training: Pretraining, size: int) -> FaceSpace:
+    """The space that the pooled maps are compared in, from training faces shown plain; the weights are those in use."""
+    import keras
+
+    rng = np.random.default_rng([training.recipe.seed, 1])
+    rows = rng.permutation(training.faces.training)[:SPACE_FACES]
+    pool = keras.Model(training.model.input, training.model.get_layer("pool").output)
+    parts = [rows[start : start + 50] for start in range(0, len(rows), 50)]
+    found = [
+        pool.predict_on_batch(plain(training.faces.chips[part], size))
+        for part in tqdm(parts, "space", unit="batch")
+    ]
+    # ten faces for each direction, so that its variance is not only theirs
+    keep = min(SPACE_DIRECTIONS, max(1, len(rows) // 10))
+    return face_space(np.concatenate(found), centre=1.0, evenness=SPACE_EVENNESS, keep=keep)
 
 
 def json_text(card: dict[str, Any]) -> str:

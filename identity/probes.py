@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import dlib
@@ -34,11 +34,13 @@ from augmentor.chip import CHIP_SIZE, cut_chip
 from augmentor.errors import PhotoError
 from augmentor.faces import MIN_FACE, FaceFinder, Policy
 from augmentor.images import load_image, perceptual_hash, sha256_of, write_whole
+from identity.whole_photos import whole_chip
 
 FINDING_VERSION = 4  # raise it when faces are found differently: old caches are then not used
 _SAVE_EVERY = 500
 _CHUNK = 8
 _SECONDS_FINDING, _SECONDS_READING, _SECONDS_STARTING = 0.15, 0.005, 3.0
+Looking = Policy | Literal["whole"]
 _SCHEMA = pa.schema(
     [
         ("sha256", pa.string()),
@@ -95,7 +97,7 @@ class ProbeChip:
 def find_chips(
     paths: Sequence[Path],
     size: int = CHIP_SIZE,
-    policy: Policy = "central",
+    policy: Looking = "central",
     workers: int | None = None,
     cache: Path | None = None,
     *,
@@ -109,7 +111,7 @@ def find_chips(
 def iterate_chips(
     paths: Sequence[Path],
     size: int = CHIP_SIZE,
-    policy: Policy = "central",
+    policy: Looking = "central",
     workers: int | None = None,
     cache: Path | None = None,
     *,
@@ -121,7 +123,8 @@ def iterate_chips(
     Args:
         paths: Photo files.
         size: Side of the chips, pixels.
-        policy: Which face counts; `all` gives several and is not for this function.
+        policy: Which face counts; `all` gives several and is not for this function. `whole`: no face is looked for,
+            the chip is the square in the middle of the photo.
         workers: Processes; by default as many as there are cores. One looks in this process.
         cache: Folder of the cache; None keeps nothing.
         min_face: Smallest usable face, pixels.
@@ -132,8 +135,9 @@ def iterate_chips(
         InputError: A model file is missing, or the cache cannot be written.
     """
     if policy == "all":
-        raise ValueError("one chip a photo: policy central, largest or reject")
-    FaceFinder(policy, min_face)  # wrong arguments are an error now, not in a worker
+        raise ValueError("one chip a photo: policy central, largest, reject or whole")
+    if policy != "whole":
+        FaceFinder(policy, min_face)  # wrong arguments are an error now, not in a worker
     store = FaceCache(cache, policy, min_face)
     jobs: list[_Job | ProbeChip] = []
     unknown = 0
@@ -165,12 +169,14 @@ def iterate_chips(
 
 
 def cut_again(probe: ProbeChip, size: int = CHIP_SIZE) -> np.ndarray:
-    """The chip of a photo whose face is known, for looking at it.
+    """The chip of a photo whose face is known, for looking at it; of a photo that no face was looked for in its middle.
 
     Raises:
         PhotoError: The photo cannot be read any more.
         ValueError: No face was found in it.
     """
+    if probe.landmarks is None and probe.reason is None:
+        return whole_chip(load_image(probe.path), size)
     if probe.landmarks is None:
         raise ValueError(f"{probe.path}: no face was found ({probe.reason})")
     return cut_chip(load_image(probe.path), probe.landmarks, size)
@@ -189,7 +195,7 @@ class FaceCache:
         policy, min_face: Part of the file's name, as are this module's version and dlib's.
     """
 
-    def __init__(self, folder: Path | None, policy: Policy, min_face: int) -> None:
+    def __init__(self, folder: Path | None, policy: Looking, min_face: int) -> None:
         name = f"faces-{policy}-{min_face}-v{FINDING_VERSION}-dlib{dlib.__version__}.parquet"
         self.file = folder / name if folder else None
         self.known: dict[str, FoundFace] = self._read()
@@ -244,7 +250,7 @@ class _Job:
     path: Path
     sha256: str
     size: int
-    policy: Policy
+    policy: Looking
     min_face: int
     known: FoundFace | None
 
@@ -296,21 +302,26 @@ def _examine(job: _Job | ProbeChip) -> ProbeChip:
     if isinstance(job, ProbeChip):
         return job
     found, chip = job.known, None
-    if found is None or found.landmarks is not None:
+    whole = job.policy == "whole"
+    if whole or found is None or found.landmarks is not None:
         try:
             image = load_image(job.path)
         except PhotoError as error:
             return ProbeChip(job.path, None, error.reason, job.sha256, None, None, None, error.detail)
         found = found or _find(image, job.policy, job.min_face)
-        if found.landmarks is not None:
+        if whole:
+            chip = whole_chip(image, job.size)
+        elif found.landmarks is not None:
             chip = cut_chip(image, found.landmarks, job.size)
     return ProbeChip(
         job.path, chip, found.reason, job.sha256, found.phash, found.landmarks, found.box, found.detail
     )
 
 
-def _find(image: np.ndarray, policy: Policy, min_face: int) -> FoundFace:
+def _find(image: np.ndarray, policy: Looking, min_face: int) -> FoundFace:
     phash = perceptual_hash(image)
+    if policy == "whole":
+        return FoundFace(None, "", phash)
     search = FaceFinder(policy, min_face, second_opinion=True)(image)
     if not search:
         return FoundFace(search.reason, "", phash)

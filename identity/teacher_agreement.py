@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from identity.features import unit
+from identity.face_space import unit
 
 AGES = ((0, 12), (13, 24), (25, 44), (45, 64), (65, 116))
 SEXES = ("male", "female")

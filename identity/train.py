@@ -1,7 +1,8 @@
 """Train a model on a balanced set: `python -m identity.train --data OUT --out RUN`.
 
-OUT is what `jobs/augment.py` wrote; with `--person NAME` a folder of photos by person (see `identity.one_person`). RUN
-becomes the model (see `identity.bundle`), with `curves.png` and what is needed to go on after a kill under `features/`.
+OUT is what `jobs/augment.py` wrote; with `--person NAME` a folder of photos by person (see `identity.one_person`), with
+`--align whole` a folder of photos of anything by class (see `identity.whole_photos`). RUN becomes the model (see
+`identity.bundle`), with `curves.png` and what is needed to go on after a kill under `features/`.
 Exit code 0: done; 2: wrong call or unusable input, one line on stderr.
 """
 
@@ -13,11 +14,6 @@ from typing import NoReturn
 
 from augmentor.errors import InputError, LikenessError
 from identity.tensorflow_loading import load_tensorflow
-
-_LATER = {
-    "fine_tune": ("--fine-tune", 0),
-    "align": ("--align whole", "face"),
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,7 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        _refuse_what_is_not_there(options)
+        if options.person is not None and (options.align != "face" or options.fine_tune):
+            raise InputError("--person trains nothing and is about faces; leave --align and --fine-tune out")
+        if options.fine_tune and options.features == "dlib":
+            raise InputError(
+                "--fine-tune trains the EfficientNet-B0, --features dlib has none; leave one out"
+            )
         # imported here: worker processes that look for faces import this module and need no TensorFlow
         load_tensorflow()
         from identity.training import TrainConfig, summary, train
@@ -55,12 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _refuse_what_is_not_there(options: argparse.Namespace) -> None:
-    for name, (option, usual) in _LATER.items():
-        if getattr(options, name) != usual:
-            raise InputError(f"{option} is not part of this version; leave it out")
-
-
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m identity.train", description="Train a model on a balanced set.")
     add = parser.add_argument
@@ -81,8 +76,19 @@ def _parser() -> _Parser:
     add("--size", type=_positive, metavar="N", help="pixels the images must have (as they are)")
     add("--cache", type=Path, metavar="DIR", help="where features are kept (RUN/features)")
     add("--no-cache", action="store_true", help="compute features anew in every epoch, keep none on disk")
-    add("--fine-tune", type=_natural, default=0, metavar="BLOCKS", help=argparse.SUPPRESS)
-    add("--align", choices=("face", "whole"), default="face", help=argparse.SUPPRESS)
+    add(
+        "--fine-tune",
+        type=_natural,
+        default=0,
+        metavar="BLOCKS",
+        help="train the last BLOCKS (1 to 7) of the backbone together with the head, after it (0)",
+    )
+    add(
+        "--align",
+        choices=("face", "whole"),
+        default="face",
+        help="face; whole: DATA has photos of anything in a folder for each class, the whole photo is looked at (face)",
+    )
     add(
         "--person",
         metavar="NAME",

@@ -11,28 +11,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from augmentor.chip import CHIP_SIZE
 from augmentor.errors import InputError
 from augmentor.images import list_photos, write_whole
 from identity.backbone import Weights, load_weights
-from identity.bundle import Bundle, keep_backbone
+from identity.bundle import BackboneName, Bundle, keep_backbone
 from identity.dlib_embedding import DlibEmbedding
 from identity.embedding import PartEmbedder, join, parts_of
 from identity.face_space import load_face_space
-from identity.features import CachedMaps, CacheKey, ComputedMaps, FrozenBackbone, Maps, unit
+from identity.features import CachedMaps, CacheKey, ComputedMaps, FrozenBackbone, Maps
+from identity.fine_tuning import BLOCKS, fine_tune
+from identity.fine_tuning import FILE as FINE_TUNED_FILE
 from identity.gallery import Choice, Gallery, calibration_of, choose, is_frozen, settle
-from identity.head_training import FitConfig, History, train_head
+from identity.head_training import FitConfig, train_head
 from identity.heads import HeadConfig, embedding_model
 from identity.leak import TrainingPhotos, find_leaks
-from identity.learning_curves import CURVES, write_curves
+from identity.learning_curves import CURVES, History, write_curves
 from identity.model_card import model_card
-from identity.probes import find_chips
+from identity.probes import Looking, find_chips
 from identity.training_set import (
     TrainingSet,
     held_out_rows,
@@ -41,9 +44,11 @@ from identity.training_set import (
     spread_renders,
 )
 from identity.verification import fit_same_person, mated_cosines
+from identity.whole_photos import read_whole_photos
 
 # Where --epochs is not given: enough steps for a small set, few epochs for a large one.
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 1200, 8, 40
+FINE_TUNING = FitConfig(batch=32, learning_rate=3e-4, margin_epochs=0)
 _CHUNK = 256
 # The B0 halves an image five times, rounding up; the published head's 3x3 filters need three positions.
 _SEED_HEAD_SIZE = 65
@@ -66,6 +71,8 @@ class TrainConfig:
     size: int | None = None
     cache: Path | None = None
     no_cache: bool = False
+    align: str = "face"
+    fine_tune: int = 0
 
     @property
     def work(self) -> Path:
@@ -91,18 +98,20 @@ def train(config: TrainConfig) -> Bundle:
         InputError: unusable input; one clear line.
     """
     started = time.monotonic()
-    data = read_training_set(config.data)
+    if config.fine_tune > BLOCKS:
+        raise InputError(f"--fine-tune {config.fine_tune}: the B0 has {BLOCKS} blocks")
+    data = _read(config)
     if config.size not in (None, data.size):
         raise InputError(
             f"{config.data}: images of {data.size} pixels, not {config.size}; make the set with --size"
         )
-    weights = load_weights(config.weights) if config.features != "dlib" else None
+    features = "b0" if config.align == "whole" else config.features
+    weights = load_weights(config.weights) if features != "dlib" else None
     if config.head == "seed" and weights and (weights.size or data.size) < _SEED_HEAD_SIZE:
         raise InputError(
             f"{config.data}: images of {data.size} pixels are too small for --head seed; make the set with "
             "--size 150, or use --head cosine"
         )
-    parts = parts_of(config.features, bool(weights and weights.embeds))
     stranger_photos = list_photos(config.strangers) if config.strangers else []
     if config.strangers and not stranger_photos:
         raise InputError(f"{config.strangers}: no photo of a stranger in this folder")
@@ -111,9 +120,14 @@ def train(config: TrainConfig) -> Bundle:
     held = held_out_rows(data, config.seed)
     _say(
         f"{len(data)} images, {int(data.is_photo.sum())} photos, {len(data.names)} people; "
-        f"held out: one photo of each of {int(held.sum())} people with three or more"
+        f"held out: {int(held.sum())} photos, one in ten of each person with three or more, at least one"
     )
     trained = _train_head(config, data, weights, held) if weights else None
+    if trained and config.fine_tune:
+        trained = _fine_tune(config, data, trained, held)
+    # the space of face weights says nothing of scenes
+    embeds = bool(trained and trained.backbone.weights.embeds and config.align == "face")
+    parts = parts_of(features, embeds)
     embedder = PartEmbedder(
         parts,
         trained.backbone if trained else None,
@@ -150,7 +164,8 @@ def train(config: TrainConfig) -> Bundle:
     }
     bundle = Bundle(
         labels=data.names,
-        features=config.features,
+        features=features,
+        align=config.align,
         shares=choice.shares,
         part_templates=gallery.templates(choice.render_weight),
         crowding=crowded,
@@ -159,7 +174,7 @@ def train(config: TrainConfig) -> Bundle:
         sources=data.sources,
         stranger_mean=joined.mean(axis=0) if len(joined) else np.zeros(joined.shape[1], np.float32),
         same_person=same_person,
-        backbone=keep_backbone(config.weights, weights.digest, config.out) if weights else None,
+        backbone=_kept_backbone(config, trained),
         head=trained.config if trained else None,
         head_weights=trained.model.get_weights() if trained else [],
         about={"results": results, "config": _plain(asdict(config))},
@@ -232,6 +247,46 @@ def _train_head(config: TrainConfig, data: TrainingSet, weights: Weights, held: 
         key=hashlib.sha256(json.dumps(depends_on).encode()).hexdigest(),
     )
     return TrainedHead(backbone, maps, head_config, model, history)
+
+
+def _read(config: TrainConfig) -> TrainingSet:
+    """The set, or photos as they are."""
+    if config.align == "face":
+        return read_training_set(config.data)
+    if config.features == "dlib":
+        raise InputError("--features dlib compares faces; with --align whole leave it out")
+    return read_whole_photos(config.data, config.size or CHIP_SIZE, config.seed)
+
+
+def _fine_tune(config: TrainConfig, data: TrainingSet, trained: TrainedHead, held: np.ndarray) -> TrainedHead:
+    """The head with the B0 it was fine-tuned with; its maps are computed whenever they are needed."""
+    rows = np.flatnonzero(~rows_of_photos(data, held))
+    steps = -(-len(rows) // FINE_TUNING.batch)
+    epochs = int(np.clip(-(-_STEPS // steps), 2, _MIN_EPOCHS))
+    found = fine_tune(
+        trained.backbone.weights,
+        trained.model,
+        trained.config,
+        replace(FINE_TUNING, epochs=epochs, seed=config.seed),
+        data,
+        config.fine_tune,
+        train_rows=rows,
+        held_rows=np.flatnonzero(held),
+        work=config.work,
+        out=config.out,
+    )
+    backbone = FrozenBackbone(found.weights, data.size)
+    return TrainedHead(
+        backbone, ComputedMaps(data.chips, backbone), trained.config, found.head, found.history
+    )
+
+
+def _kept_backbone(config: TrainConfig, trained: TrainedHead | None) -> BackboneName | None:
+    """How the run names its backbone weights."""
+    if trained is None:
+        return None
+    own = str(config.out / FINE_TUNED_FILE) if config.fine_tune else config.weights
+    return keep_backbone(own, trained.backbone.weights.digest, config.out)
 
 
 def _maps(config: TrainConfig, data: TrainingSet, backbone: FrozenBackbone) -> Maps:
@@ -339,14 +394,16 @@ def _renders_from_maps(maps: Maps, rows: np.ndarray, embedder: PartEmbedder) -> 
     """The B0's parts of `rows` (sorted), from maps that are there."""
     out: dict[str, np.ndarray] = {
         name: np.zeros((0, values.shape[1]), np.float32)
-        for name, values in embedder.of_maps(np.zeros((1, *maps.shape), np.float16)).items()
+        for name, values in embedder.compared(
+            embedder.of_maps(np.zeros((1, *maps.shape), np.float16))
+        ).items()
     }
     if not len(rows):
         return out
     out = {name: np.zeros((len(rows), values.shape[1]), np.float32) for name, values in out.items()}
     for part, part_maps in maps.read(rows):
-        for name, values in embedder.of_maps(part_maps).items():
-            out[name][np.searchsorted(rows, part)] = unit(values)
+        for name, values in embedder.compared(embedder.of_maps(part_maps)).items():
+            out[name][np.searchsorted(rows, part)] = values
     return out
 
 
@@ -357,7 +414,8 @@ def _embed_strangers(
     if not config.strangers:
         _say("no --strangers: training people play strangers in turn, thresholds are a little too low")
         return None
-    found = find_chips(photos, data.size, cache=config.work, progress="strangers")
+    looking: Looking = "whole" if config.align == "whole" else "central"
+    found = find_chips(photos, data.size, looking, cache=config.work, progress="strangers")
     training = TrainingPhotos(
         data.sources["photo"].to_pylist(),
         data.sources["sha256"].to_pylist(),

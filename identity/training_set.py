@@ -117,7 +117,7 @@ def read_training_set(root: Path) -> TrainingSet:
 
 
 def held_out_rows(data: TrainingSet, seed: int) -> np.ndarray:
-    """(N,) bool: the aligned photo of one photo of each person who has three or more.
+    """(N,) bool: the aligned photo of one photo in ten, at least one, of each person who has three or more.
 
     Every other row of the same photo is to be left out with it: `rows_of_photos`.
     """
@@ -128,7 +128,8 @@ def held_out_rows(data: TrainingSet, seed: int) -> np.ndarray:
         own = photo_rows[data.labels[photo_rows] == label]
         photos, first = np.unique(data.photos[own], return_index=True)
         if len(photos) >= MIN_PHOTOS_TO_HOLD_OUT:
-            held[own[first[rng.integers(len(photos))]]] = True
+            drawn = rng.permutation(len(photos))[: max(1, len(photos) // 10)]
+            held[own[first[drawn]]] = True
     return held
 
 

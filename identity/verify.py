@@ -63,7 +63,12 @@ def load_comparer(model: str) -> Comparer:
         )
     from identity.bundle import Bundle
 
-    return Bundle.load(Path(model))
+    bundle = Bundle.load(Path(model))
+    if bundle.align != "face":
+        raise InputError(
+            f"{model}: names whole photos, not faces; take another run, or {', '.join(BARE_MODELS)}"
+        )
+    return bundle
 
 
 def verify(

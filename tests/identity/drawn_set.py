@@ -8,7 +8,8 @@ import numpy as np
 
 from augmentor.images import encode_jpeg
 from augmentor.manifest import ManifestRow, write_manifest
-from identity.backbone import backbone_arrays, bare_backbone, save_weights, with_projection
+from identity.backbone import backbone_arrays, bare_backbone, save_weights, space_arrays, with_projection
+from identity.face_space import face_space
 
 
 def drawn_face(person: int, photo: int, turn: int = 0, size: int = 64) -> np.ndarray:
@@ -66,12 +67,14 @@ def write_drawn_set(root: Path, photos_per_person: list[int], per_class: int = 8
 
 
 def write_random_weights(path: Path) -> Path:
-    """Random B0 weights with a projection, as `identity.pretrain` writes them; returns `path`."""
+    """Random B0 weights with projection and space, as `identity.pretrain` writes them; returns `path`."""
     keras.utils.set_random_seed(0)
     model = with_projection(bare_backbone(64))
     projection = model.get_layer("projection")
     arrays = backbone_arrays(model) | {
         f"projection/{weight.name}": keras.ops.convert_to_numpy(weight) for weight in projection.weights
     }
+    some = np.random.default_rng(0).normal(size=(200, 1280)) * np.linspace(1, 3, 1280) + 2
+    arrays |= space_arrays(face_space(some, centre=1.0, evenness=0.5, keep=128))
     save_weights(path, arrays, {"name": "random weights of a test"})
     return path

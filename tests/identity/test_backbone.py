@@ -6,7 +6,15 @@ import pytest
 
 from augmentor.errors import InputError
 from identity import backbone
-from identity.backbone import bare_backbone, build_backbone, face_embedding_model, load_weights, save_weights
+from identity.backbone import (
+    bare_backbone,
+    build_backbone,
+    face_embedding_model,
+    load_weights,
+    save_weights,
+    space_arrays,
+)
+from identity.face_space import FaceSpace
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +41,13 @@ def arrays() -> dict[str, np.ndarray]:
 def weights_file(arrays: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("weights") / "some.npz"
     projection = {"projection/kernel": np.eye(1280, 128), "projection/bias": np.zeros(128)}
-    save_weights(file, arrays | projection, {"name": "some"})
+    rng = np.random.default_rng(3)
+    space = FaceSpace(rng.normal(size=1280).astype("f4"), SPACE_MATRIX.astype("f4"), "")
+    save_weights(file, arrays | projection | space_arrays(space), {"name": "some"})
     return file
+
+
+SPACE_MATRIX = np.random.default_rng(4).normal(size=(1280, 40)) * np.geomspace(1, 100, 40)
 
 
 def test_a_backbone_has_the_published_number_of_parameters_and_a_5_by_5_map_at_150() -> None:
@@ -64,6 +77,24 @@ def test_the_face_embedding_is_the_projected_mean_of_the_map(weights_file: Path)
     mapped = build_backbone(weights_file, 64).predict_on_batch(pictures)
     embedded = face_embedding_model(weights_file, 64).predict_on_batch(pictures)
     np.testing.assert_allclose(embedded, mapped.mean(axis=(1, 2))[:, :128], rtol=1e-4, atol=1e-6)
+
+
+def test_the_space_of_weights_keeps_what_8_bits_can_tell(weights_file: Path) -> None:
+    space = load_weights(weights_file).space
+    steps = np.abs(SPACE_MATRIX).max(axis=0) / 127
+    assert (np.abs(space.matrix - SPACE_MATRIX) <= 0.51 * steps).all()
+    faces = np.random.default_rng(5).normal(size=(50, 1280)) + 3
+    exact = FaceSpace(space.origin, SPACE_MATRIX.astype("f4"), "")
+    assert np.abs(space(faces) @ space(faces).T - exact(faces) @ exact(faces).T).max() < 0.02
+
+
+def test_face_weights_without_a_space_say_how_to_get_one(
+    arrays: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    projection = {"projection/kernel": np.eye(1280, 128), "projection/bias": np.zeros(128)}
+    save_weights(tmp_path / "old.npz", arrays | projection, {"name": "old"})
+    with pytest.raises(InputError, match="earlier version"):
+        load_weights(tmp_path / "old.npz")
 
 
 def test_a_missing_array_is_an_error_and_never_a_random_start(

@@ -12,7 +12,7 @@ from augmentor.errors import InputError
 from identity.bundle import VERSION, Bundle
 from identity.decision import Decision, DecisionConstants, ProbabilityCurve
 from identity.embedding import join
-from identity.features import unit
+from identity.face_space import unit
 
 
 class FixedEmbedder:

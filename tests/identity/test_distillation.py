@@ -1,6 +1,6 @@
 import numpy as np
 
-from identity.distillation import RELATION_WEIGHT, DistillationLoss, agreement, centred
+from identity.distillation import DistillationLoss, agreement, centred
 
 
 def test_centred_takes_off_what_all_share() -> None:
@@ -16,7 +16,7 @@ def test_agreement_is_the_mean_cosine() -> None:
 
 def test_a_student_that_agrees_has_no_loss_whatever_its_length() -> None:
     teacher = np.array([[1, 0], [0.6, 0.8]], "f4")
-    assert abs(float(DistillationLoss()(teacher, 7 * teacher))) < 1e-6
+    assert abs(float(DistillationLoss(5.0)(teacher, 7 * teacher))) < 1e-6
 
 
 def test_loss_matches_a_hand_worked_pair() -> None:
@@ -25,4 +25,4 @@ def test_loss_matches_a_hand_worked_pair() -> None:
     student = np.array([[1, 0], [0, 1]], "f4")
     direction = (0 + 1) / 2
     relation = (0 + 1 + 1 + 0) / 4
-    assert abs(float(DistillationLoss()(teacher, student)) - (direction + RELATION_WEIGHT * relation)) < 1e-6
+    assert abs(float(DistillationLoss(5.0)(teacher, student)) - (direction + 5.0 * relation)) < 1e-6

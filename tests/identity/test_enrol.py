@@ -10,7 +10,7 @@ from augmentor.errors import InputError
 from identity.bundle import Bundle
 from identity.enrol import main
 from identity.enrolment import enrol, taken_for
-from identity.features import unit
+from identity.face_space import unit
 from identity.probes import ProbeChip
 from tests.identity.test_bundle import small_bundle
 
@@ -27,6 +27,10 @@ class ColourEmbedder:
 
     def probes(self, chips: np.ndarray) -> dict[str, np.ndarray]:
         return self.compared(self.once(chips))
+
+    def probes_and_likeness(self, chips: np.ndarray) -> tuple[dict, dict]:
+        probes = self.probes(chips)
+        return probes, {part: np.ones(len(chips)) for part in probes}
 
     def probes_and_gallery(self, chips: np.ndarray, seed: int) -> tuple[dict, dict]:
         return self.probes(chips), self.probes(chips)

@@ -33,11 +33,9 @@ def landmarks() -> np.ndarray:
     return points
 
 
-@pytest.fixture(scope="module")
-def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
-    """Six probes (one confusion, one without a face), five strangers (one named), two pairs."""
+def small_evaluation(folder: Path) -> Evaluation:
+    """Six probes (one confusion, one without a face), five strangers (one named), two pairs; photos go to `folder`."""
     generator = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("photos")
     photos = {}
     for number in range(11):
         path = folder / f"photo {number}.jpg"
@@ -94,6 +92,11 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
         photos=photos,
         false_faces=[(paths[3], LABELS[1])],
     )
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    return small_evaluation(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")

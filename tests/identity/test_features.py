@@ -8,7 +8,8 @@ import pytest
 
 from augmentor.errors import InputError
 from identity import features
-from identity.features import CachedMaps, CacheKey, ComputedMaps, jittered, mirrored, read_ahead, unit
+from identity.face_space import unit
+from identity.features import CachedMaps, CacheKey, ComputedMaps, jittered, mirrored, read_ahead
 
 SHAPE = (2, 2, 3)
 ROWS = 1300  # three blocks of 512, the last not full

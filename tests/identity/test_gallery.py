@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from identity.decision import accept_score
-from identity.features import unit
+from identity.face_space import unit
 from identity.gallery import (
     DEFAULT_RENDER_WEIGHT,
     Calibration,

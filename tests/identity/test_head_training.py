@@ -8,8 +8,9 @@ import pytest
 
 from augmentor.errors import InputError
 from identity import head_training
-from identity.head_training import FitConfig, History, run_head, train_head
+from identity.head_training import FitConfig, run_head, train_head
 from identity.heads import HeadConfig
+from identity.learning_curves import History
 
 SHAPE = (3, 3, 16)
 CLASSES = 4

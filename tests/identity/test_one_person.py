@@ -7,7 +7,7 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.images import encode_jpeg
-from identity import one_person, recognise
+from identity import one_person, seeing
 from identity.bundle import Bundle
 from identity.one_person import train_person
 from identity.probes import ProbeChip
@@ -56,7 +56,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(module, "find_chips", chips)
         monkeypatch.setattr(module, "BareFeatures", Bare)
     monkeypatch.setattr(Bundle, "_load_networks", lambda _self: OnlyDlib())
-    monkeypatch.setattr(recognise, "FaceFinder", SquareFinder)
+    monkeypatch.setattr(seeing, "FaceFinder", SquareFinder)
     rng = np.random.default_rng(0)
     names = [f"ada/{OWN[0] + k}_{OWN[1] - k}_{OWN[2]}_{k}.jpg" for k in range(4)]
     for k in range(150):

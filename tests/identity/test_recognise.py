@@ -11,7 +11,7 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.faces import Face, FaceSearch
 from augmentor.images import encode_jpeg
-from identity import identify, recognise
+from identity import identify, seeing
 from identity.bundle import Bundle
 from identity.decision import ProbabilityCurve
 from identity.recognise import UNKNOWN, Recogniser
@@ -54,7 +54,7 @@ def colour_of(bundle: Bundle, person: int) -> tuple[int, int, int]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    monkeypatch.setattr(recognise, "FaceFinder", SquareFinder)
+    monkeypatch.setattr(seeing, "FaceFinder", SquareFinder)
     bundle = trained(people=6, seed=3)
     decision = replace(
         bundle.decision,
@@ -128,6 +128,7 @@ def test_the_command_prints_one_json_line_a_photo_and_nothing_else(
     assert code == 0 and [line["status"] for line in lines] == ["ok", "error"]
     assert lines[0]["faces"][0]["name"] == "person 2"
     assert set(lines[0]["faces"][0]) >= {"name", "score", "probability", "box"}
+    assert lines[0]["faces"][0]["size"] == SIDE and lines[0]["faces"][0]["quality"] == 1
 
 
 def test_no_run_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,7 @@ def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path) -> None:
         (["--strangers", "nowhere"], "no such folder"),
         (["--size", "112"], "64"),
         (["--head", "seed"], "too small"),
-        (["--fine-tune", "2"], "--fine-tune"),
+        (["--fine-tune", "8"], "7 blocks"),
         (["--person", "Ann"], "--person"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 
 from augmentor.errors import InputError
 from identity.backbone import load_weights
-from identity.features import unit
+from identity.face_space import unit
 from identity.verification import SamePerson, fit_same_person, load_same_person, mated_cosines
 
 

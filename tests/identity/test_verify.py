@@ -10,7 +10,7 @@ from augmentor.errors import InputError
 from augmentor.images import encode_jpeg
 from identity import verify as module
 from identity.decision import ProbabilityCurve
-from identity.features import unit
+from identity.face_space import unit
 from identity.verification import SamePerson
 from identity.verify import main, verify
 from tests.identity.test_recognise import SquareFinder, photo

@@ -1,0 +1,214 @@
+"""Short pre-trainings at equal steps: what each part of the recipe is worth.
+
+    python -m benchmarks.pretraining --photos ZIP --work WORK [--steps 700] [--size 64] [--seeds 1] [--only NAME ...]
+
+WORK is the cache that `identity.pretrain --renders N` made of ZIP. Every student starts from the same random weights
+and sees the same number of faces, with a schedule of that length; a run of this length is far from the end, so what
+differs here may draw level later. Measured on faces that no student saw (`HELD_OUT` of `identity.pretrain`):
+
+    agreement   mean cosine to the centred teacher, 1,500 photos
+    turned      the same of renders of 300 of them whose yaw differs from the photo's by more than 30 degrees, to the
+                teacher's embedding of the photo
+    EER         of these 300 pairs of photo and render, and all pairs of photo and render of two faces
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from augmentor.errors import LikenessError, PhotoError
+from augmentor.head_model import load_head_model
+from augmentor.head_view import make_view
+from augmentor.render import prepare_photo, render_views
+from augmentor.view_key import ViewKey, allowed
+from identity.distillation import agreement, centred
+from identity.face_space import load_face_space, unit
+from identity.metrics import eer
+from identity.pretrain import CHIP, Faces, Pretraining, Recipe, load_faces, plain, prepare_keras
+from identity.pretraining_faces import Photos
+
+TURNED, LEAST_TURN, YAWS = 300, 30.0, (-55.0, -40.0, 40.0, 55.0)
+
+
+def hidden_head(backbone: Any) -> Any:
+    """A hidden layer of 512 with batch norm between the pooled maps and the embedding."""
+    import keras
+
+    from identity.backbone import EMBEDDING_SIZE, PROJECTION
+
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
+    hidden = keras.layers.BatchNormalization()(keras.layers.Dense(512, use_bias=False)(pooled))
+    hidden = keras.layers.Activation("swish")(hidden)
+    return keras.Model(backbone.input, keras.layers.Dense(EMBEDDING_SIZE, name=PROJECTION)(hidden))
+
+
+def conv_head(backbone: Any) -> Any:
+    """A 1x1 convolution of 512 with batch norm on the maps, before they are pooled."""
+    import keras
+
+    from identity.backbone import EMBEDDING_SIZE, PROJECTION
+
+    x = keras.layers.Conv2D(512, 1, use_bias=False)(backbone.output)
+    x = keras.layers.Activation("swish")(keras.layers.BatchNormalization()(x))
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(backbone.input, keras.layers.Dense(EMBEDDING_SIZE, name=PROJECTION)(x))
+
+
+def sharpest_half(faces: Faces, _teacher: np.ndarray) -> Faces:
+    """Only the half of the faces with the sharpest chips is trained on."""
+    sharp = np.array(
+        [
+            cv2.Laplacian(cv2.cvtColor(faces.chips[row], cv2.COLOR_RGB2GRAY), cv2.CV_32F).var()
+            for row in faces.training
+        ]
+    )
+    chosen = replace(faces)
+    chosen.training = faces.training[sharp >= np.median(sharp)]
+    return chosen
+
+
+def half_of_faces(faces: Faces, _teacher: np.ndarray) -> Faces:
+    """Any half of the faces."""
+    chosen = replace(faces)
+    chosen.training = faces.training[::2]
+    return chosen
+
+
+def not_centred(faces: Faces, teacher: np.ndarray) -> Faces:
+    """The teacher's unit vectors as they are."""
+    return replace(faces, targets=unit(teacher))
+
+
+def in_dlib_space(faces: Faces, teacher: np.ndarray) -> Faces:
+    """The teacher in the space its embeddings are compared in."""
+    return replace(faces, targets=load_face_space()(teacher))
+
+
+# name: fields of the recipe, what changes the faces, what makes the student of a backbone
+VARIANTS: dict[str, tuple[dict[str, Any], Callable | None, Callable | None]] = {
+    "as it is (renders three times in ten)": ({}, None, None),
+    "no renders": ({"render_share": 0.0}, None, None),
+    "renders six times in ten": ({"render_share": 0.6}, None, None),
+    "no relations in the loss": ({"relation_weight": 0.0}, None, None),
+    "relations weigh 20": ({"relation_weight": 20.0}, None, None),
+    "targets not centred": ({}, not_centred, None),
+    "targets in dlib's space": ({}, in_dlib_space, None),
+    "half of the faces, the sharpest": ({}, sharpest_half, None),
+    "half of the faces, any": ({}, half_of_faces, None),
+    "hidden layer on pooled maps": ({}, None, hidden_head),
+    "convolution before pooling": ({}, None, conv_head),
+    "no stochastic depth": ({"drop_connect": 0.0}, None, None),
+    "half the learning rate": ({"learning_rate": 1e-3}, None, None),
+}
+
+
+def turned_faces(photos: Photos, faces: Faces, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) held-out rows and (M, 112, 112, 3) renders of them, turned by more than LEAST_TURN."""
+    head = load_head_model()
+    views = [make_view(head, ViewKey(0, "neutral", yaw, 0.0, 0.0), CHIP) for yaw in YAWS]
+    rows: list[int] = []
+    renders: list[np.ndarray] = []
+    for number, row in enumerate(tqdm(faces.held_out, "turned faces", unit="face")):
+        if len(rows) == TURNED:
+            break
+        try:
+            prepared = prepare_photo(photos.load(str(faces.paths[row])), landmarks[row], head, CHIP)
+        except PhotoError:
+            continue
+        yaw = prepared.fit.camera.pose.yaw
+        usable = [v for v in views if allowed(yaw, v.key) and abs(v.key.yaw - yaw) > LEAST_TURN]
+        if usable:
+            rows.append(row)
+            renders += [r.image for r in render_views(prepared, [usable[number % len(usable)]])]
+    return np.array(rows), np.stack(renders)
+
+
+def measure(
+    training: Pretraining, teacher: np.ndarray, turned: tuple[np.ndarray, np.ndarray]
+) -> dict[str, float]:
+    """What a student reached; `teacher` are centred unit rows."""
+    size = training.recipe.sizes[-1]
+    training.model.set_weights(training.average_at(size, batches=20))
+    held, (rows, renders) = training.faces.held_out, turned
+    found = training.embedded(held, size)
+    mean = found.mean(axis=0)  # of a student whose targets were not centred; else next to nothing
+    photos = unit(training.embedded(rows, size) - mean)
+    seen = [
+        training.model.predict_on_batch(plain(renders[k : k + 50], size)) for k in range(0, len(rows), 50)
+    ]
+    shown = unit(np.concatenate(seen) - mean)
+    cosines = photos @ shown.T
+    same = np.eye(len(rows), dtype=bool)
+    return {
+        "agreement": agreement(found - mean, teacher[held]),
+        "turned": agreement(shown, teacher[rows]),
+        "eer": float(eer(cosines[same], cosines[~same])),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pretraining", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--photos", type=Path, required=True, help="zip or folder of faces")
+    parser.add_argument("--work", type=Path, required=True, help="cache of identity.pretrain")
+    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--size", type=int, default=64, help="edge of the student's input")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each, other faces in another order")
+    parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
+    options = parser.parse_args(arguments)
+    try:
+        prepare_keras(options.threads)
+        faces = load_faces(options.work)
+        with np.load(options.work / "faces.npz", allow_pickle=False) as saved:
+            raw, landmarks = saved["teacher"].astype(np.float32), saved["landmarks"]
+        turned = turned_faces(Photos(options.photos), faces, landmarks)
+        table = []
+        for name in options.only:
+            fields, change, on_top = VARIANTS[name]
+            runs = []
+            started = time.monotonic()
+            for seed in range(options.seeds):
+                base = Recipe(
+                    budget=options.steps * Recipe.batch,
+                    sizes=(options.size,),
+                    first_shares=(1.0,),
+                    render_share=0.3,
+                    warm_up=100,
+                    seed=seed,
+                )
+                shown = change(faces, raw) if change else faces
+                training = Pretraining(shown, replace(base, **fields), options.work, on_top)
+                for _ in tqdm(range(options.steps), f"{name}, seed {seed}", unit="step"):
+                    training.train_step()
+                runs.append(measure(training, centred(raw)[0], turned))
+            row = {key: [run[key] for run in runs] for key in runs[0]}
+            table.append({"recipe": name, "minutes": (time.monotonic() - started) / 60, **row})
+            told = " | ".join(
+                f"{np.mean(row[key]):.3f}" if key != "eer" else f"{np.mean(row[key]):.1%}" for key in row
+            )
+            if len(table) == 1:
+                print("| recipe | agreement | turned | EER |\n|---|---|---|---|", flush=True)
+            print(f"| {name} | {told} |", flush=True)
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(table))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
