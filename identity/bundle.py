@@ -1,15 +1,14 @@
 """A trained run on disk: everything that naming people needs, in a folder without pickle.
 
-    bundle.json      version, features, shares, size, head, backbone, decision (with the calibration strangers' scores),
-                     same_person, seed, commit; SHA-256 of the other files
-    labels.json      the people, in the order of the templates
-    arrays.npz       part -> (C, D) templates; crowding (C,); mean of the calibration strangers' embeddings
-    head.npz         the head's weights, where a part needs them
-    thresholds.json  fpir_1 and fpir_10, for a quick look (bundle.json has them, too)
-    sources.parquet  photo, sha256, phash, identity of every training photo, for the leak guard
-    model_card.md    what it is, how it was made, what it is not for
+    bundle.json          version, the people in the order of the templates, features, shares, size, head, backbone,
+                         decision (with the calibration strangers' scores), same_person, model card, seed, commit
+    arrays-HASH.npz      part -> (C, D) templates; crowding (C,); mean of the calibration strangers' embeddings
+    head-HASH.npz        the head's weights, where a part needs them
+    sources-HASH.parquet photo, sha256, phash, identity of every training photo, for the leak guard
+    labels.json, thresholds.json, model_card.md    for people: bundle.json has all that is in them
 
-bundle.json is written last and names the content of the others, so a bundle is whole or is refused.
+The other files are called by their content, and bundle.json, which names them, is replaced in one go: a run is as it
+was before a change or as it is after it, whatever happens in between.
 """
 
 import hashlib
@@ -33,8 +32,8 @@ from identity.face_space import load_face_space
 from identity.heads import HeadConfig
 from identity.verification import SamePerson
 
-VERSION = 4
-_FILES = ("labels.json", "arrays.npz", "head.npz", "thresholds.json", "sources.parquet", "model_card.md")
+VERSION = 5
+_FILES = ("arrays.npz", "head.npz", "sources.parquet")
 
 
 @dataclass(frozen=True)
@@ -164,18 +163,17 @@ class Bundle:
             InputError: the folder cannot be written.
         """
         files = {
-            "labels.json": json.dumps(list(self.labels), ensure_ascii=False, indent=0).encode(),
             "arrays.npz": _npz(
                 {f"templates_{name}": rows for name, rows in self.part_templates.items()}
                 | {"crowding": self.crowding, "stranger_mean": self.stranger_mean}
             ),
             "head.npz": _npz({f"weight_{i:03d}": w for i, w in enumerate(self.head_weights)}),
-            "thresholds.json": json.dumps(self.thresholds, indent=1).encode(),
             "sources.parquet": _parquet(self.sources),
-            "model_card.md": self.model_card.encode(),
         }
+        names = {name: _by_content(name, content) for name, content in files.items()}
         described = {
             "version": VERSION,
+            "labels": list(self.labels),
             "features": self.features,
             "align": self.align,
             "shares": self.shares,
@@ -187,12 +185,26 @@ class Bundle:
             "head": self.head.as_dict() if self.head else None,
             "decision": self.decision.as_dict(),
             "same_person": self.same_person.as_dict() if self.same_person else None,
+            "model_card": self.model_card,
             "about": self.about,
-            "files": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+            "files": {
+                name: {"file": names[name], "sha256": hashlib.sha256(content).hexdigest()}
+                for name, content in files.items()
+            },
         }
         for name, content in files.items():
-            write_whole(folder / name, content)
+            write_whole(folder / names[name], content)
         write_whole(folder / "bundle.json", json.dumps(described, indent=1, ensure_ascii=False).encode())
+        for name in _FILES:  # of the run as it was
+            stem, suffix = name.split(".")
+            for file in folder.glob(f"{stem}-{'?' * _HASH}.{suffix}"):
+                if file.name != names[name]:
+                    file.unlink(missing_ok=True)
+        write_whole(
+            folder / "labels.json", json.dumps(list(self.labels), ensure_ascii=False, indent=0).encode()
+        )
+        write_whole(folder / "thresholds.json", json.dumps(self.thresholds, indent=1).encode())
+        write_whole(folder / "model_card.md", self.model_card.encode())
 
     @classmethod
     def load(cls, folder: Path) -> "Bundle":
@@ -201,6 +213,17 @@ class Bundle:
         Raises:
             InputError: no bundle, one of another version, or a damaged one.
         """
+        for _turn in range(3):  # another process may save it while this one reads
+            before = _changed(folder)
+            try:
+                return cls._load(folder)
+            except InputError:
+                if _changed(folder) == before:
+                    raise
+        return cls._load(folder)
+
+    @classmethod
+    def _load(cls, folder: Path) -> "Bundle":
         path = folder / "bundle.json"
         if not path.is_file():
             raise InputError(f"{folder}: no trained model (no bundle.json); make one with identity.train")
@@ -213,7 +236,11 @@ class Bundle:
             raise InputError(
                 f"{path}: version {version} of the bundle, this program reads {VERSION}; train again"
             )
-        files = {name: _checked(folder / name, hashes.get(name)) for name in _FILES}
+        try:
+            listed = {name: (str(hashes[name]["file"]), hashes[name]["sha256"]) for name in _FILES}
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: damaged ({error}); train again") from error
+        files = {name: _checked(folder / Path(file).name, sha256) for name, (file, sha256) in listed.items()}
         try:
             return cls._parse(folder, described, files)
         except (ValueError, KeyError, TypeError, IndexError, OSError, pa.ArrowException) as error:
@@ -230,7 +257,7 @@ class Bundle:
                 "install the version it was trained with"
             )
         bundle = cls(
-            labels=tuple(json.loads(files["labels.json"])),
+            labels=tuple(described["labels"]),
             features=described["features"],
             align=described["align"],
             shares={name: float(share) for name, share in described["shares"].items()},
@@ -247,7 +274,7 @@ class Bundle:
             head=HeadConfig.from_dict(head) if head else None,
             head_weights=[head_arrays[name] for name in sorted(head_arrays)],
             about=described["about"],
-            model_card=files["model_card.md"].decode(),
+            model_card=described["model_card"],
             folder=folder,
         )
         if bundle.templates.shape[0] != len(bundle.labels) or bundle.crowding.shape != (len(bundle.labels),):
@@ -308,6 +335,22 @@ def keep_backbone(weights: str, digest: str, folder: Path) -> BackboneName:
         except OSError as error:
             raise InputError(f"{folder}: cannot write ({error.strerror or error})") from error
     return BackboneName(name, digest)
+
+
+_HASH = 12  # digits of it in a file's name
+
+
+def _changed(folder: Path) -> int | None:
+    """When the bundle was last written."""
+    try:
+        return (folder / "bundle.json").stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def _by_content(name: str, content: bytes) -> str:
+    stem, suffix = name.split(".")
+    return f"{stem}-{hashlib.sha256(content).hexdigest()[:_HASH]}.{suffix}"
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:

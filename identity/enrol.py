@@ -11,6 +11,7 @@ from pathlib import Path
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_photos
+from identity.people_file import PeopleFile
 from identity.probes import Looking, find_chips
 from identity.tensorflow_loading import load_tensorflow
 
@@ -36,19 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from identity.bundle import Bundle
         from identity.enrolment import enrol, taken_for
 
-        bundle = Bundle.load(options.model)
+        bundle = Bundle.load(options.model)  # tells how to look at photos
         looking: Looking = "whole" if bundle.align == "whole" else options.face
         found = find_chips(paths, bundle.size, looking, progress="finding faces")
         for photo in found:
             if photo.chip is None:
                 print(f"{photo.path}: left out ({photo.reason})", file=sys.stderr)
         photos = [photo for photo in found if photo.chip is not None]
-        grown = enrol(bundle, options.name, photos)
+        with PeopleFile(options.model) as people, people.exclusive():
+            bundle = Bundle.load(options.model)  # as it is now
+            grown = enrol(bundle, options.name, photos)
+            grown.save(options.model)
         for name, photo in taken_for(bundle, photos):
             print(
                 f"{photo.path}: looks like {name}, who is enrolled; is it the same person?", file=sys.stderr
             )
-        grown.save(options.model)
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2

@@ -152,13 +152,12 @@ def undo(albums: Path, people: PeopleFile) -> tuple[int, list[str]]:
         raise InputError(f"{albums}: not made by identity.organise with this run")
     number, photos = found
     files = people.placed(number)
-    left = [file.file for file in files if not _remove(file, photos, albums)]
+    left = take_out(files, people, number, photos, albums)
     for page in PAGES:
         if (albums / page).is_dir():
             shutil.rmtree(albums / page)
         else:
             (albums / page).unlink(missing_ok=True)
-    _remove_empty_folders(albums, {(albums / file.file).parent for file in files})
     people.drop_collection(number)
     people.clean()
     return len(files) - len(left), left
@@ -352,6 +351,16 @@ def _remove(file: Placed, photos: Path, albums: Path) -> bool:
     if same:
         path.unlink()
     return same
+
+
+def take_out(
+    files: Sequence[Placed], people: PeopleFile, number: int, photos: Path, albums: Path
+) -> list[str]:
+    """Take files out of the albums and forget that they were there; those that are not as they were put there stay."""
+    left = [file.file for file in files if not _remove(file, photos, albums)]
+    people.drop_placed(number, [file.file for file in files])
+    _remove_empty_folders(albums, {(albums / file.file).parent for file in files})
+    return left
 
 
 def _remove_empty_folders(albums: Path, folders: set[Path]) -> None:

@@ -146,6 +146,16 @@ class PeopleFile:
             self._roll_back()
             raise
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """While the run itself is changed: other processes that want to change it wait.
+
+        Raises:
+            InputError: another process held the file for too long.
+        """
+        with self.transaction():
+            yield
+
     def _roll_back(self) -> None:
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")

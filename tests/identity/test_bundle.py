@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 
 from augmentor.errors import InputError
+from augmentor.images import write_whole
+from identity import bundle as bundle_module
 from identity.bundle import VERSION, Bundle
 from identity.decision import Decision, DecisionConstants, ProbabilityCurve
 from identity.embedding import join
@@ -71,12 +73,45 @@ def test_a_part_without_a_share_is_left_out() -> None:
     assert replace(small_bundle(), shares={"dlib": 1.0, "head": 0.0}).parts == ("dlib",)
 
 
-@pytest.mark.parametrize("name", ["arrays.npz", "labels.json", "sources.parquet", "head.npz"])
+@pytest.mark.parametrize("name", ["arrays", "sources", "head"])
 def test_a_changed_file_is_refused(tmp_path: Path, name: str) -> None:
     small_bundle().save(tmp_path)
-    (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
+    (file,) = tmp_path.glob(f"{name}-*")
+    file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(InputError, match=name):
         Bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize("after", range(7))
+def test_a_save_that_is_cut_short_leaves_the_run_before_or_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    before = small_bundle()
+    before.save(tmp_path)
+    names = tuple(f"new {name}" for name in before.labels)
+    changed = replace(before, labels=names, crowding=before.crowding + 1, head_weights=[np.ones(3)])
+    written = []
+
+    def until_the_power_fails(path: Path, content: bytes) -> None:
+        if len(written) == after:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_whole(path, content)
+
+    monkeypatch.setattr(bundle_module, "write_whole", until_the_power_fails)
+    try:
+        changed.save(tmp_path)
+    except KeyboardInterrupt:
+        assert after < 7
+    loaded = Bundle.load(tmp_path)
+    assert loaded.labels == (names if "bundle.json" in [p.name for p in written] else before.labels)
+    assert (loaded.crowding == (changed if loaded.labels == names else before).crowding).all()
+
+
+def test_files_of_the_run_as_it_was_do_not_stay(tmp_path: Path) -> None:
+    small_bundle().save(tmp_path)
+    replace(small_bundle(), crowding=small_bundle().crowding + 1).save(tmp_path)
+    assert len(list(tmp_path.glob("arrays-*"))) == 1 and len(list(tmp_path.iterdir())) == 7
 
 
 def test_no_bundle_a_damaged_one_and_another_version_are_one_clear_line(tmp_path: Path) -> None:

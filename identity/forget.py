@@ -1,0 +1,55 @@
+"""Forget a person: `python -m identity.forget --model RUN --name NAME`. What that means: `identity.forgetting`.
+
+From the moment the run is written the name is never answered again. Exit code 0: nothing is left; 1: the person is not
+named any more, but traces are left, which are listed; 2: wrong call or an unusable run, one line on stderr.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from augmentor.errors import LikenessError
+from identity.tensorflow_loading import load_tensorflow
+
+_SHOWN = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m identity.forget", description="Delete a person, and all that was made of the person."
+    )
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
+    parser.add_argument("--name", required=True, help="of the person")
+    options = parser.parse_args(arguments)
+    try:
+        load_tensorflow()
+        from identity.bundle import Bundle
+        from identity.forgetting import forget
+        from identity.people_file import PeopleFile
+
+        bundle = Bundle.load(options.model)
+        with PeopleFile(options.model) as people:
+            told = forget(options.model, options.name, people)
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for line in told.removed:
+        print(f"deleted: {line}")
+    for path in told.originals[:_SHOWN]:
+        print(f"yours, not touched: {path}")
+    if len(told.originals) > _SHOWN:
+        print(f"yours, not touched: {len(told.originals) - _SHOWN} more")
+    if bundle.head is not None:
+        print(
+            "the head's shared weights were trained with these images among others; they forget at the next training"
+        )
+    for line in told.left:
+        print(line, file=sys.stderr)
+    print(f"{options.name}: forgotten" if not told.left else f"{options.name}: forgotten, but see above")
+    return 1 if told.left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

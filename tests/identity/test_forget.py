@@ -1,0 +1,153 @@
+"""Forgetting a person: nothing of the person is left where this software put it, and nothing else is touched."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from augmentor.errors import InputError
+from augmentor.images import encode_jpeg
+from augmentor.manifest import read_manifest
+from identity import seeing
+from identity.albums_page import write_pages
+from identity.bundle import Bundle
+from identity.forget import main
+from identity.forgetting import forget, without
+from identity.organising import organise
+from identity.people_file import PeopleFile
+from identity.recognise import Recogniser
+from identity.training import TrainConfig, train
+from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
+from tests.identity.test_enrol import ColourEmbedder, trained
+from tests.identity.test_recognise import SquareFinder, colour_of, photo
+
+ANN = "Ann Ü"
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six people on disk, the third of them Ann, made from a set that is there; a cache, and an old report."""
+    bundle = trained(people=6, seed=3)
+    data = write_drawn_set(tmp_path / "set", [2, 3])
+    (data / "failures.csv").write_text(
+        f"photo,identity,reason,detail\nx.jpg,{ANN},no_face,\ny.jpg,Bo,no_face,\n"
+    )
+    sources = pa.Table.from_pylist(
+        [{"photo": "Ann/1.jpg", "sha256": "a", "phash": 1, "identity": ANN}]
+        + [{"photo": "b.jpg", "sha256": "b", "phash": 2, "identity": "person 0"}],
+        bundle.sources.schema,
+    )
+    labels = tuple(ANN if k == 2 else label for k, label in enumerate(bundle.labels))
+    about = bundle.about | {"config": {"data": str(data), "cache": None}}
+    folder = tmp_path / "run"
+    (folder / "features").mkdir(parents=True)
+    (folder / "features" / "maps.npy").write_bytes(b"features")
+    replace(bundle, labels=labels, sources=sources, about=about, model_card="# Card").save(folder)
+    monkeypatch.setattr(seeing, "FaceFinder", SquareFinder)
+    monkeypatch.setattr(Bundle, "networks", property(lambda _self: ColourEmbedder()))
+    return folder
+
+
+def test_the_person_leaves_the_run_and_the_others_stay_as_they_were(run: Path) -> None:
+    before = Bundle.load(run)
+    with PeopleFile(run) as people:
+        told = forget(run, ANN, people)
+    after = Bundle.load(run)
+    kept = [k for k in range(6) if k != 2]
+    assert after.labels == tuple(before.labels[k] for k in kept)
+    np.testing.assert_array_equal(after.templates, before.templates[kept])
+    np.testing.assert_array_equal(after.crowding, before.crowding[kept])
+    assert after.sources["identity"].to_pylist() == ["person 0"]
+    assert not (run / "features" / "maps.npy").exists()
+    assert told.originals == ["Ann/1.jpg"] and told.left == []
+
+
+def test_no_byte_of_the_name_or_the_template_is_left_in_the_run(run: Path) -> None:
+    template = Bundle.load(run).part_templates["dlib"][2].tobytes()
+    with PeopleFile(run) as people:
+        forget(run, ANN, people)
+    for file in run.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert ANN.encode() not in content and json.dumps(ANN).encode() not in content, file
+            assert template not in content, file
+
+
+def test_images_and_rows_leave_the_balanced_set(run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "set"
+    name = "person ü0"
+    bundle = Bundle.load(run)
+    replace(bundle, labels=tuple(name if label == ANN else label for label in bundle.labels)).save(run)
+    others = read_manifest(data / "manifest.parquet")["identity"].to_pylist().count("person ü1")
+    with PeopleFile(run) as people:
+        told = forget(run, name, people)
+    assert not (data / name).exists() and (data / "person ü1").is_dir()
+    assert read_manifest(data / "manifest.parquet")["identity"].to_pylist() == ["person ü1"] * others
+    assert any("images in" in line for line in told.removed)
+    assert "Ann" in (data / "failures.csv").read_text("utf-8")  # another person's row
+
+
+def test_albums_are_taken_apart_and_the_photos_stay(run: Path, tmp_path: Path) -> None:
+    bundle = Bundle.load(run)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for k, who in enumerate((2, 2, 0)):
+        (photos / f"{k}.png").write_bytes(encode_jpeg(photo(colour_of(bundle, who)), 98))
+    recogniser = Recogniser(bundle, 0.1)
+    recogniser.threshold = -10.0  # everybody is sure to be somebody
+    with PeopleFile(run) as people:
+        found = organise(recogniser, photos, tmp_path / "albums", people)
+        write_pages(found, photos, tmp_path / "albums")
+        assert (tmp_path / "albums" / ANN).is_dir()
+        told = forget(run, ANN, people)
+        assert {path for path, _number, _face in people.faces(1)} == {"2.png"}
+    assert not (tmp_path / "albums" / ANN).exists() and len(list(photos.iterdir())) == 3
+    assert {str(photos / f"{k}.png") for k in (0, 1)} < set(told.originals)
+    for page in ("index.html", "albums.json", "albums.csv"):
+        assert ANN not in (tmp_path / "albums" / page).read_text("utf-8")
+    assert len(list((tmp_path / "albums" / ".thumbnails").iterdir())) == 1
+
+
+def test_nobody_of_that_name_and_the_last_person_are_one_clear_line(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {p: p.read_bytes() for p in run.rglob("*.npz")}
+    assert main(["--model", str(run), "--name", "nobody"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert {p: p.read_bytes() for p in run.rglob("*.npz")} == before
+    with pytest.raises(InputError, match="only person"):
+        without(replace(Bundle.load(run), labels=(ANN,)), ANN)
+
+
+def test_what_mentions_the_person_still_is_told_with_exit_code_1(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "notes.txt").write_text(f"{ANN} came by", "utf-8")
+    assert main(["--model", str(run), "--name", ANN]) == 1
+    said = capsys.readouterr()
+    assert "notes.txt" in said.err and "yours, not touched: Ann/1.jpg" in said.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["cosine", "seed"])
+def test_the_prototype_leaves_the_head_and_the_others_are_named_as_before(tmp_path: Path, head: str) -> None:
+    data = write_drawn_set(tmp_path / "set", [3, 3, 3], per_class=6, size=96)
+    weights = write_random_weights(tmp_path / "random.npz")
+    config = TrainConfig(
+        data, tmp_path / "run", features="b0", weights=str(weights), head=head, epochs=2, batch=6
+    )
+    bundle = train(config)
+    chips = np.stack([drawn_face(person, 7, size=96) for person in range(3)])
+    before = bundle.similarities(bundle.embed(chips))
+    assert bundle.head is not None and bundle.head.classes == 3
+    without(bundle, "person ü1").save(tmp_path / "run")
+    smaller = Bundle.load(tmp_path / "run")
+    assert smaller.head is not None and smaller.head.classes == 2
+    after = smaller.similarities(smaller.embed(chips))
+    assert after.shape == (3, 2)
+    assert (np.argsort(after, axis=1) == np.argsort(before[:, [0, 2]], axis=1)).all()
+    if head == "cosine":
+        np.testing.assert_allclose(after, before[:, [0, 2]], atol=1e-5)
