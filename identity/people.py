@@ -1,0 +1,51 @@
+"""Who is enrolled in a run, and other names for them.
+
+    python -m identity.people --model RUN [--rename OLD NEW | --merge ONE INTO]
+
+Without more it prints every name and the number of photos, a tab between them. `--merge` makes two people one, under
+the second name. Albums follow at the next `identity.organise`. Exit code 0: done; 2: wrong call, one line on stderr.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from augmentor.errors import LikenessError
+from identity.tensorflow_loading import load_tensorflow
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m identity.people", description="List, rename or merge the people of a run."
+    )
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--rename", nargs=2, metavar=("OLD", "NEW"), help="call a person otherwise")
+    change.add_argument("--merge", nargs=2, metavar=("ONE", "INTO"), help="two names of the same person")
+    options = parser.parse_args(arguments)
+    try:
+        load_tensorflow()
+        from identity.bundle import Bundle
+        from identity.people_file import PeopleFile
+        from identity.renaming import merged, photo_counts, renamed
+
+        if not (options.rename or options.merge):
+            for name, photos in photo_counts(Bundle.load(options.model)).items():
+                print(f"{name}\t{photos}")
+            return 0
+        with PeopleFile(options.model) as people, people.exclusive():
+            bundle = Bundle.load(options.model)
+            change_of = renamed if options.rename else merged
+            changed = change_of(bundle, *(options.rename or options.merge))
+            changed.save(options.model)
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{options.model}: {len(changed.labels)} people")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""Other names for the people of a run: one renamed, or two that are the same person made one."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from augmentor.errors import InputError
+from identity.bundle import Bundle
+from identity.face_space import unit
+from identity.forgetting import without
+
+
+def photo_counts(bundle: Bundle) -> dict[str, int]:
+    """How many photos each person of a run was made from, in the order of the templates."""
+    counts = Counter(bundle.sources["identity"].to_pylist())
+    return {name: counts[name] for name in bundle.labels}
+
+
+def renamed(bundle: Bundle, old: str, new: str) -> Bundle:
+    """The run with a person called otherwise.
+
+    Raises:
+        InputError: nobody is called `old`, or somebody is called `new`, or `new` is empty.
+    """
+    if old not in bundle.labels:
+        raise InputError(f"{old}: not enrolled in this run")
+    if not new.strip():
+        raise InputError("the new name is empty")
+    if new in bundle.labels:
+        raise InputError(f"{new}: somebody is called so already; --merge makes two people one")
+    labels = tuple(new if label == old else label for label in bundle.labels)
+    return replace(bundle, labels=labels, sources=_called(bundle, old, new))
+
+
+def merged(bundle: Bundle, one: str, into: str) -> Bundle:
+    """The run with `one`'s photos counted as `into`'s: the template is the mean of both, weighted by their photos.
+
+    Raises:
+        InputError: one of them is not enrolled, or they are the same.
+    """
+    if one == into:
+        raise InputError(f"{one}: merged with itself")
+    for name in (one, into):
+        if name not in bundle.labels:
+            raise InputError(f"{name}: not enrolled in this run")
+    counts = photo_counts(bundle)
+    a, b = bundle.labels.index(one), bundle.labels.index(into)
+    weights = np.array([max(1, counts[one]), max(1, counts[into])], np.float64)
+    weights /= weights.sum()
+    templates = {}
+    for part, rows in bundle.part_templates.items():
+        templates[part] = rows.copy()
+        templates[part][b] = unit(weights[0] * rows[a] + weights[1] * rows[b])
+    crowding = bundle.crowding.copy()
+    crowding[b] = weights @ bundle.crowding[[a, b]]
+    both = replace(bundle, part_templates=templates, crowding=crowding, sources=_called(bundle, one, into))
+    return without(both, one)
+
+
+def _called(bundle: Bundle, old: str, new: str) -> pa.Table:
+    """The sources with one name in place of another."""
+    names = [new if name == old else name for name in bundle.sources["identity"].to_pylist()]
+    index = bundle.sources.column_names.index("identity")
+    return bundle.sources.set_column(index, "identity", pa.array(names, pa.string()))
