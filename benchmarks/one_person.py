@@ -26,7 +26,7 @@ from identity.bare_features import BareFeatures
 from identity.decision import accept_score
 from identity.embedding import join
 from identity.gallery import Choice, calibration_of, settle
-from identity.one_person import BARE, gallery_of_one
+from identity.one_person import BARE, CONFIDENCE, gallery_of_one
 from identity.probes import ProbeChip, find_chips
 
 MORE = 2  # photos beside those that make the template
@@ -74,6 +74,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         gallery = gallery_of_one(probes, photos, np.arange(len(enrolled)))
         calibration = calibration_of(gallery, np.zeros(len(enrolled), bool), calibration_rows)
         decision, crowding = settle(gallery, calibration, choice)
+        decision = decision.with_confidence(CONFIDENCE)
         template = join(gallery.templates(0.0), bare.shares)
         looked_at = {"named": (join(embedded(positives), bare.shares), len(positives)), **negatives}
         for kind, (rows, count) in looked_at.items():

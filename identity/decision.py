@@ -12,7 +12,7 @@ people must be hit more precisely. It never enters the ranking, where it costs a
 thresholds come from calibration people only, never from those used to measure.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -71,6 +71,7 @@ class Decision:
         calibration: What was measured: `mated`, `strangers` (counts), `tpir_fpir_1`, `tpir_fpir_10`,
             `searched`.
         stranger_scores: What the calibration strangers scored, the highest first: every other threshold.
+        confidence: With which probability the rates are kept among all strangers; None: they are kept on average.
     """
 
     constants: DecisionConstants
@@ -78,6 +79,14 @@ class Decision:
     probability: ProbabilityCurve
     calibration: dict[str, float]
     stranger_scores: tuple[float, ...] = ()
+    confidence: float | None = None
+
+    def with_confidence(self, confidence: float) -> "Decision":
+        """The same with thresholds that keep their rates with a probability; see `identity.metrics.threshold_at`."""
+        thresholds = {
+            name: threshold_at(self.stranger_scores, fpir, confidence) for name, fpir in STORED_FPIR.items()
+        }
+        return replace(self, thresholds=thresholds, confidence=confidence)
 
     def threshold(self, fpir: float) -> float:
         """Acceptance score that so large a share of the calibration strangers reaches.
@@ -94,7 +103,7 @@ class Decision:
                 f"--fpir {fpir:g}: this run was calibrated with {len(self.stranger_scores)} strangers, who tell "
                 f"rates from {least:.2g} to below 1; train with more --strangers for smaller ones"
             )
-        return threshold_at(self.stranger_scores, fpir)
+        return threshold_at(self.stranger_scores, fpir, self.confidence)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -113,6 +122,7 @@ class Decision:
             ProbabilityCurve(**values["probability"]),
             dict(values["calibration"]),
             tuple(float(score) for score in values["stranger_scores"]),
+            values.get("confidence"),
         )
 
 

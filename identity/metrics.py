@@ -24,6 +24,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.stats import beta
 
 NEVER = -np.inf
 NEVER_RANKED = np.iinfo(np.int64).max
@@ -81,11 +82,15 @@ def accept_rate(scores: ArrayLike, threshold: float, weights: np.ndarray | None 
     return mean_rate((values >= threshold) & (values > NEVER), weights)
 
 
-def threshold_at(stranger_scores: ArrayLike, rate: float) -> float:
+def threshold_at(stranger_scores: ArrayLike, rate: float, confidence: float | None = None) -> float:
     """Lowest threshold that lets at most floor(`rate` * n) strangers through.
 
     It lies just above the score of the first stranger who must be refused, so ties with that stranger are
-    refused.
+    refused. Of other strangers so many pass on average, by chance more or fewer; with a `confidence` so few of these
+    are let through that the rate among all strangers is at most `rate` with that probability.
+
+    Source:
+        The share of all strangers above the k-th highest of n scores is distributed as Beta(k, n + 1 - k).
 
     Raises:
         ValueError: There are no strangers, or `rate` is not within 0 to 1.
@@ -96,6 +101,10 @@ def threshold_at(stranger_scores: ArrayLike, rate: float) -> float:
             f"a threshold needs strangers and a rate within 0 to 1, not {values.size} and {rate}"
         )
     allowed = int(np.floor(rate * values.size + _ROUNDING))
+    if confidence is not None:
+        fewer = np.arange(allowed + 1)
+        sure = beta.cdf(rate, fewer + 1, values.size - fewer) >= confidence
+        allowed = int(fewer[sure].max(initial=0))
     refused = values[allowed] if allowed < values.size else NEVER
     return float(np.nextafter(max(refused, np.finfo(np.float64).min), np.inf))
 

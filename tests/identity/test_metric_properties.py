@@ -92,3 +92,20 @@ def test_intervals_cover_the_truth_as_often_as_they_say(truth: float, seed: int)
         low, high = interval(mean_rate(outcome, weights), float(mean_rate(outcome)), 80)
         missed += not low <= truth <= high
     assert missed <= 12
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400), st.floats(0.001, 0.3), st.integers(0, 1000))
+def test_a_confident_threshold_is_never_lower(count: int, rate: float, seed: int) -> None:
+    scores = np.random.default_rng(seed).normal(size=count)
+    assert threshold_at(scores, rate, 0.8) >= threshold_at(scores, rate)
+
+
+def test_a_confident_threshold_keeps_the_rate_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    kept = []
+    for _ in range(2000):
+        threshold = threshold_at(rng.uniform(size=495), 0.01, 0.8)
+        kept.append(1 - threshold <= 0.01)  # of all strangers, uniform as well
+    assert 0.8 <= np.mean(kept) <= 0.9  # two of 495 may pass, three would keep it 73 times in a hundred
+    assert 0.4 < np.mean([1 - threshold_at(rng.uniform(size=495), 0.01) <= 0.01 for _ in range(2000)]) < 0.6

@@ -83,7 +83,8 @@ def test_one_percent_of_the_strangers_may_be_named(photos: Path) -> None:
     run = train_person("ada", photos, photos / "others", photos / "run", "dlib")
     scores = np.array(run.decision.stranger_scores)
     assert (scores >= run.thresholds["fpir_1"]).sum() <= 0.01 * len(scores)
-    assert (scores >= run.thresholds["fpir_10"]).sum() == int(0.1 * len(scores))
+    # of 89 eight would keep 10 % on average; with six the rate among all is kept 79 times in a hundred, with five 88
+    assert len(scores) == 89 and (scores >= run.thresholds["fpir_10"]).sum() == 5
 
 
 def test_one_photo_is_enough_and_copies_among_strangers_do_not_count(photos: Path) -> None:
