@@ -14,7 +14,10 @@ from tqdm import tqdm
 
 from augmentor.errors import LikenessError
 from augmentor.images import list_photos
+from identity.probes import available_cores
 from identity.tensorflow_loading import load_tensorflow
+
+_MANY = 32  # photos, for which starting more processes takes less time than it saves
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--faces", choices=("all", "central", "largest"), default="all", help="which faces of a photo count"
     )
+    parser.add_argument(
+        "--workers", type=int, help="processes that look for faces (all cores for 32 photos and more)"
+    )
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="photo or folder of photos")
     options = parser.parse_args(arguments)
     try:
@@ -37,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         recogniser = Recogniser(Bundle.load(options.model), options.fpir, options.faces)
         bar = tqdm(total=len(paths), unit="photo", disable=None)  # none where stderr is no terminal
-        for recognition in recogniser.files(paths):
+        workers = options.workers or (available_cores() if len(paths) >= _MANY else 1)
+        for recognition in recogniser.files(paths, workers):
             print(json.dumps(recognition.as_json(), ensure_ascii=False), flush=True)
             bar.update()
         bar.close()
