@@ -25,8 +25,8 @@ class BareFeatures:
     what it is made of.
 
     Args:
-        name: one of `BARE_MODELS`; `both` joins the two by the shares that a run without enough calibration
-            uses.
+        name: one of `BARE_MODELS`; `both` joins the two by the shares that a run without enough calibration uses,
+            which give dlib everything so far: the B0 is then not even loaded.
 
     Raises:
         InputError: unknown name, or a weight file is missing or damaged.
@@ -44,11 +44,12 @@ class BareFeatures:
         from identity.features import FrozenBackbone
         from identity.gallery import default_shares
 
-        parts = _PARTS[name]
+        shares = default_shares(_PARTS[name])
+        parts = tuple(part for part in _PARTS[name] if shares[part] > 0)
         self.weights = load_weights("face") if "face" in parts else None
         backbone = FrozenBackbone(self.weights, CHIP_SIZE) if self.weights else None
         self.embedder = PartEmbedder(parts, backbone)
-        self.shares = default_shares(parts)
+        self.shares = {part: shares[part] for part in parts}
         self._name = name
 
     @property

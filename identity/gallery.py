@@ -142,13 +142,13 @@ def calibration_of(
 
 
 def default_shares(parts: tuple[str, ...]) -> dict[str, float]:
-    """Shares where calibration cannot choose them: dlib nine tenths, the B0's parts alike."""
-    own = [name for name in parts if name != "dlib"]
-    rest = 0.1 if "dlib" in parts else 1.0
-    shares = {name: rest / len(own) for name in own}
+    """Shares where calibration cannot choose them: all for dlib where it is there, else the B0's parts alike.
+
+    On LFW's training photos any share of the B0's makes dlib's names and pairs a little worse: docs/decisions/0016.
+    """
     if "dlib" in parts:
-        shares["dlib"] = 1.0 - sum(shares.values())
-    return {name: shares[name] for name in parts}
+        return {name: float(name == "dlib") for name in parts}
+    return {name: 1.0 / len(parts) for name in parts}
 
 
 def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:

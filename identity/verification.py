@@ -147,7 +147,7 @@ def load_same_person(model: str, face_digest: str) -> SamePerson:
 
     Args:
         model: one of `identity.bare_features.BARE_MODELS`.
-        face_digest: of the face weights in use; those of `dlib` alone do not depend on them.
+        face_digest: of the face weights in use; empty where none take part.
 
     Raises:
         InputError: the file is missing or damaged, or was made with other face weights.
@@ -158,7 +158,7 @@ def load_same_person(model: str, face_digest: str) -> SamePerson:
         found, made_with = SamePerson.from_dict(told["models"][model]), told["face_weights"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{FILE}: missing or damaged ({error}); {way_out}") from error
-    if model != "dlib" and made_with != face_digest:
+    if face_digest not in ("", made_with):
         raise InputError(f"{FILE}: made with other face weights than those installed; {way_out}")
     return found
 

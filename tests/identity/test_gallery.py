@@ -152,9 +152,7 @@ def test_too_few_calibration_people_leave_the_defaults() -> None:
     assert not chosen
     assert choice.shares == {"dlib": 1.0}
     assert choice.render_weight == DEFAULT_RENDER_WEIGHT
-    assert default_shares(("dlib", "face", "head")) == pytest.approx(
-        {"dlib": 0.9, "face": 0.05, "head": 0.05}
-    )
+    assert default_shares(("dlib", "face", "head")) == pytest.approx({"dlib": 1.0, "face": 0.0, "head": 0.0})
 
 
 def test_settled_thresholds_let_through_what_they_promise() -> None:

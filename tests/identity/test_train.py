@@ -134,6 +134,7 @@ def test_a_bundle_refuses_backbone_weights_it_was_not_trained_with(run: Path, tm
         if file.is_file():
             (tmp_path / file.name).write_bytes(file.read_bytes())
     described = json.loads((tmp_path / "bundle.json").read_text())
+    described["shares"] = {"dlib": 0.5, "face": 0.25, "head": 0.25}
     described["backbone"]["sha256"] = "0" * 64
     (tmp_path / "bundle.json").write_text(json.dumps(described))
     with pytest.raises(InputError, match="other"):
