@@ -22,7 +22,7 @@ from identity.decision import (
 )
 from identity.embedding import PARTS, join
 from identity.face_space import unit
-from identity.metrics import NEVER, tpir_at_fpir
+from identity.metrics import NEVER, threshold_at
 
 RENDER_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 DEFAULT_RENDER_WEIGHT = 0.25
@@ -155,14 +155,14 @@ def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
     """Shares and render weight, and whether calibration chose them (else they are the defaults).
 
     Source:
-        Grid search; the measure is `quality`.
+        Grid search; the measure is `named_rightly`, what a better choice must gain is `worth`.
     """
     parts = tuple(name for name in PARTS if name in gallery.probes)
     usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(gallery.render_labels) else 0.0)
     if not calibration.is_enough:
         return usual, False
     draws = [thinned(gallery, calibration, seed) for seed in range(_DRAWS)]
-    best, best_quality = usual, -np.inf
+    best, best_named = usual, np.full(len(calibration.labels), -np.inf)
     for render_weight in RENDER_WEIGHTS if len(gallery.render_labels) else (0.0,):
         compared = []
         for left_out in draws:
@@ -173,16 +173,18 @@ def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
         for shares in _share_grid(parts):
             reached = np.mean(
                 [
-                    quality(
+                    named_rightly(
                         _weighted(mated, shares),
                         calibration.labels,
                         without_self(_weighted(strangers, shares), calibration.stranger_labels),
                     )
                     for mated, strangers in compared
-                ]
+                ],
+                axis=0,
             )
-            if reached > best_quality + MIN_GAIN:
-                best, best_quality = Choice(shares, render_weight), float(reached)
+            alone = best.shares.get("dlib") == 1.0 and shares.get("dlib") != 1.0
+            if np.isinf(best_named).all() or worth(reached - best_named, alone):
+                best, best_named = Choice(shares, render_weight), reached
     return best, True
 
 
@@ -211,8 +213,8 @@ def thinned(gallery: Gallery, calibration: Calibration, seed: int = 0) -> np.nda
     return np.unique(np.concatenate(left_out))
 
 
-def quality(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) -> float:
-    """How good similarities are: mean over six false positive rates of the probes named rightly.
+def named_rightly(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) -> np.ndarray:
+    """(M,) at how many of six false positive rates each probe is named rightly, as a fraction.
 
     One rate alone, of a few hundred strangers, is too noisy to choose by.
     """
@@ -220,7 +222,19 @@ def quality(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) -> flo
     best, score = accept_score(mated, crowded, DecisionConstants())
     _, stranger_score = accept_score(strangers, crowded, DecisionConstants())
     named = np.where(best == labels, score, NEVER)
-    return float(np.mean([tpir_at_fpir(named, stranger_score, fpir) for fpir in SEARCHED_FPIRS]))
+    return np.mean([named >= threshold_at(stranger_score, fpir) for fpir in SEARCHED_FPIRS], axis=0)
+
+
+def worth(gain: np.ndarray, from_dlib_alone: bool) -> bool:
+    """Whether a choice is so much better than the one before that it is taken.
+
+    Args:
+        gain: (M,) of each probe.
+        from_dlib_alone: the choice before gives dlib everything: it needs no B0, and constants of the decision may
+            come from every photo in turn (see `settle`). It is left only for what is more than two standard errors.
+    """
+    error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+    return float(gain.mean()) > (max(MIN_GAIN, 2 * error) if from_dlib_alone else MIN_GAIN)
 
 
 def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[Decision, np.ndarray]:

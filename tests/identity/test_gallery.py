@@ -18,6 +18,7 @@ from identity.gallery import (
     settle,
     thinned,
     without_self,
+    worth,
 )
 from identity.metrics import NEVER
 
@@ -177,3 +178,12 @@ def test_nobody_with_three_photos_still_gives_thresholds() -> None:
     choice, _ = choose(gallery, calibration)
     decision, _ = settle(gallery, calibration, choice)
     assert all(np.isfinite(value) for value in decision.thresholds.values())
+
+
+def test_dlib_alone_is_left_only_for_more_than_two_standard_errors() -> None:
+    gain = np.zeros(400)
+    gain[:3] = 1  # 0.75 points with an error of 0.43
+    assert worth(gain, False) and not worth(gain, True)
+    gain[:12] = 1
+    assert worth(gain, True)
+    assert not worth(np.full(400, 0.001), False)
