@@ -13,7 +13,7 @@ takes away what was put there and nothing else.
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -372,20 +372,16 @@ def _remove_empty_folders(albums: Path, folders: set[Path]) -> None:
 
 
 def in_albums(found: Albums) -> Iterator[tuple[str, list[str]]]:
-    """Each album with its photos, people first, then groups of unknown, doubtful ones, and photos without a face."""
+    """Each album with its photos, in the order they are shown in."""
     contents: dict[str, list[str]] = {}
     for path in found.photos:
         for album in found.albums_of(path):
             contents.setdefault(album, []).append(path)
-    order: Callable[[str], tuple[int, str]] = lambda album: (  # noqa: E731
-        (
-            3
-            if album == NO_FACE
-            else 2
-            if album.startswith(f"{REVIEW}/")
-            else int(album.startswith(f"{UNKNOWN}/"))
-        ),
-        album.lower(),
-    )
-    for album in sorted(contents, key=order):
+    for album in sorted(contents, key=_order):
         yield album, contents[album]
+
+
+def _order(album: str) -> tuple[int, str]:
+    """People by name, then groups of unknown, then the doubtful, then photos without a face."""
+    kinds = (f"{UNKNOWN}/", f"{REVIEW}/", NO_FACE)
+    return next((k for k, kind in enumerate(kinds, 1) if album.startswith(kind)), 0), album.lower()
