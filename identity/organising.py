@@ -32,7 +32,7 @@ REVIEW, UNKNOWN, SINGLE, NO_FACE, NOTHING_SEEN = "review", "unknown", "single", 
 HOW = ("hard", "symlink", "copy")
 PAGES = frozenset(["albums.csv", "albums.json", "index.html", ".thumbnails"])
 REVIEW_FPIR = 0.1
-_GROUP_FMR = 1e-4  # pairs of faces are many
+GROUP_FMR = 1e-4  # docs/decisions/0021-likeness-groups.md
 _KEPT_AT_ONCE = 64
 
 
@@ -249,9 +249,8 @@ def _unknown_albums(
     same = bundle.same_person
     if same is None:  # too few photos to tell when two faces are one person's
         return [f"{UNKNOWN}/{SINGLE}"] * len(rows)
-    threshold = same.threshold(float(np.clip(_GROUP_FMR, same.rates[0], same.rates[-1])))
-    quality = np.array([stored[row][2].quality for row in rows])
-    groups = likeness_groups(embeddings[rows], quality, threshold)
+    threshold = same.threshold(float(np.clip(GROUP_FMR, same.rates[0], same.rates[-1])))
+    groups = likeness_groups(embeddings[rows], threshold)
     photos = [{stored[row][0] for row in rows[groups == k]} for k in range(groups.max(initial=-1) + 1)]
     several = [k for k, paths in enumerate(photos) if len(paths) > 1]
     called = {k: f"{UNKNOWN}/{place:03d}" for place, k in enumerate(several, 1)}

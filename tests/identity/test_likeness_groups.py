@@ -1,9 +1,13 @@
 """Groups of unnamed faces."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist
 
+from identity import likeness_groups as module
 from identity.face_space import unit
 from identity.likeness_groups import likeness_groups
 
@@ -18,29 +22,38 @@ def people(counts: list[int], noise: float, seed: int = 0) -> tuple[np.ndarray, 
 
 def test_each_person_is_a_group_the_most_seen_first() -> None:
     rows, who = people([2, 7, 1, 4], 0.03)
-    groups = likeness_groups(rows, np.ones(len(rows)), 0.5)
+    groups = likeness_groups(rows, 0.5)
     assert [set(who[groups == k]) for k in range(4)] == [{1}, {3}, {0}, {2}]
     assert np.bincount(groups).tolist() == [7, 4, 2, 1]
 
 
-def test_groups_that_began_apart_are_joined_when_their_means_are_alike() -> None:
-    turned = [
-        np.array([np.cos(a), np.sin(a), 0]) for a in (0.0, 0.9, 0.45, 0.5)
-    ]  # the ends are too far apart
-    rows = np.array([*turned, [0, 0, 1.0]])
-    quality = np.array([5.0, 4, 1, 1, 3])
-    assert likeness_groups(rows[:2], quality[:2], 0.8).tolist() == [0, 1]
-    assert likeness_groups(rows, quality, 0.8).tolist() == [0, 0, 0, 0, 1]
+def test_a_chain_of_like_faces_is_no_group_when_its_ends_are_unlike() -> None:
+    angles = np.array([0.0, 0.4, 0.8, 1.2])  # neighbours have cosine 0.92, the ends 0.36
+    rows = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    assert likeness_groups(rows, 0.9, "single").tolist() == [0, 0, 0, 0]
+    assert likeness_groups(rows, 0.9).tolist() == [0, 0, 1, 1]
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.integers(0, 40), st.floats(-1, 1), st.integers(0, 1000))
-def test_every_face_has_a_group_and_larger_groups_come_first(count: int, threshold: float, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    groups = likeness_groups(unit(rng.normal(size=(count, 4))), rng.normal(size=count), threshold)
-    sizes = np.bincount(groups) if count else np.zeros(0)
-    assert len(groups) == count and (np.diff(sizes) <= 0).all() and (sizes > 0).all()
+def test_a_large_mixed_crowd_draws_no_further_faces_in() -> None:
+    """Faces with something in common, like photos of one kind: no two are alike enough, nor are they to a mean."""
+    rng = np.random.default_rng(0)
+    rows = unit(unit(rng.normal(size=(300, 100))) + 1.2 * np.eye(100)[0])
+    assert np.median(rows @ rows.T) < 0.65
+    assert np.bincount(likeness_groups(rows, 0.75)).max() <= 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 60), st.floats(-0.9, 0.99), st.sampled_from([4, 7]), st.integers(0, 1000))
+def test_groups_are_those_of_all_faces_at_once(count: int, threshold: float, block: int, seed: int) -> None:
+    rows = unit(np.random.default_rng(seed).normal(size=(count, 4)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_BLOCK", block)
+        groups = likeness_groups(rows, threshold)
+    at_once = fcluster(linkage(pdist(rows, "cosine"), "average"), 1 - threshold, "distance")
+    sizes = np.bincount(groups)
+    assert len(set(zip(groups, at_once, strict=True))) == len(set(groups)) == len(set(at_once))
+    assert (np.diff(sizes) <= 0).all() and (sizes > 0).all()
 
 
 def test_no_face_is_no_group() -> None:
-    assert likeness_groups(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
+    assert likeness_groups(np.zeros((0, 4)), 0.5).tolist() == []
