@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.made
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo check format test test-slow test-cluster test-browser bench lock clean
+.PHONY: setup demo check format test test-slow test-cluster test-browser test-server bench lock clean
 setup: $(STAMP)
 $(STAMP): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -36,8 +36,12 @@ test-cluster: $(STAMP)
 test-browser: $(STAMP)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	|| { echo "no Chromium here: apt install chromium" >&2; exit 2; }
-	$(RUN) -m pip install -q --disable-pip-version-check 'playwright>=1.40'
+	$(RUN) -m pip install -q --disable-pip-version-check -e '.[browser]'
 	$(RUN) -m pytest -m browser tests/browser
+
+test-server: $(STAMP)
+	$(RUN) -m pip install -q --disable-pip-version-check -e '.[server-tests]'
+	$(RUN) -m pytest -m server tests/server
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.synthetic --json

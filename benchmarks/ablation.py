@@ -231,18 +231,18 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
     sets = dict.fromkeys(WAYS, data) | read_stages(options.stage, data)
     photo_counts = np.bincount(data.labels[data.is_photo], minlength=len(data.names))
     few = np.flatnonzero(photo_counts[truth] <= FEW_PHOTOS)
-    done = {(row["images"], row["seed"]) for row in rows}
+    done = {(row["features"], row["images"], row["seed"]) for row in rows}
     for seed in range(options.seeds):
         for way, images_from in sets.items():
-            if (way, seed) in done:
+            missing = [source for source in ("dlib", "b0") if (source, way, seed) not in done]
+            if not missing:
                 continue
             images = training_images(images_from, way, options.per_class, seed)
-            for source in ("dlib", "b0"):
+            for source in missing:
                 if source == "dlib":
                     embedder = dlib
-                    found = [
-                        dlib.once(images.chips[k : k + 256])["dlib"] for k in range(0, len(images.chips), 256)
-                    ]
+                    parts = [images.chips[k : k + 256] for k in range(0, len(images.chips), 256)]
+                    found = [dlib.compared(dlib.once(part))["dlib"] for part in parts]
                     embedded = np.concatenate(found)[images.shows]
                 else:
                     embedder, embedded = head_embedder(

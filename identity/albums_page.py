@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import cv2
 import jinja2
+import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import PhotoError
@@ -137,10 +138,7 @@ def _thumbnails(
                 image = load_image(photos / path)
             except PhotoError:
                 continue
-            scale = _EDGE / min(image.shape[:2])
-            size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
-            write_whole(file, encode_jpeg(small, 80))
+            write_whole(file, thumbnail(image))
         names[path] = f"{THUMBNAILS}/{file.name}"
     if folder.is_dir():
         kept = {Path(name).name for name in names.values()}
@@ -148,6 +146,13 @@ def _thumbnails(
             if file.name not in kept:
                 file.unlink()
     return names
+
+
+def thumbnail(image: np.ndarray) -> bytes:
+    """A small JPEG of an (H, W, 3) uint8 RGB image."""
+    scale = _EDGE / min(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image, 80)
 
 
 def _title(album: str) -> str:

@@ -214,11 +214,11 @@ class Bundle:
             InputError: no bundle, one of another version, or a damaged one.
         """
         for _turn in range(3):  # another process may save it while this one reads
-            before = _changed(folder)
+            before = last_saved(folder)
             try:
                 return cls._load(folder)
             except InputError:
-                if _changed(folder) == before:
+                if last_saved(folder) == before:
                     raise
         return cls._load(folder)
 
@@ -292,6 +292,10 @@ class Bundle:
             self._embedder = self._load_networks()
         return self._embedder
 
+    def share_networks(self, other: "Bundle") -> None:
+        """Use the networks of a run of the same `space`, which are loaded already."""
+        self._embedder = other._embedder
+
     def _load_networks(self) -> PartEmbedder:
         from identity.backbone import load_weights
         from identity.features import FrozenBackbone
@@ -340,8 +344,8 @@ def keep_backbone(weights: str, digest: str, folder: Path) -> BackboneName:
 _HASH = 12  # digits of it in a file's name
 
 
-def _changed(folder: Path) -> int | None:
-    """When the bundle was last written."""
+def last_saved(folder: Path) -> int | None:
+    """When the bundle in a folder was written, in nanoseconds; None if there is none."""
     try:
         return (folder / "bundle.json").stat().st_mtime_ns
     except OSError:

@@ -69,7 +69,7 @@ class Decision:
         thresholds: `fpir_1` and `fpir_10`: the score that 1 % and 10 % of the calibration strangers reach.
         probability: Score to probability.
         calibration: What was measured: `mated`, `strangers` (counts), `tpir_fpir_1`, `tpir_fpir_10`,
-            `searched`.
+            `searched`, and at each of SEARCHED_FPIRS the share named rightly.
         stranger_scores: What the calibration strangers scored, the highest first: every other threshold.
         confidence: With which probability the rates are kept among all strangers; None: they are kept on average.
     """
@@ -104,6 +104,10 @@ class Decision:
                 f"rates from {least:.2g} to below 1; train with more --strangers for smaller ones"
             )
         return threshold_at(self.stranger_scores, fpir, self.confidence)
+
+    def named_at(self, fpir: float) -> float | None:
+        """Share of calibration probes of enrolled people that get their name at this rate; None where not measured."""
+        return self.calibration.get(_named_key(fpir))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -147,6 +151,12 @@ def crowding_from_similarities(stranger_similarities: np.ndarray, k: int = CROWD
     compared with everybody's template but his own.
     """
     return crowding_sums(stranger_similarities, k)[0].astype(np.float32)
+
+
+def _named_key(fpir: float) -> str:
+    """What `Decision.calibration` calls the share of mated probes named rightly at this rate."""
+    stored = {rate: name for name, rate in STORED_FPIR.items()}
+    return f"tpir_{stored[fpir]}" if fpir in stored else f"tpir_at_{fpir:g}"
 
 
 def rank_names(similarities: np.ndarray, k: int | None = None) -> np.ndarray:
@@ -245,7 +255,7 @@ def fit_decision(
         "tpir_fpir_1": reached[0],
         "tpir_fpir_10": reached[1],
         "searched": float(search),
-    }
+    } | {_named_key(x): float(tpir_at_fpir(named, stranger_score, x)) for x in SEARCHED_FPIRS}
     curve = fit_probability(mated_score, right, stranger_score)
     kept = tuple(float(score) for score in np.sort(stranger_score)[::-1])
     return Decision(chosen, thresholds, curve, measured, kept)

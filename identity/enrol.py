@@ -1,19 +1,25 @@
 """Enrol a new person in a trained run, without training: `python -m identity.enrol --model RUN --name NAME PHOTO...`.
 
 PHOTO is a photo or a folder of photos of this one person. Photos without a face are named and left out; the run is
-changed only when everything is ready. Exit code 0: done; 2: wrong call or unusable photos, one line on stderr.
+changed only when everything is ready. With `--group` the one PHOTO is an album of an unknown person that
+`identity.organise` made, such as ALBUMS/unknown/001: of its photos the faces that were grouped there are enrolled.
+Exit code 0: done; 2: wrong call or unusable photos, one line on stderr.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_photos
 from identity.people_file import PeopleFile
-from identity.probes import Looking, find_chips
+from identity.probes import Looking, ProbeChip, find_chips
 from identity.tensorflow_loading import load_tensorflow
+
+if TYPE_CHECKING:
+    from identity.bundle import Bundle
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,21 +35,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="central",
         help="which face counts in a photo with several; reject leaves such photos out",
     )
+    parser.add_argument(
+        "--group",
+        action="store_true",
+        help="PHOTO is an album of an unknown person, as identity.organise made it",
+    )
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="photo or folder of photos")
     options = parser.parse_args(arguments)
     try:
-        paths = _listed(options.photos)
+        paths = [] if options.group else _listed(options.photos)
         load_tensorflow()
         from identity.bundle import Bundle
         from identity.enrolment import enrol, taken_for
 
         bundle = Bundle.load(options.model)  # tells how to look at photos
-        looking: Looking = "whole" if bundle.align == "whole" else options.face
-        found = find_chips(paths, bundle.size, looking, progress="finding faces")
-        for photo in found:
-            if photo.chip is None:
-                print(f"{photo.path}: left out ({photo.reason})", file=sys.stderr)
-        photos = [photo for photo in found if photo.chip is not None]
+        if options.group:
+            photos = _grouped(bundle, options.model, options.photos)
+        else:
+            looking: Looking = "whole" if bundle.align == "whole" else options.face
+            found = find_chips(paths, bundle.size, looking, progress="finding faces")
+            for photo in found:
+                if photo.chip is None:
+                    print(f"{photo.path}: left out ({photo.reason})", file=sys.stderr)
+            photos = [photo for photo in found if photo.chip is not None]
         with PeopleFile(options.model) as people, people.exclusive():
             bundle = Bundle.load(options.model)  # as it is now
             grown = enrol(bundle, options.name, photos)
@@ -59,6 +73,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{options.name}: enrolled from {len(photos)} photos; {len(grown.labels)} people in {options.model}"
     )
     return 0
+
+
+def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[ProbeChip]:
+    """The faces of an album of an unknown person.
+
+    Raises:
+        InputError: not one album, or none that was made with this run.
+    """
+    from identity.group_enrolment import group_photos
+    from identity.organising import decide
+
+    if len(given) != 1:
+        raise InputError("--group takes one album, such as ALBUMS/unknown/001")
+    album = given[0].resolve()
+    with PeopleFile(run) as people:
+        found = people.find_collection(album.parent.parent)
+        if found is None:
+            raise InputError(f"{album}: not an album that identity.organise made with this run")
+        number, photos = found
+        albums = decide(bundle, people, number, bundle.thresholds["fpir_1"])
+    return group_photos(albums, f"{album.parent.name}/{album.name}", photos, bundle.size)
 
 
 def _listed(given: Sequence[Path]) -> list[Path]:

@@ -10,8 +10,9 @@ Source:
     Qi, Brown and Lowe, "Low-Shot Learning with Imprinted Weights", CVPR 2018.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -35,13 +36,19 @@ _FEWEST_PEOPLE = 20  # for a line through them
 _LIKE_ANOTHER = "fpir_1"  # the threshold above which a new person is taken for an enrolled one
 
 
-def enrol(bundle: Bundle, name: str, photos: Sequence[ProbeChip]) -> Bundle:
+def enrol(
+    bundle: Bundle,
+    name: str,
+    photos: Sequence[ProbeChip],
+    content: Callable[[Path], bytes] | None = None,
+) -> Bundle:
     """The run with one person more; the one given is left as it is.
 
     Args:
         bundle: a trained run.
         name: of the person, not enrolled yet.
         photos: of this person, each with a face.
+        content: what the photo of a path holds, where paths are only names; else files are read.
 
     Raises:
         InputError: the name is taken or empty, no photos, or one of them shows somebody who is enrolled.
@@ -53,7 +60,7 @@ def enrol(bundle: Bundle, name: str, photos: Sequence[ProbeChip]) -> Bundle:
     if not photos:
         raise InputError(f"{name}: no photo with a face")
     _refuse_known(bundle, photos)
-    templates = _templates(bundle, photos)
+    templates = _templates(bundle, photos, content or Path.read_bytes)
     added = {part: np.concatenate([bundle.part_templates[part], templates[part][None]]) for part in templates}
     grown = replace(bundle, labels=(*bundle.labels, name), part_templates=added)
     crowding = _crowding_of_last(bundle, grown)
@@ -95,27 +102,33 @@ def _refuse_known(bundle: Bundle, photos: Sequence[ProbeChip]) -> None:
         )
 
 
-def _templates(bundle: Bundle, photos: Sequence[ProbeChip]) -> dict[str, np.ndarray]:
+def _templates(
+    bundle: Bundle, photos: Sequence[ProbeChip], content: Callable[[Path], bytes]
+) -> dict[str, np.ndarray]:
     """Part -> (D,) unit template, as `identity.gallery` makes them."""
     chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
     of_photos = bundle.embed_for_template(chips)
     weight = float(bundle.about["results"]["render_weight"])
     if weight == 0:
         return {part: unit(rows.mean(0)) for part, rows in of_photos.items()}
-    of_renders = bundle.embed_renders(_renders(bundle, photos))
+    of_renders = bundle.embed_renders(_renders(bundle, photos, content))
     return {
         part: unit(rows.mean(0) + weight / len(rows) * of_renders[part].mean(0))
         for part, rows in of_photos.items()
     }
 
 
-def _renders(bundle: Bundle, photos: Sequence[ProbeChip]) -> np.ndarray:
+def _renders(bundle: Bundle, photos: Sequence[ProbeChip], content: Callable[[Path], bytes]) -> np.ndarray:
     """(N, size, size, 3) renders of the photos in turn, at views drawn as for training; of whole photos crops."""
     if bundle.align == "whole":
         turns = (photos[k % len(photos)] for k in range(RENDERS))
         return np.stack(
             [
-                random_crop(load_image(photo.path), bundle.size, np.random.default_rng([k, 5]))
+                random_crop(
+                    load_image(content(photo.path), name=str(photo.path)),
+                    bundle.size,
+                    np.random.default_rng([k, 5]),
+                )
                 for k, photo in enumerate(turns)
             ]
         )
@@ -127,7 +140,9 @@ def _renders(bundle: Bundle, photos: Sequence[ProbeChip]) -> np.ndarray:
         if photo.landmarks is None or not share:
             continue
         try:
-            prepared = prepare_photo(load_image(photo.path), photo.landmarks, head, size)
+            prepared = prepare_photo(
+                load_image(content(photo.path), name=str(photo.path)), photo.landmarks, head, size
+            )
         except PhotoError as error:
             raise InputError(f"{photo.path}: {error}; leave it out") from error
         usable = [key for key in keys if allowed(prepared.fit.camera.pose.yaw, key)]

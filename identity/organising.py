@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -26,7 +27,7 @@ from identity.bundle import Bundle
 from identity.decision import accept_score
 from identity.likeness_groups import likeness_groups
 from identity.people_file import PeopleFile, Placed, StoredFace, StoredPhoto
-from identity.recognise import Recogniser
+from identity.recognise import Recognition
 
 REVIEW, UNKNOWN, SINGLE, NO_FACE, NOTHING_SEEN = "review", "unknown", "single", "no face", "not readable"
 HOW = ("hard", "symlink", "copy")
@@ -66,6 +67,7 @@ class Albums:
         placed: the files in the albums.
         left: files in the albums that are not as they were put there, and were left alone.
         new: how many photos were looked at in this call.
+        moved: path of a photo without a face to the album somebody chose for it.
     """
 
     photos: dict[str, StoredPhoto]
@@ -73,13 +75,15 @@ class Albums:
     placed: list[Placed] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     new: int = 0
+    moved: dict[str, str] = field(default_factory=dict)
 
     def albums_of(self, path: str) -> list[str]:
         """The albums of a photo."""
         photo = self.photos[path]
         if photo.status == "error":
             return []
-        return list(dict.fromkeys(face.album for face in self.faces.get(path, ()))) or [NO_FACE]
+        without_face = [self.moved.get(path, NO_FACE)]
+        return list(dict.fromkeys(face.album for face in self.faces.get(path, ()))) or without_face
 
     def counts(self) -> Counter[str]:
         """How many photos each album has."""
@@ -94,8 +98,26 @@ class Albums:
         return [paths for paths in same.values() if len(paths) > 1]
 
 
+class Namer(Protocol):
+    """What names the faces of photos: `identity.recognise.Recogniser`, or somebody who asks it."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The run."""
+        ...
+
+    @property
+    def threshold(self) -> float:
+        """Acceptance score from which a name is sure."""
+        ...
+
+    def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
+        """Photo files, in order."""
+        ...
+
+
 def organise(
-    recogniser: Recogniser,
+    recogniser: Namer,
     photos: Path,
     albums: Path,
     people: PeopleFile,
@@ -164,7 +186,7 @@ def undo(albums: Path, people: PeopleFile) -> tuple[int, list[str]]:
 
 
 def _refresh(
-    recogniser: Recogniser,
+    recogniser: Namer,
     people: PeopleFile,
     number: int,
     photos: Path,
@@ -223,9 +245,11 @@ def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) ->
     """
     photos = {photo.path: photo for photo in people.photos(number)}
     stored = list(people.faces(number))
+    chosen = people.moved(number)
     faces: dict[str, list[AlbumFace]] = {}
+    found = Albums(photos, faces, moved={path: album for (path, face), album in chosen.items() if face < 0})
     if not stored:
-        return Albums(photos, faces)
+        return found
     doubtful = min(threshold, bundle.decision.threshold(REVIEW_FPIR))
     embeddings = np.stack([face.embedding for _, _, face in stored])
     best, score = accept_score(bundle.similarities(embeddings), bundle.crowding, bundle.constants)
@@ -236,10 +260,46 @@ def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) ->
         name = bundle.labels[best[row]]
         sure = score[row] >= threshold
         album = unknown.get(row) or (album_name(name) if sure else f"{REVIEW}/{album_name(name)}")
+        album = chosen.get((path, face_number), album)
         faces.setdefault(path, []).append(
             AlbumFace(face_number, face, name, float(score[row]), float(probability[row]), album)
         )
-    return Albums(photos, faces)
+    return found
+
+
+def move_photo(found: Albums, people: PeopleFile, number: int, photo: str, source: str, target: str) -> None:
+    """Remember that somebody put a photo from one album into another; `decide` goes by it from then on.
+
+    Args:
+        found: the albums as they are.
+        people: file of the collection.
+        number: of the collection.
+        photo: its path.
+        source: album it is in.
+        target: any album, also one that is not there yet; of an unknown group one that is.
+
+    Raises:
+        InputError: no such photo in that album, or no album can be called so.
+    """
+    if photo not in found.photos or source not in found.albums_of(photo):
+        raise InputError(f"{photo}: not in the album {source}")
+    kind, _, rest = target.partition("/")
+    if target != NO_FACE and target not in found.counts():
+        plain = album_name(target) == target
+        if not plain and not (kind == REVIEW and album_name(rest) == rest):
+            raise InputError(f"{target}: no album can be called so")
+    faces = [face.number for face in found.faces.get(photo, ()) if face.album == source]
+    people.keep_moved(number, photo, faces or [-1], target)
+
+
+def place_again(found: Albums, people: PeopleFile, number: int, photos: Path, albums: Path) -> None:
+    """Make the albums of a collection as `decide` wants them now, linked as they are.
+
+    Raises:
+        InputError: the albums cannot be written.
+    """
+    before = people.placed(number)
+    _place(found, people, number, photos, albums, before[0].how if before else HOW[0], False)
 
 
 def _unknown_albums(

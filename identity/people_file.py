@@ -34,6 +34,11 @@ _MIGRATIONS = (
         collection INTEGER NOT NULL REFERENCES collections ON DELETE CASCADE, file TEXT NOT NULL, album TEXT NOT NULL,
         photo TEXT NOT NULL, sha256 TEXT NOT NULL, how TEXT NOT NULL, PRIMARY KEY (collection, file));
     """,
+    """
+    CREATE TABLE moved (
+        photo INTEGER NOT NULL REFERENCES photos ON DELETE CASCADE, number INTEGER NOT NULL, album TEXT NOT NULL,
+        PRIMARY KEY (photo, number));
+    """,
 )
 
 
@@ -261,6 +266,23 @@ class PeopleFile:
         with self.transaction():
             self._db.executemany(
                 "DELETE FROM photos WHERE collection = ? AND path = ?", [(collection, path) for path in paths]
+            )
+
+    def moved(self, collection: int) -> dict[tuple[str, int], str]:
+        """Albums that somebody chose: (path, number of the face) to album; number -1 is the photo without a face."""
+        rows = self._db.execute(
+            "SELECT path, number, album FROM moved JOIN photos ON photos.id = photo WHERE collection = ?",
+            (collection,),
+        )
+        return {(path, int(number)): album for path, number, album in rows}
+
+    def keep_moved(self, collection: int, path: str, numbers: Sequence[int], album: str) -> None:
+        """Remember the album that somebody chose for faces of a photo."""
+        with self.transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO moved (photo, number, album) "
+                "SELECT id, ?, ? FROM photos WHERE collection = ? AND path = ?",
+                [(number, album, collection, path) for number in numbers],
             )
 
     def placed(self, collection: int) -> list[Placed]:

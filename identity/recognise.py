@@ -6,6 +6,7 @@ One class for every command, the server and jobs: photos in, one `Recognition` e
 several photos are embedded together.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -111,8 +112,12 @@ class Recogniser:
         self.bundle = bundle
         self.threshold = bundle.decision.threshold(fpir)
         self.nobody = OTHER if bundle.align == "whole" else UNKNOWN
-        self._reader = PhotoReader(bundle.size, bundle.align, policy)
+        self._policy = policy
         self._templates = bundle.templates
+
+    @functools.cached_property
+    def _reader(self) -> PhotoReader:
+        return PhotoReader(self.bundle.size, self.bundle.align, self._policy)
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
         """Photo files, in `workers` processes; an unreadable one gets the status `error` and spoils nothing."""
@@ -138,19 +143,33 @@ class Recogniser:
 
     def _answers(self, photos: Sequence[SeenPhoto]) -> Iterator[Recognition]:
         chips = [chip for seen in photos for chip in seen.chips]
-        named = iter(self._names(np.stack(chips)) if chips else ())
+        if not chips:
+            return iter(self.named(photos, np.zeros((0, 0), np.float32), np.zeros(0)))
+        return iter(self.named(photos, *self.bundle.embed_with_quality(np.stack(chips))))
+
+    def named(
+        self, photos: Sequence[SeenPhoto], embeddings: np.ndarray, quality: np.ndarray
+    ) -> list[Recognition]:
+        """Photos whose faces were embedded.
+
+        Args:
+            photos: as they were seen.
+            embeddings, quality: of `Bundle.embed_with_quality`, a row for each chip of the photos in turn.
+        """
+        named = iter(self._names(embeddings, quality) if len(embeddings) else ())
+        found = []
         for seen in photos:
             faces = []
             for face, pose in zip(seen.faces, seen.poses, strict=True):
                 faces.append(NamedFace(face.box, face.landmarks, pose, *next(named)))
-            yield Recognition(seen.photo, seen.status, seen.reason, seen.detail, tuple(faces))
+            found.append(Recognition(seen.photo, seen.status, seen.reason, seen.detail, tuple(faces)))
+        return found
 
     def _names(
-        self, chips: np.ndarray
+        self, embeddings: np.ndarray, quality: np.ndarray
     ) -> list[tuple[str, float, float, float, np.ndarray, tuple[tuple[str, float], ...]]]:
-        """Name, score, probability, quality, embedding and best names of each chip."""
+        """Name, score, probability, quality, embedding and best names of each row."""
         bundle = self.bundle
-        embeddings, quality = bundle.embed_with_quality(chips)
         similarities = embeddings @ self._templates.T
         best, scores = accept_score(similarities, bundle.crowding, bundle.constants)
         probabilities = bundle.decision.probability(scores)
@@ -164,5 +183,5 @@ class Recogniser:
                 embeddings[row],
                 tuple((bundle.labels[column], float(similarities[row, column])) for column in ranked[row]),
             )
-            for row in range(len(chips))
+            for row in range(len(embeddings))
         ]

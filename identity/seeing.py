@@ -68,6 +68,13 @@ class PhotoReader:
         except PhotoError as error:
             return SeenPhoto(str(path), "error", error.reason, error.detail, (), [], [])
 
+    def content(self, content: bytes, name: str, max_pixels: int) -> SeenPhoto:
+        """What a photo file holds; it is refused if it has more pixels."""
+        try:
+            return self.image(load_image(content, name=name, max_pixels=max_pixels), name)
+        except PhotoError as error:
+            return SeenPhoto(name, "error", error.reason, error.detail, (), [], [])
+
     def image(self, image: np.ndarray, name: str) -> SeenPhoto:
         """An (H, W, 3) uint8 RGB image."""
         height, width = image.shape[:2]

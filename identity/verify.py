@@ -20,11 +20,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from augmentor.chip import cut_chip
 from augmentor.errors import InputError, LikenessError
-from augmentor.faces import FaceFinder, FaceSearch, Policy
+from augmentor.faces import Policy
 from augmentor.images import load_image
 from identity.bare_features import BARE_MODELS, BareFeatures
+from identity.seeing import PhotoReader, SeenPhoto
 from identity.tensorflow_loading import load_tensorflow
 from identity.verification import SamePerson
 
@@ -88,18 +88,42 @@ def verify(
     Raises:
         InputError: the rate is beyond what calibration can tell.
     """
-    same_person = comparer.same_person
-    if same_person is None:
+    same_person = calibrated(comparer, fmr)
+    reader = PhotoReader(comparer.size, policy=FACES[face])
+    seen = [reader.image(image, name) for image, name in zip(images, "ab", strict=True)]
+    rows = [comparer.embed(np.stack(photo.chips)) for photo in seen if photo.chips]
+    return compared(same_person, seen, rows, fmr)
+
+
+def calibrated(comparer: Comparer, fmr: float) -> SamePerson:
+    """The thresholds of a run or of bare features.
+
+    Raises:
+        InputError: there are none, or they cannot tell this rate; whatever the photos show.
+    """
+    if comparer.same_person is None:
         raise InputError("this run was calibrated with too few people to compare photos; use --model both")
-    same_person.threshold(fmr)  # a wrong rate is an error, whatever the photos show
-    searches = [FaceFinder(FACES[face], second_opinion=True)(image) for image in images]
-    counts = [len(search.faces) for search in searches]
-    told: dict[str, Any] = {"status": "ok", "reason": None, "faces": counts}
-    failed = [f"{name}: {s.reason}" for name, s in zip("ab", searches, strict=True) if not s]
+    comparer.same_person.threshold(fmr)
+    return comparer.same_person
+
+
+def compared(
+    same_person: SamePerson, seen: Sequence[SeenPhoto], rows: Sequence[np.ndarray], fmr: float
+) -> dict[str, Any]:
+    """What `verify` says of two photos whose faces were found.
+
+    Args:
+        same_person: thresholds.
+        seen: the photos.
+        rows: (F, D) unit rows of the faces of each, where both have faces.
+        fmr: as in `verify`.
+    """
+    told: dict[str, Any] = {"status": "ok", "reason": None, "faces": [len(photo.faces) for photo in seen]}
+    failed = [f"{name}: {photo.reason}" for name, photo in zip("ab", seen, strict=True) if not photo.faces]
     if failed:
+        status = "error" if any(photo.status == "error" for photo in seen) else "no_face"
         unknown = dict.fromkeys(("distance", "threshold", "same", "probability", "confidence"))
-        return told | {"status": "no_face", "reason": ", ".join(failed)} | unknown | {"boxes": [None, None]}
-    rows = [comparer.embed(_chips(i, s, comparer.size)) for i, s in zip(images, searches, strict=True)]
+        return told | {"status": status, "reason": ", ".join(failed)} | unknown | {"boxes": [None, None]}
     cosines = rows[0].astype(np.float64) @ rows[1].T
     a, b = np.unravel_index(np.argmax(cosines), cosines.shape)
     # chance has as many tries as there are pairs of faces; beyond what calibration can tell, its strictest threshold
@@ -114,14 +138,9 @@ def verify(
         "probability": round(probability, 4),
         "confidence": round(probability if same else 1 - probability, 4),
         "boxes": [
-            [round(v, 1) for v in search.faces[int(k)].box]
-            for search, k in zip(searches, (a, b), strict=True)
+            [round(v, 1) for v in photo.faces[int(k)].box] for photo, k in zip(seen, (a, b), strict=True)
         ],
     }
-
-
-def _chips(image: np.ndarray, search: FaceSearch, size: int) -> np.ndarray:
-    return np.stack([cut_chip(image, face.landmarks, size) for face in search.faces])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,7 +37,9 @@ def small_bundle() -> Bundle:
             DecisionConstants(), {"fpir_1": 0.9, "fpir_10": 0.5}, ProbabilityCurve(1.0, 0.0), {"mated": 1.0}
         ),
         size=8,
-        sources=pa.table({"photo": ["a.jpg"], "sha256": ["00"], "phash": [1], "identity": ["Ann"]}),
+        sources=pa.table(
+            {"photo": ["a.jpg"], "sha256": ["00"], "phash": pa.array([1], pa.uint64()), "identity": ["Ann"]}
+        ),
         stranger_mean=np.zeros(6, np.float32),
         about={"seed": 0},
         model_card="# Model card",

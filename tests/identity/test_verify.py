@@ -8,6 +8,7 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.images import encode_jpeg
+from identity import seeing
 from identity import verify as module
 from identity.decision import ProbabilityCurve
 from identity.face_space import unit
@@ -39,7 +40,7 @@ def finder(monkeypatch: pytest.MonkeyPatch) -> None:
                 return type(found)((), "several_faces")
             return type(found)(found.faces[:1], None) if found and self.policy == "largest" else found
 
-    monkeypatch.setattr(module, "FaceFinder", Finder)
+    monkeypatch.setattr(seeing, "FaceFinder", Finder)
 
 
 def test_distance_threshold_and_answer_fit_together() -> None:

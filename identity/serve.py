@@ -1,0 +1,142 @@
+"""Serve a run over HTTP, with a web page: `python -m identity.serve --model RUN [--host 127.0.0.1 --port 8000]`.
+
+The page is at `/`, the OpenAPI document at `/openapi.json`; see `identity.server`. Without keys the server listens on
+this machine only; with `--keys FILE` (one a line) it may listen elsewhere, behind something that speaks TLS.
+
+`serve run identity.serve:app` scales the same application out with Ray Serve; `LIKENESS_MODEL`, `LIKENESS_KEYS` and
+`LIKENESS_FPIR` take the options' place, `LIKENESS_REPLICAS` says how many.
+
+Exit code 0: ended by SIGTERM or Ctrl-C, what was taken on was answered; 2: wrong call or no usable run.
+"""
+
+import argparse
+import os
+import resource
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from augmentor.errors import InputError, LikenessError
+from augmentor.images import MAX_PIXELS
+from identity.probes import available_cores
+from identity.tensorflow_loading import load_tensorflow
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        # imported here: processes that look for faces import this module and need none of it
+        from identity.server.access import LOOPBACK
+        from identity.server.settings import MEGABYTE, Settings, read_keys
+
+        keys = read_keys(options.keys) if options.keys else frozenset()
+        if not keys and options.host not in LOOPBACK:
+            raise InputError(
+                f"--host {options.host}: other machines could ask who is on photos; give --keys FILE, one key a line"
+            )
+        settings = Settings(
+            options.model,
+            options.host,
+            options.port,
+            options.fpir,
+            keys,
+            options.workers or available_cores(),
+            max_body=options.max_body * MEGABYTE,
+            max_files=options.max_files,
+            max_pixels=options.max_pixels,
+            photo_seconds=options.photo_seconds,
+            max_requests=options.max_requests,
+            rate=options.rate,
+        )
+        load_tensorflow()
+        from identity.bundle import Bundle
+
+        Bundle.load(settings.model).decision.threshold(
+            settings.fpir
+        )  # what is wrong is said before it is served
+        return _serve(settings)
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _serve(settings: Any) -> int:
+    import uvicorn
+
+    from identity.server.app import make_app
+    from identity.server.observed import log_to_stderr
+
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listening = socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        raise InputError(
+            f"--host {settings.host} --port {settings.port}: cannot listen there ({error.strerror or error})"
+        ) from error
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # each large upload is a nameless file
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    log_to_stderr()
+    # its access log would have the names of people in paths
+    config = uvicorn.Config(
+        make_app(settings),
+        access_log=False,
+        log_level="critical",
+        timeout_keep_alive=15,
+        server_header=False,
+    )
+    print(f"http://{settings.host}:{listening.getsockname()[1]}/  (Ctrl-C ends it)", file=sys.stderr)
+    server = uvicorn.Server(config)
+    server.run(sockets=[listening])
+    return 0 if server.started else 2
+
+
+def _ray_app() -> Any:
+    """The application as a Ray Serve deployment."""
+    from ray import serve
+
+    load_tensorflow()
+    from identity.server.app import make_app
+    from identity.server.settings import Settings
+
+    settings = Settings.from_environment()
+
+    @serve.deployment(num_replicas=int(os.environ.get("LIKENESS_REPLICAS", "1")), max_ongoing_requests=64)
+    @serve.ingress(make_app(settings))
+    class Likeness:
+        """Each replica has its own processes and networks; all serve the run on disk as it is."""
+
+    return Likeness.bind()  # type: ignore[attr-defined]
+
+
+def __getattr__(name: str) -> Any:
+    """`app` is made when Ray Serve asks for it: importing this module loads nothing."""
+    if name == "app":
+        return _ray_app()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m identity.serve", description="Serve a run over HTTP.")
+    add = parser.add_argument
+    add("--model", type=Path, required=True, metavar="RUN", help="a trained run")
+    add("--host", default="127.0.0.1", help="address to listen on; others than this machine's need --keys")
+    add("--port", type=int, default=8000)
+    add("--fpir", type=float, default=0.01, help="share of strangers who may be given a name (0.01)")
+    add("--keys", type=Path, metavar="FILE", help="keys of those who may ask, one a line")
+    add("--workers", type=int, help="processes that look for faces (all cores)")
+    add("--max-body", type=int, default=512, metavar="MB", help="of a request (512)")
+    add("--max-files", type=int, default=5000, metavar="N", help="photos of a request (5000)")
+    add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of a photo (120 million)")
+    add(
+        "--photo-seconds", type=float, default=30.0, metavar="S", help="for a photo, then it is given up (30)"
+    )
+    add("--max-requests", type=int, default=64, metavar="N", help="at once, more get 503 (64)")
+    add("--rate", type=int, default=600, metavar="N", help="requests a minute for each key (600)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,585 @@
+"""The routes: photos in, names out; see `identity.serve`."""
+
+import asyncio
+import pathlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, File, Form, Path, Query, Request, UploadFile
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.background import BackgroundTask
+
+from augmentor.errors import InputError, PhotoError
+from augmentor.faces import Policy
+from identity.bundle import Bundle
+from identity.decision import SEARCHED_FPIRS
+from identity.enrolment import enrol, taken_for
+from identity.forgetting import forget
+from identity.group_enrolment import group_photos
+from identity.organising import Albums
+from identity.people_file import PeopleFile
+from identity.probes import ProbeChip
+from identity.recognise import Recognition
+from identity.renaming import photo_counts
+from identity.seeing import SeenPhoto
+from identity.server import answers
+from identity.server.access import Access
+from identity.server.album_jobs import AlbumJobs
+from identity.server.limits import Limits
+from identity.server.live_run import LiveRun
+from identity.server.naming import Naming
+from identity.server.observed import Metrics, Observed
+from identity.server.photo_pool import PhotoPool, failed
+from identity.server.problems import MEDIA_TYPE, Problem, answer_with_problems
+from identity.server.settings import Settings
+from identity.server.uploads import Source, content_of, shown, sources_of
+from identity.verify import FACES, calibrated, compared
+
+PAGE = pathlib.Path(__file__).parent / "page"
+_AHEAD = 4  # photos of one request that are under way at once
+_TITLE = "Likeness"
+_ABOUT = """Names the faces on photos, or says `unknown`; compares two photos; sorts folders into albums.
+
+Photos are looked at in memory and not kept; those of album jobs lie in a private temporary folder until the job is
+deleted or too old. Errors are RFC 9457 problem details."""
+
+
+class Service:
+    """What the routes share: made when the server starts, closed when it ends."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, run: LiveRun) -> None:
+        bundle = run.current()
+        bundle.decision.threshold(settings.fpir)
+        self.settings, self.metrics, self.run = settings, metrics, run
+        self.pool = PhotoPool(
+            bundle.size, bundle.align, settings.workers, settings.photo_seconds, settings.max_pixels
+        )
+        self.naming = Naming(run, metrics)
+        self.jobs = AlbumJobs(
+            self.naming,
+            self.pool,
+            settings.job_minutes,
+            settings.max_jobs,
+            settings.max_job,
+            settings.fpir,
+        )
+
+    async def start(self) -> None:
+        """Load networks and processes, so that the first photo does not wait for them."""
+        await self.naming.start()
+        await asyncio.gather(*(self.pool.see(b"", "") for _ in range(self.pool.workers)))
+
+    async def stop(self) -> None:
+        """Give everything back."""
+        await asyncio.to_thread(self.jobs.close)
+        await self.naming.stop()
+        await asyncio.to_thread(self.pool.close)
+
+    def sources(self, files: Sequence[UploadFile]) -> list[Source]:
+        """The photos of a request."""
+        limits = self.settings
+        named = [(file.filename or "photo", file.file) for file in files]
+        return sources_of(named, limits.max_files, limits.max_unzipped, limits.max_body)
+
+    async def see(self, source: Source, policy: Policy) -> SeenPhoto:
+        """What is on a photo."""
+        content = await asyncio.to_thread(content_of, source)
+        if isinstance(content, PhotoError):
+            seen = failed(content, source.name)
+        else:
+            seen = await self.pool.see(content, source.name, policy)
+        self.metrics.photos.labels(seen.status).inc()
+        return seen
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The application; what it needs is loaded when it starts.
+
+    Args:
+        settings: of the server.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        run = await asyncio.to_thread(LiveRun, settings.model)
+        service = Service(settings, app.state.metrics, run)
+        await service.start()
+        app.state.service = service
+        yield
+        app.state.service = None
+        await service.stop()
+
+    app = FastAPI(
+        title=_TITLE,
+        description=_ABOUT,
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        license_info={"name": "Apache-2.0"},
+    )
+    app.state.metrics, app.state.service = Metrics(), None
+    app.include_router(_pages())
+    app.include_router(_watching(settings))
+    app.include_router(_asking(settings))
+    app.include_router(_people(settings))
+    app.include_router(_albums(settings))
+    answer_with_problems(app)
+    app.openapi = _document(app)  # type: ignore[method-assign]
+    # the last one added is the outermost
+    app.add_middleware(
+        Limits,
+        max_requests=settings.max_requests,
+        max_body=settings.max_body,
+        seconds=settings.request_seconds,
+    )
+    app.add_middleware(Access, keys=settings.keys, rate=settings.rate)
+    app.add_middleware(Observed, metrics=app.state.metrics)
+    return app
+
+
+def _document(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """The OpenAPI document, in which errors are problem documents and nothing else."""
+    usual = app.openapi
+
+    def made() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = usual()
+            schema = {"$ref": "#/components/schemas/ProblemAnswer"}
+            for methods in document["paths"].values():
+                for told in methods.values():
+                    for status, answer in told["responses"].items():
+                        if int(status) >= 400:
+                            answer["content"] = {MEDIA_TYPE: {"schema": schema}}
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    return made
+
+
+def service_of(request: Request) -> Service:
+    """What the routes share.
+
+    Raises:
+        Problem: the server is not ready.
+    """
+    service: Service | None = request.app.state.service
+    if service is None:
+        raise Problem(503, "not-ready", "the networks are being loaded; ask again", {"Retry-After": "5"})
+    return service
+
+
+def _problems(settings: Settings, *statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For the document: the problems a route can have, besides those any route has."""
+    always = {403, 503} | ({401, 429} if settings.keys else set())
+    meant = {
+        400: "not a request this can read",
+        401: "no key",
+        403: "not from this machine, or on behalf of another site",
+        404: "not there",
+        409: "not in this state",
+        413: "too large",
+        422: "unusable values",
+        429: "too often",
+        503: "busy, or not ready; Retry-After says when to ask again",
+    }
+    return {
+        status: {"description": meant[status], "model": answers.ProblemAnswer}
+        for status in sorted(always | set(statuses))
+    }
+
+
+def _pages() -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    def page(file: str, media_type: str) -> Callable[[], Coroutine[Any, Any, Response]]:
+        async def answer() -> Response:
+            return FileResponse(PAGE / file, media_type=media_type)
+
+        return answer
+
+    router.get("/")(page("index.html", "text/html; charset=utf-8"))
+    router.get("/page.css")(page("page.css", "text/css; charset=utf-8"))
+    router.get("/page.js")(page("page.js", "text/javascript; charset=utf-8"))
+    router.get("/icon.svg")(page("icon.svg", "image/svg+xml"))
+    return router
+
+
+def _watching(settings: Settings) -> APIRouter:
+    router = APIRouter(tags=["watching"])
+
+    @router.get("/healthz", response_class=PlainTextResponse, responses=_problems(settings))
+    async def healthz() -> str:
+        """The process lives."""
+        return "ok"
+
+    @router.get("/readyz", response_class=PlainTextResponse, responses=_problems(settings))
+    async def readyz(request: Request) -> str:
+        """Photos can be sent."""
+        service_of(request)
+        return "ready"
+
+    metrics_text: dict[int | str, dict[str, Any]] = {
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}}
+    }
+
+    @router.get("/metrics", response_class=PlainTextResponse, responses=_problems(settings) | metrics_text)
+    async def metrics(request: Request) -> Response:
+        """For Prometheus."""
+        found: Metrics = request.app.state.metrics
+        service: Service | None = request.app.state.service
+        if service is not None:
+            found.people.set(len(service.run.current().labels))
+            found.jobs.set(len(service.jobs))
+        return Response(generate_latest(found.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+More = Annotated[bool, Query(description="further photos of the job follow; it begins with the last ones")]
+Fpir = Annotated[float | None, Query(gt=0, lt=1, description="share of strangers who may be given a name")]
+
+
+def _asking(settings: Settings) -> APIRouter:
+    router = APIRouter(tags=["asking"])
+    problems = _problems(settings, 400, 413, 422)
+
+    @router.post("/v1/identify", responses=problems, response_model=answers.IdentifyAnswer)
+    async def identify(
+        request: Request,
+        files: Annotated[
+            list[UploadFile], File(description="photos of any format and size, or zips of them")
+        ],
+        fpir: Fpir = None,
+        faces: Annotated[
+            Literal["all", "central", "largest"], Query(description="which faces of a photo count")
+        ] = "all",
+    ) -> Response:
+        """Name every face: one result for each photo, in the order they were sent."""
+        service = service_of(request)
+        rate = settings.fpir if fpir is None else fpir
+        service.run.current().decision.threshold(rate)  # a wrong rate is an error, whatever the photos show
+
+        async def one(source: Source) -> dict[str, Any]:
+            seen = await service.see(source, faces)
+            return (await service.naming.name(seen, rate)).as_json()
+
+        sources = await asyncio.to_thread(service.sources, files)
+        return JSONResponse({"results": await _a_few_at_a_time(one, sources)})
+
+    @router.post("/v1/verify", responses=problems, response_model=answers.VerifyAnswer)
+    async def verify(
+        request: Request,
+        a: Annotated[UploadFile, File(description="a photo")],
+        b: Annotated[UploadFile, File(description="another photo")],
+        fmr: Annotated[
+            float, Query(gt=0, lt=1, description="share of pairs of different people let through")
+        ] = 0.001,
+        face: Annotated[
+            Literal["largest", "best-pair", "reject"], Query(description="which face of a photo counts")
+        ] = "largest",
+    ) -> Response:
+        """Whether two photos show the same person."""
+        service = service_of(request)
+        bundle = service.run.current()
+        if bundle.align != "face":
+            raise InputError("this server's run names whole photos, not faces")
+        same_person = calibrated(bundle, fmr)
+        sources = await asyncio.to_thread(service.sources, [a, b])
+        if len(sources) != 2:
+            raise Problem(422, "unusable", "a and b are one photo each")
+        seen = await asyncio.gather(*(service.see(source, FACES[face]) for source in sources))
+        rows = []
+        if all(photo.chips for photo in seen):
+            both = [chip for photo in seen for chip in photo.chips]
+            _, embedded, _ = await service.naming.embed(both)
+            rows = [embedded[: len(seen[0].chips)], embedded[len(seen[0].chips) :]]
+        told = compared(same_person, seen, rows, fmr)
+        return JSONResponse({"photo_a": sources[0].name, "photo_b": sources[1].name} | told)
+
+    @router.post(
+        "/upload",
+        responses=problems | {200: {"content": {"text/plain": {"schema": {"enum": ["face", "place"]}}}}},
+        response_class=PlainTextResponse,
+    )
+    async def upload(request: Request, image: Annotated[UploadFile, File(description="a photo")]) -> str:
+        """Whether there is a face on a photo, as an earlier system answered: `face` or `place`."""
+        service = service_of(request)
+        sources = await asyncio.to_thread(service.sources, [image])
+        seen = await service.see(sources[0], "all") if len(sources) == 1 else None
+        if seen is None or seen.status == "error":
+            why = f"{seen.reason}: {seen.detail}" if seen else "not one photo"
+            raise Problem(422, "unreadable", why)
+        return "face" if seen.faces else "place"
+
+    return router
+
+
+def _people(settings: Settings) -> APIRouter:
+    router = APIRouter(tags=["people"])
+
+    @router.get("/v1/model", responses=_problems(settings), response_model=answers.ModelAnswer)
+    async def model(request: Request) -> Response:
+        """The run that answers, and what its thresholds cost."""
+        bundle = service_of(request).run.current()
+        return JSONResponse(
+            {
+                "people": len(bundle.labels),
+                "features": bundle.features,
+                "fpir": settings.fpir,
+                "choices": choices(bundle, settings.fpir),
+                "card": bundle.model_card,
+            }
+        )
+
+    @router.get("/v1/people", responses=_problems(settings), response_model=answers.PeopleAnswer)
+    async def people(request: Request) -> Response:
+        """Everybody who is enrolled."""
+        counts = photo_counts(service_of(request).run.current())
+        return JSONResponse({"people": [{"name": name, "photos": count} for name, count in counts.items()]})
+
+    @router.post(
+        "/v1/people",
+        status_code=201,
+        responses=_problems(settings, 400, 413, 422),
+        response_model=answers.EnrolledAnswer,
+    )
+    async def add(
+        request: Request,
+        name: Annotated[str, Form(min_length=1, max_length=200)],
+        files: Annotated[list[UploadFile], File(description="photos of this one person, or zips of them")],
+        face: Annotated[
+            Literal["central", "largest", "reject"], Query(description="which face of a photo counts")
+        ] = "central",
+    ) -> Response:
+        """Enrol somebody from a few photos, without training."""
+        service = service_of(request)
+        checked_name(name)
+        sources = await asyncio.to_thread(service.sources, files)
+
+        async def one(source: Source) -> tuple[ProbeChip | None, SeenPhoto]:
+            content = await asyncio.to_thread(content_of, source)
+            try:
+                if isinstance(content, PhotoError):
+                    raise content
+                return await service.pool.probe(content, source.name, face)
+            except PhotoError as error:
+                return None, failed(error, source.name)
+
+        found = await _a_few_at_a_time(one, sources)
+        usable = [probe for probe, _ in found if probe is not None and probe.chip is not None]
+        left_out = [seen for probe, seen in found if probe is None or probe.chip is None]
+        if not usable:
+            raise Problem(422, "no-face", "no photo with a usable face")
+        contents = {source.name: source for source in sources}
+        alike = await service.naming.alone(
+            lambda: _enrolled(service.run, name, usable, lambda path: contents[str(path)].read())
+        )
+        told = [Recognition(seen.photo, seen.status, seen.reason, seen.detail, ()) for seen in left_out]
+        return JSONResponse(
+            {
+                "name": name,
+                "photos": len(usable),
+                "left_out": [answer.as_json() for answer in told],
+                "looks_like": alike,
+            },
+            201,
+        )
+
+    @router.get("/v1/people/{name}", responses=_problems(settings, 404), response_model=answers.PersonAnswer)
+    async def person(request: Request, name: str) -> Response:
+        """Somebody who is enrolled."""
+        counts = photo_counts(service_of(request).run.current())
+        if name not in counts:
+            raise Problem(404, "nobody", "nobody of this name is enrolled")
+        return JSONResponse({"name": name, "photos": counts[name]})
+
+    @router.delete(
+        "/v1/people/{name}",
+        responses=_problems(settings, 404, 422),
+        response_model=answers.ForgottenAnswer,
+    )
+    async def remove(request: Request, name: str) -> Response:
+        """Forget somebody: everything this software made of the person. Nobody is called so from the answer on."""
+        service = service_of(request)
+        if name not in service.run.current().labels:
+            raise Problem(404, "nobody", "nobody of this name is enrolled")
+
+        def forgotten() -> dict[str, Any]:
+            with PeopleFile(settings.model) as file:
+                told = forget(settings.model, name, file)
+            service.run.current()
+            return {"removed": told.removed, "originals": told.originals, "left": told.left}
+
+        return JSONResponse({"name": name} | await service.naming.alone(forgotten))
+
+    return router
+
+
+def _albums(settings: Settings) -> APIRouter:
+    router = APIRouter(tags=["albums"])
+
+    @router.post(
+        "/v1/organise",
+        status_code=202,
+        responses=_problems(settings, 400, 413, 422),
+        response_model=answers.JobAnswer,
+    )
+    async def begin(
+        request: Request,
+        files: Annotated[list[UploadFile], File(description="a zip of photos, or photos")],
+        more: More = False,
+    ) -> Response:
+        """Sort photos into albums by person, in the background; the answer names the job."""
+        service = service_of(request)
+        sources = await asyncio.to_thread(service.sources, files)
+        job = await asyncio.to_thread(service.jobs.add, sources, more)
+        return JSONResponse(job.as_json(), 202, {"Location": f"/v1/organise/{job.number}"})
+
+    @router.post(
+        "/v1/organise/{job}/photos",
+        status_code=202,
+        responses=_problems(settings, 400, 404, 409, 413, 422),
+        response_model=answers.JobAnswer,
+    )
+    async def further(
+        request: Request,
+        job: str,
+        files: Annotated[list[UploadFile], File(description="further photos of a job begun with `more`")],
+        more: More = False,
+    ) -> Response:
+        """Add photos to a job, for folders too large for one request."""
+        service = service_of(request)
+        sources = await asyncio.to_thread(service.sources, files)
+        extended = await asyncio.to_thread(service.jobs.extend, job, sources, more)
+        return JSONResponse(extended.as_json(), 202)
+
+    @router.get("/v1/organise/{job}", responses=_problems(settings, 404), response_model=answers.JobAnswer)
+    async def progress(request: Request, job: str) -> Response:
+        """How far a job is, and its albums once it is done."""
+        found = await asyncio.to_thread(service_of(request).jobs.find, job)
+        return JSONResponse(found.as_json())
+
+    @router.post(
+        "/v1/organise/{job}/names",
+        responses=_problems(settings, 404, 409, 422),
+        response_model=answers.JobAnswer,
+    )
+    async def name_group(request: Request, job: str, group: answers.GroupName) -> Response:
+        """Enrol the person of an unknown album under a name; the albums are sorted again."""
+        service = service_of(request)
+        checked_name(group.name)
+
+        def enrolled(
+            _file: PeopleFile, _number: int, photos: pathlib.Path, found: Albums, album: str, name: str
+        ) -> Bundle:
+            chips = group_photos(found, album, photos, service.run.current().size)
+            _enrolled(service.run, name, chips, None)
+            return service.run.current()
+
+        jobs = service.jobs
+        done = await service.naming.alone(lambda: jobs.name_group(job, group.album, group.name, enrolled))
+        return JSONResponse(done.as_json())
+
+    @router.post(
+        "/v1/organise/{job}/moves",
+        responses=_problems(settings, 404, 409, 422),
+        response_model=answers.JobAnswer,
+    )
+    async def move(request: Request, job: str, move: answers.Move) -> Response:
+        """Put a photo into another album."""
+        jobs = service_of(request).jobs
+        done = await asyncio.to_thread(jobs.move, job, move.photo, move.source, move.target)
+        return JSONResponse(done.as_json())
+
+    @router.get(
+        "/v1/organise/{job}/albums.zip",
+        responses=_problems(settings, 404, 409)
+        | {200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+        response_class=Response,
+    )
+    async def fetch(request: Request, job: str) -> Response:
+        """The albums, with a page to look at them."""
+        file = await asyncio.to_thread(service_of(request).jobs.zipped, job)
+        gone = BackgroundTask(file.unlink, missing_ok=True)
+        return FileResponse(file, media_type="application/zip", filename="albums.zip", background=gone)
+
+    @router.get(
+        "/v1/organise/{job}/thumbnails/{number}",
+        responses=_problems(settings, 404, 409, 422)
+        | {200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}}},
+        response_class=Response,
+    )
+    async def thumbnail(request: Request, job: str, number: Annotated[int, Path(ge=0, le=10**9)]) -> Response:
+        """A small picture of a photo; photos are numbered as the job lists them, from 0."""
+        small = await asyncio.to_thread(service_of(request).jobs.thumbnail, job, number)
+        return Response(small, media_type="image/jpeg")
+
+    @router.delete("/v1/organise/{job}", status_code=204, responses=_problems(settings, 404))
+    async def give_up(request: Request, job: str) -> Response:
+        """Delete a job's photos and albums, whether it is done or not."""
+        jobs = service_of(request).jobs
+        await asyncio.to_thread(jobs.find, job)
+        await asyncio.to_thread(jobs.give_up, job)
+        return Response(status_code=204)
+
+    return router
+
+
+def choices(bundle: Bundle, fpir: float) -> list[dict[str, float | None]]:
+    """What thresholds there are and what they cost: rate, threshold of the score, share of known faces named."""
+    told = []
+    for rate in sorted({*SEARCHED_FPIRS, fpir}):
+        try:
+            threshold = bundle.decision.threshold(rate)
+        except InputError:  # too few calibration strangers for it
+            continue
+        told.append({"fpir": rate, "threshold": threshold, "named": bundle.decision.named_at(rate)})
+    return told
+
+
+def checked_name(name: str) -> None:
+    """Refuse what pages and folders cannot show.
+
+    Raises:
+        Problem: control characters, spaces around, or nothing.
+    """
+    if shown(name) != name or name.strip() != name or "/" in name:
+        raise Problem(422, "unusable", "a name has no line breaks, no / and no spaces around it")
+
+
+def _enrolled(
+    run: LiveRun, name: str, photos: Sequence[ProbeChip], content: Callable[[pathlib.Path], bytes] | None
+) -> list[str]:
+    """Enrol in the run on disk; who of the others the photos look like."""
+    with PeopleFile(run.folder) as people, people.exclusive():
+        bundle = Bundle.load(run.folder)
+        before = run.current()
+        if bundle.space == before.space:
+            bundle.share_networks(before)
+        grown = enrol(bundle, name, photos, content)
+        grown.save(run.folder)
+    run.current()
+    return sorted({other for other, _ in taken_for(bundle, photos)})
+
+
+async def _a_few_at_a_time(
+    one: Callable[[Source], Coroutine[Any, Any, Any]], sources: Sequence[Source]
+) -> list[Any]:
+    """All answers in order; a few photos are under way at a time, so that no request takes all turns."""
+    turns = asyncio.Semaphore(_AHEAD)
+
+    async def in_turn(source: Source) -> Any:
+        async with turns:
+            return await one(source)
+
+    tasks = [asyncio.ensure_future(in_turn(source)) for source in sources]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise

@@ -1,0 +1,112 @@
+"""Faces of all requests through the networks together: whatever waits when they are free is the next batch."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+from identity.bundle import Bundle
+from identity.recognise import Recognition
+from identity.seeing import SeenPhoto
+from identity.server.live_run import LiveRun
+from identity.server.observed import Metrics
+
+_MOST_FACES = 32
+_Result = TypeVar("_Result")
+
+
+class Naming:
+    """The one user of the networks; everything that needs them runs in its thread.
+
+    Args:
+        run: the people.
+        metrics: counts batches.
+    """
+
+    def __init__(self, run: LiveRun, metrics: Metrics) -> None:
+        self.run = run
+        self._metrics = metrics
+        self._thread = ThreadPoolExecutor(1, "networks")
+        self._waiting: asyncio.Queue[tuple[np.ndarray, asyncio.Future[Any]]] = asyncio.Queue()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Load the networks, then take what comes.
+
+        Raises:
+            InputError: they cannot be loaded.
+        """
+
+        def warm() -> None:
+            bundle = self.run.current()
+            bundle.embed_with_quality(np.zeros((1, bundle.size, bundle.size, 3), np.uint8))
+
+        await self.alone(warm)
+        self._task = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        """Take no more."""
+        if self._task is not None:
+            self._task.cancel()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def alone(self, function: Callable[[], _Result]) -> _Result:
+        """Call a function that uses or changes the run, while no face is embedded."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+    async def embed(self, chips: Sequence[np.ndarray]) -> tuple[Bundle, np.ndarray, np.ndarray]:
+        """Embeddings and quality of (S, S, 3) chips, one or more, and the run they are of."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        await self._waiting.put((np.stack(chips), future))
+        return await future
+
+    async def name(self, seen: SeenPhoto, fpir: float) -> Recognition:
+        """Who is on a photo, by the run as it is at this moment.
+
+        Raises:
+            InputError: the run cannot tell that rate.
+        """
+        while True:
+            if seen.chips:
+                bundle, rows, quality = await self.embed(seen.chips)
+            else:
+                bundle, rows, quality = self.run.current(), np.zeros((0, 0), np.float32), np.zeros(0)
+            answer = self.run.recogniser(bundle, fpir).named([seen], rows, quality)[0]
+            if not self.run.changed:  # else somebody may have been forgotten meanwhile
+                return answer
+
+    async def _work(self) -> None:
+        while True:
+            batch = [await self._waiting.get()]
+            faces = len(batch[0][0])
+            while faces < _MOST_FACES and not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
+                faces += len(batch[-1][0])
+            batch = [
+                (chips, future) for chips, future in batch if not future.done()
+            ]  # nobody waits for the others
+            if not batch:
+                continue
+            self._metrics.batch.observe(sum(len(chips) for chips, _ in batch))
+            try:
+                found = await self.alone(lambda b=batch: self._embed([chips for chips, _ in b]))  # type: ignore[misc]
+            except Exception as error:  # told to whoever waits; the next batch may be another matter
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), one in zip(batch, found, strict=True):
+                if not future.done():
+                    future.set_result(one)
+
+    def _embed(self, parts: Sequence[np.ndarray]) -> list[tuple[Bundle, np.ndarray, np.ndarray]]:
+        bundle = self.run.current()
+        rows, quality = bundle.embed_with_quality(np.concatenate(parts))
+        self._metrics.faces.inc(len(rows))
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        return [
+            (bundle, own, own_quality)
+            for own, own_quality in zip(np.split(rows, ends), np.split(quality, ends), strict=True)
+        ]

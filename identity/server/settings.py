@@ -1,0 +1,94 @@
+"""What may be chosen about a server, and its limits."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from augmentor.errors import InputError
+from augmentor.images import MAX_PIXELS
+from identity.probes import available_cores
+
+LEAST_KEY = 16  # characters
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A server.
+
+    Attributes:
+        model: folder of the run.
+        host: hosts other than the machine itself need `keys`.
+        port: TCP port.
+        fpir: share of strangers who may be given a name, where a request does not say.
+        keys: whoever asks must know one of them; none: whoever is on this machine may ask.
+        workers: processes that find faces.
+        max_body: bytes of a request.
+        max_files: photos of a request, those in zips included.
+        max_unzipped: bytes of the photos in a zip.
+        max_pixels: of a photo.
+        photo_seconds: for one photo, then it is given up.
+        request_seconds: for a whole request.
+        max_requests: at once; more are sent away with 503.
+        rate: requests a minute for each key.
+        job_minutes: how long albums wait to be fetched.
+        max_jobs: folders of photos that wait, are sorted or wait to be fetched.
+        max_job: bytes of the photos of one.
+    """
+
+    model: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    fpir: float = 0.01
+    keys: frozenset[str] = field(default=frozenset(), repr=False)
+    workers: int = field(default_factory=available_cores)
+    max_body: int = 512 * MEGABYTE
+    max_files: int = 5000
+    max_unzipped: int = 2000 * MEGABYTE
+    max_pixels: int = MAX_PIXELS
+    photo_seconds: float = 30.0
+    request_seconds: float = 600.0
+    max_requests: int = 64
+    rate: int = 600
+    job_minutes: float = 60.0
+    max_jobs: int = 8
+    max_job: int = 20_000 * MEGABYTE
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
+        """Of `LIKENESS_MODEL` (the run), `LIKENESS_KEYS` (file of keys) and `LIKENESS_FPIR`.
+
+        Raises:
+            InputError: no run is named, or a value is unusable.
+        """
+        if "LIKENESS_MODEL" not in environment:
+            raise InputError("LIKENESS_MODEL: not set; it names the folder of the run to serve")
+        keys = environment.get("LIKENESS_KEYS")
+        try:
+            fpir = float(environment.get("LIKENESS_FPIR", cls.fpir))
+        except ValueError as error:
+            raise InputError(f"LIKENESS_FPIR: {environment['LIKENESS_FPIR']!r} is no number") from error
+        return cls(
+            Path(environment["LIKENESS_MODEL"]),
+            fpir=fpir,
+            keys=read_keys(Path(keys)) if keys else frozenset(),
+        )
+
+
+def read_keys(file: Path) -> frozenset[str]:
+    """Keys from a file, one a line; empty lines and those that begin with # do not count.
+
+    Raises:
+        InputError: no such file, no key in it, or a key that is too short to be safe.
+    """
+    try:
+        lines = file.read_text("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: no file of keys ({error})") from error
+    keys = frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not keys:
+        raise InputError(f"{file}: no key in it; write one a line, as `openssl rand -hex 32` makes them")
+    if any(len(key) < LEAST_KEY or not key.isascii() for key in keys):
+        raise InputError(f"{file}: a key is shorter than {LEAST_KEY} characters or not ASCII")
+    return keys

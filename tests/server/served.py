@@ -1,0 +1,104 @@
+"""A server of made-up people by colour: the finder and the networks are stand-ins, everything between is real."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from augmentor.images import encode_jpeg
+from identity import group_enrolment, seeing
+from identity.bundle import Bundle
+from identity.decision import ProbabilityCurve
+from identity.recognise import Recogniser
+from identity.server import app as module
+from identity.server import photo_pool
+from identity.server.app import make_app
+from identity.server.settings import Settings
+from identity.verification import SamePerson
+from tests.identity.test_enrol import ColourEmbedder, trained
+from tests.identity.test_recognise import SquareFinder, colour_of, photo
+
+STRANGER = (60, 240, 250)
+
+
+class ThreadPool(photo_pool.PhotoPool):
+    """Photos are looked at in a thread, so that stand-ins are seen."""
+
+    def __init__(self, size: int, align: str, workers: int, seconds: float, max_pixels: int) -> None:
+        import asyncio
+
+        self.workers, self._seconds, self._max_pixels = workers, seconds, max_pixels
+        self._turns = asyncio.Semaphore(workers)
+        self._pool: Any = _Threads()
+        photo_pool._start(size, align)
+
+    def close(self) -> None:
+        self._pool.threads.shutdown()
+
+
+class _Threads:
+    def __init__(self) -> None:
+        self.threads = ThreadPoolExecutor(2)
+
+    def schedule(self, function: Any, args: list[Any], timeout: float) -> Any:
+        return self.threads.submit(function, *args)
+
+
+class SquareFinders(SquareFinder):
+    """As the finder of `test_recognise`, with every policy."""
+
+    def __call__(self, image: np.ndarray) -> Any:
+        found = super().__call__(image)
+        if len(found.faces) > 1 and self.policy == "reject":
+            return type(found)((), "several_faces")
+        one = found and self.policy in ("largest", "central")
+        return type(found)(found.faces[:1], None) if one else found
+
+
+def saved_run(folder: Path) -> Bundle:
+    """Six people by colour; a name is sure when the colour is nearly the person's."""
+    bundle = trained(people=6, seed=3)
+    bundle = replace(
+        bundle,
+        crowding=np.zeros(6, np.float32),
+        same_person=SamePerson((0.0001, 0.1), (0.98, 0.5), 100, 100, 50, ProbabilityCurve(10.0, -7.0)),
+    )
+    faces = [photo(colour_of(bundle, k)) for k in range(6)]
+    scores = [answer.faces[0].score for answer in Recogniser(bundle, 0.1).images(faces)]
+    lowest = min(scores) - 1e-3
+    decision = replace(
+        bundle.decision,
+        thresholds={"fpir_1": lowest, "fpir_10": lowest - 0.1},
+        probability=ProbabilityCurve(10.0, -9.0),
+        stranger_scores=tuple(np.linspace(lowest + 0.01, lowest - 1, 200).tolist()),
+    )
+    bundle = replace(bundle, decision=decision)
+    bundle.save(folder)
+    return bundle
+
+
+def patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seeing, "FaceFinder", SquareFinders)
+    monkeypatch.setattr(group_enrolment, "FaceFinder", SquareFinders)
+    monkeypatch.setattr(module, "PhotoPool", ThreadPool)
+    monkeypatch.setattr(Bundle, "_load_networks", lambda _bundle: ColourEmbedder())
+
+
+@contextmanager
+def served(run: Path, **settings: Any) -> Iterator[TestClient]:
+    """A client of a server of the run."""
+    app: FastAPI = make_app(Settings(run, workers=2, **settings))
+    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+        yield client
+
+
+def picture(*colours: tuple[int, int, int]) -> bytes:
+    """A photo of squares as a file."""
+    return encode_jpeg(photo(*colours), 98)

@@ -1,0 +1,177 @@
+"""Who may ask, how often, how much at once."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI, File, UploadFile
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp
+
+from augmentor.errors import InputError
+from identity.server.access import Access, Buckets
+from identity.server.limits import Limits
+from identity.server.problems import answer_with_problems
+from identity.server.settings import Settings, read_keys
+
+KEY = "k" * 32
+
+
+def inner() -> FastAPI:
+    app = FastAPI()
+    answer_with_problems(app)
+
+    @app.get("/")
+    async def page() -> str:
+        return "page"
+
+    @app.post("/ask")
+    async def ask(file: UploadFile = File()) -> int:  # noqa: B008
+        return len(await file.read())
+
+    @app.get("/wait")
+    async def wait() -> str:
+        await asyncio.sleep(1)
+        return "done"
+
+    return app
+
+
+def client(app: ASGIApp, host: str = "127.0.0.1:8000") -> TestClient:
+    return TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000"])
+def test_without_keys_this_machine_may_ask(host: str) -> None:
+    assert client(Access(inner(), frozenset(), 9)).get("/", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[", "evil@127.0.0.1.x"])
+def test_without_keys_no_other_host_is_answered_to(host: str) -> None:
+    answer = client(Access(inner(), frozenset(), 9)).get("/", headers={"host": host})
+    assert answer.status_code == 403 and answer.json()["type"] == "urn:likeness:problem:foreign-host"
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}],
+)
+def test_without_keys_other_sites_pages_are_refused(headers: dict[str, str]) -> None:
+    app = Access(inner(), frozenset(), 9)
+    assert client(app).get("/", headers=headers).status_code == 403
+    assert client(app).get("/", headers={"origin": "http://127.0.0.1:8000"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": f"Bearer {KEY}"},
+        {"authorization": f"bearer  {KEY}"},
+        {"x-api-key": KEY},
+    ],
+)
+def test_a_key_lets_in(headers: dict[str, str]) -> None:
+    app = Access(inner(), frozenset([KEY, "another key of 24 letters"]), 9)
+    assert client(app, "photos.example").post("/ask", files={"file": b"x"}, headers=headers).json() == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": f"Bearer {KEY}x"},
+        {"authorization": f"Basic {KEY}"},
+        {"authorization": "Bearer"},
+        {"x-api-key": ""},
+        {"authorization": "Bearer \xff"},
+    ],
+)
+def test_without_the_key_nothing_is_answered_but_the_page(headers: dict[str, str]) -> None:
+    app = Access(inner(), frozenset([KEY]), 9)
+    encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+    answer = client(app).post("/ask", files={"file": b"x"}, headers=encoded)
+    assert answer.status_code == 401 and answer.headers["www-authenticate"].startswith("Bearer")
+    assert client(app).get("/").status_code == 200
+
+
+def test_a_key_that_asks_too_often_waits_and_others_do_not() -> None:
+    now = [0.0]
+    buckets = Buckets(3, lambda: now[0])
+    assert [buckets.take(0) for _ in range(3)] == [0, 0, 0]
+    assert buckets.take(0) == pytest.approx(20) and buckets.take(1) == 0
+    now[0] = 19.9
+    assert buckets.take(0) > 0
+    now[0] = 20.1
+    assert buckets.take(0) == 0 and buckets.take(0) > 0
+    now[0] = 1e6
+    assert [buckets.take(0) > 0 for _ in range(4)] == [False, False, False, True]
+
+
+def test_too_often_says_when_to_ask_again() -> None:
+    asked = client(Access(inner(), frozenset([KEY]), 2))
+    answers = [asked.get("/wait", headers={"x-api-key": KEY}) for _ in range(3)]
+    assert [a.status_code for a in answers] == [200, 200, 429]
+    assert 1 <= int(answers[2].headers["retry-after"]) <= 31
+
+
+def test_a_request_with_too_many_bytes_is_refused_whether_it_says_so_or_not() -> None:
+    app = Limits(inner(), 9, 1000, 5)
+
+    def pieces() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        for _ in range(30):
+            yield b"y" * 100
+        yield b"\r\n--x--\r\n"
+
+    told = client(app).post("/ask", files={"file": b"x" * 2000})
+    untold = client(app).post(
+        "/ask", content=pieces(), headers={"content-type": "multipart/form-data; boundary=x"}
+    )
+    for answer in (told, untold):
+        assert answer.status_code == 413 and answer.json()["type"] == "urn:likeness:problem:too-large"
+    assert client(app).post("/ask", files={"file": b"x" * 500}).json() == 500
+
+
+def test_more_requests_at_once_than_allowed_are_sent_away_and_the_others_answered() -> None:
+    app = Limits(inner(), 2, 1000, 5)
+
+    async def ask() -> list[httpx.Response]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as asked:
+            return list(await asyncio.gather(*(asked.get("/wait") for _ in range(5))))
+
+    answers = asyncio.run(ask())
+    assert sorted(a.status_code for a in answers) == [200, 200, 503, 503, 503]
+    assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status_code == 503)
+    assert client(app).get("/").status_code == 200, "the places are free again"
+
+
+def test_a_request_that_takes_too_long_is_given_up() -> None:
+    answer = client(Limits(inner(), 2, 1000, 0.05)).get("/wait")
+    assert answer.status_code == 503 and "not answered within" in answer.json()["detail"]
+
+
+def test_keys_come_from_a_file_and_weak_ones_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# ours\n{KEY}\n\n  {'z' * 16}  \n")
+    assert read_keys(file) == {KEY, "z" * 16}
+    for content, told in [("", "no key in it"), ("short\n", "shorter than 16")]:
+        file.write_text(content)
+        with pytest.raises(InputError, match=told):
+            read_keys(file)
+    with pytest.raises(InputError, match="no file of keys"):
+        read_keys(tmp_path / "missing")
+
+
+def test_settings_of_the_environment_name_what_is_wrong() -> None:
+    assert Settings.from_environment({"LIKENESS_MODEL": "run"}).model == Path("run")
+    with pytest.raises(InputError, match="LIKENESS_MODEL: not set"):
+        Settings.from_environment({})
+    with pytest.raises(InputError, match="LIKENESS_FPIR: 'x' is no number"):
+        Settings.from_environment({"LIKENESS_MODEL": "run", "LIKENESS_FPIR": "x"})
+
+
+def test_keys_are_not_shown_by_settings() -> None:
+    assert KEY not in repr(Settings(Path("run"), keys=frozenset([KEY])))

@@ -1,0 +1,152 @@
+"""What an upload may be: photos, zips of them, and everything that only looks so."""
+
+import io
+import random
+import struct
+import zipfile
+from pathlib import PurePosixPath
+from typing import IO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augmentor.errors import PhotoError
+from identity.server.problems import Problem
+from identity.server.uploads import Source, safe_path, shown, sources_of
+
+
+def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def sources(*files: tuple[str, bytes], most: int = 10, unzipped: int = 1000, one: int = 500) -> list[Source]:
+    opened: list[tuple[str, IO[bytes]]] = [(name, io.BytesIO(content)) for name, content in files]
+    return sources_of(opened, most, unzipped, one)
+
+
+def refused(source: Source) -> str:
+    with pytest.raises(PhotoError) as error:
+        source.read()
+    return str(error.value)
+
+
+def test_photos_and_those_in_zips_come_in_order_under_their_names() -> None:
+    found = sources(("a.jpg", b"A"), ("b.zip", zipped(("c.jpg", b"C"), ("in/d.jpg", b"D"))), ("e", b"E"))
+    assert [s.name for s in found] == ["a.jpg", "b.zip/c.jpg", "b.zip/in/d.jpg", "e"]
+    assert [s.read() for s in found] == [b"A", b"C", b"D", b"E"]
+
+
+def test_a_zip_is_known_by_its_content_and_not_by_its_name() -> None:
+    assert [s.name for s in sources(("a.jpg", zipped(("b", b"B"))))] == ["a.jpg/b"]
+    assert [s.name for s in sources(("a.zip", b"no zip"))] == ["a.zip"]
+
+
+def test_what_systems_leave_in_zips_is_left_out() -> None:
+    names = ["__MACOSX/._a.jpg", ".DS_Store", "x/Thumbs.db", "a.jpg", "folder/"]
+    assert [s.name for s in sources(("z", zipped(*[(n, b"") for n in names])))] == ["z/a.jpg"]
+
+
+def test_a_damaged_zip_is_one_photo_that_cannot_be_read() -> None:
+    whole = zipped(("a.jpg", bytes(300)))
+    (found,) = sources(("z.zip", whole[: len(whole) // 2]))
+    assert "z.zip: unreadable (damaged zip" in refused(found)
+
+
+def test_a_member_that_cannot_be_unpacked_spoils_no_other() -> None:
+    content = bytearray(zipped(("a", b"first" * 9), ("b", b"second"), method=zipfile.ZIP_STORED))
+    content[content.index(b"first")] ^= 1  # its checksum is wrong now
+    damaged, whole = sources(("z", bytes(content)))
+    assert "z/a: unreadable (cannot be unpacked" in refused(damaged) and whole.read() == b"second"
+
+
+def test_an_encrypted_member_says_so() -> None:
+    content = bytearray(zipped(("a", b"first")))
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    assert "encrypted" in refused(sources(("z", bytes(content)))[0])
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ([(f"{k}.jpg", b"") for k in range(11)], "11 files in this zip; at most 10"),
+        ([(f"{k}", bytes(499)) for k in range(3)], "at most 0"),
+    ],
+)
+def test_a_zip_that_would_grow_too_large_is_refused_before_it_is_unpacked(
+    members: list[tuple[str, bytes]], told: str
+) -> None:
+    (found,) = sources(("z", zipped(*members)))
+    assert "too_large" in refused(found) and told in refused(found)
+
+
+def test_a_member_larger_than_a_photo_may_be_is_not_unpacked() -> None:
+    (found,) = sources(("z", zipped(("a", bytes(501)))))
+    assert "z/a: too_large" in refused(found)
+
+
+def test_a_zip_that_lies_about_sizes_gives_no_more_than_it_says() -> None:
+    content = bytearray(zipped(("a", bytes(100_000))))
+    at = content.index(b"PK\x01\x02") + 24
+    content[at : at + 4] = struct.pack("<I", 100)
+    (found,) = sources(("z", bytes(content)))
+    try:
+        assert len(found.read()) <= 100
+    except PhotoError as error:
+        assert "cannot be unpacked" in str(error)
+
+
+def test_a_zip_in_a_zip_is_not_opened() -> None:
+    (found,) = sources(("z", zipped(("inner.jpg", zipped(("a", b"A"))))))
+    assert "a zip inside a zip" in refused(found)
+
+
+def test_a_photo_with_too_many_bytes_is_refused() -> None:
+    assert "a.jpg: too_large" in refused(sources(("a.jpg", bytes(501)))[0])
+
+
+def test_too_many_photos_are_a_problem_of_the_request() -> None:
+    with pytest.raises(Problem) as problem:
+        sources(*[(f"{k}", b"x") for k in range(11)])
+    assert problem.value.status_code == 413
+
+
+@given(st.text(max_size=600))
+def test_a_shown_name_can_be_written_anywhere(name: str) -> None:
+    told = shown(name)
+    told.encode()
+    assert 0 < len(told) <= 400 and told.isprintable()
+
+
+@given(
+    st.one_of(
+        st.text(max_size=300),
+        st.lists(st.sampled_from(["..", ".", "/", "\\", "C:", "~", "a", " ", "\0", "con"]), max_size=30).map(
+            "".join
+        ),
+    )
+)
+def test_a_safe_path_stays_below_its_folder(name: str) -> None:
+    path = safe_path(name)
+    assert not path.is_absolute() and path.parts and ".." not in path.parts
+    assert PurePosixPath("/root/photos", path).is_relative_to("/root/photos")
+    assert all(part.strip(" .") and len(part.encode()) <= 480 for part in path.parts)
+
+
+def test_random_bytes_after_a_zip_header_are_at_most_unreadable() -> None:
+    rng = random.Random(0)
+    whole = zipped(*[(f"{k}.jpg", rng.randbytes(50)) for k in range(5)])
+    for _ in range(300):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 20)):
+            content[rng.randrange(4, len(content))] = rng.randrange(256)
+        for source in sources(("z", bytes(content[: rng.randint(10, len(content))]))):
+            try:
+                source.read()
+            except PhotoError as error:
+                assert error.reason in ("unreadable", "too_large")
