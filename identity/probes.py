@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import dlib
 import numpy as np
 import pyarrow as pa
@@ -34,6 +33,7 @@ from augmentor.chip import CHIP_SIZE, cut_chip
 from augmentor.errors import PhotoError
 from augmentor.faces import MIN_FACE, FaceFinder, Policy
 from augmentor.images import load_image, perceptual_hash, sha256_of, write_whole
+from identity.seeing import use_one_core
 from identity.whole_photos import whole_chip
 
 FINDING_VERSION = 4  # raise it when faces are found differently: old caches are then not used
@@ -276,7 +276,7 @@ def _examine_all(jobs: Sequence[_Job | ProbeChip], processes: int) -> Iterator[P
         yield from (_examine(job) for job in jobs)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, initializer=_use_one_thread)
+    pool = ProcessPoolExecutor(processes, context, initializer=use_one_core)
     pending: deque[Future[list[ProbeChip]]] = deque()
     try:
         for start in range(0, len(jobs), _CHUNK):
@@ -287,10 +287,6 @@ def _examine_all(jobs: Sequence[_Job | ProbeChip], processes: int) -> Iterator[P
             yield from pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _use_one_thread() -> None:
-    cv2.setNumThreads(1)
 
 
 def _examine_chunk(jobs: Sequence[_Job | ProbeChip]) -> list[ProbeChip]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from augmentor.chip import cut_chip
 from augmentor.errors import PhotoError
@@ -125,8 +126,14 @@ def read_photos(reader: PhotoReader, paths: Sequence[Path], workers: int = 1) ->
 _reader: list[PhotoReader] = []
 
 
-def _start(size: int, align: str, policy: Policy) -> None:
+def use_one_core() -> None:
+    """For a process beside others like it: OpenCV and BLAS would each take all cores, and wait for them busily."""
     cv2.setNumThreads(1)
+    threadpool_limits(1)
+
+
+def _start(size: int, align: str, policy: Policy) -> None:
+    use_one_core()
     _reader[:] = [PhotoReader(size, align, policy)]
 
 

@@ -12,6 +12,7 @@ Exit code 0: ended by SIGTERM or Ctrl-C, what was taken on was answered; 2: wron
 import argparse
 import os
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.fpir,
             keys,
             options.workers or available_cores(),
+            options.threads or max(1, available_cores() // 4),
             max_body=options.max_body * MEGABYTE,
             max_files=options.max_files,
             max_pixels=options.max_pixels,
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_requests=options.max_requests,
             rate=options.rate,
         )
-        load_tensorflow()
+        load_tensorflow(settings.threads)
         from identity.bundle import Bundle
 
         Bundle.load(settings.model).decision.threshold(
@@ -89,6 +91,11 @@ def _serve(settings: Any) -> int:
     )
     print(f"http://{settings.host}:{listening.getsockname()[1]}/  (Ctrl-C ends it)", file=sys.stderr)
     server = uvicorn.Server(config)
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # uvicorn raises them once more when it has answered everybody
+        signal.signal(number, lambda _number, _frame: None)
     server.run(sockets=[listening])
     return 0 if server.started else 2
 
@@ -97,11 +104,11 @@ def _ray_app() -> Any:
     """The application as a Ray Serve deployment."""
     from ray import serve
 
-    load_tensorflow()
-    from identity.server.app import make_app
     from identity.server.settings import Settings
 
     settings = Settings.from_environment()
+    load_tensorflow(settings.threads)
+    from identity.server.app import make_app
 
     @serve.deployment(num_replicas=int(os.environ.get("LIKENESS_REPLICAS", "1")), max_ongoing_requests=64)
     @serve.ingress(make_app(settings))
@@ -127,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--fpir", type=float, default=0.01, help="share of strangers who may be given a name (0.01)")
     add("--keys", type=Path, metavar="FILE", help="keys of those who may ask, one a line")
     add("--workers", type=int, help="processes that look for faces (all cores)")
+    add("--threads", type=int, help="of the networks (a quarter of the cores)")
     add("--max-body", type=int, default=512, metavar="MB", help="of a request (512)")
     add("--max-files", type=int, default=5000, metavar="N", help="photos of a request (5000)")
     add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of a photo (120 million)")

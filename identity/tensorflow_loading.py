@@ -9,8 +9,12 @@ import sys
 import tempfile
 
 
-def load_tensorflow() -> None:
+def load_tensorflow(threads: int | None = None) -> None:
     """Import TensorFlow; what it writes meanwhile is shown only if that fails.
+
+    Args:
+        threads: for each operation, where other processes keep the cores busy; all cores if None. Has no effect once
+            networks have run.
 
     Raises:
         ImportError: as the import does.
@@ -23,7 +27,10 @@ def load_tensorflow() -> None:
     with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            import tensorflow
+
+            if threads is not None:
+                tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
         except BaseException:
             written.seek(0)
             os.write(stderr, written.read())

@@ -49,7 +49,7 @@ from identity.whole_photos import read_whole_photos
 # Where --epochs is not given: enough steps for a small set, few epochs for a large one.
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 1200, 8, 40
 FINE_TUNING = FitConfig(batch=32, learning_rate=3e-4, margin_epochs=0)
-FEWEST_IN_TURN = 20  # with fewer, who plays the stranger is missed among the others (benchmarks.whole_classes)
+FEWEST_IN_TURN = 20  # with fewer, whoever plays the stranger is missed (benchmarks.whole_classes)
 _CHUNK = 256
 # The B0 halves an image five times, rounding up; the published head's 3x3 filters need three positions.
 _SEED_HEAD_SIZE = 65

@@ -1,9 +1,9 @@
 """Same person or not: `python -m identity.verify [--model RUN|face|dlib|both] [--fmr 0.001] PHOTO PHOTO`.
 
-Prints one JSON object: `distance` (1 - cosine, lower is more alike), `threshold` (the distance up to which two faces
-are taken for one person's), `same`, `probability` (that they are the same person, at even odds) and `confidence` (that
-the answer is right, at even odds). Where a photo shows no face, `same` is null and `reason` says which. Nothing is
-skipped.
+Prints one JSON object: `fmr` (as asked for), `distance` (1 - cosine, lower is more alike), `threshold` (the distance up
+to which two faces are taken for one person's), `same`, `probability` (that they are the same person, at even odds) and
+`confidence` (that the answer is right, at even odds). Where a photo shows no face, `same` is null and `reason` says
+which. Nothing is skipped.
 
 With several faces on a photo `--face largest` compares the largest ones; `best-pair` compares all with all and takes
 the most alike, with a threshold so much stricter that chance has no more tries; `reject` gives `several_faces`.
@@ -118,7 +118,8 @@ def compared(
         rows: (F, D) unit rows of the faces of each, where both have faces.
         fmr: as in `verify`.
     """
-    told: dict[str, Any] = {"status": "ok", "reason": None, "faces": [len(photo.faces) for photo in seen]}
+    counts = [len(photo.faces) for photo in seen]
+    told: dict[str, Any] = {"status": "ok", "reason": None, "faces": counts, "fmr": fmr}
     failed = [f"{name}: {photo.reason}" for name, photo in zip("ab", seen, strict=True) if not photo.faces]
     if failed:
         status = "error" if any(photo.status == "error" for photo in seen) else "no_face"

@@ -59,6 +59,9 @@ class VerifyAnswer(BaseModel):
     status: Literal["ok", "no_face", "error"]
     reason: str | None
     faces: list[int]
+    fmr: Annotated[
+        float, Field(description="share of pairs of different people that the threshold lets through")
+    ]
     distance: Annotated[float | None, Field(description="1 - cosine; lower is more alike")]
     threshold: Annotated[float | None, Field(description="the distance up to which it is the same person")]
     same: bool | None

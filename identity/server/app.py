@@ -39,6 +39,7 @@ from identity.verify import FACES, calibrated, compared
 
 PAGE = pathlib.Path(__file__).parent / "page"
 _AHEAD = 4  # photos of one request that are under way at once
+USUAL_FMR = 0.001
 _TITLE = "Likeness"
 _ABOUT = """Names the faces on photos, or says `unknown`; compares two photos; sorts folders into albums.
 
@@ -276,8 +277,13 @@ def _asking(settings: Settings) -> APIRouter:
         a: Annotated[UploadFile, File(description="a photo")],
         b: Annotated[UploadFile, File(description="another photo")],
         fmr: Annotated[
-            float, Query(gt=0, lt=1, description="share of pairs of different people let through")
-        ] = 0.001,
+            float | None,
+            Query(
+                gt=0,
+                lt=1,
+                description="share of pairs of different people let through; 0.001, or what the run can tell",
+            ),
+        ] = None,
         face: Annotated[
             Literal["largest", "best-pair", "reject"], Query(description="which face of a photo counts")
         ] = "largest",
@@ -287,6 +293,9 @@ def _asking(settings: Settings) -> APIRouter:
         bundle = service.run.current()
         if bundle.align != "face":
             raise InputError("this server's run names whole photos, not faces")
+        if bundle.same_person is not None and fmr is None:
+            fmr = max(USUAL_FMR, bundle.same_person.rates[0])
+        fmr = USUAL_FMR if fmr is None else fmr
         same_person = calibrated(bundle, fmr)
         sources = await asyncio.to_thread(service.sources, [a, b])
         if len(sources) != 2:

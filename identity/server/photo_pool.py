@@ -11,14 +11,13 @@ from concurrent.futures import TimeoutError as TooLong
 from pathlib import Path
 from typing import Any
 
-import cv2
 from pebble import ProcessExpired, ProcessPool
 
 from augmentor.errors import PhotoError
 from augmentor.faces import POLICIES, Policy
 from augmentor.images import load_image, perceptual_hash
 from identity.probes import ProbeChip
-from identity.seeing import PhotoReader, SeenPhoto
+from identity.seeing import PhotoReader, SeenPhoto, use_one_core
 
 _PHOTOS_OF_A_PROCESS = 500
 
@@ -90,7 +89,7 @@ _readers: dict[str, PhotoReader] = {}
 
 
 def _start(size: int, align: str) -> None:
-    cv2.setNumThreads(1)
+    use_one_core()
     _readers.update({policy: PhotoReader(size, align, policy) for policy in POLICIES})  # type: ignore[arg-type]
 
 

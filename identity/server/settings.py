@@ -24,6 +24,7 @@ class Settings:
         fpir: share of strangers who may be given a name, where a request does not say.
         keys: whoever asks must know one of them; none: whoever is on this machine may ask.
         workers: processes that find faces.
+        threads: of the networks; with the workers they share the cores, and on busy cores more are slower.
         max_body: bytes of a request.
         max_files: photos of a request, those in zips included.
         max_unzipped: bytes of the photos in a zip.
@@ -43,6 +44,7 @@ class Settings:
     fpir: float = 0.01
     keys: frozenset[str] = field(default=frozenset(), repr=False)
     workers: int = field(default_factory=available_cores)
+    threads: int = field(default_factory=lambda: max(1, available_cores() // 4))
     max_body: int = 512 * MEGABYTE
     max_files: int = 5000
     max_unzipped: int = 2000 * MEGABYTE

@@ -336,7 +336,7 @@ async function compare() {
   verdict.replaceChildren(
     make("p", { class: "big" }, told.same ? "Same person" : "Not the same person"),
     make("div", { class: "meter", role: "img", "aria-label": `distance ${told.distance}, limit ${told.threshold}` }, fill, mark),
-    make("p", {}, `${sure(told.confidence).replace(/^o/, "O")} sure, were every second pair of one person. Distance ${told.distance.toFixed(2)}; up to ${told.threshold.toFixed(2)} counts as the same, which lets one in 1000 pairs of different people through.`));
+    make("p", {}, `${sure(told.confidence).replace(/^o/, "O")} sure, were every second pair of one person. Distance ${told.distance.toFixed(2)}; up to ${told.threshold.toFixed(2)} counts as the same, which lets one in ${Math.round(1 / told.fmr)} pairs of different people through.`));
 }
 
 // ---- albums

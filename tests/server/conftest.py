@@ -1,0 +1,19 @@
+"""One run of made-up people, and one server of it, for the tests that send it much."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.made_up_run import MadeUp, make, serving
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory: pytest.TempPathFactory) -> MadeUp:
+    return make(tmp_path_factory.mktemp("made-up"))
+
+
+@pytest.fixture(scope="session")
+def server(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    """Address and process number."""
+    with serving(made_up.run, tmp_path_factory.mktemp("server") / "log") as (url, process):
+        yield url, process.pid
