@@ -102,6 +102,9 @@ def _serve(settings: Any) -> int:
 
 def _ray_app() -> Any:
     """The application as a Ray Serve deployment."""
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # Ray tells its makers how it is used, unless told not to
     from ray import serve
 
     from identity.server.settings import Settings
@@ -110,7 +113,11 @@ def _ray_app() -> Any:
     load_tensorflow(settings.threads)
     from identity.server.app import make_app
 
-    @serve.deployment(num_replicas=int(os.environ.get("LIKENESS_REPLICAS", "1")), max_ongoing_requests=64)
+    @serve.deployment(
+        num_replicas=int(os.environ.get("LIKENESS_REPLICAS", "1")),
+        max_ongoing_requests=settings.max_requests,
+        logging_config={"enable_access_log": False},  # its lines have paths, and those names of people
+    )
     @serve.ingress(make_app(settings))
     class Likeness:
         """Each replica has its own processes and networks; all serve the run on disk as it is."""

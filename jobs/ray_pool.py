@@ -15,6 +15,8 @@ from typing import Any
 
 # Ray reads this when it is imported; without it, it warns on every machine without a GPU.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Ray tells its makers how it is used, every hour, unless it is told not to.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 # And these: let nobody else into a Ray that is started here. Ray would do so by itself, but with a token that it leaves
 # in the home folder; from then on clusters started by hand ask for it, and `ray job submit` is turned away.
 if not {"RAY_ADDRESS", "RAY_AUTH_MODE"} & os.environ.keys() and "ray" not in sys.modules:

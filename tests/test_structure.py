@@ -1,6 +1,7 @@
 """The rules of structure: imports go one way, and importing costs nothing."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -62,3 +63,14 @@ def test_importing_augmentor_loads_neither_tensorflow_nor_ray() -> None:
 def test_no_file_is_called_utils() -> None:
     vague = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
     assert not [f for p in FORBIDDEN for f in (ROOT / p).rglob("*.py") if f.name in vague]
+
+
+def test_ray_is_told_to_report_nothing_to_its_makers() -> None:
+    program = "from jobs import ray_pool\nimport os\nprint(os.environ['RAY_USAGE_STATS_ENABLED'])"
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_USAGE_STATS_ENABLED"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True, env=environment
+    )
+    assert result.stdout.strip() == "0"
+    commands = (ROOT / "jobs" / "cluster.yaml").read_text().split("\n")
+    assert all("--disable-usage-stats" in line for line in commands if "ray start" in line)
