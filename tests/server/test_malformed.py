@@ -22,7 +22,7 @@ import requests
 from augmentor.images import encode_jpeg
 from tests.made_up_run import MadeUp, serving
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.timeout(3600)]
 UPLOADS = int(os.environ.get("LIKENESS_UPLOADS", "2000"))
 PATHS = ("/v1/identify", "/v1/verify", "/upload", "/v1/people", "/v1/organise")
 MOST_GROWTH = 150e6  # bytes, of the server's own process, from the 200th upload to the last
