@@ -67,7 +67,11 @@ def write_pages(found: Albums, photos: Path, albums: Path, progress: bool = Fals
     ]
     unreadable = [photo for photo in found.photos.values() if photo.status == "error"]
     page = template.render(
-        sections=sections, photos=len(found.photos), unreadable=unreadable, copies=found.copies()
+        sections=sections,
+        photos=len(found.photos),
+        unreadable=unreadable,
+        copies=found.copies(),
+        near_copies=found.near_copies(),
     )
     write_whole(albums / "index.html", page.encode())
     return albums / "index.html"
@@ -101,6 +105,7 @@ def as_json(found: Albums) -> dict[str, Any]:
             for path, photo in found.photos.items()
         ],
         "copies": found.copies(),
+        "near_copies": found.near_copies(),
     }
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAME_PICTURE = 2
-_ROWS = 2048  # photos compared at once: 2048 x 10,000 training photos are 80 MB
+from identity.hash_distance import SAME_PICTURE, nearest_hashes
 
 
 @dataclass(frozen=True)
@@ -81,26 +80,3 @@ def find_leaks(
             if bits <= max_distance:
                 leaks[i] = Leak(i, j, False, bits)
     return [leaks[i] for i in sorted(leaks)]
-
-
-def nearest_hashes(hashes: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The most alike of `among` (T,) uint64 for each of `hashes` (N,) uint64.
-
-    Returns:
-        (N,) int64 positions and (N,) int64 numbers of differing bits.
-    """
-    # bits as +1 and -1: their product summed over 64 is 64 - 2 * distance, one matrix product for all
-    signs = _signs(among).T
-    nearest, distance = [], []
-    for start in range(0, len(hashes), _ROWS):
-        agreement = _signs(hashes[start : start + _ROWS]) @ signs
-        best = agreement.argmax(axis=1)
-        nearest.append(best)
-        distance.append(np.rint((64 - agreement[np.arange(len(best)), best]) / 2).astype(np.int64))
-    return np.concatenate(nearest), np.concatenate(distance)
-
-
-def _signs(hashes: np.ndarray) -> np.ndarray:
-    """(N, 64) float32 of +1 and -1."""
-    octets = np.ascontiguousarray(hashes, np.uint64)[:, None].view(np.uint8)
-    return np.unpackbits(octets, axis=1).astype(np.float32) * 2 - 1

@@ -86,6 +86,12 @@ def _organise(options: argparse.Namespace) -> int:
     errors = sum(photo.status == "error" for photo in found.photos.values())
     for file in found.left:
         print(f"{options.albums / file}: not as it was put there, left alone", file=sys.stderr)
+    for copies, how in ((found.copies(), "exact"), (found.near_copies(), "near")):
+        if copies:
+            print(
+                f"{len(copies)} photos have {how} copies, see albums.json: {', '.join(copies[0])} ...",
+                file=sys.stderr,
+            )
     print(
         f"{len(found.photos)} photos ({found.new} looked at now): {people_count} people; {kinds[REVIEW]} to review, "
         f"{kinds[UNKNOWN]} unknown, {kinds[NO_FACE]} without a face, {errors} not readable; {page}"

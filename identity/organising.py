@@ -25,6 +25,7 @@ from augmentor.errors import InputError, PhotoError
 from augmentor.images import list_photos, load_image, perceptual_hash, sha256_of
 from identity.bundle import Bundle
 from identity.decision import accept_score
+from identity.hash_distance import same_pictures
 from identity.likeness_groups import likeness_groups
 from identity.people_file import PeopleFile, Placed, StoredFace, StoredPhoto
 from identity.recognise import Recognition
@@ -35,6 +36,7 @@ PAGES = frozenset(["albums.csv", "albums.json", "index.html", ".thumbnails"])
 REVIEW_FPIR = 0.1
 GROUP_FMR = 1e-4  # docs/decisions/0021-likeness-groups.md
 _KEPT_AT_ONCE = 64
+_BITS_OF_A_PICTURE = 16
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,15 @@ class Albums:
             if photo.sha256:
                 same.setdefault(photo.sha256, []).append(path)
         return [paths for paths in same.values() if len(paths) > 1]
+
+    def near_copies(self) -> list[list[str]]:
+        """Photos that show the same picture, encoded or sized anew, two or more each; of copies the first."""
+        first = {
+            photo.sha256: path for path, photo in reversed(self.photos.items()) if photo.phash is not None
+        }
+        paths = sorted(first.values())
+        hashes = np.array([self.photos[path].phash for path in paths], np.uint64)
+        return [[paths[k] for k in group] for group in same_pictures(hashes)]
 
 
 class Namer(Protocol):

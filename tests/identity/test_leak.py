@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from augmentor.images import list_photos, load_image, perceptual_hash, sha256_of
-from identity.leak import SAME_PICTURE, Leak, TrainingPhotos, find_leaks, nearest_hashes
+from identity.hash_distance import SAME_PICTURE
+from identity.leak import Leak, TrainingPhotos, find_leaks
 
 LFW = Path(__file__).parents[2].parent / "shared" / "data" / "lfw1013"
 
@@ -31,15 +32,6 @@ def test_one_bit_beyond_the_limit_is_another_picture() -> None:
 
 def test_nothing_trained_on_means_no_leak() -> None:
     assert find_leaks(["a"], [1], training()) == []
-
-
-def test_nearest_hashes_equals_counting_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("identity.leak._ROWS", 7)
-    generator = np.random.default_rng(0)
-    a = generator.integers(0, 2**64, 20, dtype=np.uint64)
-    b = generator.integers(0, 2**64, 30, dtype=np.uint64)
-    _, distance = nearest_hashes(a, b)
-    assert distance.tolist() == [min((int(x) ^ int(y)).bit_count() for y in b) for x in a]
 
 
 def test_unequal_lists_are_refused() -> None:

@@ -230,3 +230,20 @@ def test_the_command_organises_and_undoes(
     assert module.main(["--model", model, "--undo", albums]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert sha256_of(photos / "a.png")
+
+
+def test_copies_and_near_copies_are_told(run: Bundle, photos: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        blocks = rng.integers(0, 40, (6, 6, 3), dtype=np.uint8)  # dark: no face in it
+        picture = blocks.repeat(20, axis=0).repeat(20, axis=1)
+        (photos / f"{name}.jpg").write_bytes(encode_jpeg(picture, 95))
+        if name == "one":
+            (photos / "saved again.jpg").write_bytes(encode_jpeg(picture, 85))
+            (photos / "copy.jpg").write_bytes((photos / "one.jpg").read_bytes())
+    found = put(run, photos, tmp_path / "albums")
+    assert ["copy.jpg", "one.jpg"] in [sorted(paths) for paths in found.copies()]
+    assert ["copy.jpg", "saved again.jpg"] in [sorted(paths) for paths in found.near_copies()]
+    assert len(found.near_copies()) == 1, "neither another picture nor the plain ones"
+    page = write_pages(found, photos, tmp_path / "albums").read_text("utf-8")
+    assert "Nearly copies" in page and "saved again.jpg" in page
