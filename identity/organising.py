@@ -101,11 +101,13 @@ class Albums:
 
     def near_copies(self) -> list[list[str]]:
         """Photos that show the same picture, encoded or sized anew, two or more each; of copies the first."""
-        first = {
-            photo.sha256: path for path, photo in reversed(self.photos.items()) if photo.phash is not None
-        }
-        paths = sorted(first.values())
-        hashes = np.array([self.photos[path].phash for path in paths], np.uint64)
+        first: dict[str, tuple[str, int]] = {}
+        for path, photo in self.photos.items():
+            # of a picture half of the bits are set; of an empty page next to none, and all such are alike
+            if photo.phash is not None and photo.phash.bit_count() >= _BITS_OF_A_PICTURE:
+                first.setdefault(photo.sha256, (path, photo.phash))
+        paths = [path for path, _ in first.values()]
+        hashes = np.array([phash for _, phash in first.values()], np.uint64)
         return [[paths[k] for k in group] for group in same_pictures(hashes)]
 
 

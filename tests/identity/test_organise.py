@@ -5,6 +5,7 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -235,11 +236,14 @@ def test_the_command_organises_and_undoes(
 def test_copies_and_near_copies_are_told(run: Bundle, photos: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("one", "two"):
-        blocks = rng.integers(0, 40, (6, 6, 3), dtype=np.uint8)  # dark: no face in it
-        picture = blocks.repeat(20, axis=0).repeat(20, axis=1)
+        blocks = rng.uniform(0, 100, (5, 5, 3)).astype(np.float32)
+        picture = cv2.resize(blocks, (120, 120), interpolation=cv2.INTER_CUBIC).clip(0, 255).astype(np.uint8)
+        picture[:60] = picture[:60] // 3  # dark: no face in it
         (photos / f"{name}.jpg").write_bytes(encode_jpeg(picture, 95))
         if name == "one":
-            (photos / "saved again.jpg").write_bytes(encode_jpeg(picture, 85))
+            (photos / "saved again.jpg").write_bytes(
+                (photos / "one.jpg").read_bytes() + b"\0"
+            )  # another file
             (photos / "copy.jpg").write_bytes((photos / "one.jpg").read_bytes())
     found = put(run, photos, tmp_path / "albums")
     assert ["copy.jpg", "one.jpg"] in [sorted(paths) for paths in found.copies()]
