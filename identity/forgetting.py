@@ -183,9 +183,9 @@ def _forget_in_set(root: Path, name: str) -> list[str]:
     rows = read_manifest(manifest)
     mine = pc.equal(rows["identity"], name)
     count = int(pc.sum(mine).as_py() or 0)
-    for folder in (root / name, root / "holdout" / name):
-        if folder.parent in (root, root / "holdout") and folder.is_dir():
-            shutil.rmtree(folder)
+    for place in (root, root / "holdout", root / ".work" / "images"):
+        if (place / name).parent == place and (place / name).is_dir():
+            shutil.rmtree(place / name)
     if count:
         write_manifest(manifest, rows.filter(pc.invert(mine)))
         removed.append(f"{count} images in {root}")
@@ -203,6 +203,11 @@ def _forget_in_set(root: Path, name: str) -> list[str]:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(r for r in table_rows if len(r) < 2 or r[1] != name)
         write_whole(failures, text.getvalue().encode())
+    if (root / "shards").is_dir():  # each holds images of everybody, packed from the single files
+        shutil.rmtree(root / "shards")
+        removed.append(
+            f"shards in {root / 'shards'}, which the command that made them packs again without the person"
+        )
     if (root / "report").is_dir():  # may show the person; the job draws it again
         shutil.rmtree(root / "report")
         removed.append(f"pictures in {root / 'report'}")
@@ -219,5 +224,6 @@ def _what_is_left(run: Path, data: Path | None, name: str) -> Iterator[str]:
             yield f"{file}: mentions {name}; delete it, or make it again"
     if data is not None and (data / "manifest.parquet").is_file():
         rows = read_manifest(data / "manifest.parquet")
-        if name in rows["identity"].to_pylist() or (data / name).exists():
+        places = (data, data / "holdout", data / ".work" / "images")
+        if name in rows["identity"].to_pylist() or any((place / name).exists() for place in places):
             yield f"{data}: still has images of {name}"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Candidate(BaseModel):
@@ -50,6 +50,35 @@ class IdentifyAnswer(BaseModel):
 
     results: list[PhotoAnswer]
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "results": [
+                        {
+                            "photo": "party.jpg",
+                            "status": "ok",
+                            "reason": None,
+                            "faces": [
+                                {
+                                    "name": "Ada Lovelace",
+                                    "score": 0.7414,
+                                    "probability": 0.9987,
+                                    "box": [67.0, 80.0, 109.0, 108.0],
+                                    "size": 108,
+                                    "quality": 0.9711,
+                                    "pose": {"yaw": -3.4, "pitch": 6.0, "roll": -2.0},
+                                    "best": [{"name": "Ada Lovelace", "similarity": 0.9207}],
+                                }
+                            ],
+                        },
+                        {"photo": "sea.heic", "status": "no_face", "reason": "no_face", "faces": []},
+                    ]
+                }
+            ]
+        }
+    )
+
 
 class VerifyAnswer(BaseModel):
     """Two photos; null where a face is missing."""
@@ -68,6 +97,27 @@ class VerifyAnswer(BaseModel):
     probability: float | None
     confidence: float | None
     boxes: list[list[float] | None]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "photo_a": "passport.jpg",
+                    "photo_b": "selfie.jpg",
+                    "status": "ok",
+                    "reason": None,
+                    "faces": [1, 2],
+                    "fmr": 0.001,
+                    "distance": 0.1042,
+                    "threshold": 0.3333,
+                    "same": True,
+                    "probability": 0.9996,
+                    "confidence": 0.9996,
+                    "boxes": [[77.0, 89.0, 105.0, 104.0], [65.0, 79.0, 125.0, 125.0]],
+                }
+            ]
+        }
+    )
 
 
 class JobAnswer(BaseModel):
@@ -150,3 +200,16 @@ class ProblemAnswer(BaseModel):
     status: int
     detail: str
     errors: list[dict[str, str]] | None = None
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:likeness:problem:too-large",
+                    "title": "Request Entity Too Large",
+                    "status": 413,
+                    "detail": "a request may have 512 MB; send fewer photos at once",
+                }
+            ]
+        }
+    )

@@ -90,6 +90,24 @@ def test_images_and_rows_leave_the_balanced_set(run: Path, tmp_path: Path) -> No
     assert "Ann" in (data / "failures.csv").read_text("utf-8")  # another person's row
 
 
+def test_shards_with_images_of_everybody_go_and_so_do_the_persons_single_files(
+    run: Path, tmp_path: Path
+) -> None:
+    data, name = tmp_path / "set", "person ü0"
+    (data / "shards").mkdir()
+    (data / "shards" / "000000.tar").write_bytes(b"everybody")
+    for person in (name, "person ü1"):
+        (data / ".work" / "images" / person).mkdir(parents=True)
+        (data / ".work" / "images" / person / "000.jpg").write_bytes(b"image")
+    bundle = Bundle.load(run)
+    replace(bundle, labels=tuple(name if label == ANN else label for label in bundle.labels)).save(run)
+    with PeopleFile(run) as people:
+        told = forget(run, name, people)
+    assert not (data / "shards").exists() and any("shards in" in line for line in told.removed)
+    assert [path.name for path in (data / ".work" / "images").iterdir()] == ["person ü1"]
+    assert not told.left
+
+
 def test_albums_are_taken_apart_and_the_photos_stay(run: Path, tmp_path: Path) -> None:
     bundle = Bundle.load(run)
     photos = tmp_path / "photos"

@@ -301,6 +301,8 @@ def test_the_document_describes_every_answer(client: TestClient) -> None:
         "/v1/people/{name}",
         "/upload",
     } <= set(document["paths"])
+    schemas = document["components"]["schemas"]
+    assert all(schemas[name]["examples"] for name in ("IdentifyAnswer", "VerifyAnswer", "ProblemAnswer"))
     for path, methods in document["paths"].items():
         for method, told in methods.items():
             assert told["summary"] and told["description"], (method, path)
