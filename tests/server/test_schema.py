@@ -31,15 +31,16 @@ def test_every_answer_is_in_the_document(server: tuple[str, int]) -> None:
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) >= 18
     for operation in operations:
-
-        @settings(
-            max_examples=REQUESTS, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        )
-        @given(case=operation.as_strategy())
-        def ask(case: Any, label: str = operation.label) -> None:
-            answer = case.call(timeout=60)
-            seen[label, answer.status_code] += 1
-            case.validate_response(answer, checks=CHECKS)
-
-        ask()
+        _ask(operation, seen)
     print(dict(seen))
+
+
+def _ask(operation: Any, seen: Counter[tuple[str, int]]) -> None:
+    @settings(max_examples=REQUESTS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy())
+    def ask(case: Any) -> None:
+        answer = case.call(timeout=60)
+        seen[operation.label, answer.status_code] += 1
+        case.validate_response(answer, checks=CHECKS)
+
+    ask()
