@@ -83,11 +83,12 @@ def test_b0_with_the_published_head_names_by_its_softmax(data: Path, weights: Pa
     assert set(bundle.shares) == {"face", "head"}
 
 
-def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path) -> None:
+def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = train(TrainConfig(data, tmp_path, features="dlib", weights="/nowhere"))
     assert bundle.shares == {"dlib": 1.0}
     assert bundle.backbone is None
     assert Bundle.load(tmp_path).embed(drawn_face(0, 0)[None]).shape == (1, 128)
+    assert "only 5 of them: these thresholds mean next to nothing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

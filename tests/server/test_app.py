@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from identity.bundle import Bundle
 from identity.forgetting import without
+from identity.server import answers
 from tests.identity.test_recognise import colour_of
 from tests.server.served import STRANGER, patched, picture, saved_run, served
 from tests.server.test_uploads import zipped
@@ -302,7 +303,9 @@ def test_the_document_describes_every_answer(client: TestClient) -> None:
         "/upload",
     } <= set(document["paths"])
     schemas = document["components"]["schemas"]
-    assert all(schemas[name]["examples"] for name in ("IdentifyAnswer", "VerifyAnswer", "ProblemAnswer"))
+    for model in (answers.IdentifyAnswer, answers.VerifyAnswer, answers.ProblemAnswer):
+        for example in schemas[model.__name__]["examples"]:
+            model.model_validate(example)
     for path, methods in document["paths"].items():
         for method, told in methods.items():
             assert told["summary"] and told["description"], (method, path)
