@@ -41,7 +41,7 @@ class PhotoAnswer(BaseModel):
 
     photo: str
     status: Literal["ok", "no_face", "error"]
-    reason: str | None
+    reason: str | None = None
     faces: list[FaceAnswer]
 
 
@@ -86,7 +86,7 @@ class VerifyAnswer(BaseModel):
     photo_a: str
     photo_b: str
     status: Literal["ok", "no_face", "error"]
-    reason: str | None
+    reason: str | None = None
     faces: list[int]
     fmr: Annotated[
         float, Field(description="share of pairs of different people that the threshold lets through")
