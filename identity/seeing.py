@@ -48,6 +48,11 @@ class SeenPhoto:
     poses: list[tuple[float, float, float] | None]
 
 
+def failed(error: PhotoError, name: str) -> SeenPhoto:
+    """A photo that could not be read."""
+    return SeenPhoto(name, "error", error.reason, error.detail, (), [], [])
+
+
 class PhotoReader:
     """Reads photos and cuts their faces out.
 
@@ -67,14 +72,14 @@ class PhotoReader:
         try:
             return self.image(load_image(path), str(path))
         except PhotoError as error:
-            return SeenPhoto(str(path), "error", error.reason, error.detail, (), [], [])
+            return failed(error, str(path))
 
     def content(self, content: bytes, name: str, max_pixels: int) -> SeenPhoto:
         """What a photo file holds; it is refused if it has more pixels."""
         try:
             return self.image(load_image(content, name=name, max_pixels=max_pixels), name)
         except PhotoError as error:
-            return SeenPhoto(name, "error", error.reason, error.detail, (), [], [])
+            return failed(error, name)
 
     def image(self, image: np.ndarray, name: str) -> SeenPhoto:
         """An (H, W, 3) uint8 RGB image."""

@@ -20,11 +20,15 @@ from augmentor.errors import LikenessError, PhotoError
 from augmentor.images import load_image
 from identity.albums_page import as_json, thumbnail, write_pages
 from identity.bundle import Bundle
+from identity.group_enrolment import group_photos
 from identity.organising import Albums, decide, move_photo, organise, place_again
 from identity.people_file import PeopleFile
+from identity.probes import ProbeChip
 from identity.recognise import Recognition
+from identity.seeing import failed
 from identity.server.naming import Naming
-from identity.server.photo_pool import PhotoPool, failed
+from identity.server.observed import LOGGER
+from identity.server.photo_pool import PhotoPool
 from identity.server.problems import Problem, busy
 from identity.server.uploads import Source, content_of, safe_path
 
@@ -216,21 +220,24 @@ class AlbumJobs:
             self.give_up(number)
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def name_group(self, number: str, album: str, name: str, enrol: Callable[..., Bundle]) -> AlbumJob:
+    def name_group(
+        self, number: str, album: str, name: str, enrol: Callable[[Sequence[ProbeChip], str], Bundle]
+    ) -> AlbumJob:
         """Enrol the person of an unknown album under a name, and sort again.
 
         Args:
             number: of the job.
             album: such as `unknown/001`.
             name: of the person.
-            enrol: enrols photos of a collection: (people file, collection, photos, album, name) -> the run.
+            enrol: enrols photos of a person: (photos, name) -> the run.
 
         Raises:
             Problem, InputError: no such job or album, or the person cannot be enrolled.
         """
         job, found = self.finished(number)
         with job.lock, PeopleFile(job.root) as people:
-            bundle = enrol(people, self._collection(people, job), job.photos, found, album, name)
+            chips = group_photos(found, album, job.photos, self._naming.run.current().size)
+            bundle = enrol(chips, name)
             self._sort_again(job, people, bundle)
         return job
 
@@ -297,7 +304,11 @@ class AlbumJobs:
         except LikenessError as error:
             job.status, job.detail = FAILED, str(error)
         except Exception as error:  # the thread goes on with the next job, and this one says that it failed
-            job.status, job.detail = FAILED, f"an error in the server ({type(error).__name__})"
+            LOGGER.error("album job: %s", type(error).__name__, exc_info=error)
+            job.status, job.detail = (
+                FAILED,
+                f"an error in the server ({type(error).__name__}); its log tells more",
+            )
 
     def _organise(self, job: AlbumJob) -> None:
         bundle = self._naming.run.current()

@@ -17,13 +17,11 @@ from identity.bundle import Bundle
 from identity.decision import SEARCHED_FPIRS
 from identity.enrolment import enrol, taken_for
 from identity.forgetting import forget
-from identity.group_enrolment import group_photos
-from identity.organising import Albums
 from identity.people_file import PeopleFile
 from identity.probes import ProbeChip
 from identity.recognise import Recognition
 from identity.renaming import photo_counts
-from identity.seeing import SeenPhoto
+from identity.seeing import SeenPhoto, failed
 from identity.server import answers
 from identity.server.access import Access
 from identity.server.album_jobs import AlbumJobs
@@ -31,7 +29,7 @@ from identity.server.limits import Limits
 from identity.server.live_run import LiveRun
 from identity.server.naming import Naming
 from identity.server.observed import Metrics, Observed
-from identity.server.photo_pool import PhotoPool, failed
+from identity.server.photo_pool import PhotoPool
 from identity.server.problems import MEDIA_TYPE, Problem, answer_with_problems
 from identity.server.settings import Settings
 from identity.server.uploads import Source, content_of, shown, sources_of
@@ -482,11 +480,8 @@ def _albums(settings: Settings) -> APIRouter:
         service = service_of(request)
         checked_name(group.name)
 
-        def enrolled(
-            _file: PeopleFile, _number: int, photos: pathlib.Path, found: Albums, album: str, name: str
-        ) -> Bundle:
-            chips = group_photos(found, album, photos, service.run.current().size)
-            _enrolled(service.run, name, chips, None)
+        def enrolled(photos: Sequence[ProbeChip], name: str) -> Bundle:
+            _enrolled(service.run, name, photos, None)
             return service.run.current()
 
         jobs = service.jobs

@@ -17,7 +17,7 @@ from augmentor.errors import PhotoError
 from augmentor.faces import POLICIES, Policy
 from augmentor.images import load_image, perceptual_hash
 from identity.probes import ProbeChip
-from identity.seeing import PhotoReader, SeenPhoto, use_one_core
+from identity.seeing import PhotoReader, SeenPhoto, failed, use_one_core
 
 _PHOTOS_OF_A_PROCESS = 500
 
@@ -78,11 +78,6 @@ class PhotoPool:
         """End the processes."""
         self._pool.stop()
         self._pool.join()
-
-
-def failed(error: PhotoError, name: str) -> SeenPhoto:
-    """A photo that could not be read."""
-    return SeenPhoto(name, "error", error.reason, error.detail, (), [], [])
 
 
 _readers: dict[str, PhotoReader] = {}

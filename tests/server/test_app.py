@@ -216,14 +216,29 @@ def test_jobs_end_with_their_time_and_with_the_server(run: Bundle, tmp_path: Pat
 
 
 def test_an_unreadable_photo_is_in_no_album_and_told(client: TestClient, run: Bundle) -> None:
-    files = sent(
-        ("a.jpg", person(run, 1)), ("b.jpg", b"words"), ("z.zip", zipped(("c", b"x"))[:-9] + b"123456789")
-    )
+    files = sent(("a.jpg", person(run, 1)), ("b.jpg", b"words"), ("z.zip", zipped(("c", b"x"))[:-10]))
     job = finished(client, client.post("/v1/organise", files=files))
     assert albums_of(job) == {"person 1": ["a.jpg"]}
     states = {photo["photo"]: photo["status"] for photo in job["albums"]["photos"]}
     assert states["b.jpg"] == "error"
-    assert [one["photo"] for one in job["albums"]["unreadable"]] == ["z.zip"] or "z.zip/c" in states
+    assert [one["photo"] for one in job["albums"]["unreadable"]] == ["z.zip"]
+
+
+def test_an_error_nobody_thought_of_ends_its_job_and_is_in_the_log(
+    client: TestClient, run: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_arguments: Any, **_named: Any) -> None:
+        raise RuntimeError("disk on fire")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR, "likeness.server"):
+        patch.setattr("identity.server.album_jobs.organise", fails)
+        job = client.post("/v1/organise", files=sent(("a.jpg", person(run, 1)))).json()
+        until = time.monotonic() + 20
+        while job["status"] == "running" and time.monotonic() < until:
+            job = client.get(f"/v1/organise/{job['job']}").json()
+    assert job["status"] == "failed" and "RuntimeError" in job["detail"] and "fire" not in job["detail"]
+    assert "disk on fire" in caplog.text
+    assert finished(client, client.post("/v1/organise", files=sent(("a.jpg", person(run, 1)))))
 
 
 @pytest.mark.parametrize(
