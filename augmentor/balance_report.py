@@ -3,9 +3,8 @@
 Deterministic: same numbers and images, same bytes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,12 +84,12 @@ def _spread(counts: np.ndarray, noun: str) -> str:
 
 
 def contact_sheet(
-    images: Path, rows: pa.Table, people: int = SHEET_PEOPLE, renders: int = SHEET_RENDERS
+    read: Callable[[str], bytes], rows: pa.Table, people: int = SHEET_PEOPLE, renders: int = SHEET_RENDERS
 ) -> bytes:
     """Show some people: in each line a photo, then renders of the person from one profile to the other.
 
     Args:
-        images: the folder to which the manifest's files are relative.
+        read: the content of an image, by its file in the manifest.
         rows: of the manifest (`augmentor.manifest.SCHEMA`), at least one.
         people: how many lines at most, chosen evenly from all.
         renders: how many in each line at most.
@@ -102,13 +101,13 @@ def contact_sheet(
         PhotoError: an image cannot be read.
     """
     names = sorted(set(rows["identity"].to_pylist()))
-    chosen = {names[i] for i in _evenly(len(names), people)}
+    chosen = {names[i] for i in evenly(len(names), people)}
     listed: dict[str, list[tuple[str, str, float]]] = {name: [] for name in sorted(chosen)}
     columns = (rows[name].to_pylist() for name in ("identity", "file", "kind", "yaw"))
     for identity, file, kind, yaw in zip(*columns, strict=True):
         if identity in listed:
             listed[identity].append((file, kind, yaw))
-    lines = [_line_of(images, listed[name], renders) for name in listed]
+    lines = [_line_of(read, listed[name], renders) for name in listed]
     width = max(line.shape[1] for line in lines)
     padded = [
         np.pad(line, ((0, GAP), (0, width - line.shape[1]), (0, 0)), constant_values=255) for line in lines
@@ -116,19 +115,23 @@ def contact_sheet(
     return encode_jpeg(np.pad(np.concatenate(padded), ((GAP, 0), (0, 0), (0, 0)), constant_values=255), 90)
 
 
-def _line_of(images: Path, rows: Sequence[tuple[str, str, float]], renders: int) -> np.ndarray:
+def _line_of(
+    read: Callable[[str], bytes], rows: Sequence[tuple[str, str, float]], renders: int
+) -> np.ndarray:
     """One person's line: the first photo, a wider gap, renders by yaw."""
     photos = sorted(row[0] for row in rows if row[1] == "photo")[:1]
     turned = sorted((row[2], row[0]) for row in rows if row[1] == "render")
-    files = photos + [turned[i][1] for i in _evenly(len(turned), renders)]
+    files = photos + [turned[i][1] for i in evenly(len(turned), renders)]
     parts = []
     for number, file in enumerate(files):
         gap = GAP if number else 3 * GAP
-        parts.append(np.pad(load_image(images / file), ((0, 0), (GAP, gap), (0, 0)), constant_values=255))
+        parts.append(
+            np.pad(load_image(read(file), name=file), ((0, 0), (GAP, gap), (0, 0)), constant_values=255)
+        )
     return np.concatenate(parts, axis=1)
 
 
-def _evenly(available: int, wanted: int) -> list[int]:
+def evenly(available: int, wanted: int) -> list[int]:
     """`wanted` indices spread evenly over `available`, ends included; all if there are fewer."""
     if available <= wanted:
         return list(range(available))

@@ -38,7 +38,7 @@ from augmentor.render import render_views
 from augmentor.view import View
 from augmentor.view_key import allowed
 from augmentor.view_set import ViewSet, load_view_set
-from jobs.photo_worker import RENDER_QUALITY, PhotoWorker, WorkerSettings
+from jobs.photo_worker import RENDER_QUALITY, PhotoWorker, RenderSettings
 
 SIZE, SEED = 150, 0
 
@@ -68,16 +68,18 @@ def plain_loop(data: Path, out: Path, per_class: int) -> float:
     started = time.perf_counter()
     view_set = load_view_set("built-in", SIZE, SEED)
     views = {key.name: view_set.view(key) for key in view_set.keys}
-    worker = PhotoWorker(WorkerSettings(str(data), str(out), SIZE, SEED, "central", "built-in"), views)
+    worker = PhotoWorker(RenderSettings(SIZE, SEED, "central"), view_set)
     for identity, photos in list_identities(data).items():
-        scans = [worker.scan(identity, photo.relative_to(data).as_posix()) for photo in photos]
+        scans = [
+            worker.scan(identity, photo.relative_to(data).as_posix(), photo.read_bytes()) for photo in photos
+        ]
         records = [face.record for scanned, _ in scans for face in scanned.faces]
         images = plan(records, view_set.keys, per_class, SEED, allowed=allowed).images
         for scanned, prepared in scans:
             faces = [face for face in scanned.faces if face.reason is None]
             own = [image for image in images if image.photo == scanned.faces[0].photo]
-            if own:
-                worker.make_images(faces, own, prepared)
+            for row, image in worker.make_images(faces, prepared, own, views):
+                write_whole(out / row.file, image)
     return time.perf_counter() - started
 
 

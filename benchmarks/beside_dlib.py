@@ -100,7 +100,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     config = bundle.about["config"]
     if not config["strangers"]:
         raise InputError(f"{options.model}: trained without --strangers; there is nothing to compare it with")
-    data = read_training_set(Path(config["data"]))
+    data = read_training_set(config["data"])
     cache = default_cache(str(options.model))
     paths = list_photos(Path(config["strangers"]))
     found = [

@@ -11,6 +11,7 @@ share in its weights was shaped by these images a little: it forgets them at the
 
 import csv
 import io
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,18 +19,22 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
 from augmentor.images import write_whole
 from augmentor.manifest import read_manifest, write_manifest
+from augmentor.place import is_local
+from identity import unpacked_images
 from identity.albums_page import write_pages
 from identity.bundle import Bundle
 from identity.heads import PROTOTYPES_LAYER, build_head
 from identity.organising import REVIEW, Albums, album_name, decide, take_out
 from identity.people_file import PeopleFile
 
-_CACHES = ("maps.npy", "progress.json", "dlib.npz", "head.checkpoint.npz", "fine_tuning.checkpoint.npz")
+_CACHES = (
+    *("maps.npy", "progress.json", "dlib.npz", "head.checkpoint.npz", "fine_tuning.checkpoint.npz"),
+    *unpacked_images.FILES,
+)
 _TEXTS = frozenset([".json", ".csv", ".html", ".md", ".txt"])
 
 
@@ -103,15 +108,21 @@ def forget(run: Path, name: str, people: PeopleFile) -> Forgotten:
         told.removed.append(f"{file_count} files in {albums}, and what was known of {len(seen)} photos there")
         told.originals += seen
     people.clean()
-    data = bundle.about.get("config", {}).get("data")
+    trained_on = bundle.about.get("config", {}).get("data")
+    data = Path(trained_on) if trained_on and is_local(trained_on) else None
     for folder in _cache_folders(run, bundle):
         removed = _remove_caches(folder)
         if removed:
             told.removed.append(f"caches of features in {folder}: {', '.join(removed)}")
     if data:
-        told.removed += _forget_in_set(Path(data), name)
+        told.removed += _forget_in_set(data, name)
     told.originals = list(dict.fromkeys([*photos, *told.originals]))
-    told.left = list(_what_is_left(run, Path(data) if data else None, name))
+    told.left = list(_what_is_left(run, data, name))
+    if trained_on and data is None:
+        told.left.append(
+            f"{trained_on}: the set in this bucket was not touched; take the photos of {name} away and run "
+            "jobs/augment.py again"
+        )
     return told
 
 
@@ -183,35 +194,61 @@ def _forget_in_set(root: Path, name: str) -> list[str]:
     rows = read_manifest(manifest)
     mine = pc.equal(rows["identity"], name)
     count = int(pc.sum(mine).as_py() or 0)
-    for place in (root, root / "holdout", root / ".work" / "images"):
+    for place in _image_folders(root):
         if (place / name).parent == place and (place / name).is_dir():
             shutil.rmtree(place / name)
     if count:
         write_manifest(manifest, rows.filter(pc.invert(mine)))
         removed.append(f"{count} images in {root}")
-    for file in sorted((root / ".work").glob("*.parquet")):
-        table = pq.read_table(file)
-        if "identity" in table.column_names:
-            kept = table.filter(pc.not_equal(table["identity"], name))
-            if kept.num_rows < table.num_rows:
-                buffer = io.BytesIO()
-                pq.write_table(kept, buffer, compression="zstd")
-                write_whole(file, buffer.getvalue())
     failures = root / "failures.csv"
     if failures.is_file():
         table_rows = list(csv.reader(io.StringIO(failures.read_text("utf-8"))))
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(r for r in table_rows if len(r) < 2 or r[1] != name)
         write_whole(failures, text.getvalue().encode())
-    if (root / "shards").is_dir():  # each holds images of everybody, packed from the single files
-        shutil.rmtree(root / "shards")
+    if shards := _forget_parts(root, name):
         removed.append(
-            f"shards in {root / 'shards'}, which the command that made them packs again without the person"
+            f"{shards} of the shards in {root / 'shards'}, with other people's images: the command that made them "
+            "makes them again without the person"
         )
     if (root / "report").is_dir():  # may show the person; the job draws it again
         shutil.rmtree(root / "report")
         removed.append(f"pictures in {root / 'report'}")
     return removed
+
+
+def _image_folders(root: Path) -> tuple[Path, ...]:
+    """Where a balanced set has folders of people."""
+    return root, root / "holdout", root / "300w-lp"
+
+
+def _parts_with(root: Path, name: str) -> list[str]:
+    """The parts of a set, as `jobs/augment.py` deals people to them, that tell of a person; damaged ones may."""
+    found = []
+    for file in sorted((root / ".work" / "parts").glob("*.json")):
+        try:
+            told = name in json.loads(file.read_text("utf-8"))["account"]["photos"]
+        except (ValueError, KeyError, TypeError):
+            told = True
+        if told:
+            found.append(file.stem)
+    return found
+
+
+def _forget_parts(root: Path, name: str) -> int:
+    """Delete what the job remembers of the parts that tell of a person, and their shards; how many shards went."""
+    shards = 0
+    parts = _parts_with(root, name)
+    for part in parts:
+        for file in (root / ".work" / "parts").glob(f"{part}.*"):
+            file.unlink()
+    remembered = {file.stem for file in (root / ".work" / "parts").glob("*.json")}
+    for shard in sorted((root / "shards").glob("*")):
+        if shard.stem not in remembered:  # of a part just forgotten, or of none: it may show the person
+            shard.unlink()
+            shards += 1
+    (root / ".work" / "finished.json").unlink(missing_ok=True)
+    return shards
 
 
 def _what_is_left(run: Path, data: Path | None, name: str) -> Iterator[str]:
@@ -224,6 +261,6 @@ def _what_is_left(run: Path, data: Path | None, name: str) -> Iterator[str]:
             yield f"{file}: mentions {name}; delete it, or make it again"
     if data is not None and (data / "manifest.parquet").is_file():
         rows = read_manifest(data / "manifest.parquet")
-        places = (data, data / "holdout", data / ".work" / "images")
-        if name in rows["identity"].to_pylist() or any((place / name).exists() for place in places):
+        folders = any((place / name).exists() for place in _image_folders(data))
+        if name in rows["identity"].to_pylist() or folders or _parts_with(data, name):
             yield f"{data}: still has images of {name}"

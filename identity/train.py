@@ -1,8 +1,9 @@
 """Train a model on a balanced set: `python -m identity.train --data OUT --out RUN`.
 
-OUT is what `jobs/augment.py` wrote; with `--person NAME` a folder of photos by person (see `identity.one_person`), with
-`--align whole` a folder of photos of anything by class (see `identity.whole_photos`). RUN becomes the model (see
-`identity.bundle`), with `curves.png` and what is needed to go on after a kill under `features/`.
+OUT is what `jobs/augment.py` wrote, in any format, named by a path or a URI (see `augmentor.place`); with
+`--person NAME` a folder of photos by person (see `identity.one_person`), with `--align whole` a folder of photos of
+anything by class (see `identity.whole_photos`). RUN becomes the model (see `identity.bundle`), with `curves.png` and
+what is needed to go on after a kill under `features/`.
 Exit code 0: done; 2: wrong call or unusable input, one line on stderr.
 """
 
@@ -36,12 +37,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # imported here: worker processes that look for faces import this module and need no TensorFlow
         load_tensorflow()
         from identity.training import TrainConfig, summary, train
+        from identity.training_set import located
 
         if options.person is not None:
             from identity.one_person import train_person
 
+            photos = located(options.data)
+            if isinstance(photos, str):
+                raise InputError("--person takes a folder of photos on disk, no bucket")
             bundle = train_person(
-                options.person, options.data, options.strangers, options.out, options.features, options.seed
+                options.person, photos, options.strangers, options.out, options.features, options.seed
             )
         else:
             names = TrainConfig.__dataclass_fields__
@@ -59,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> _Parser:
     parser = _Parser(prog="python -m identity.train", description="Train a model on a balanced set.")
     add = parser.add_argument
-    add("--data", type=Path, required=True, metavar="OUT", help="balanced set written by jobs/augment.py")
+    add("--data", required=True, metavar="OUT", help="balanced set of jobs/augment.py: a folder or a URI")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of the model")
     add("--strangers", type=Path, metavar="DIR", help="photos of people not in the set, for the thresholds")
     add("--features", choices=("both", "b0", "dlib"), default="both", help="frozen features (both)")
@@ -74,7 +79,9 @@ def _parser() -> _Parser:
     add("--batch", type=_two_or_more, default=256, metavar="N", help="images per step (256)")
     add("--seed", type=_natural, default=0, metavar="N", help="of everything random (0)")
     add("--size", type=_positive, metavar="N", help="pixels the images must have (as they are)")
-    add("--cache", type=Path, metavar="DIR", help="where features are kept (RUN/features)")
+    add(
+        "--cache", type=Path, metavar="DIR", help="where features and unpacked shards are kept (RUN/features)"
+    )
     add("--no-cache", action="store_true", help="compute features anew in every epoch, keep none on disk")
     add(
         "--fine-tune",

@@ -1,12 +1,14 @@
 """From a balanced set to a bundle: features, head, templates, calibration.
 
 One story, told by `train`. Whatever takes long leaves something on disk to go on from: the maps (`features/`), the
-head (`features/head.checkpoint.npz`), dlib's embeddings (`features/dlib.npz`), the strangers' faces.
+head (`features/head.checkpoint.npz`), dlib's embeddings (`features/dlib.npz`), the strangers' faces, and the images
+of a set in shards or in a bucket (`features/images.bin`).
 """
 
 import hashlib
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -37,8 +39,10 @@ from identity.learning_curves import CURVES, History, write_curves
 from identity.model_card import model_card
 from identity.probes import Looking, find_chips
 from identity.training_set import (
+    PackedSet,
     TrainingSet,
     held_out_rows,
+    located,
     read_training_set,
     rows_of_photos,
     spread_renders,
@@ -53,13 +57,21 @@ FEWEST_IN_TURN = 20  # with fewer, whoever plays the stranger is missed (benchma
 _CHUNK = 256
 # The B0 halves an image five times, rounding up; the published head's 3x3 filters need three positions.
 _SEED_HEAD_SIZE = 65
+_KEY_IN_URI = re.compile(r"^(\w+://)[^/?@]*:[^/?@]*@")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run; the fields are the options of `identity.train`."""
+    """A training run; the fields are the options of `identity.train`.
 
-    data: Path
+    Attributes:
+        data: a folder, or the URI of a balanced set; a file:// URI becomes its folder.
+
+    Raises:
+        InputError: a URI that cannot be used.
+    """
+
+    data: Path | str
     out: Path
     strangers: Path | None = None
     features: str = "both"
@@ -75,9 +87,12 @@ class TrainConfig:
     align: str = "face"
     fine_tune: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", located(self.data))
+
     @property
     def work(self) -> Path:
-        """Where features and checkpoints are kept."""
+        """Where features, checkpoints and unpacked images are kept."""
         return self.cache or self.out / "features"
 
 
@@ -118,6 +133,11 @@ def train(config: TrainConfig) -> Bundle:
         raise InputError(f"{config.strangers}: no photo of a stranger in this folder")
     _make_folder(config.out)
     _make_folder(config.work)
+    if isinstance(data, PackedSet):
+        _say(
+            f"images: {data.lengths.sum() / 1e9:.2f} GB, unpacked to {config.work}; --cache DIR puts them elsewhere"
+        )
+    data = data.fetched(config.work)
     held = held_out_rows(data, config.seed)
     _say(
         f"{len(data)} images, {int(data.is_photo.sum())} photos, {len(data.names)} people; "
@@ -256,6 +276,8 @@ def _read(config: TrainConfig) -> TrainingSet:
         return read_training_set(config.data)
     if config.features == "dlib":
         raise InputError("--features dlib compares faces; with --align whole leave it out")
+    if isinstance(config.data, str):
+        raise InputError("--align whole takes a folder of photos on disk, no bucket")
     return read_whole_photos(config.data, config.size or CHIP_SIZE, config.seed)
 
 
@@ -457,8 +479,9 @@ def _commit() -> str | None:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """For JSON."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    """For JSON; a key that stood in a URI is not kept."""
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    return plain | {"data": _KEY_IN_URI.sub(r"\1", plain["data"])}
 
 
 def _or_none(value: float) -> float | None:

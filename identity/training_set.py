@@ -2,12 +2,16 @@
 
 Everything splits by photo: a render belongs where the photo it was made from belongs, and files with the same
 content are one photo.
+
+A set is read where `jobs/augment.py` wrote it, in any of its formats: single files on disk as they are, shards and
+files in a bucket after unpacking them (`TrainingSet.fetched`).
 """
 
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +20,13 @@ import pyarrow as pa
 from augmentor.errors import InputError, PhotoError
 from augmentor.images import load_image
 from augmentor.manifest import read_manifest
+from augmentor.place import FolderPlace, Place, place_of
+from identity.unpacked_images import UnpackedImages, shards_of
 
+MANIFEST = "manifest.parquet"
 MIN_PHOTOS_TO_HOLD_OUT = 3
 _READERS = 4
+_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,7 @@ class TrainingSet:
     """The rows of a manifest.
 
     Attributes:
-        root: folder of the set.
+        root: folder of the set; of a set in a bucket no more than how to call it.
         files: path of each row's image relative to `root`.
         names: the people, sorted.
         labels: (N,) int32 index into `names`.
@@ -60,28 +68,131 @@ class TrainingSet:
             images = list(readers.map(self._chip, rows))
         return np.stack(images) if images else np.zeros((0, self.size, self.size, 3), np.uint8)
 
+    def fetched(self, work: Path) -> "TrainingSet":
+        """The same set, its images on disk and readable in any order; itself if they are already.
+
+        Args:
+            work: folder where images are unpacked that are not; made if missing.
+
+        Raises:
+            InputError: too little room, or a set that is damaged or cannot be reached.
+        """
+        return self
+
     def _chip(self, row: int) -> np.ndarray:
-        path = self.root / self.files[row]
+        source, name, way_out = self._image(row)
         try:
-            image = load_image(path)
+            image = load_image(source, name=name)
         except PhotoError as error:
-            raise InputError(f"{error}; the set is damaged, run jobs/augment.py again") from error
+            raise InputError(f"{error}; the set is damaged, {way_out}") from error
         if image.shape != (self.size, self.size, 3):
             raise InputError(
-                f"{path}: {image.shape[1]}x{image.shape[0]} pixels, the manifest says {self.size}; "
-                "run jobs/augment.py again"
+                f"{name}: {image.shape[1]}x{image.shape[0]} pixels, the manifest says {self.size}; {way_out}"
             )
         return image
 
+    def _image(self, row: int) -> tuple[Path | bytes, str, str]:
+        """The file of a row or its content, what to call it, and what to do if it is damaged."""
+        path = self.root / self.files[row]
+        return path, str(path), "run jobs/augment.py again"
 
-def read_training_set(root: Path) -> TrainingSet:
-    """Read the set that `jobs/augment.py` wrote to `root`.
+
+@dataclass(frozen=True)
+class PackedSet(TrainingSet):
+    """A set whose images are in shards or in a bucket: `fetched` before `chips`.
+
+    Attributes:
+        place: where it is.
+        lengths: (N,) int64 bytes of each image.
+        images: what they are unpacked to; None before.
+    """
+
+    place: Place
+    lengths: np.ndarray
+    images: UnpackedImages | None = None
+
+    def fetched(self, work: Path) -> TrainingSet:
+        """See `TrainingSet`. What is there of the same manifest is not unpacked again."""
+        images = UnpackedImages(work, self.digest, self.files, self.lengths)
+        images.fill(self.place)
+        return replace(self, images=images)
+
+    def _image(self, row: int) -> tuple[Path | bytes, str, str]:
+        name = self.place.name(self.files[row])
+        if self.images is None:
+            raise InputError(
+                f"{self.place.name()}: this set is in shards or in a bucket, which identity.train reads; "
+                "make it in a folder on disk with --format folder"
+            )
+        return self.images.read(row), name, f"run jobs/augment.py again and delete {self.images.file}"
+
+
+def located(data: Path | str) -> Path | str:
+    """A folder on disk, named by a path or a file:// URI, as its path; a place in a bucket as its URI.
+
+    Raises:
+        InputError: a URI of another kind.
+    """
+    try:
+        place = place_of(data)
+    except ValueError as error:  # pyarrow's, of a URI that is none
+        raise InputError(f"{data}: cannot be used ({error})") from error
+    return place.folder if isinstance(place, FolderPlace) else str(data)
+
+
+def read_training_set(root: Path | str) -> TrainingSet:
+    """Read the set that `jobs/augment.py` wrote to `root`, a path or a URI.
 
     Raises:
         InputError: no manifest, an empty one, images of several sizes, or fewer than two people.
     """
-    path = root / "manifest.parquet"
-    table = read_manifest(path)
+    place = place_of(located(root))
+    if isinstance(place, FolderPlace):
+        path = place.folder / MANIFEST
+        table = read_manifest(path)
+        data = _set_of(place.folder, table, hashlib.sha256(path.read_bytes()).hexdigest())
+        if not shards_of(place) or _has_single_files(data, table):
+            return data
+    else:
+        table, digest = _fetched_manifest(place)
+        data = _set_of(Path(place.name()), table, digest)
+    known = {field.name: getattr(data, field.name) for field in fields(data)}
+    return PackedSet(**known, place=place, lengths=_lengths(table))
+
+
+def _lengths(table: pa.Table) -> np.ndarray:
+    return table["bytes"].fill_null(0).to_numpy().astype(np.int64)
+
+
+def _has_single_files(data: TrainingSet, table: pa.Table) -> bool:
+    """Whether the images lie beside the shards, which are of an earlier run then: some are looked for."""
+    lengths = _lengths(table)
+    rows = np.linspace(0, len(data) - 1, min(_LOOKED_AT, len(data))).astype(int)
+    paths = [data.root / data.files[row] for row in rows]
+    return all(p.is_file() and p.stat().st_size == lengths[r] for p, r in zip(paths, rows, strict=True))
+
+
+def _fetched_manifest(place: Place) -> tuple[pa.Table, str]:
+    """The manifest of a set in a bucket, and its SHA-256."""
+    name = place.name(MANIFEST)
+    try:
+        content = place.read(MANIFEST)
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no manifest; make the set with jobs/augment.py") from error
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read ({error})") from error
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / MANIFEST
+        path.write_bytes(content)
+        try:
+            return read_manifest(path), hashlib.sha256(content).hexdigest()
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), name)) from error
+
+
+def _set_of(root: Path, table: pa.Table, digest: str) -> TrainingSet:
+    """What the manifest says, checked."""
+    path = root / MANIFEST
     if not table.num_rows:
         raise InputError(f"{path}: no image in this set")
     sizes = set(table["size"].to_pylist())
@@ -112,7 +223,7 @@ def read_training_set(root: Path) -> TrainingSet:
         photos=np.array([content_index[content] for content in contents], np.int32),
         sources=sources,
         size=int(sizes.pop()),
-        digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+        digest=digest,
     )
 
 

@@ -1,51 +1,57 @@
-"""The augment job: scan the photos, plan each identity, make its images, over Ray.
+"""The augment job: deal the people to partitions, have workers make each, and put together what describes the set.
 
-One decode and one search for faces per photo, in actors that load their models once. Views are made once and shared
-through the object store. As soon as all photos of an identity are scanned it is planned (`augmentor.balance` plans
-each by itself) and its images are made from the faces that still lie in the object store; images go before scans, so
-that few faces wait there. What is done is remembered in `OUT/.work` (`jobs.work_folder`).
+The driver knows names and accounts, never photos or images: workers list, read, render and write
+(`jobs.partition_worker`). Its memory does not grow with the images, and what it waits for is small. What is done is
+remembered by partition, where the images are, so that a job whose machine is lost goes on from any other.
 """
 
-import shutil
+import hashlib
+import json
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from augmentor.balance import Plan, PlannedImage, hold_out, plan
-from augmentor.balance_report import balance_picture, contact_sheet
-from augmentor.effects import draw_effects
-from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.images import list_identities, sha256_of, write_whole
+from augmentor.balance_report import SHEET_PEOPLE, balance_picture, contact_sheet, evenly
+from augmentor.errors import InputError, LikenessError
 from augmentor.landmark_source import model_path
-from augmentor.manifest import sorted_table
+from augmentor.manifest import SCHEMA
+from augmentor.people_folder import people_of, photos_of
+from augmentor.place import Place, is_local, place_of
 from augmentor.render import RENDERER
-from augmentor.view import View
-from augmentor.view_key import ViewKey, allowed
 from augmentor.view_set import load_view_set
 from jobs.augment_settings import AugmentSettings, parse_arguments
-from jobs.failures import NO_PHOTO, Failure, by_reason, failures_csv
-from jobs.image_shards import write_shards
+from jobs.failures import by_reason, failures_csv
+from jobs.image_shards import SHARD_IMAGES
+from jobs.image_sink import FOLDER, OUR_FILE, SHARDS
 from jobs.landmark_set import FOLDER_NAME as LANDMARK_SET
-from jobs.landmark_set import write_landmark_set
-from jobs.photo_worker import PhotoWorker, PreparedFace, Scanned, WorkerSettings, Written
-from jobs.ray_pool import Call, WorkerPool, is_submitted_job, ray, ray_errors, ray_session
-from jobs.scan_table import ScannedFace
-from jobs.work_folder import FOLDER, WorkFolder, sizes_of_files
+from jobs.partition import Partition, known_names, partitions_of
+from jobs.partition_state import known_parts, read_rows, remove_state
+from jobs.partition_worker import Done, PartitionLook, PartitionWorker, SetSettings
+from jobs.photo_worker import RenderSettings
+from jobs.ray_session import is_submitted_job, ray, ray_session
+from jobs.run_metrics import RunMetrics
+from jobs.run_summary import FILE as SUMMARY
+from jobs.run_summary import RunTotals, summary, table
+from jobs.view_shelf import SharedViews, ViewShelf
+from jobs.work_folder import FOLDER as WORK
+from jobs.work_folder import WorkFolder
+from jobs.worker_pool import Losses, WorkerPool, actor_options, on_this_node
 
-SAVE_SECONDS = 15.0  # what a kill costs at most, beside the photos in work
-PHOTOS_PER_CALL = 8  # of one identity; a call to a worker costs some milliseconds, whatever it does
-KEPT_PHOTOS = 256  # identities with more photos are not kept in memory between scan and render
+FOLDER_IMAGES = 512  # of a partition whose images are single files: some seconds of work
 BYTES_PER_PIXEL = 0.25  # of a JPEG here, at least: to say early that the disk is too small
+_FINISHED = f"{WORK}/finished.json"
+_READERS = 8
+Unit = tuple[Partition, list[str]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,8 +81,7 @@ def augment(settings: AugmentSettings) -> int:
     Raises:
         InputError: the input cannot be used, or the output cannot be written.
     """
-    photos = _photos(settings)
-    kept, held = hold_out(photos, settings.hold_out, settings.seed)
+    people = _people(place_of(settings.data))
     views = load_view_set(settings.head_model, settings.size, settings.seed, settings.views)
     model_path("shape_predictor_68_face_landmarks.dat")  # says now, and once, that it is missing
     made_with = {
@@ -90,401 +95,283 @@ def augment(settings: AugmentSettings) -> int:
         "renderer": RENDERER,
         "effects": list(settings.effects),
     }
-    with WorkFolder(settings.out, made_with) as work:
+    with WorkFolder(place_of(settings.out), made_with) as work:
         work.remove_partial_files()
-        set_aside = _copy_held_out(settings, held)
-        job = _Job(settings, kept, views.keys, work)
+        job = _Job(settings, people)
         job.run()
-        return job.finish(photos, set_aside)
+        return job.finish()
 
 
-def _photos(settings: AugmentSettings) -> dict[str, list[str]]:
-    """Identity → its photos relative to the data folder, with slashes."""
-    found = list_identities(settings.data)
-    if FOLDER in found:
-        raise InputError(
-            f"{settings.data / FOLDER}: the output keeps its notes under that name; rename the folder"
-        )
-    if not any(found.values()):
-        raise InputError(f"{settings.data}: no photos in any of its {len(found)} folders")
-    return {
-        identity: [path.relative_to(settings.data).as_posix() for path in paths]
-        for identity, paths in found.items()
-    }
+def _people(data: Place) -> list[str]:
+    """The names of all people, at least one of whom has a photo."""
+    people = people_of(data)
+    if WORK in people:
+        raise InputError(f"{data.name(WORK)}: the output keeps its notes under that name; rename the folder")
+    if not any(photos_of(data, name) for name in people):
+        raise InputError(f"{data.name()}: no photos in any of its {len(people)} folders")
+    return people
 
 
-def _copy_held_out(settings: AugmentSettings, held: Mapping[str, Sequence[str]]) -> set[str]:
-    """Copy the photos set aside, as they are; returns their paths below `OUT/holdout`."""
-    copied = {photo for photos in held.values() for photo in photos}
-    for photo in sorted(copied):
-        source = settings.data / photo
+class _PartitionActor:
+    """A partition worker of a Ray node, whose views lie in the object store."""
+
+    def __init__(self, settings: SetSettings, shelf: Any) -> None:
+        self._settings, self._shelf = settings, shelf
+
+    def ready(self) -> LikenessError | None:
+        """Load the models."""
+        render = self._settings.render
         try:
-            content = source.read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{source}: cannot read it to set it aside ({error.strerror or error})"
-            ) from error
-        _write_if_new(settings.out / "holdout" / photo, content)
-    return copied
-
-
-def _write_if_new(path: Path, content: bytes) -> None:
-    """Write a file unless it is there already with this content: a second run changes nothing."""
-    if not (path.is_file() and path.read_bytes() == content):
-        write_whole(path, content)
-
-
-class _PhotoActor(PhotoWorker):
-    """A photo worker whose views lie in the object store; it fetches each when it needs it first.
-
-    They come with the calls, not the constructor: Ray can replace an actor whose constructor takes plain values only.
-    """
-
-    def make_view(self, key: ViewKey) -> tuple[str, View]:
-        """The name of a view and the view itself."""
-        return key.name, self._view_set.view(key)
-
-    def scan_photos(
-        self, identity: str, photos: Sequence[str], keep: bool
-    ) -> tuple[list[Scanned], list[list[PreparedFace]]]:
-        """See `PhotoWorker.scan`, of several photos."""
-        scanned, prepared = zip(*(self.scan(identity, photo, keep) for photo in photos), strict=True)
-        return list(scanned), list(prepared)
-
-    def make_images_of(
-        self, parts: Sequence["_Part"], prepared: Sequence[list[PreparedFace]] = (), views: Any = None
-    ) -> Written | LikenessError:
-        """See `PhotoWorker.make_images`, of several photos. An error meant for the user (a full disk) is returned, not
-        raised: Ray would print it with its traceback.
-
-        `prepared` is what `scan_photos` gave beside, or nothing. `views` are the references by name of those that are
-        needed, or, in a list, a reference to those of all.
-        """
-        images = [image for part in parts for image in part.images]
-        needed = {image.view.name for image in images if image.view} - self._views.keys()
-        if needed:
-            references = ray.get(views[0]) if isinstance(views, list) else views
-            names = sorted(references) if isinstance(views, list) else sorted(needed)
-            self._views |= zip(names, ray.get([references[name] for name in names]), strict=True)
-        try:
-            made = [
-                self.make_images(part.faces, part.images, prepared[part.number] if prepared else ())
-                for part in parts
-            ]
+            view_set = load_view_set(render.head_model, render.size, render.seed, render.views)
+            self._worker = PartitionWorker(self._settings, view_set, SharedViews(view_set, self._shelf))
         except LikenessError as error:
             return error
-        return Written(pa.concat_tables([one.rows for one in made]), sum(one.seconds for one in made))
+        self._metrics = RunMetrics()
+        return None
 
-
-@dataclass(frozen=True)
-class _Part:
-    """What is to be made of one photo: its usable faces, the images, and its number among those scanned with it."""
-
-    faces: list[ScannedFace]
-    images: list[PlannedImage]
-    number: int
-
-
-def _chunks(photos: Sequence[str]) -> Iterator[list[str]]:
-    """Photos in parts that one call deals with."""
-    for start in range(0, len(photos), PHOTOS_PER_CALL):
-        yield list(photos[start : start + PHOTOS_PER_CALL])
+    def run(self, unit: Unit, careful: bool) -> Done | LikenessError:
+        """See `PartitionWorker.run`. An error meant for the user (a full disk) is returned, not raised: Ray would
+        print it with its traceback.
+        """
+        partition, known = unit
+        try:
+            done = self._worker.run(partition, known, careful)
+        except LikenessError as error:
+            return error
+        self._metrics.add(done)
+        return done
 
 
 class _Job:
-    """One run: what is known of the photos, what is planned, what is made."""
+    """One run."""
 
-    def __init__(
-        self,
-        settings: AugmentSettings,
-        photos: Mapping[str, Sequence[str]],
-        keys: Sequence[ViewKey],
-        work: WorkFolder,
-    ) -> None:
+    def __init__(self, settings: AugmentSettings, people: Sequence[str]) -> None:
         self._settings = settings
-        self._photos = photos
-        self._keys = keys
-        self._work = work
-        # Shards are packed from single files that need not be in the way.
-        self._images = settings.out if settings.format == "folder" else settings.out / FOLDER / "images"
+        self._out = place_of(settings.out)
+        self._set = SetSettings(
+            data=_absolute(settings.data),
+            out=_absolute(settings.out),
+            per_class=settings.per_class,
+            hold_out=settings.hold_out,
+            format=settings.format,
+            effects=settings.effects,
+            render=RenderSettings(
+                settings.size,
+                settings.seed,
+                settings.faces,
+                settings.head_model,
+                settings.views,
+            ),
+        )
+        single = settings.format in (FOLDER, LANDMARK_SET)
+        images = FOLDER_IMAGES if single else SHARD_IMAGES
+        self._partitions = partitions_of(people, settings.per_class, images)
+        self._remembered = known_parts(self._out)
+        self._look = PartitionLook(self._set)
         self._started = time.perf_counter()
-        self._seconds = {"scan": 0.0, "images": 0.0}
-        self._scans = self._still_valid(work.scanned())
-        self._scanned_before = len(self._scans)
-        self._old_rows = work.rows()
-        self._sizes = sizes_of_files(self._images)
-        self._old = {
-            file: (sha256, length)
-            for file, sha256, length in zip(
-                *(self._old_rows[name].to_pylist() for name in ("file", "source_sha256", "bytes")),
-                strict=True,
-            )
-        }
-        self._plans: dict[str, Plan] = {}
-        self._new_rows: list[pa.Table] = []
-        self._unsaved: tuple[list[ScannedFace], list[pa.Table]] = ([], [])
-        self._saved_at = time.monotonic()
-        self._prepared: dict[str, tuple[Any, int]] = {}  # photo → what its scan prepared, its number there
-        self._views: dict[str, Any] = {}
-        self._all_views: list[Any] = []
-        self._unscanned = {
-            identity: {photo for photo in photos if photo not in self._scans}
-            for identity, photos in self._photos.items()
-        }
-        self._progress: tqdm[Any] = tqdm(disable=True)
-
-    def _still_valid(self, scans: Mapping[str, list[ScannedFace]]) -> dict[str, list[ScannedFace]]:
-        """The scans of photos that are there and have not changed since."""
-        known = [photo for photos in self._photos.values() for photo in photos if photo in scans]
-        with ThreadPoolExecutor(4) as threads:
-            hashes = list(threads.map(self._hash, known))
-        return {
-            photo: scans[photo]
-            for photo, sha in zip(known, hashes, strict=True)
-            if scans[photo][0].sha256 == sha
-        }
-
-    def _hash(self, photo: str) -> str:
-        """SHA-256 of a photo, empty if it cannot be read (as the scan has it)."""
-        try:
-            return sha256_of(self._settings.data / photo)
-        except PhotoError:
-            return ""
+        self._done: dict[str, Done] = {}
+        self._workers = 0
+        self._losses: Losses | None = None
 
     def run(self) -> None:
-        """Scan and make what is missing; does not even start Ray if nothing is."""
-        for identity, missing in self._unscanned.items():
-            if not missing:
-                self._plan(identity)
-        unplanned = sum(self._settings.per_class for identity, missing in self._unscanned.items() if missing)
-        to_make = {identity: self._to_make(planned) for identity, planned in self._plans.items()}
-        missing_images = unplanned + sum(
-            len(images) for parts in to_make.values() for images in parts.values()
-        )
-        if not missing_images and not any(self._unscanned.values()):
+        """Make what is missing; does not even start Ray if nothing is."""
+        if is_local(self._settings.data) and is_local(self._settings.out):
+            with ThreadPoolExecutor(_READERS) as readers:
+                for done in readers.map(self._unchanged, self._partitions):
+                    if done:
+                        self._done[done.name] = done
+        to_do = [partition for partition in self._partitions if partition.name not in self._done]
+        if not to_do:
             return
-        self._require_space(missing_images)
-        self._progress = tqdm(
-            total=missing_images, unit="image", desc="augment", file=sys.stderr, mininterval=1.0
+        images = sum(len(partition.identities) for partition in to_do) * self._settings.per_class
+        self._require_space(images)
+        with (
+            ray_session(self._settings.workers) as self._workers,
+            tqdm(total=images, unit="image", desc="augment", file=sys.stderr, mininterval=1.0) as progress,
+        ):
+            self._make(to_do, progress)
+
+    def _unchanged(self, partition: Partition) -> Done | None:
+        if partition.name not in self._remembered:
+            return None
+        return self._look.unchanged(partition, self._look.photos(partition))
+
+    def _make(self, partitions: Sequence[Partition], progress: "tqdm[Any]") -> None:
+        # the driver's node holds the shelf: if that is lost, so is the job
+        shelf = (
+            ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=on_this_node())(
+                ViewShelf
+            )
+        ).remote()
+        actor = ray.remote(**actor_options())(_PartitionActor)
+        rejected = 0
+
+        def received(done: Done) -> None:
+            nonlocal rejected
+            self._done[done.name] = done
+            rejected += done.account.rejected
+            progress.update(sum(done.account.images.values()))
+            progress.set_postfix_str(f"{rejected} photos rejected" if rejected else "", refresh=False)
+
+        pool: WorkerPool[Unit] = WorkerPool(
+            lambda: actor.remote(self._set, shelf),
+            self._settings.workers,
+            lambda unit: f"{', '.join(unit[0].identities[:3])}, ... (partition {unit[0].name})",
         )
-        with ray_session(self._settings.workers) as workers:
-            try:
-                self._run_on(workers, to_make)
-            finally:
-                self._progress.close()
-                with suppress(InputError):  # of a full disk, which is reported already
-                    self._save()
-
-    def _run_on(self, workers: int, to_make: Mapping[str, dict[str, list[PlannedImage]]]) -> None:
-        settings = self._settings
-        worker_settings = WorkerSettings(
-            data=str(settings.data.resolve()),
-            images=str(self._images.resolve()),
-            size=settings.size,
-            seed=settings.seed,
-            faces=settings.faces,  # type: ignore[arg-type]
-            head_model=settings.head_model,
-            views=settings.views,
-        )
-        with ray_errors():
-            actor = ray.remote(num_cpus=1, max_restarts=3, max_task_retries=3)(_PhotoActor)
-            self._pool = WorkerPool([actor.remote(worker_settings) for _ in range(workers)])
-            self._pool.run(self._calls(to_make))
-
-    def _calls(self, to_make: Mapping[str, dict[str, list[PlannedImage]]]) -> Iterator[Call]:
-        """What there is to do, identity by identity."""
-        for identity, photos in self._photos.items():
-            if identity in to_make:
-                yield from self._image_calls(to_make[identity])
-            keep = len(photos) <= KEPT_PHOTOS
-            for together in _chunks(sorted(self._unscanned[identity])):
-                arguments = (identity, together, keep)
-                yield Call("scan_photos", partial(tuple, arguments), done=self._on_scan, results=2)
-
-    def _on_scan(self, scanned: list[Scanned], prepared: Any) -> None:
-        for number, photo in enumerate(scanned):
-            face = photo.faces[0]
-            self._seconds["scan"] += photo.seconds
-            self._scans[face.photo] = list(photo.faces)
-            self._unsaved[0].extend(photo.faces)
-            self._unscanned[face.identity].remove(face.photo)
-            if len(self._photos[face.identity]) <= KEPT_PHOTOS:
-                self._prepared[face.photo] = prepared, number
-        if not self._unscanned[face.identity]:
-            missing = self._to_make(self._plan(face.identity))
-            self._progress.total += sum(map(len, missing.values())) - self._settings.per_class
-            for call in self._image_calls(missing):
-                self._pool.add_urgent(call)
-            for name in self._photos[face.identity]:
-                self._prepared.pop(name, None)
-
-    def _plan(self, identity: str) -> Plan:
-        records = [face.record for photo in self._photos[identity] for face in self._scans[photo]]
-        settings = self._settings
-        planned = plan(
-            records,
-            self._keys,
-            settings.per_class,
-            settings.seed,
-            allowed=allowed,
-            identities=[identity],
-            effects=partial(draw_effects, settings.effects, settings.seed) if settings.effects else None,
-        )
-        self._plans[identity] = planned
-        return planned
-
-    def _to_make(self, planned: Plan) -> dict[str, list[PlannedImage]]:
-        """The planned images, by photo, that are not there yet or show a photo that has changed since."""
-        missing: dict[str, list[PlannedImage]] = {}
-        for image in planned.images:
-            there = (self._scans[image.photo][0].sha256, self._sizes.get(image.file))
-            if self._old.get(image.file) != there:
-                self._old.pop(image.file, None)
-                missing.setdefault(image.photo, []).append(image)
-        return missing
-
-    def _image_calls(self, missing: Mapping[str, list[PlannedImage]]) -> Iterator[Call]:
-        """Calls that make these images, after those that make the views they are the first to need."""
-        by_scan: dict[Any, list[str]] = {}
-        for photo in missing:
-            by_scan.setdefault(self._prepared.get(photo, (None,))[0], []).append(photo)
-        for prepared, photos in by_scan.items():
-            for together in _chunks(photos):
-                images = [image for photo in together for image in missing[photo]]
-                needed = {image.view.name: image.view for image in images if image.view}
-                for name, key in needed.items():
-                    if name not in self._views:
-                        self._views[name] = None  # asked for
-                        yield Call(
-                            "make_view",
-                            partial(tuple, [key]),
-                            sent=partial(self._views.__setitem__, name),
-                            results=2,
-                        )
-                parts = [
-                    _Part(
-                        [face for face in self._scans[photo] if face.reason is None],
-                        missing[photo],
-                        self._prepared.get(photo, (None, 0))[1],
-                    )
-                    for photo in together
-                ]
-                arguments = partial(self._image_arguments, parts, prepared or (), list(needed))
-                yield Call("make_images_of", arguments, done=self._on_images)
-
-    def _image_arguments(self, parts: list[_Part], prepared: Any, needed: list[str]) -> tuple[Any, ...]:
-        """Arguments for `_PhotoActor.make_images_of`, when it is called: the views have been asked for by then."""
-        if len(self._views) < len(self._keys):
-            return parts, prepared, {name: self._views[name] for name in needed}
-        if not self._all_views and None not in self._views.values():
-            self._all_views = [ray.put(self._views)]  # one reference is cheaper to send than a hundred
-        return parts, prepared, self._all_views or {name: self._views[name] for name in needed}
-
-    def _on_images(self, written: Written, _: object) -> None:
-        self._seconds["images"] += written.seconds
-        self._new_rows.append(written.rows)
-        self._unsaved[1].append(written.rows)
-        self._progress.update(written.rows.num_rows)
-        if time.monotonic() - self._saved_at > SAVE_SECONDS:
-            self._save()
-
-    def _save(self) -> None:
-        """Remember what was done since the last time."""
-        if any(self._unsaved):
-            self._work.save_part(*self._unsaved)
-            self._unsaved = ([], [])
-        self._saved_at = time.monotonic()
+        self._losses = pool.losses
+        units = ((partition, known_names(partition, self._remembered)) for partition in partitions)
+        pool.run(units, received)
 
     def _require_space(self, images: int) -> None:
         need = images * self._settings.size**2 * BYTES_PER_PIXEL
-        free = shutil.disk_usage(self._settings.out).free
-        if free < need:
+        free = self._out.free_bytes()
+        if free is not None and free < need:
             raise InputError(
                 f"{self._settings.out}: {images} images need at least {need / 1e6:.0f} MB, {free / 1e6:.0f} MB are "
                 "free; free some space or choose another --out"
             )
 
-    def finish(self, photos: Mapping[str, Sequence[str]], set_aside: set[str]) -> int:
+    def finish(self) -> int:
         """Write what describes the set, remove what no longer belongs to it, and say how it went."""
-        settings = self._settings
-        planned = {image.file for one in self._plans.values() for image in one.images}
-        numbers = [
-            i
-            for i, file in enumerate(self._old_rows["file"].to_pylist())
-            if file in self._old and file in planned
-        ]
-        rows = sorted_table([self._old_rows.take(pa.array(numbers, pa.int64())), *self._new_rows])
-        if rows.num_rows != len(planned):
-            raise RuntimeError(f"{len(planned)} images planned, {rows.num_rows} made")
-        failures = self._failures()
-        _write_if_new(settings.out / "failures.csv", failures_csv(failures))
-        self._work.finish((face for faces in self._scans.values() for face in faces), rows)
-        removed = self._work.remove_stale(self._images, planned, set_aside)
-        after = {identity: len(one.images) for identity, one in self._plans.items()}
-        before = {identity: len(paths) for identity, paths in photos.items()}
-        if settings.format == LANDMARK_SET:
-            write_landmark_set(settings.out / LANDMARK_SET, self._images, rows)
-        elif settings.format != "folder":
-            write_shards(settings.out / "shards", self._images, rows, settings.format, settings.seed)
-        report = settings.out / "report"
-        _write_if_new(report / "balance.png", balance_picture(before, after))
-        if planned:
-            _write_if_new(report / "renders.jpg", contact_sheet(self._images, rows))
-        return self._summary(len(set_aside), removed, failures)
+        totals = RunTotals()
+        for partition in self._partitions:
+            totals.add(self._done[partition.name])
+        totals.removed += self._remove_stale()
+        write_if_new(self._out, "failures.csv", failures_csv(totals.failures))
+        self._write_manifest(totals.images)
+        self._draw()
+        wall = time.perf_counter() - self._started
+        if totals.unchanged < totals.partitions or totals.removed or self._out.stamp(SUMMARY) is None:
+            told = summary(totals, wall, self._workers, self._losses)
+            self._out.write(SUMMARY, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
+        return self._tell(totals, wall)
 
-    def _failures(self) -> list[Failure]:
-        failures = [
-            Failure(face.photo, face.identity, face.reason, face.detail)
-            for faces in self._scans.values()
-            for face in faces
-            if face.reason is not None
-        ]
-        return failures + [
-            Failure("", name, NO_PHOTO, "") for name, photos in self._photos.items() if not photos
-        ]
+    def _remove_stale(self) -> int:
+        """Remove what belongs to people, or partitions, that are no more; returns how many images went."""
+        wanted = {partition.name for partition in self._partitions}
+        for name in self._remembered - wanted:
+            remove_state(self._out, name)
+        for file in self._out.entries(SHARDS)[1]:
+            if file.rpartition(".")[0] not in wanted:
+                self._out.remove(f"{SHARDS}/{file}")
+        people = {name for partition in self._partitions for name in partition.identities}
+        removed = 0
+        for root in ("", LANDMARK_SET):
+            for name in self._out.entries(root)[0]:
+                if name in people or (not root and name.lower() in _KEPT_FOLDERS):
+                    continue
+                below = f"{root}/{name}" if root else name
+                ours = [path for path in self._out.files(below) if OUR_FILE.fullmatch(path)]
+                for path in ours:
+                    self._out.remove(path)
+                removed += sum(path.endswith(".jpg") for path in ours)
+        for name in self._out.entries("holdout")[0]:
+            if name not in people:
+                self._out.remove_folder(f"holdout/{name}")
+        return removed
 
-    def _summary(self, set_aside: int, removed: int, failures: Sequence[Failure]) -> int:
+    def _write_manifest(self, images: int) -> None:
+        """The rows of all partitions, one after the other, each a row group; nothing is held but one of them."""
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as file, ThreadPoolExecutor(_READERS) as readers:
+            rows = 0
+            with pq.ParquetWriter(file.name, SCHEMA, compression="zstd") as writer:
+                for part in _ahead(readers, self._rows_of, self._partitions):
+                    writer.write_table(part.combine_chunks())
+                    rows += part.num_rows
+            if rows != images:
+                raise RuntimeError(f"{images} images planned, {rows} made")
+            digest = hashlib.sha256()
+            with Path(file.name).open("rb") as written:
+                while block := written.read(1 << 20):
+                    digest.update(block)
+            finished = json.dumps({"manifest": digest.hexdigest()}).encode()
+            there = self._out.stamp("manifest.parquet")
+            same = there is not None and there.size == Path(file.name).stat().st_size
+            if not (same and _read_or_none(self._out, _FINISHED) == finished):
+                self._out.write_file("manifest.parquet", Path(file.name))
+                self._out.write(_FINISHED, finished)
+
+    def _rows_of(self, partition: Partition) -> pa.Table:
+        try:
+            return read_rows(self._out, partition.name)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{self._out.name()}: the rows of partition {partition.name} cannot be read ({error}); "
+                "start the job again"
+            ) from error
+
+    def _draw(self) -> None:
+        """The pictures of the report."""
+        before: dict[str, int] = {}
+        after: dict[str, int] = {}
+        for done in self._done.values():
+            before |= done.account.photos
+            after |= done.account.images
+        write_if_new(self._out, "report/balance.png", balance_picture(before, after))
+        shown = sorted(name for name, images in after.items() if images)
+        chosen = {shown[i] for i in evenly(len(shown), SHEET_PEOPLE)}
+        rows = []
+        readers: dict[str, Callable[[str], bytes]] = {}
+        for partition in self._partitions:
+            if mine := chosen.intersection(partition.identities):
+                own = self._rows_of(partition)
+                rows.append(own.filter(pc.is_in(own["identity"], pa.array(sorted(mine)))))
+                readers |= dict.fromkeys(mine, self._look.sink.reader(partition))
+        if rows:
+            sheet = contact_sheet(lambda file: readers[file.split("/")[0]](file), pa.concat_tables(rows))
+            write_if_new(self._out, "report/renders.jpg", sheet)
+
+    def _tell(self, totals: RunTotals, wall: float) -> int:
         """Print the table; returns the exit code."""
         settings = self._settings
-        photos = sum(map(len, self._photos.values()))
-        failed = sum(all(face.reason is not None for face in faces) for faces in self._scans.values())
-        images = sum(len(one.images) for one in self._plans.values())
-        renders = sum(image.kind == "render" for one in self._plans.values() for image in one.images)
-        made = sum(table.num_rows for table in self._new_rows)
-        scanned = photos - self._scanned_before
-        wall = time.perf_counter() - self._started
-        each = {"scan": scanned, "images": made}
-        ms = {stage: 1e3 * self._seconds[stage] / count if count else 0.0 for stage, count in each.items()}
-        lines = [
-            ("identities", f"{len(self._photos)}"),
-            ("photos", f"{photos}, and {set_aside} held out"),
-            ("rejected", f"{failed}" + (f": {by_reason(failures)}" if failures else "")),
-            ("images", f"{images}: {images - renders} photos, {renders} renders, {settings.size} px"),
-            ("this run", f"{made} made, {images - made} there before, {removed} removed"),
-            (
-                "scanning",
-                f"{self._seconds['scan']:.1f} core seconds, {ms['scan']:.1f} ms for each of {scanned} photos",
-            ),
-            (
-                "images",
-                f"{self._seconds['images']:.1f} core seconds, {ms['images']:.2f} ms for each of {made}",
-            ),
-            ("all in all", f"{wall:.1f} s, {made / wall:.0f} images/s"),
-        ]
-        for name, value in lines:
-            print(f"{name:<12}{value}")
+        for line in table(totals, settings.size, wall, self._losses):
+            print(line)
         code = 0
-        lacking = [n for one in self._plans.values() for n in (*one.empty_identities, *one.short_identities)]
-        if lacking:
+        if totals.lacking:
+            lacking = sorted(totals.lacking)
             some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
             print(f"augment: {len(lacking)} identities without enough images: {some}", file=sys.stderr)
             code = 1
-        if photos and failed / photos > settings.max_failed:
-            share = f"{failed} of {photos} photos failed, more than --max-failed {settings.max_failed:g}"
+        if totals.used and totals.rejected / totals.used > settings.max_failed:
+            share = f"{totals.rejected} of {totals.used} photos failed, more than --max-failed {settings.max_failed:g}"
             print(f"augment: {share}", file=sys.stderr)
             code = 1
-        reasons = f" ({by_reason(failures)}), see {settings.out / 'failures.csv'}" if failures else ""
+        failures = totals.failures
+        reasons = f" ({by_reason(failures)}), see {self._out.name('failures.csv')}" if failures else ""
         print(
-            f"{images} images of {len(self._photos)} identities in {settings.out}; {failed} photos rejected{reasons}"
+            f"{totals.images} images of {totals.identities} identities in {self._out.name()}; "
+            f"{totals.rejected} photos rejected{reasons}"
         )
         return code
+
+
+_KEPT_FOLDERS = {WORK, SHARDS, "report", "holdout", LANDMARK_SET}
+
+
+def _absolute(uri: str) -> str:
+    """As workers, whose working directory is another, can use it."""
+    return uri if "://" in uri else str(Path(uri).resolve())
+
+
+def _ahead(readers: ThreadPoolExecutor, read: Any, items: Sequence[Any]) -> Iterator[Any]:
+    """`read` of each item, in order, a few read ahead."""
+    waiting = []
+    for item in items:
+        waiting.append(readers.submit(read, item))
+        if len(waiting) >= 2 * _READERS:
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
+
+
+def _read_or_none(place: Place, path: str) -> bytes | None:
+    try:
+        return place.read(path)
+    except OSError:
+        return None
+
+
+def write_if_new(place: Place, path: str, content: bytes) -> None:
+    """Write a file unless it is there already with this content: a second run changes nothing."""
+    if _read_or_none(place, path) != content:
+        place.write(path, content)

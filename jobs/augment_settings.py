@@ -8,10 +8,10 @@ from typing import NoReturn
 
 from augmentor.effects import EFFECTS, EXPRESSION, effect_names
 from augmentor.errors import InputError
-from augmentor.faces import POLICIES
+from augmentor.faces import POLICIES, Policy
+from augmentor.place import is_local, place_of
 from augmentor.view_set import PAPER, POSES, READY, SPREAD
-from jobs.image_shards import FORMATS
-from jobs.landmark_set import FOLDER_NAME as LANDMARK_SET
+from jobs.image_sink import FOLDER, FORMATS
 
 SIZE_RANGE = (32, 1024)
 
@@ -24,13 +24,13 @@ class AugmentSettings:
         InputError: a value out of range, or folders that contain each other.
     """
 
-    data: Path
-    out: Path
+    data: str
+    out: str
     per_class: int
     size: int = 150
     seed: int = 0
     hold_out: int = 0
-    faces: str = "central"
+    faces: Policy = "central"
     max_failed: float = 0.05
     workers: int | None = None
     format: str = "folder"
@@ -65,11 +65,21 @@ class AugmentSettings:
             raise InputError(
                 f"--effects {EXPRESSION}: these views have no expressions that change; say --effects {rest}"
             )
-        data, out = self.data.resolve(), self.out.resolve()
-        if data == out or data in out.parents or out in data.parents:
+        if _inside(self.data, self.out) or _inside(self.out, self.data):
             raise InputError(
                 f"--out {self.out} and --data {self.data} lie in each other; choose an --out elsewhere"
             )
+
+
+def _inside(one: str, other: str) -> bool:
+    """Whether a path or URI is the other, or lies in it."""
+    if is_local(one) != is_local(other):
+        return False
+    if is_local(one):
+        inner, outer = (Path(uri.removeprefix("file://")).resolve() for uri in (one, other))
+        return inner == outer or outer in inner.parents
+    inner_uri, outer_uri = (uri.split("?", 1)[0].rstrip("/") + "/" for uri in (one, other))
+    return inner_uri.startswith(outer_uri)
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -97,8 +107,12 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
         "again, it changes nothing.",
         epilog="Exit codes: 0 done; 1 a person has no image or too many photos failed; 2 unusable input.",
     )
-    parser.add_argument("--data", required=True, help="folder with one folder of photos per person")
-    parser.add_argument("--out", required=True, help="folder for the set; new, empty, or of an earlier run")
+    parser.add_argument(
+        "--data", required=True, help="one folder of photos per person: a path, s3://... or gs://..."
+    )
+    parser.add_argument(
+        "--out", required=True, help="where the set goes, likewise; new, empty, or of an earlier run"
+    )
     parser.add_argument("--per-class", type=int, required=True, help="images of each person")
     parser.add_argument(
         "--size", type=int, default=150, help="pixels, width and height of the images (%(default)s)"
@@ -114,9 +128,7 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
         "--max-failed", type=float, default=0.05, help="fraction of photos that may fail (%(default)s)"
     )
     parser.add_argument("--workers", type=int, default=None, help="processes that do the work (one per core)")
-    parser.add_argument(
-        "--format", choices=(*FORMATS, LANDMARK_SET), default="folder", help="of the images (%(default)s)"
-    )
+    parser.add_argument("--format", choices=FORMATS, default=FOLDER, help="of the images (%(default)s)")
     parser.add_argument(
         "--head-model", default="built-in", help="built-in, ict:DIR or views:DIR (%(default)s)"
     )
@@ -136,12 +148,10 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
     values["effects"] = effect_names(values["effects"])
     for name in ("data", "out"):
         text = values[name]
-        if "://" in text:
-            raise InputError(f"--{name} {text}: only folders can be used so far; mount it and give the path")
-        values[name] = Path(text)
-        if submitted and not values[name].is_absolute():
+        place_of(text)  # says now which kinds there are
+        if submitted and "://" not in text and not Path(text).is_absolute():
             raise InputError(
                 f"--{name} {text}: a submitted job runs in a copy of the working directory, where relative paths "
-                "lead nowhere; give an absolute path that every node can see"
+                "lead nowhere; give an absolute path that every node can see, or a URI"
             )
     return AugmentSettings(**values)

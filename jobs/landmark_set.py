@@ -4,7 +4,7 @@
     OUT/300w-lp/<identity>/<image>.mat    pt2d, Pose_Para and visible, as loaders of 300W-LP expect the first two
 
 Every render has exact landmarks, also those that are hidden; photos have those that dlib found, and the pose fitted to
-them. Files of the same content are left alone.
+them.
 
 Source:
     Zhu et al., "Face Alignment Across Large Poses", CVPR 2016 (300W-LP). Differs: there is no Shape_Para, Exp_Para and
@@ -12,53 +12,21 @@ Source:
 """
 
 import io
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import scipy.io
 
-from augmentor.errors import InputError
-from augmentor.images import write_whole
+from augmentor.manifest import ManifestRow
 
 FOLDER_NAME = "300w-lp"
 _HEADER = b"MATLAB 5.0 MAT-file, Likeness".ljust(116)  # SciPy puts the time there: same labels, other bytes
 
 
-def write_landmark_set(folder: Path, images: Path, rows: pa.Table) -> int:
-    """Write the set; files that do not belong to it are removed.
-
-    Args:
-        folder: of the set.
-        images: to which the manifest's files are relative.
-        rows: of the manifest.
-
-    Returns:
-        how many images there are.
-
-    Raises:
-        InputError: an image cannot be read, or a file not be written.
-    """
-    wanted = set()
-    for row in rows.to_pylist():
-        path = folder / row["file"]
-        try:
-            image = (images / row["file"]).read_bytes()
-        except OSError as error:
-            raise InputError(
-                f"{images / row['file']}: cannot be copied ({error.strerror or error}); start the job again"
-            ) from error
-        labels = labels_of(
-            row["landmarks"], row["visible"], row["yaw"], row["pitch"], row["roll"], row["size"]
-        )
-        for target, content in ((path, image), (path.with_suffix(".mat"), labels)):
-            wanted.add(target)
-            if not (target.is_file() and target.read_bytes() == content):
-                write_whole(target, content)
-    for path in folder.rglob("*.*"):
-        if path.is_file() and path not in wanted:
-            path.unlink()
-    return len(wanted) // 2
+def labels_of_row(row: ManifestRow) -> bytes:
+    """The `.mat` file of an image, see `labels_of`."""
+    return labels_of(
+        row.landmarks.ravel().tolist(), row.visible.tolist(), row.yaw, row.pitch, row.roll, row.size
+    )
 
 
 def labels_of(

@@ -1,30 +1,28 @@
 """What one worker does with photos: look for the face, cut it out, render it.
 
-A plain class, so that it works alone as well as inside Ray, which turns it into actors (`jobs.ray_pool`): models
-are loaded once, by the constructor; every photo is decoded once and searched for faces once.
+A plain class that knows neither folders nor Ray: content in, images out. Models are loaded once, by the constructor;
+every photo is decoded once and searched for faces once.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow as pa
 
 from augmentor.balance import PlannedImage
 from augmentor.chip import chip_landmarks, chip_transform, cut_chip
 from augmentor.effects import apply_effects, expression_of
-from augmentor.errors import InputError, PhotoError
+from augmentor.errors import PhotoError
 from augmentor.faces import FaceFinder, Policy
-from augmentor.images import encode_jpeg, load_image, perceptual_hash, write_whole
+from augmentor.images import encode_jpeg, load_image, perceptual_hash
 from augmentor.light import relight
-from augmentor.manifest import ManifestRow, table_of
+from augmentor.manifest import ManifestRow
 from augmentor.render import PreparedPhoto, prepare_photo, render_views
 from augmentor.view import View
-from augmentor.view_set import SPREAD, load_view_set
+from augmentor.view_set import SPREAD, ViewSet, load_view_set
 from jobs.scan_table import ScannedFace
 
 PHOTO_QUALITY = 95  # JPEG quality of the aligned photos: they are the evidence
@@ -32,15 +30,13 @@ RENDER_QUALITY = 92  # of the renders: a fifth smaller, no difference that train
 
 
 @dataclass(frozen=True)
-class WorkerSettings:
-    """What a worker must know; plain values, so that they travel."""
+class RenderSettings:
+    """How images are made; plain values, so that they travel."""
 
-    data: str
-    images: str
     size: int
     seed: int
     faces: Policy
-    head_model: str
+    head_model: str = "built-in"
     views: str = SPREAD
 
 
@@ -61,45 +57,43 @@ class Scanned:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Written:
-    """The manifest rows (`augmentor.manifest.SCHEMA`) of the images made of one photo, and the core seconds it took."""
-
-    rows: pa.Table
-    seconds: float
-
-
 class PhotoWorker:
     """Scans photos and makes images of them.
 
     Args:
-        settings: where the photos are, where the images go, and how they are made.
-        views: by name; only `make_images` needs them.
+        settings: how the images are made.
+        view_set: the head and its views; loaded if not given.
 
     Raises:
         InputError: a model is missing or damaged.
     """
 
-    def __init__(self, settings: WorkerSettings, views: dict[str, View] | None = None) -> None:
+    def __init__(self, settings: RenderSettings, view_set: ViewSet | None = None) -> None:
         cv2.setNumThreads(1)  # one worker is one core
         self._settings = settings
-        self._views = views or {}
         self._find_faces = FaceFinder(settings.faces)
-        self._view_set = load_view_set(settings.head_model, settings.size, settings.seed, settings.views)
+        self._view_set = view_set or load_view_set(
+            settings.head_model, settings.size, settings.seed, settings.views
+        )
 
-    def scan(self, identity: str, photo: str, keep: bool = True) -> tuple[Scanned, list[PreparedFace]]:
+    def scan(
+        self, identity: str, photo: str, content: bytes | PhotoError
+    ) -> tuple[Scanned, list[PreparedFace]]:
         """Decode a photo, find its face, estimate the pose.
 
         Args:
             identity: whose photo it is.
             photo: relative to the data folder.
-            keep: also return the prepared faces; else the list is empty, and `make_images` decodes once more.
+            content: of its file, or why that could not be read.
+
+        Returns:
+            what was found, and the prepared faces, one for each that can be used.
         """
         start = time.process_time()
-        blank = ScannedFace(identity, photo, 0, "", 0, 0.0, 0.0, 0.0, None, "", None)
+        blank = blank_face(identity, photo, content)
         try:
-            content = _read(Path(self._settings.data) / photo)
-            blank = replace(blank, sha256=sha256(content).hexdigest())
+            if isinstance(content, PhotoError):
+                raise content
             image = load_image(content, name=photo)
         except PhotoError as error:
             failed = replace(blank, reason=error.reason, detail=error.detail)
@@ -128,32 +122,34 @@ class PhotoWorker:
                 )
             )
             prepared.append(ready)
-        return Scanned(tuple(faces), time.process_time() - start), prepared if keep else []
+        return Scanned(tuple(faces), time.process_time() - start), prepared
+
+    def prepare_again(self, faces: Sequence[ScannedFace], content: bytes) -> list[PreparedFace]:
+        """Prepare faces whose landmarks are known from an earlier scan of the same content.
+
+        Raises:
+            PhotoError: it cannot be decoded any more.
+        """
+        image = load_image(content, name=faces[0].photo)
+        return [self._prepare(image, face.landmarks) for face in faces if face.landmarks is not None]
 
     def make_images(
         self,
         faces: Sequence[ScannedFace],
+        prepared: Sequence[PreparedFace],
         images: Sequence[PlannedImage],
-        prepared: Sequence[PreparedFace] = (),
-    ) -> Written:
-        """Write the planned images of one photo.
+        views: Mapping[str, View],
+    ) -> Iterator[tuple[ManifestRow, bytes]]:
+        """The planned images of one photo: the row of the manifest and the JPEG of each.
 
         Args:
             faces: the usable faces of the photo, as `scan` gave them.
+            prepared: beside them.
             images: what is to be made of them.
-            prepared: what `scan` prepared for these faces; without it the photo is decoded again.
-
-        Raises:
-            InputError: an image cannot be written, or the photo has changed since it was scanned.
+            views: by name, all that `images` need.
         """
-        start = time.process_time()
-        ready = dict(zip((face.face for face in faces), prepared or self._prepare_again(faces), strict=True))
-        by_number = {face.face: face for face in faces}
-        rows: list[ManifestRow] = []
-        for number, face in by_number.items():
-            own = [image for image in images if image.face == number]
-            rows += self._make(face, ready[number], own)
-        return Written(table_of(rows), time.process_time() - start)
+        for face, ready in zip(faces, prepared, strict=True):
+            yield from self._make(face, ready, [image for image in images if image.face == face.face], views)
 
     def _prepare(self, image: np.ndarray, landmarks: np.ndarray) -> PreparedFace:
         chip = cut_chip(image, landmarks, self._settings.size)
@@ -162,26 +158,18 @@ class PhotoWorker:
             chip, in_chip, prepare_photo(image, landmarks, self._view_set.head, self._settings.size)
         )
 
-    def _prepare_again(self, faces: Sequence[ScannedFace]) -> list[PreparedFace]:
-        """Prepare faces whose landmarks are known from an earlier run."""
-        photo = faces[0].photo
-        try:
-            content = _read(Path(self._settings.data) / photo)
-            if sha256(content).hexdigest() != faces[0].sha256:
-                raise InputError(f"{photo}: changed while the job ran; start it again")
-            image = load_image(content, name=photo)
-        except PhotoError as error:
-            raise InputError(f"{error}; it could be read before: start the job again") from error
-        return [self._prepare(image, face.landmarks) for face in faces if face.landmarks is not None]
-
     def _make(
-        self, face: ScannedFace, ready: PreparedFace, images: Sequence[PlannedImage]
-    ) -> Iterator[ManifestRow]:
-        """Make the images of one face, write them, and describe them."""
+        self,
+        face: ScannedFace,
+        ready: PreparedFace,
+        images: Sequence[PlannedImage],
+        views: Mapping[str, View],
+    ) -> Iterator[tuple[ManifestRow, bytes]]:
+        """Make the images of one face and describe them."""
         turned = [image for image in images if image.view]
-        views = [self._views[image.view.name] for image in turned if image.view]
+        seen = [views[image.view.name] for image in turned if image.view]
         changes = [expression_of(image.effects, ready.photo, self._view_set.head) for image in turned]
-        renders = zip(views, render_views(ready.photo, views, changes), strict=True)
+        renders = zip(seen, render_views(ready.photo, seen, changes), strict=True)
         for image in images:
             if image.view is None:
                 pixels, landmarks, visible = ready.chip, ready.landmarks, np.ones(68, bool)
@@ -193,8 +181,7 @@ class PhotoWorker:
                 pixels = apply_effects(pixels, view, landmarks, image.effects)
                 yaw, pitch, roll = image.view.yaw, image.view.pitch, image.view.roll
             data = encode_jpeg(pixels, PHOTO_QUALITY if image.view is None else RENDER_QUALITY)
-            write_whole(Path(self._settings.images) / image.file, data)
-            yield ManifestRow(
+            row = ManifestRow(
                 file=image.file,
                 identity=image.identity,
                 kind=image.kind,
@@ -215,17 +202,10 @@ class PhotoWorker:
                 seed=self._settings.seed,
                 bytes=len(data),
             )
+            yield row, data
 
 
-def _read(path: Path) -> bytes:
-    """The content of a photo's file.
-
-    Raises:
-        PhotoError: `unreadable`.
-    """
-    if not path.is_file():
-        raise PhotoError("unreadable", path, "not a file")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise PhotoError("unreadable", path, error.strerror or str(error)) from error
+def blank_face(identity: str, photo: str, content: bytes | PhotoError) -> ScannedFace:
+    """What is known of a photo before it is decoded."""
+    digest = "" if isinstance(content, PhotoError) else sha256(content).hexdigest()
+    return ScannedFace(identity, photo, 0, digest, 0, 0.0, 0.0, 0.0, None, "", None)

@@ -1,16 +1,14 @@
-"""What the scan found out about every photo, kept in `OUT/.work` so that no photo is searched for faces twice."""
+"""What the scan found out about every photo, kept in `OUT/.work/parts` so that no photo is searched for faces twice."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augmentor.balance import PhotoRecord
-from augmentor.images import write_whole
 
 SCHEMA = pa.schema(
     [
@@ -57,27 +55,23 @@ class ScannedFace:
         )
 
 
-def write_scan(path: Path, faces: Iterable[ScannedFace]) -> None:
-    """Write the table whole or not at all, sorted.
-
-    Raises:
-        InputError: it cannot be written.
-    """
+def scan_bytes(faces: Iterable[ScannedFace]) -> bytes:
+    """The table as a Parquet file, sorted: same faces, same bytes."""
     rows = sorted(faces, key=lambda f: (f.photo, f.face))
     columns = {field.name: [getattr(row, field.name) for row in rows] for field in fields(ScannedFace)}
     columns["landmarks"] = [None if p is None else p.reshape(136) for p in columns["landmarks"]]
     buffer = BytesIO()
     pq.write_table(pa.table(columns, schema=SCHEMA), buffer, compression="zstd")
-    write_whole(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def read_scan(path: Path) -> list[ScannedFace]:
-    """Read a table; a damaged one reads as empty, the photos are then scanned again."""
-    try:
-        table = pq.read_table(path, schema=SCHEMA)
-    except (pa.ArrowException, OSError):
-        return []
-    rows = table.to_pylist()
+def read_scan(content: bytes) -> list[ScannedFace]:
+    """Read a table.
+
+    Raises:
+        pyarrow.ArrowException: it is damaged.
+    """
+    rows = pq.read_table(pa.BufferReader(content), schema=SCHEMA).to_pylist()
     for row in rows:
         if row["landmarks"] is not None:
             row["landmarks"] = np.array(row["landmarks"], np.float32).reshape(68, 2)

@@ -33,9 +33,13 @@ def test_contact_sheet_shows_photo_first_then_renders_by_yaw(tmp_path: Path) -> 
             "yaw": [0.0, -30.0, 30.0, 5.0],
         }
     )
-    sheet = load_image(contact_sheet(tmp_path, rows), name="sheet").astype(int)[..., 0]
+
+    def read(file: str) -> bytes:
+        return (tmp_path / file).read_bytes()
+
+    sheet = load_image(contact_sheet(read, rows), name="sheet").astype(int)[..., 0]
     line = sheet[GAP + 16]
     inside = [int(line[x]) for x in (GAP + 16, 5 * GAP + 48, 7 * GAP + 80)]
     assert np.abs(np.array(inside) - [200, 100, 50]).max() <= 4
     assert sheet.shape[0] == 2 * 32 + 3 * GAP
-    assert contact_sheet(tmp_path, rows) == contact_sheet(tmp_path, rows)
+    assert contact_sheet(read, rows) == contact_sheet(read, rows)

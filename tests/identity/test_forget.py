@@ -90,22 +90,33 @@ def test_images_and_rows_leave_the_balanced_set(run: Path, tmp_path: Path) -> No
     assert "Ann" in (data / "failures.csv").read_text("utf-8")  # another person's row
 
 
-def test_shards_with_images_of_everybody_go_and_so_do_the_persons_single_files(
-    run: Path, tmp_path: Path
-) -> None:
+def test_the_shard_with_the_person_goes_and_what_the_job_remembers_of_it(run: Path, tmp_path: Path) -> None:
     data, name = tmp_path / "set", "person ü0"
-    (data / "shards").mkdir()
-    (data / "shards" / "000000.tar").write_bytes(b"everybody")
-    for person in (name, "person ü1"):
-        (data / ".work" / "images" / person).mkdir(parents=True)
-        (data / ".work" / "images" / person / "000.jpg").write_bytes(b"image")
+    parts = data / ".work" / "parts"
+    for folder in (data / "shards", parts, data / "300w-lp" / name):
+        folder.mkdir(parents=True)
+    for part, person in (("01-00000000", name), ("01-00000001", "person ü1")):
+        (data / "shards" / f"{part}.tar").write_bytes(b"images")
+        (parts / f"{part}.scan.parquet").write_bytes(b"scan")
+        (parts / f"{part}.json").write_text(json.dumps({"account": {"photos": {person: 1}}}))
+    (parts.parent / "finished.json").write_text("{}")
     bundle = Bundle.load(run)
     replace(bundle, labels=tuple(name if label == ANN else label for label in bundle.labels)).save(run)
     with PeopleFile(run) as people:
         told = forget(run, name, people)
-    assert not (data / "shards").exists() and any("shards in" in line for line in told.removed)
-    assert [path.name for path in (data / ".work" / "images").iterdir()] == ["person ü1"]
+    assert [path.name for path in (data / "shards").iterdir()] == ["01-00000001.tar"]
+    assert sorted(path.name for path in parts.iterdir()) == ["01-00000001.json", "01-00000001.scan.parquet"]
+    assert not (data / "300w-lp" / name).exists() and not (parts.parent / "finished.json").exists()
+    assert any("1 of the shards in" in line for line in told.removed)
     assert not told.left
+
+
+def test_a_set_in_a_bucket_is_told_as_left(run: Path) -> None:
+    bundle = Bundle.load(run)
+    replace(bundle, about=bundle.about | {"config": {"data": "s3://bucket/set", "cache": None}}).save(run)
+    with PeopleFile(run) as people:
+        told = forget(run, ANN, people)
+    assert len(told.left) == 1 and told.left[0].startswith("s3://bucket/set: ")
 
 
 def test_albums_are_taken_apart_and_the_photos_stay(run: Path, tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 """Training end to end on drawn faces: a bundle that names them, resumable, and clear refusals."""
 
 import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from augmentor.errors import InputError
+from augmentor.manifest import read_manifest
 from identity.bundle import Bundle
 from identity.train import main
-from identity.training import TrainConfig, train
+from identity.training import TrainConfig, _plain, train
 from identity.training_set import held_out_rows, read_training_set, rows_of_photos, spread_renders
 from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
 
@@ -91,6 +96,25 @@ def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path, capsys: pytest.
     assert "only 5 of them: these thresholds mean next to nothing" in capsys.readouterr().err
 
 
+def test_a_set_in_shards_trains_from_a_uri(data: Path, tmp_path: Path) -> None:
+    rows = read_manifest(data / "manifest.parquet")
+    images = [(data / file).read_bytes() for file in rows["file"].to_pylist()]
+    root = tmp_path / "set"
+    (root / "shards").mkdir(parents=True)
+    shutil.copy(data / "manifest.parquet", root)
+    table = rows.append_column("image", pa.array(images, pa.binary()))
+    pq.write_table(table, root / "shards" / "000004.parquet")
+    bundle = train(TrainConfig(f"file://{root}", tmp_path / "run", features="dlib"))
+    assert bundle.labels == tuple(f"person ü{i}" for i in range(5))
+    assert Bundle.load(tmp_path / "run").about["config"]["data"] == str(root)
+    assert (tmp_path / "run" / "features" / "images.bin").read_bytes() == b"".join(images)
+
+
+def test_a_run_does_not_keep_the_key_of_a_bucket() -> None:
+    config = TrainConfig("s3://me:secret@bucket/set?region=x", Path("run"))
+    assert _plain(asdict(config))["data"] == "s3://bucket/set?region=x"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -102,6 +126,9 @@ def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path, capsys: pytest.
         (["--head", "seed"], "too small"),
         (["--fine-tune", "8"], "7 blocks"),
         (["--person", "Ann"], "--person"),
+        (["--data", "http://somewhere"], "no http://"),
+        (["--data", "s3://bucket/photos", "--align", "whole"], "no bucket"),
+        (["--data", "s3://bucket/photos", "--person", "Ann"], "no bucket"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -12,7 +12,7 @@ from datasets.synthetic import PeopleOptions, write_people
 def two_cpu_ray() -> Iterator[None]:
     """A local Ray with two CPUs, which jobs in this process use."""
 
-    from jobs.ray_pool import ray_session
+    from jobs.ray_session import ray_session
 
     with ray_session(workers=2):
         yield

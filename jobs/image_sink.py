@@ -1,0 +1,157 @@
+"""Where the images of a partition go: single files, or one shard.
+
+folder      OUT/<identity>/<image>.jpg
+300w-lp     OUT/300w-lp/<identity>/<image>.jpg and .mat (`jobs.landmark_set`)
+others      OUT/shards/<partition>.tar, .tfrecord or .parquet (`jobs.image_shards`)
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from augmentor.manifest import ManifestRow
+from augmentor.place import Place
+from identity.shard_reader import read_shard
+from jobs.image_shards import SUFFIXES, Packed, pack
+from jobs.landmark_set import FOLDER_NAME as LANDMARK_SET
+from jobs.landmark_set import labels_of_row
+from jobs.partition import Partition
+
+FOLDER = "folder"
+FORMATS = (FOLDER, *SUFFIXES, LANDMARK_SET)
+SHARDS = "shards"
+# augmentor.balance.output_file: a name, eight hexadecimal digits, and what was made of the photo.
+OUR_FILE = re.compile(r".*-[0-9a-f]{8}(-[^/]*)?\.(jpg|mat)")
+
+
+class ImageSink(Protocol):
+    """Takes the images of one partition after the other."""
+
+    def there(self, partition: Partition) -> dict[str, int]:
+        """Bytes of the images that need not be made again if what they show has not changed, by file."""
+        ...
+
+    def put(self, row: ManifestRow, image: bytes) -> None:
+        """An image and its row."""
+        ...
+
+    def close(self, partition: Partition, planned: Collection[str]) -> int:
+        """Everything is there; remove what is not `planned`. Returns how many images were removed."""
+        ...
+
+    def digest(self, partition: Partition) -> str:
+        """Of names and sizes of what lies there."""
+        ...
+
+    def reader(self, partition: Partition) -> Callable[[str], bytes]:
+        """Gives images that are there, by file."""
+        ...
+
+
+def image_sink(kind: str, out: Place, seed: int) -> ImageSink:
+    """The sink of one of `FORMATS`."""
+    if kind == FOLDER:
+        return FolderSink(out, "")
+    return FolderSink(out, f"{LANDMARK_SET}/") if kind == LANDMARK_SET else ShardSink(out, kind, seed)
+
+
+class FolderSink:
+    """Single files; see `ImageSink`.
+
+    Args:
+        out: the output.
+        prefix: of the folders of identities, with a slash; where there is one, labels are written beside the images.
+    """
+
+    def __init__(self, out: Place, prefix: str) -> None:
+        self._out = out
+        self._prefix = prefix
+
+    def _lies(self, partition: Partition) -> dict[str, int]:
+        """Everything in the folders of these people, by path without prefix."""
+        return {
+            path[len(self._prefix) :]: stamp.size
+            for name in partition.identities
+            for path, stamp in self._out.files(self._prefix + name).items()
+        }
+
+    def there(self, partition: Partition) -> dict[str, int]:
+        """See `ImageSink`."""
+        found = self._lies(partition)
+        if not self._prefix:
+            return found
+        return {file: size for file, size in found.items() if _labels_file(file) in found}
+
+    def put(self, row: ManifestRow, image: bytes) -> None:
+        """See `ImageSink`."""
+        if self._prefix:
+            self._out.write(self._prefix + _labels_file(row.file), labels_of_row(row))
+        self._out.write(self._prefix + row.file, image)
+
+    def close(self, partition: Partition, planned: Collection[str]) -> int:
+        """See `ImageSink`."""
+        wanted = {*planned, *map(_labels_file, planned if self._prefix else ())}
+        stale = [f for f in self._lies(partition) if f not in wanted and OUR_FILE.fullmatch(f)]
+        for file in stale:
+            self._out.remove(self._prefix + file)
+        return sum(file.endswith(".jpg") for file in stale)
+
+    def digest(self, partition: Partition) -> str:
+        """See `ImageSink`."""
+        lines = [f"{size} {file}" for file, size in sorted(self._lies(partition).items())]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def reader(self, partition: Partition) -> Callable[[str], bytes]:
+        """See `ImageSink`."""
+        return lambda file: self._out.read(self._prefix + file)
+
+
+def _labels_file(image: str) -> str:
+    return image.removesuffix(".jpg") + ".mat"
+
+
+class ShardSink:
+    """A shard of all images of the partition, made as a whole; see `ImageSink`.
+
+    Args:
+        out: the output.
+        kind: of the shard.
+        seed: of the order in it.
+    """
+
+    def __init__(self, out: Place, kind: str, seed: int) -> None:
+        self._out, self._kind, self._seed = out, kind, seed
+        self._images: list[Packed] = []
+
+    def _path(self, partition: Partition) -> str:
+        return f"{SHARDS}/{partition.name}.{SUFFIXES[self._kind]}"
+
+    def there(self, partition: Partition) -> dict[str, int]:
+        """See `ImageSink`; a shard is made whole, so that none can be kept."""
+        self._images = []
+        return {}
+
+    def put(self, row: ManifestRow, image: bytes) -> None:
+        """See `ImageSink`."""
+        self._images.append(Packed(row, image))
+
+    def close(self, partition: Partition, planned: Collection[str]) -> int:
+        """See `ImageSink`."""
+        images, self._images = self._images, []
+        if images:
+            labels = dict(zip(partition.identities, partition.labels, strict=True))
+            self._out.write(self._path(partition), pack(self._kind, images, labels, self._seed))
+        else:
+            self._out.remove(self._path(partition))
+        return 0
+
+    def digest(self, partition: Partition) -> str:
+        """See `ImageSink`."""
+        stamp = self._out.stamp(self._path(partition))
+        return f"{stamp.size} bytes" if stamp else ""
+
+    def reader(self, partition: Partition) -> Callable[[str], bytes]:
+        """See `ImageSink`."""
+        path = self._path(partition)
+        return dict(read_shard(self._out.read(path), self._out.name(path))).__getitem__

@@ -1,0 +1,377 @@
+"""All the work on one partition of people: list and scan their photos, plan, make the images, write them.
+
+Nothing but the account leaves: photos are read and images written where the work is done, so what passes between
+machines does not grow with the set. A partition that is as it was is left alone; of one that is not, photos are
+scanned and images made only where they changed. Done twice it gives the same files, so that who takes over the work of
+a worker that died need not know how far it came.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from typing import Protocol
+
+import pyarrow as pa
+
+from augmentor.balance import Plan, PlannedImage, hold_out, plan
+from augmentor.effects import draw_effects
+from augmentor.errors import InputError, PhotoError
+from augmentor.manifest import SCHEMA, ManifestRow, sorted_table, table_of
+from augmentor.people_folder import photos_of
+from augmentor.place import FileStamp, Place, place_of
+from augmentor.view_key import allowed
+from augmentor.view_set import ViewSet
+from jobs.careful_scan import CarefulScanner
+from jobs.failures import NO_PHOTO, Failure
+from jobs.image_sink import image_sink
+from jobs.partition import Partition
+from jobs.partition_state import Account, Known, read_account, read_known, write_state
+from jobs.photo_worker import PhotoWorker, PreparedFace, RenderSettings, Scanned
+from jobs.scan_table import ScannedFace
+from jobs.view_shelf import ViewSource
+
+KEPT_PHOTOS = (
+    100  # of one identity, ready to be rendered (some MB each); of others the photo is decoded twice
+)
+STAGES = ("storage", "scan", "render")
+_log = logging.getLogger("likeness.augment")
+
+
+@dataclass(frozen=True)
+class SetSettings:
+    """What a set is made of and how; plain values, so that they travel."""
+
+    data: str
+    out: str
+    per_class: int
+    hold_out: int
+    format: str
+    effects: tuple[str, ...]
+    render: RenderSettings
+
+
+@dataclass
+class Done:
+    """What a worker did about a partition.
+
+    Attributes:
+        name: of the partition.
+        account: what became of its photos.
+        scanned: photos searched for faces now.
+        made: images made now.
+        removed: images removed.
+        unchanged: everything was as it should be.
+        seconds: by stage (`STAGES`): storage by the clock, the others of a core.
+        bytes_read: of photos.
+        bytes_written: of images.
+    """
+
+    name: str
+    account: Account
+    scanned: int = 0
+    made: int = 0
+    removed: int = 0
+    unchanged: bool = False
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+class Scanner(Protocol):
+    """`PhotoWorker` or `CarefulScanner`."""
+
+    def scan(
+        self, identity: str, photo: str, content: bytes | PhotoError
+    ) -> tuple[Scanned, list[PreparedFace]]:
+        """See `PhotoWorker.scan`."""
+        ...
+
+
+class PartitionLook:
+    """What lies there for a partition and what is remembered of it; needs no model.
+
+    Args:
+        settings: of the set.
+    """
+
+    def __init__(self, settings: SetSettings) -> None:
+        self.settings = settings
+        self.data: Place = place_of(settings.data)
+        self.out: Place = place_of(settings.out)
+        self.sink = image_sink(settings.format, self.out, settings.render.seed)
+
+    def photos(self, partition: Partition) -> dict[str, dict[str, FileStamp]]:
+        """Identity → its photos, relative to the data folder."""
+        return {name: photos_of(self.data, name) for name in partition.identities}
+
+    def unchanged(self, partition: Partition, photos: dict[str, dict[str, FileStamp]]) -> Done | None:
+        """The account, if everything is as it was left; else None."""
+        known = read_account(self.out, partition.name)
+        if known is None or known.account is None:
+            return None
+        stamps = {photo: stamp for own in photos.values() for photo, stamp in own.items()}
+        as_it_was = (known.stamps, known.labels) == (stamps, list(partition.labels))
+        if not as_it_was or list(known.account.photos) != sorted(partition.identities):
+            return None
+        if known.digest != self.digest(partition):
+            return None
+        return Done(partition.name, known.account, unchanged=True)
+
+    def digest(self, partition: Partition) -> str:
+        """Of images and photos set aside, as they lie there."""
+        digest = self.sink.digest(partition)
+        if self.settings.hold_out:
+            aside = [
+                f"{stamp.size} {path}"
+                for name in partition.identities
+                for path, stamp in self.out.files(f"holdout/{name}").items()
+            ]
+            digest += " " + sha256("\n".join(aside).encode()).hexdigest()
+        return digest
+
+
+class PartitionWorker:
+    """Works on one partition after the other.
+
+    Args:
+        settings: of the set.
+        view_set: the head and its views.
+        views: where the views come from.
+
+    Raises:
+        InputError: a model is missing or damaged.
+    """
+
+    def __init__(self, settings: SetSettings, view_set: ViewSet, views: ViewSource) -> None:
+        self._settings = settings
+        self._view_set = view_set
+        self._views = views
+        self._look = PartitionLook(settings)
+        self._worker = PhotoWorker(settings.render, view_set)
+
+    def run(self, partition: Partition, known: Sequence[str] = (), careful: bool = False) -> Done:
+        """Do what is to be done.
+
+        Args:
+            partition: of people.
+            known: names of partitions whose memory may help (`jobs.partition.known_names`).
+            careful: scan photos in a process of their own.
+
+        Raises:
+            InputError: the input cannot be read, or the output not be written.
+        """
+        photos = self._look.photos(partition)
+        done = self._look.unchanged(partition, photos)
+        if done:
+            return done
+        with _scanner(careful, self._settings.render) as careful_scanner:
+            work = _Work(self._settings, self._look, self._view_set, self._views, self._worker)
+            return work.do(partition, photos, known, careful_scanner or self._worker)
+
+
+def _scanner(careful: bool, settings: RenderSettings) -> AbstractContextManager[CarefulScanner | None]:
+    from contextlib import closing
+
+    return closing(CarefulScanner(settings)) if careful else nullcontext()
+
+
+class _Work:
+    """The work on one partition that is not as it should be."""
+
+    def __init__(
+        self,
+        settings: SetSettings,
+        look: PartitionLook,
+        view_set: ViewSet,
+        views: ViewSource,
+        worker: PhotoWorker,
+    ) -> None:
+        self._settings, self._look, self._view_set = settings, look, view_set
+        self._views, self._worker = views, worker
+        self._scans: dict[str, list[ScannedFace]] = {}
+        self._rows: list[ManifestRow] = []
+        self._kept: list[str] = []
+        self._plans: list[Plan] = []
+
+    def do(
+        self,
+        partition: Partition,
+        photos: dict[str, dict[str, FileStamp]],
+        known: Sequence[str],
+        scanner: Scanner,
+    ) -> Done:
+        look, settings = self._look, self._settings
+        self._scanner = scanner
+        self._known = read_known(look.out, known)
+        self._done = done = Done(partition.name, Account({}, {}, 0, 0, 0, [], []))
+        kept, held = hold_out(
+            {name: list(own) for name, own in photos.items()}, settings.hold_out, settings.render.seed
+        )
+        for name in partition.identities:
+            self._set_aside(name, held.get(name, ()))
+        self._old = {
+            file: (sha, size)
+            for file, sha, size in zip(
+                *(self._known.rows[column].to_pylist() for column in ("file", "source_sha256", "bytes")),
+                strict=True,
+            )
+        }
+        self._there = look.sink.there(partition)
+        for name in partition.identities:
+            self._identity(name, {photo: photos[name][photo] for photo in kept[name]})
+        planned = {image.file for one in self._plans for image in one.images}
+        done.removed = self._timed(look.sink.close, partition, planned)
+        done.account = self._account(photos, held)
+        self._remember(partition, photos)
+        return done
+
+    def _timed(self, action, *arguments):  # type: ignore[no-untyped-def]
+        """An action whose time goes to storage."""
+        start = time.perf_counter()
+        try:
+            return action(*arguments)
+        finally:
+            self._done.seconds["storage"] += time.perf_counter() - start
+
+    def _read(self, photo: str) -> bytes | PhotoError:
+        try:
+            content: bytes = self._timed(self._look.data.read, photo)
+        except OSError as error:
+            return PhotoError("unreadable", photo, error.strerror or str(error))
+        self._done.bytes_read += len(content)
+        return content
+
+    def _set_aside(self, name: str, held: Sequence[str]) -> None:
+        """Copy the photos set aside, as they are, and remove what else lies there."""
+        out = self._look.out
+        there = out.files(f"holdout/{name}") if self._settings.hold_out else {}
+        for photo in held:
+            content, path = self._read(photo), f"holdout/{photo}"
+            if isinstance(content, PhotoError):
+                raise InputError(
+                    f"{self._look.data.name(photo)}: cannot read it to set it aside ({content.detail})"
+                )
+            if path not in there or there[path].size != len(content) or out.read(path) != content:
+                self._timed(out.write, path, content)
+        for path in there.keys() - {f"holdout/{photo}" for photo in held}:
+            out.remove(path)
+
+    def _identity(self, name: str, photos: dict[str, FileStamp]) -> None:
+        """Scan, plan and make the images of one person."""
+        prepared: dict[str, list[PreparedFace]] = {}
+        for photo, stamp in photos.items():
+            ready = self._scan(name, photo, stamp)
+            if len(photos) <= KEPT_PHOTOS and ready:
+                prepared[photo] = ready
+        planned = self._plan(name, photos)
+        self._plans.append(planned)
+        missing: dict[str, list[PlannedImage]] = {}
+        for image in planned.images:
+            there = (self._scans[image.photo][0].sha256, self._there.get(image.file))
+            if self._old.get(image.file) == there:
+                self._kept.append(image.file)
+            else:
+                missing.setdefault(image.photo, []).append(image)
+        views = self._views.views(image.view for images in missing.values() for image in images if image.view)
+        for photo, images in missing.items():
+            faces = [face for face in self._scans[photo] if face.reason is None]
+            ready = prepared.pop(photo, []) or self._prepare_again(faces)
+            start = time.process_time()
+            for row, image_bytes in self._worker.make_images(faces, ready, images, views):
+                self._done.seconds["render"] += time.process_time() - start
+                self._timed(self._look.sink.put, row, image_bytes)
+                self._rows.append(row)
+                self._done.bytes_written += len(image_bytes)
+                start = time.process_time()
+            self._done.made += len(images)
+
+    def _scan(self, name: str, photo: str, stamp: FileStamp) -> list[PreparedFace]:
+        """Scan one photo, unless it is known; gives the prepared faces."""
+        known = self._known.scans.get(photo)
+        if known and self._known.stamps.get(photo) == stamp:
+            self._scans[photo] = known
+            return []
+        content = self._read(photo)
+        if known and not isinstance(content, PhotoError) and known[0].sha256 == sha256(content).hexdigest():
+            self._scans[photo] = known
+            return []
+        scanned, prepared = self._scanner.scan(name, photo, content)
+        self._done.scanned += 1
+        self._done.seconds["scan"] += scanned.seconds
+        self._scans[photo] = list(scanned.faces)
+        for face in scanned.faces:
+            if face.reason:
+                _log.warning("%s: %s %s", self._look.data.name(photo), face.reason, face.detail)
+        return prepared
+
+    def _plan(self, name: str, photos: dict[str, FileStamp]) -> Plan:
+        records = [face.record for photo in photos for face in self._scans[photo]]
+        settings = self._settings
+        effects = partial(draw_effects, settings.effects, settings.render.seed) if settings.effects else None
+        return plan(
+            records,
+            self._view_set.keys,
+            settings.per_class,
+            settings.render.seed,
+            allowed=allowed,
+            identities=[name],
+            effects=effects,
+        )
+
+    def _prepare_again(self, faces: Sequence[ScannedFace]) -> list[PreparedFace]:
+        photo = faces[0].photo
+        content = self._read(photo)
+        if isinstance(content, PhotoError):
+            raise InputError(f"{content}; it could be read before: start the job again")
+        if sha256(content).hexdigest() != faces[0].sha256:
+            raise InputError(f"{photo}: changed while the job ran; start it again")
+        try:
+            return self._worker.prepare_again(faces, content)
+        except PhotoError as error:
+            raise InputError(f"{error}; it could be read before: start the job again") from error
+
+    def _account(self, photos: dict[str, dict[str, FileStamp]], held: dict[str, list[str]]) -> Account:
+        failures = [
+            Failure(face.photo, face.identity, face.reason, face.detail)
+            for faces in self._scans.values()
+            for face in faces
+            if face.reason is not None
+        ]
+        failures += [Failure("", name, NO_PHOTO, "") for name, own in photos.items() if not own]
+        images = [image for one in self._plans for image in one.images]
+        counts = dict.fromkeys(sorted(photos), 0)
+        for image in images:
+            counts[image.identity] += 1
+        return Account(
+            photos={name: len(photos[name]) for name in sorted(photos)},
+            images=counts,
+            held_out=sum(map(len, held.values())),
+            rejected=sum(all(face.reason for face in faces) for faces in self._scans.values()),
+            renders=sum(image.kind == "render" for image in images),
+            lacking=sorted(n for one in self._plans for n in (*one.empty_identities, *one.short_identities)),
+            failures=sorted(failures),
+        )
+
+    def _remember(self, partition: Partition, photos: dict[str, dict[str, FileStamp]]) -> None:
+        wanted = set(self._kept)
+        # the newest row of a file, where several partitions told of it
+        newest = {file: n for n, file in enumerate(self._known.rows["file"].to_pylist()) if file in wanted}
+        kept = self._known.rows.take(pa.array(sorted(newest.values()), pa.int64()))
+        rows = sorted_table([kept, table_of(self._rows) if self._rows else SCHEMA.empty_table()])
+        self._timed(
+            write_state,
+            self._look.out,
+            partition.name,
+            Known(
+                stamps={photo: stamp for own in photos.values() for photo, stamp in own.items()},
+                labels=list(partition.labels),
+                digest=self._look.digest(partition),
+                account=self._done.account,
+                scans=self._scans,
+                rows=rows,
+            ),
+        )

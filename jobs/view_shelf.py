@@ -1,0 +1,115 @@
+"""Views, each made once and shared by all workers of a machine through Ray's object store.
+
+There are some 300, each takes a fifth of a second to make and a megabyte to keep. A worker that needs one asks the
+shelf; the first to ask makes it and puts it there. What is lost with a worker or a node is made again.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from augmentor.view import View
+from augmentor.view_key import ViewKey
+from augmentor.view_set import ViewSet
+from jobs.ray_session import ray
+
+_PATIENCE_SECONDS = 5.0  # with somebody else who makes a view
+_LOOK_SECONDS = 0.05
+_AT_ONCE = 4  # views that one worker makes while others make others
+
+
+class ViewSource(Protocol):
+    """Where views come from."""
+
+    def views(self, keys: Iterable[ViewKey]) -> dict[str, View]:
+        """These views, by name."""
+        ...
+
+
+class OwnViews:
+    """Views made where they are needed, and kept."""
+
+    def __init__(self, view_set: ViewSet) -> None:
+        self._view_set = view_set
+        self._made: dict[str, View] = {}
+
+    def views(self, keys: Iterable[ViewKey]) -> dict[str, View]:
+        """See `ViewSource`."""
+        wanted = {key.name: key for key in keys}
+        for name in wanted.keys() - self._made.keys():
+            self._made[name] = self._view_set.view(wanted[name])
+        return {name: self._made[name] for name in wanted}
+
+
+class ViewShelf:
+    """Knows who has which view; an actor. References lie in lists: Ray would fetch them otherwise."""
+
+    def __init__(self) -> None:
+        self._there: dict[str, list[Any]] = {}
+        self._claimed: dict[str, float] = {}
+
+    def claim(self, names: list[str]) -> tuple[dict[str, list[Any]], list[str]]:
+        """References to those of the views that are there, and names of those that the caller is to make."""
+        now = time.monotonic()
+        there = {name: self._there[name] for name in names if name in self._there}
+        free = [
+            name
+            for name in names
+            if name not in there and now - self._claimed.get(name, -_PATIENCE_SECONDS) >= _PATIENCE_SECONDS
+        ]
+        mine = free[:_AT_ONCE]
+        for name in mine:
+            self._claimed[name] = now
+        return there, mine
+
+    def put(self, name: str, reference: list[Any]) -> None:
+        """Here it is."""
+        self._there[name] = reference
+
+    def lost(self, names: list[str]) -> None:
+        """These cannot be fetched: their maker is gone."""
+        for name in names:
+            self._there.pop(name, None)
+            self._claimed.pop(name, None)
+
+
+class SharedViews:
+    """Views from the shelf, for one worker; it makes those that nobody has made yet.
+
+    Args:
+        view_set: to make them.
+        shelf: handle of a `ViewShelf`.
+    """
+
+    def __init__(self, view_set: ViewSet, shelf: Any) -> None:
+        self._view_set = view_set
+        self._shelf = shelf
+        self._have: dict[str, View] = {}
+
+    def views(self, keys: Iterable[ViewKey]) -> dict[str, View]:
+        """See `ViewSource`."""
+        wanted = {key.name: key for key in keys}
+        while missing := sorted(wanted.keys() - self._have.keys()):
+            there, mine = ray.get(self._shelf.claim.remote(missing))
+            self._fetch(there)
+            for name in mine:
+                self._make(wanted[name])
+            if not there and not mine:
+                time.sleep(_LOOK_SECONDS)
+        return {name: self._have[name] for name in wanted}
+
+    def _make(self, key: ViewKey) -> None:
+        view = self._view_set.view(key)
+        reference = ray.put(view)
+        self._have[key.name] = ray.get(reference)  # the shared copy; this one can go
+        ray.get(self._shelf.put.remote(key.name, [reference]))
+
+    def _fetch(self, there: dict[str, list[Any]]) -> None:
+        lost = []
+        for name, (reference,) in there.items():
+            try:
+                self._have[name] = ray.get(reference, timeout=_PATIENCE_SECONDS)
+            except (ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError):
+                lost.append(name)
+        if lost:
+            ray.get(self._shelf.lost.remote(lost))
