@@ -239,8 +239,16 @@ def list_photos(folder: Path) -> list[Path]:
     Raises:
         InputError: `folder` is no readable folder, or a name below it is not valid Unicode.
     """
-    _require_folder(folder)
-    return sorted(_walk(folder, ()), key=lambda path: path.relative_to(folder).as_posix())
+    return list(walk_photos(folder))
+
+
+def walk_photos(folder: Path) -> Iterator[Path]:
+    """As `list_photos`, one after the other: no more is held than the names in one folder.
+
+    Raises:
+        InputError: as `list_photos`, when the folder's turn comes.
+    """
+    return _walk(folder, ())
 
 
 def list_identities(folder: Path) -> dict[str, list[Path]]:
@@ -309,19 +317,25 @@ def _is_metadata(path: Path) -> bool:
 
 
 def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Files below `folder`; `above` holds the real folders on the way, so that circular links end."""
+    """Files below `folder`, sorted; `above` holds the real folders on the way, so that circular links end."""
     real = folder.resolve()
     if real in above:
         return
     _require_folder(folder)
-    for path in folder.iterdir():
-        if _is_metadata(path):
-            continue
-        _require_unicode(path)
-        if path.is_dir():
-            yield from _walk(path, (*above, real))
+    names = []
+    try:
+        for path in folder.iterdir():
+            if not _is_metadata(path):
+                _require_unicode(path)
+                names.append(f"{path.name}/" if path.is_dir() else path.name)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    names.sort()  # the slash is what makes this the order of whole paths: a.jpg before a/b.jpg, a-b/ before both
+    for name in names:
+        if name.endswith("/"):
+            yield from _walk(folder / name, (*above, real))
         else:
-            yield path
+            yield folder / name
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:

@@ -32,7 +32,7 @@ from augmentor.images import (
     METADATA_FOLDERS,
     PARTIAL_PREFIX,
     PARTIAL_SUFFIX,
-    list_photos,
+    walk_photos,
     write_whole,
 )
 
@@ -106,8 +106,24 @@ class Place(Protocol):
         """
         ...
 
+    def walk(self, below: str = "") -> Iterator[tuple[str, FileStamp]]:
+        """As `files`, in the same order, one after the other: no more is held than the names in one folder.
+
+        Raises:
+            InputError: there is no such folder on a disk, or as `files`, when the folder's turn comes.
+        """
+        ...
+
     def stamp(self, path: str) -> FileStamp | None:
         """Of one file; None if it is not there."""
+        ...
+
+    def open(self, path: str) -> Any:
+        """A file, open to be read here and there; a context manager.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+        """
         ...
 
     def write_file(self, path: str, source: Path) -> None:
@@ -252,14 +268,21 @@ class FolderPlace:
 
     def files(self, below: str = "") -> dict[str, FileStamp]:
         """See `Place`. Linked folders are followed."""
-        folder = self.folder / below
-        if not folder.is_dir():
-            return {}
-        found = {}
-        for file in list_photos(folder):
-            told = file.stat()
-            found[file.relative_to(self.folder).as_posix()] = FileStamp(told.st_size, told.st_mtime_ns)
-        return found
+        return dict(self.walk(below)) if (self.folder / below).is_dir() else {}
+
+    def walk(self, below: str = "") -> Iterator[tuple[str, FileStamp]]:
+        """See `Place`. Linked folders are followed; a link that leads nowhere has the stamp of an empty file."""
+        for file in walk_photos(self.folder / below):
+            path = file.relative_to(self.folder).as_posix()
+            try:
+                stamp = self.stamp(path)
+            except OSError:  # a circle of links; who reads it is told
+                stamp = None
+            yield path, stamp or FileStamp(0, 0)
+
+    def open(self, path: str) -> Any:
+        """See `Place`."""
+        return patiently(lambda: (self.folder / path).open("rb"), _passes)
 
     def entries(self, below: str = "") -> tuple[list[str], list[str]]:
         """See `Place`."""
@@ -308,8 +331,12 @@ class BucketPlace:
     @cached_property
     def _opened(self) -> tuple[Any, str]:
         """The file system and the path of the place in it."""
+        uri = self.uri
+        if uri.startswith("s3://") and "allow_delayed_open=" not in uri:
+            # a small object is one request then, not three
+            uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
         try:
-            system, root = pyarrow.fs.FileSystem.from_uri(self.uri)
+            system, root = pyarrow.fs.FileSystem.from_uri(uri)
         except (pyarrow.ArrowException, ValueError, OSError) as error:
             raise InputError(f"{self._shown}: cannot be used ({error})") from error
         return system, root.rstrip("/")
@@ -376,6 +403,29 @@ class BucketPlace:
                 if not is_metadata_name(path):
                     found[path] = FileStamp(info.size or 0, info.mtime_ns or 0)
         return dict(sorted(found.items()))
+
+    def walk(self, below: str = "") -> Iterator[tuple[str, FileStamp]]:
+        """See `Place`."""
+        root = f"{below}/" if below else ""
+        # as in `augmentor.images.walk_photos`, a folder's slash makes this the order of whole paths
+        found: list[tuple[str, FileStamp | None]] = []
+        for info in self._list(below, recursive=False):
+            if info.type == pyarrow.fs.FileType.Directory:
+                found.append((f"{info.base_name}/", None))
+            elif not info.path.endswith("/"):
+                found.append((info.base_name, FileStamp(info.size or 0, info.mtime_ns or 0)))
+        for name, stamp in sorted(found, key=lambda one: one[0]):
+            path = f"{root}{name}"
+            if stamp is None:
+                if name[:-1].lower() not in METADATA_FOLDERS:
+                    yield from self.walk(path[:-1])
+            elif not is_metadata_name(path):
+                yield path, stamp
+
+    def open(self, path: str) -> Any:
+        """See `Place`."""
+        system, key = self._opened[0], self._path(path)
+        return self._ask(lambda: system.open_input_file(key), path)
 
     def entries(self, below: str = "") -> tuple[list[str], list[str]]:
         """See `Place`."""

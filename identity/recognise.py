@@ -121,16 +121,16 @@ class Recogniser:
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
         """Photo files, in `workers` processes; an unreadable one gets the status `error` and spoils nothing."""
-        return self._named(read_photos(self._reader, paths, workers))
+        return self.seen(read_photos(self._reader, paths, workers))
 
     def images(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Recognition]:
         """(H, W, 3) uint8 RGB images."""
         called = names if names is not None else [""] * len(images)
         seen = (self._reader.image(i, name) for i, name in zip(images, called, strict=True))
-        return list(self._named(seen))
+        return list(self.seen(seen))
 
-    def _named(self, photos: Iterable[SeenPhoto]) -> Iterator[Recognition]:
-        """Answers in order; faces wait until a batch is full."""
+    def seen(self, photos: Iterable[SeenPhoto]) -> Iterator[Recognition]:
+        """Photos that were searched for faces, in order; faces wait until a batch is full."""
         waiting: list[SeenPhoto] = []
         faces = 0
         for seen in photos:

@@ -11,8 +11,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from augmentor.place import Place, is_local, place_of
 from augmentor.render import RENDERER
 from augmentor.view_set import load_view_set
 from jobs.augment_settings import AugmentSettings, parse_arguments
+from jobs.command_line import absolute
 from jobs.failures import by_reason, failures_csv
 from jobs.image_shards import SHARD_IMAGES
 from jobs.image_sink import FOLDER, OUR_FILE, SHARDS
@@ -39,6 +39,7 @@ from jobs.partition_state import known_parts, read_rows, remove_state
 from jobs.partition_worker import Done, PartitionLook, PartitionWorker, SetSettings
 from jobs.photo_worker import RenderSettings
 from jobs.ray_session import is_submitted_job, ray, ray_session
+from jobs.reading_ahead import read_in_order
 from jobs.run_metrics import RunMetrics
 from jobs.run_summary import FILE as SUMMARY
 from jobs.run_summary import RunTotals, summary, table
@@ -50,7 +51,6 @@ from jobs.worker_pool import Losses, WorkerPool, actor_options, on_this_node
 FOLDER_IMAGES = 512  # of a partition whose images are single files: some seconds of work
 BYTES_PER_PIXEL = 0.25  # of a JPEG here, at least: to say early that the disk is too small
 _FINISHED = f"{WORK}/finished.json"
-_READERS = 8
 Unit = tuple[Partition, list[str]]
 
 
@@ -98,7 +98,8 @@ def augment(settings: AugmentSettings) -> int:
     with WorkFolder(place_of(settings.out), made_with) as work:
         work.remove_partial_files()
         job = _Job(settings, people)
-        job.run()
+        if job.run():
+            work.remove_partial_files()  # of workers that died
         return job.finish()
 
 
@@ -149,8 +150,8 @@ class _Job:
         self._settings = settings
         self._out = place_of(settings.out)
         self._set = SetSettings(
-            data=_absolute(settings.data),
-            out=_absolute(settings.out),
+            data=absolute(settings.data),
+            out=absolute(settings.out),
             per_class=settings.per_class,
             hold_out=settings.hold_out,
             format=settings.format,
@@ -173,16 +174,15 @@ class _Job:
         self._workers = 0
         self._losses: Losses | None = None
 
-    def run(self) -> None:
-        """Make what is missing; does not even start Ray if nothing is."""
+    def run(self) -> bool:
+        """Make what is missing; does not even start Ray if nothing is. Returns whether a worker died."""
         if is_local(self._settings.data) and is_local(self._settings.out):
-            with ThreadPoolExecutor(_READERS) as readers:
-                for done in readers.map(self._unchanged, self._partitions):
-                    if done:
-                        self._done[done.name] = done
+            for done in read_in_order(self._unchanged, self._partitions):
+                if done:
+                    self._done[done.name] = done
         to_do = [partition for partition in self._partitions if partition.name not in self._done]
         if not to_do:
-            return
+            return False
         images = sum(len(partition.identities) for partition in to_do) * self._settings.per_class
         self._require_space(images)
         with (
@@ -190,6 +190,7 @@ class _Job:
             tqdm(total=images, unit="image", desc="augment", file=sys.stderr, mininterval=1.0) as progress,
         ):
             self._make(to_do, progress)
+        return bool(self._losses and self._losses.workers)
 
     def _unchanged(self, partition: Partition) -> Done | None:
         if partition.name not in self._remembered:
@@ -272,10 +273,10 @@ class _Job:
 
     def _write_manifest(self, images: int) -> None:
         """The rows of all partitions, one after the other, each a row group; nothing is held but one of them."""
-        with tempfile.NamedTemporaryFile(suffix=".parquet") as file, ThreadPoolExecutor(_READERS) as readers:
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
             rows = 0
             with pq.ParquetWriter(file.name, SCHEMA, compression="zstd") as writer:
-                for part in _ahead(readers, self._rows_of, self._partitions):
+                for part in read_in_order(self._rows_of, self._partitions):
                     writer.write_table(part.combine_chunks())
                     rows += part.num_rows
             if rows != images:
@@ -346,22 +347,6 @@ class _Job:
 
 
 _KEPT_FOLDERS = {WORK, SHARDS, "report", "holdout", LANDMARK_SET}
-
-
-def _absolute(uri: str) -> str:
-    """As workers, whose working directory is another, can use it."""
-    return uri if "://" in uri else str(Path(uri).resolve())
-
-
-def _ahead(readers: ThreadPoolExecutor, read: Any, items: Sequence[Any]) -> Iterator[Any]:
-    """`read` of each item, in order, a few read ahead."""
-    waiting = []
-    for item in items:
-        waiting.append(readers.submit(read, item))
-        if len(waiting) >= 2 * _READERS:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
 
 
 def _read_or_none(place: Place, path: str) -> bytes | None:

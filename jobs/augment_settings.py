@@ -1,16 +1,13 @@
 """The command line of `jobs/augment.py`, checked."""
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
 
 from augmentor.effects import EFFECTS, EXPRESSION, effect_names
 from augmentor.errors import InputError
 from augmentor.faces import POLICIES, Policy
-from augmentor.place import is_local, place_of
 from augmentor.view_set import PAPER, POSES, READY, SPREAD
+from jobs.command_line import OneLineParser, check_place, lies_in
 from jobs.image_sink import FOLDER, FORMATS
 
 SIZE_RANGE = (32, 1024)
@@ -65,27 +62,10 @@ class AugmentSettings:
             raise InputError(
                 f"--effects {EXPRESSION}: these views have no expressions that change; say --effects {rest}"
             )
-        if _inside(self.data, self.out) or _inside(self.out, self.data):
+        if lies_in(self.data, self.out) or lies_in(self.out, self.data):
             raise InputError(
                 f"--out {self.out} and --data {self.data} lie in each other; choose an --out elsewhere"
             )
-
-
-def _inside(one: str, other: str) -> bool:
-    """Whether a path or URI is the other, or lies in it."""
-    if is_local(one) != is_local(other):
-        return False
-    if is_local(one):
-        inner, outer = (Path(uri.removeprefix("file://")).resolve() for uri in (one, other))
-        return inner == outer or outer in inner.parents
-    inner_uri, outer_uri = (uri.split("?", 1)[0].rstrip("/") + "/" for uri in (one, other))
-    return inner_uri.startswith(outer_uri)
-
-
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line; argparse would print the usage first."""
-        raise InputError(f"{message}; see jobs/augment.py --help")
 
 
 def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> AugmentSettings:
@@ -100,7 +80,7 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
         InputError: the call is wrong.
         SystemExit: it asks for --help.
     """
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="jobs/augment.py",
         description="From a folder of photos per person to a balanced training set: as many images of each person, "
         "the photos themselves and renders of them at other head poses. Interrupted, it goes on where it was; run "
@@ -147,11 +127,5 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
     values = vars(parser.parse_args(arguments))
     values["effects"] = effect_names(values["effects"])
     for name in ("data", "out"):
-        text = values[name]
-        place_of(text)  # says now which kinds there are
-        if submitted and "://" not in text and not Path(text).is_absolute():
-            raise InputError(
-                f"--{name} {text}: a submitted job runs in a copy of the working directory, where relative paths "
-                "lead nowhere; give an absolute path that every node can see, or a URI"
-            )
+        check_place(f"--{name}", values[name], submitted=submitted)
     return AugmentSettings(**values)

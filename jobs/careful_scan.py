@@ -1,21 +1,15 @@
-"""Scan a photo in a process of its own: one that crashes its decoder, or keeps it busy for ever, is found out by that.
+"""Scan a photo in a process of its own: one that crashes its decoder, or keeps it busy for ever, is found out.
 
-A worker that died may have died of the photo it had. Whoever takes over its photos sends them through here: what
-crashes the process, twice, is the photo's fault, and it is reported like any that cannot be read.
+See `jobs.careful_process`.
 """
 
-import multiprocessing
-from concurrent.futures import TimeoutError as TooLong
 from dataclasses import replace
 from typing import Any
 
-from pebble import ProcessExpired, ProcessPool
-
 from augmentor.errors import PhotoError
+from jobs.careful_process import SECONDS, CarefulProcess
 from jobs.photo_worker import PhotoWorker, PreparedFace, RenderSettings, Scanned, blank_face
 
-TRIES = 2
-SECONDS = 300.0  # for one photo; the largest take some ten
 _worker: PhotoWorker
 
 
@@ -28,33 +22,22 @@ class CarefulScanner:
     """
 
     def __init__(self, settings: RenderSettings, seconds: float = SECONDS) -> None:
-        self._seconds = seconds
-        self._pool = ProcessPool(
-            1, initializer=_start, initargs=[settings], context=multiprocessing.get_context("spawn")
-        )
+        self._process = CarefulProcess(_start, [settings], seconds)
 
     def scan(
         self, identity: str, photo: str, content: bytes | PhotoError
     ) -> tuple[Scanned, list[PreparedFace]]:
         """See the class."""
-        detail = ""
-        for _ in range(TRIES):
-            try:
-                found: Any = self._pool.schedule(
-                    _scan, args=[identity, photo, content], timeout=self._seconds
-                ).result()
-                return found
-            except ProcessExpired:
-                detail = f"crashes the program that reads it, tried {TRIES} times"
-            except TooLong:
-                detail = f"not read within {self._seconds:g} s, tried {TRIES} times"
-        face = replace(blank_face(identity, photo, content), reason="unreadable", detail=detail)
-        return Scanned((face,), 0.0), []
+        try:
+            found: Any = self._process.ask(photo, _scan, identity, photo, content)
+            return found
+        except PhotoError as error:
+            face = replace(blank_face(identity, photo, content), reason=error.reason, detail=error.detail)
+            return Scanned((face,), 0.0), []
 
     def close(self) -> None:
         """End the process."""
-        self._pool.stop()
-        self._pool.join()
+        self._process.close()
 
 
 def _start(settings: RenderSettings) -> None:

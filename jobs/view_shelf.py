@@ -1,11 +1,12 @@
 """Views, each made once and shared by all workers of a machine through Ray's object store.
 
 There are some 300, each takes a fifth of a second to make and a megabyte to keep. A worker that needs one asks the
-shelf; the first to ask makes it and puts it there. What is lost with a worker or a node is made again.
+shelf; the first to ask makes it and puts it there. The shelf outlives workers; what is lost with it is made again.
 """
 
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from augmentor.view import View
@@ -62,12 +63,13 @@ class ViewShelf:
             self._claimed[name] = now
         return there, mine
 
-    def put(self, name: str, reference: list[Any]) -> None:
-        """Here it is."""
-        self._there[name] = reference
+    def put(self, name: str, view: View) -> list[Any]:
+        """Here it is. Gives the reference to the shared copy, which belongs to the shelf: it outlives its maker."""
+        self._there[name] = [ray.put(view)]
+        return self._there[name]
 
     def lost(self, names: list[str]) -> None:
-        """These cannot be fetched: their maker is gone."""
+        """These cannot be fetched: the shelf that had them died, or the node where they lay."""
         for name in names:
             self._there.pop(name, None)
             self._claimed.pop(name, None)
@@ -99,17 +101,17 @@ class SharedViews:
         return {name: self._have[name] for name in wanted}
 
     def _make(self, key: ViewKey) -> None:
-        view = self._view_set.view(key)
-        reference = ray.put(view)
-        self._have[key.name] = ray.get(reference)  # the shared copy; this one can go
-        ray.get(self._shelf.put.remote(key.name, [reference]))
+        (shared,) = ray.get(self._shelf.put.remote(key.name, self._view_set.view(key)))
+        self._have[key.name] = ray.get(shared)  # the copy that was made can go
 
     def _fetch(self, there: dict[str, list[Any]]) -> None:
-        lost = []
-        for name, (reference,) in there.items():
-            try:
-                self._have[name] = ray.get(reference, timeout=_PATIENCE_SECONDS)
-            except (ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError):
-                lost.append(name)
-        if lost:
+        """Get the shared copies; all at once, because what is lost is waited for in vain."""
+        if not there:
+            return
+        names = {reference: name for name, (reference,) in there.items()}
+        arrived, _ = ray.wait(list(names), num_returns=len(names), timeout=_PATIENCE_SECONDS)
+        for reference in arrived:
+            with suppress(ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError):
+                self._have[names[reference]] = ray.get(reference, timeout=_PATIENCE_SECONDS)
+        if lost := [name for name in there if name not in self._have]:
             ray.get(self._shelf.lost.remote(lost))

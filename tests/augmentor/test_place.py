@@ -3,6 +3,7 @@
 import errno
 from pathlib import Path
 
+import pyarrow.fs
 import pytest
 
 from augmentor.errors import InputError
@@ -55,6 +56,22 @@ def test_uris_name_folders_buckets_or_nothing(tmp_path: Path) -> None:
         place_of("ftp://host/photos")
     with pytest.raises(InputError, match="file://"):
         place_of("file://photos")
+
+
+def test_files_come_one_by_one_in_the_order_of_whole_paths(place: FolderPlace) -> None:
+    paths = ["a-b/1.jpg", "a.jpg", "a/1.jpg", "a/deep/2.jpg", "b.jpg"]
+    for path in (*paths, "__MACOSX/x.jpg", ".DS_Store"):
+        place.write(path, path.encode())
+    bucket = BucketPlace("s3://bucket/photos")
+    bucket.__dict__["_opened"] = (pyarrow.fs.LocalFileSystem(), str(place.folder))
+    for one in (place, bucket):
+        assert list(one.walk()) == list(one.files().items()) and [path for path, _ in one.walk()] == paths
+        assert [path for path, _ in one.walk("a")] == ["a/1.jpg", "a/deep/2.jpg"]
+        with one.open("b.jpg") as file:
+            file.seek(2)
+            assert file.read() == b"jpg"
+    (place.folder / "gone.jpg").symlink_to(place.folder / "nothing")
+    assert dict(place.walk())["gone.jpg"].size == 0
 
 
 def test_a_secret_in_a_uri_is_in_no_message() -> None:

@@ -95,13 +95,17 @@ class Reader:
         return {name: float(view.position.sum()) for name, view in self._views.views(keys).items()}
 
 
-def test_views_are_shared_and_made_again_when_their_maker_is_gone(two_cpu_ray: None) -> None:
+def test_views_are_shared_outlive_their_maker_and_are_made_again_when_the_shelf_is_gone(
+    two_cpu_ray: None,
+) -> None:
     view_set = load_view_set("built-in", 32, 0)
     own = {n: float(v.position.sum()) for n, v in OwnViews(view_set).views(view_set.keys[:6]).items()}
-    shelf = ray.remote(num_cpus=0)(ViewShelf).remote()
+    shelf = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ViewShelf).remote()
     first, second = Reader.remote(shelf), Reader.remote(shelf)
     assert ray.get([first.checksums.remote(6), second.checksums.remote(6)]) == [own, own]
     assert ray.get(shelf.claim.remote(sorted(own)))[1] == []  # all there, none made by who asks now
     os.kill(ray.get(first.pid.remote()), signal.SIGKILL)
-    third = Reader.remote(shelf)
-    assert ray.get(third.checksums.remote(6)) == own
+    assert ray.get(shelf.claim.remote(sorted(own)))[1] == []
+    assert ray.get(Reader.remote(shelf).checksums.remote(6)) == own
+    ray.kill(shelf, no_restart=False)
+    assert ray.get(Reader.remote(shelf).checksums.remote(6)) == own

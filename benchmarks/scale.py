@@ -1,0 +1,273 @@
+"""How the augment job grows: `python -m benchmarks.scale --data DIR [--what photos,workers,ways] [--json]`.
+
+photos      the job over the first 1,000, 4,000 and 16,000 photos of DIR, people repeated under further names where
+            there are too few, as Parquet shards, with all cores: seconds, photos a second, and the most memory that
+            the driver and the largest worker had to themselves (USS, looked at every second)
+workers     the same work (`--identities` people) by one process without Ray, by the job with one and with two workers
+            on one machine, and by the job on two nodes of one core each (`ray.cluster_utils`; they share this machine
+            with Ray's own processes): seconds without the start of Ray and models, measured with one person
+ways        the partitions of that work through `jobs.worker_pool` and through Ray Data (`map_batches` with actors),
+            Ray warm in both: seconds
+Medians of `--rounds`, the ways in turn.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from augmentor.errors import InputError, LikenessError
+from augmentor.images import list_identities
+from augmentor.view_set import load_view_set
+
+PHOTOS = (1000, 4000, 16000)
+PARTS = ("photos", "workers", "ways")
+_MB = 1e6
+
+
+def repeated(people: dict[str, list[Path]], photos: int, folder: Path) -> int:
+    """Links to people, with number, until they have so many photos; how many photos they have."""
+    folder.mkdir(parents=True)
+    count, round_ = 0, 0
+    while True:
+        for name, own in people.items():
+            if count >= photos:
+                return count
+            (folder / (name if not round_ else f"{name}~{round_}")).symlink_to(own[0].parent.resolve())
+            count += len(own)
+        round_ += 1
+
+
+class MemoryWatch:
+    """The most memory a job's driver, and the largest of its workers, had to themselves."""
+
+    def __init__(self, pid: int) -> None:
+        self.driver, self.worker = 0.0, 0.0
+        self._process = psutil.Process(pid)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(1.0):
+            try:
+                self.driver = max(self.driver, self._process.memory_full_info().uss / _MB)
+                for child in self._process.children(recursive=True):
+                    if child.cmdline() and child.cmdline()[0].startswith("ray::_PartitionActor"):
+                        self.worker = max(self.worker, child.memory_full_info().uss / _MB)
+            except psutil.Error:
+                continue  # one that ended meanwhile
+
+    def stop(self) -> None:
+        """No more."""
+        self._stop.set()
+        self._thread.join()
+
+
+def job(
+    data: Path, out: Path, options: argparse.Namespace, *more: str, **environment: str
+) -> dict[str, float]:
+    """The command: seconds, MB of driver and worker.
+
+    Raises:
+        InputError: it failed.
+    """
+    command = [sys.executable, "jobs/augment.py", "--data", str(data), "--out", str(out), "--max-failed", "1"]
+    command += ["--per-class", str(options.per_class), *more]
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    ) as process:
+        watch = MemoryWatch(process.pid)
+        errors = process.stderr.read() if process.stderr else ""
+    watch.stop()
+    if process.returncode not in (0, 1):
+        raise InputError(errors.strip().splitlines()[-1])
+    return {"seconds": time.perf_counter() - started, "driver_mb": watch.driver, "worker_mb": watch.worker}
+
+
+def by_photos(
+    people: dict[str, list[Path]], folder: Path, options: argparse.Namespace
+) -> list[dict[str, float]]:
+    """See the module."""
+    rows = []
+    for wanted in options.photos:
+        data = folder / f"photos{wanted}"
+        count = repeated(people, wanted, data)
+        told = job(data, folder / f"out{wanted}", options, "--format", "parquet")
+        rows.append({"photos": count, **told, "photos_per_second": count / told["seconds"]})
+        print(rows[-1], file=sys.stderr)
+    return rows
+
+
+def in_one_process(data: Path, out: Path, options: argparse.Namespace) -> float:
+    """All partitions by one worker without Ray; seconds without models, views included."""
+    from jobs.partition_worker import PartitionWorker
+    from jobs.view_shelf import OwnViews
+
+    view_set = load_view_set("built-in", 150, 0)
+    worker = PartitionWorker(settings_of(data, out, options), view_set, OwnViews(view_set))
+    started = time.perf_counter()
+    for partition in partitions(data, options):
+        worker.run(partition)
+    return time.perf_counter() - started
+
+
+def settings_of(data: Path, out: Path, options: argparse.Namespace) -> Any:
+    """Of the set, as the job has them."""
+    from jobs.partition_worker import SetSettings
+    from jobs.photo_worker import RenderSettings
+
+    return SetSettings(
+        str(data), str(out), options.per_class, 0, "folder", (), RenderSettings(150, 0, "central")
+    )
+
+
+def partitions(data: Path, options: argparse.Namespace) -> Any:
+    """Of the people in `data`, as the job deals them."""
+    from jobs.augment_job import FOLDER_IMAGES
+    from jobs.partition import partitions_of
+
+    return partitions_of(list(list_identities(data)), options.per_class, FOLDER_IMAGES)
+
+
+@contextmanager
+def two_nodes() -> Any:
+    """A cluster of a head without cores and two nodes of a core each; its address."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=400_000_000)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def by_workers(people: dict[str, list[Path]], folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """See the module."""
+    some, one = folder / "some", folder / "one"
+    for data, names in ((some, list(people)[: options.identities]), (one, list(people)[:1])):
+        data.mkdir()
+        for name in names:
+            (data / name).symlink_to(people[name][0].parent.resolve())
+    seconds: dict[str, list[float]] = {}
+    for number in range(options.rounds):
+        out = folder / f"round{number}"
+        seconds.setdefault("one process", []).append(in_one_process(some, out / "plain", options))
+        for workers in (1, 2):
+            more = ("--workers", str(workers))
+            start = job(one, out / f"start{workers}", options, *more)["seconds"]
+            whole = job(some, out / f"job{workers}", options, *more)["seconds"]
+            seconds.setdefault(f"{workers} workers", []).append(whole - start)
+        with two_nodes() as address:
+            start = job(one, out / "start-nodes", options, RAY_ADDRESS=address)["seconds"]
+            whole = job(some, out / "job-nodes", options, RAY_ADDRESS=address)["seconds"]
+        seconds.setdefault("2 nodes", []).append(whole - start)
+        print({name: round(found[-1], 1) for name, found in seconds.items()}, file=sys.stderr)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+def by_ways(people: dict[str, list[Path]], folder: Path, options: argparse.Namespace) -> dict[str, float]:
+    """See the module."""
+    from jobs.augment_job import _PartitionActor
+    from jobs.ray_session import ray, ray_session
+    from jobs.view_shelf import ViewShelf
+    from jobs.worker_pool import WorkerPool, actor_options
+
+    some = folder / "some-ways"
+    some.mkdir()
+    for name in list(people)[: options.identities]:
+        (some / name).symlink_to(people[name][0].parent.resolve())
+    units: list[Any] = [(partition, []) for partition in partitions(some, options)]
+
+    class Stage(_PartitionActor):
+        """A partition worker as Ray Data calls it."""
+
+        def __init__(self, out: str, shelf: Any) -> None:
+            super().__init__(settings_of(some, Path(out), options), shelf)
+            self.ready()
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            done: list[Any] = [self.run(units[number], False) for number in batch["item"]]
+            return {"made": [one.made for one in done]}
+
+    def pool(out: Path, shelf: Any) -> int:
+        actor = ray.remote(**actor_options())(_PartitionActor)
+        made = []
+        workers: WorkerPool[Any] = WorkerPool(
+            lambda: actor.remote(settings_of(some, out, options), shelf), 2, str
+        )
+        workers.run(iter(units), lambda done: made.append(done.made))
+        return sum(made)
+
+    def data(out: Path, shelf: Any) -> int:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        found = ray.data.from_items(list(range(len(units)))).map_batches(
+            Stage, fn_constructor_args=(str(out), shelf), batch_size=1, concurrency=2, num_cpus=1
+        )
+        return int(sum(row["made"] for row in found.iter_rows()))
+
+    ways: dict[str, Callable[[Path, Any], int]] = {"worker pool": pool, "Ray Data": data}
+    seconds: dict[str, list[float]] = {}
+    with ray_session(2):
+        for number in range(options.rounds):
+            for name, way in ways.items():
+                shelf = ray.remote(num_cpus=0)(ViewShelf).remote()
+                started = time.perf_counter()
+                made = way(folder / f"{name}{number}", shelf)
+                seconds.setdefault(name, []).append(time.perf_counter() - started)
+                if made != options.identities * options.per_class:
+                    raise InputError(f"{name}: {made} images made")
+            print({name: round(found[-1], 1) for name, found in seconds.items()}, file=sys.stderr)
+    return {name: statistics.median(found) for name, found in seconds.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.scale", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--data", type=Path, required=True, help="one folder of photos per person")
+    parser.add_argument("--what", type=lambda text: text.split(","), default=list(PARTS))
+    parser.add_argument("--photos", type=lambda text: [int(n) for n in text.split(",")], default=list(PHOTOS))
+    parser.add_argument("--identities", type=int, default=120, help="for workers and ways")
+    parser.add_argument("--per-class", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    options = parser.parse_args(arguments)
+    measures = {"photos": by_photos, "workers": by_workers, "ways": by_ways}
+    if unknown := set(options.what) - measures.keys():
+        parser.error(f"--what {', '.join(sorted(unknown))}: of {', '.join(PARTS)}")
+    result: dict[str, Any] = {}
+    try:
+        people = {name: own for name, own in list_identities(options.data).items() if own}
+        with tempfile.TemporaryDirectory() as folder:
+            for what in options.what:
+                (Path(folder) / what).mkdir()
+                result[what] = measures[what](people, Path(folder) / what, options)
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for what, told in result.items():
+        for row in told if isinstance(told, list) else [told]:
+            print(what, "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+    if options.json:
+        print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

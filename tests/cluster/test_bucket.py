@@ -1,0 +1,182 @@
+"""Jobs against object storage: a real server process on loopback that refuses some requests, or all for a while."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from augmentor.errors import InputError
+from augmentor.place import PATIENCE, BucketPlace, FolderPlace, place_of
+from datasets.synthetic import PeopleOptions, write_people
+from identity.training_set import read_training_set
+from jobs.augment_job import main
+
+pytestmark = [pytest.mark.cluster, pytest.mark.ray]
+RATE = 0.05  # of requests that are refused
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of the server; while `closed` exists every request is refused."""
+
+    port: int
+    closed: Path
+
+    def uri(self, prefix: str) -> str:
+        return f"s3://bucket/{prefix}?region=us-east-1&endpoint_override=http://127.0.0.1:{self.port}"
+
+    def counts(self) -> tuple[int, int]:
+        """Requests let through and refused."""
+        let, refused = (self.closed.parent / (self.closed.name + ".count")).read_text().split()
+        return int(let), int(refused)
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    closed = tmp_path / "closed"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "tests.cluster.bucket_server", str(port), str(RATE), str(closed)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2],
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            assert time.monotonic() < deadline and server.poll() is None, "the server does not start"
+            time.sleep(0.1)
+        import boto3
+
+        boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1").create_bucket(
+            Bucket="bucket"
+        )
+        yield Bucket(port, closed)
+    finally:
+        server.kill()
+        server.wait(10)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of 12 made-up people."""
+    made = tmp_path_factory.mktemp("made-up")
+    write_people(made, PeopleOptions(identities=12, photos=(2, 3)), workers=2, progress=False)
+    return made / "photos"
+
+
+def upload(folder: Path, uri: str) -> None:
+    place = place_of(uri)
+    for path in FolderPlace(folder).files():
+        place.write(path, (folder / path).read_bytes())
+
+
+def contents(uri: str | Path) -> dict[str, bytes]:
+    """All files of an output but its summary, which differs from run to run, and what holds times of change."""
+    place = place_of(uri)
+    own = (".work/", "summary.json")
+    return {path: place.read(path) for path in place.files() if not path.startswith(own)}
+
+
+def arguments(data: object, out: object, *more: str) -> list[str]:
+    few = ["--per-class", "8", "--size", "64", "--workers", "2"]
+    return ["--data", str(data), "--out", str(out), *few, *more]
+
+
+def test_a_bucket_does_what_a_folder_does(bucket: Bucket) -> None:
+    place = place_of(bucket.uri("deep/place"))
+    assert isinstance(place, BucketPlace)
+    place.write("Zoë/1 ä+b.jpg", b"one")
+    place.write("😀/2.jpg", b"two" * 5_000_000)  # in several parts
+    place.write("Zoë/.DS_Store", b"left by a system")
+    assert {path: stamp.size for path, stamp in place.files().items()} == {
+        "Zoë/1 ä+b.jpg": 3,
+        "😀/2.jpg": 15_000_000,
+    }
+    assert place.entries() == (["Zoë", "😀"], [])
+    assert place.read("😀/2.jpg") == b"two" * 5_000_000
+    assert place.stamp("Zoë/1 ä+b.jpg") == place.files("Zoë")["Zoë/1 ä+b.jpg"]
+    assert place.stamp("nothing") is None
+    with pytest.raises(FileNotFoundError):
+        place.read("nothing")
+    place.remove("Zoë/1 ä+b.jpg")
+    place.remove("Zoë/1 ä+b.jpg")
+    place.remove_folder("😀")
+    place.remove_folder("😀")
+    assert place.files() == {}
+
+
+def test_a_bucket_that_is_not_there_is_said_at_once(bucket: Bucket, tmp_path: Path) -> None:
+    start = time.monotonic()
+    with pytest.raises(InputError, match="s3://nobody/photos"):
+        place_of(bucket.uri("photos").replace("bucket/", "nobody/")).write("a", b"1")
+    assert time.monotonic() - start < 30
+
+
+def test_the_whole_job_from_bucket_to_bucket_equals_the_one_on_disk(
+    bucket: Bucket, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    upload(photos, bucket.uri("photos"))
+    out = bucket.uri("sets/parquet")
+    assert main(arguments(bucket.uri("photos"), out, "--format", "parquet", "--hold-out", "1")) == 0
+    assert main(arguments(photos, tmp_path / "out", "--format", "parquet", "--hold-out", "1")) == 0
+    assert contents(out) == contents(tmp_path / "out")
+    before = place_of(out).files()
+    assert main(arguments(bucket.uri("photos"), out, "--format", "parquet", "--hold-out", "1")) == 0
+    assert {path: stamp for path, stamp in place_of(out).files().items() if path != "summary.json"} == {
+        path: stamp for path, stamp in before.items() if path != "summary.json"
+    }
+    let, refused = bucket.counts()
+    assert refused > 0.02 * let  # it did refuse
+    here = read_training_set(tmp_path / "out").fetched(tmp_path / "here")
+    there = read_training_set(out).fetched(tmp_path / "there")
+    np.testing.assert_array_equal(here.chips([0, 5, 17]), there.chips([0, 5, 17]))
+    assert "s3://bucket/sets/parquet;" in capsys.readouterr().out
+
+
+def test_storage_that_refuses_for_a_while_costs_time_and_nothing_else(
+    bucket: Bucket, photos: Path, tmp_path: Path
+) -> None:
+    upload(photos, bucket.uri("photos"))
+    command = [sys.executable, "jobs/augment.py", *arguments(bucket.uri("photos"), bucket.uri("out"))]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], env=os.environ | {PATIENCE: "200"}, stderr=subprocess.DEVNULL
+    ) as job:
+        place = place_of(bucket.uri("out"))
+        deadline = time.monotonic() + 120
+        while not any(path.endswith(".jpg") for path in place.files()):
+            assert job.poll() is None and time.monotonic() < deadline
+            time.sleep(0.3)
+        bucket.closed.touch()
+        threading.Timer(30, bucket.closed.unlink).start()
+        assert job.wait(240) == 0
+    assert main(arguments(photos, tmp_path / "out")) == 0
+    assert contents(bucket.uri("out")) == contents(tmp_path / "out")
+    told = json.loads(place.read("summary.json"))
+    assert set(told["rejected_by_reason"]) <= {"no_face"} and told["this_run"]["seconds"] > 25
+
+
+def test_storage_that_never_answers_stops_in_one_line(
+    bucket: Bucket, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(PATIENCE, "2")
+    bucket.closed.touch()
+    assert main(arguments(bucket.uri("photos"), bucket.uri("out"))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "storage refuses, tried for" in line and "start the job again when it answers" in line
