@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.made
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo check format test test-slow test-cluster test-browser test-server bench lock clean
+.PHONY: setup demo check format test test-slow test-cluster soak test-browser test-server bench lock clean
 setup: $(STAMP)
 $(STAMP): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -31,7 +31,14 @@ test-slow: $(STAMP)
 	$(RUN) -m pytest -m slow
 
 test-cluster: $(STAMP)
-	$(RUN) -m pytest -m cluster
+	@$(RUN) -m tests.cluster.machines
+	$(RUN) -m pip install -q --disable-pip-version-check -e '.[cluster-tests]'
+	$(RUN) -m pytest -m cluster tests
+
+soak: $(STAMP)
+	@$(RUN) -m tests.cluster.machines
+	$(RUN) -m pip install -q --disable-pip-version-check -e '.[cluster-tests]'
+	$(RUN) -m pytest -m soak tests/cluster
 
 test-browser: $(STAMP)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
