@@ -239,7 +239,9 @@ class _Job:
             totals.add(self._done[partition.name])
         totals.removed += self._remove_stale()
         write_if_new(self._out, "failures.csv", failures_csv(totals.failures))
+        started = time.perf_counter()
         self._write_manifest(totals.images)
+        totals.manifest_seconds = time.perf_counter() - started
         self._draw()
         wall = time.perf_counter() - self._started
         if totals.unchanged < totals.partitions or totals.removed or self._out.stamp(SUMMARY) is None:
@@ -317,7 +319,7 @@ class _Job:
             if mine := chosen.intersection(partition.identities):
                 own = self._rows_of(partition)
                 rows.append(own.filter(pc.is_in(own["identity"], pa.array(sorted(mine)))))
-                readers |= dict.fromkeys(mine, self._look.sink.reader(partition))
+                readers |= dict.fromkeys(mine, self._look.sink.reader(partition, mine))
         if rows:
             sheet = contact_sheet(lambda file: readers[file.split("/")[0]](file), pa.concat_tables(rows))
             write_if_new(self._out, "report/renders.jpg", sheet)

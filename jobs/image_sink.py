@@ -44,8 +44,8 @@ class ImageSink(Protocol):
         """Of names and sizes of what lies there."""
         ...
 
-    def reader(self, partition: Partition) -> Callable[[str], bytes]:
-        """Gives images that are there, by file."""
+    def reader(self, partition: Partition, people: Collection[str]) -> Callable[[str], bytes]:
+        """Gives images of some of its people that are there, by file."""
         ...
 
 
@@ -102,7 +102,7 @@ class FolderSink:
         lines = [f"{size} {file}" for file, size in sorted(self._lies(partition).items())]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    def reader(self, partition: Partition) -> Callable[[str], bytes]:
+    def reader(self, partition: Partition, people: Collection[str]) -> Callable[[str], bytes]:
         """See `ImageSink`."""
         return lambda file: self._out.read(self._prefix + file)
 
@@ -151,7 +151,8 @@ class ShardSink:
         stamp = self._out.stamp(self._path(partition))
         return f"{stamp.size} bytes" if stamp else ""
 
-    def reader(self, partition: Partition) -> Callable[[str], bytes]:
+    def reader(self, partition: Partition, people: Collection[str]) -> Callable[[str], bytes]:
         """See `ImageSink`."""
         path = self._path(partition)
-        return dict(read_shard(self._out.read(path), self._out.name(path))).__getitem__
+        images = read_shard(self._out.read(path), self._out.name(path))
+        return {file: image for file, image in images if file.split("/")[0] in people}.__getitem__

@@ -32,6 +32,7 @@ class RunTotals:
         self.unchanged = 0
         self.bytes_read = 0
         self.bytes_written = 0
+        self.manifest_seconds = 0.0
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.failures: list[Failure] = []
         self.lacking: list[str] = []
@@ -87,6 +88,7 @@ def summary(totals: RunTotals, wall: float, workers: int, losses: Losses | None)
             "bytes_written": totals.bytes_written,
             "seconds": round(wall, 2),
             "images_per_second": round(totals.made / wall, 2) if wall else None,
+            "manifest_seconds": round(totals.manifest_seconds, 2),
             "workers": workers,
             "workers_died": losses.workers if losses else 0,
             "partitions_done_again": losses.units_again if losses else 0,

@@ -20,7 +20,7 @@ from datasets.synthetic import PeopleOptions, write_people
 from identity.training_set import read_training_set
 from jobs.augment_job import main
 
-pytestmark = [pytest.mark.cluster, pytest.mark.ray]
+pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]
 RATE = 0.05  # of requests that are refused
 
 

@@ -3,11 +3,14 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from datasets.synthetic import PeopleOptions, write_people
 from jobs.augment_job import main
 from jobs.ray_session import ray
 
-pytestmark = [pytest.mark.cluster, pytest.mark.ray]
+pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 PEOPLE, PER_CLASS = 24, 64
 IMAGES = PEOPLE * PER_CLASS
@@ -170,3 +173,34 @@ def kill_a_worker() -> None:
     )
     for pid in found.stdout.split()[:1]:
         os.kill(int(pid), signal.SIGKILL)
+
+
+def test_workers_tell_prometheus_what_they_made(photos: Path, tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "include_dashboard": False, "metrics_export_port": port},
+    )
+    told = ""
+
+    def asked() -> bool:
+        nonlocal told
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
+            told = page.read().decode()
+        return all(f"likeness_{name}" in told for name in ("images", "photos", "partitions", "stage_seconds"))
+
+    try:
+        with start_job(photos, tmp_path / "out", cluster.address) as job:
+            deadline = time.monotonic() + 200
+            while not asked():
+                assert time.monotonic() < deadline, [line for line in told.splitlines() if "likeness" in line]
+                time.sleep(0.2)
+            job.communicate(timeout=200)
+        assert job.returncode == 0
+        assert 'stage="scan"' in told and 'direction="written"' in told
+    finally:
+        cluster.shutdown()
