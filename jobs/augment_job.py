@@ -7,7 +7,6 @@ remembered by partition, where the images are, so that a job whose machine is lo
 
 import hashlib
 import json
-import signal
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ from augmentor.place import Place, is_local, place_of
 from augmentor.render import RENDERER
 from augmentor.view_set import load_view_set
 from jobs.augment_settings import AugmentSettings, parse_arguments
-from jobs.command_line import absolute
+from jobs.command_line import absolute, run_command, stop_when_asked
 from jobs.failures import by_reason, failures_csv
 from jobs.image_shards import SHARD_IMAGES
 from jobs.image_sink import FOLDER, OUR_FILE, SHARDS
@@ -56,20 +55,13 @@ Unit = tuple[Partition, list[str]]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job from a command line; returns the exit code."""
-    try:
+
+    def run() -> int:
         settings = parse_arguments(arguments, submitted=is_submitted_job())
-        signal.signal(signal.SIGTERM, _interrupt)
+        stop_when_asked()
         return augment(settings)
-    except LikenessError as error:
-        print(f"augment: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("augment: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
 
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    return run_command("augment", run)
 
 
 def augment(settings: AugmentSettings) -> int:
@@ -97,6 +89,7 @@ def augment(settings: AugmentSettings) -> int:
     }
     with WorkFolder(place_of(settings.out), made_with) as work:
         work.remove_partial_files()
+        work.remove_earlier_form()
         job = _Job(settings, people)
         if job.run():
             work.remove_partial_files()  # of workers that died

@@ -1,10 +1,13 @@
-"""What the command lines of the jobs share: errors in one line, paths that lead somewhere on every node."""
+"""What the command lines of the jobs share: how they end, and paths that lead somewhere on every node."""
 
 import argparse
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from augmentor.errors import InputError
+from augmentor.errors import InputError, LikenessError
 from augmentor.place import is_local, place_of
 
 
@@ -14,6 +17,35 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, as an `InputError`."""
         raise InputError(f"{message}; see {self.prog} --help")
+
+
+def run_command(name: str, run: Callable[[], int]) -> int:
+    """What every job's `main` does: one line for errors meant for the user, and a stop that can be gone on from.
+
+    Args:
+        name: of the job, before its lines.
+        run: reads the command line and does the work; gives the exit code.
+
+    Returns:
+        The exit code: that of `run`, 2 for an error meant for the user, 130 if it was interrupted.
+    """
+    try:
+        return run()
+    except LikenessError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def stop_when_asked() -> None:
+    """Take SIGTERM, which clusters send, for Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def check_place(option: str, uri: str, *, submitted: bool) -> None:

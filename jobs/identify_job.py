@@ -6,7 +6,6 @@ beside the table, so that a job whose machine is lost goes on from any other.
 """
 
 import json
-import signal
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.landmark_source import model_path
 from augmentor.place import Place, place_of
 from jobs.batch_worker import BatchDone, BatchWorker, NamingSettings
-from jobs.command_line import absolute
+from jobs.command_line import absolute, run_command, stop_when_asked
 from jobs.identify_metrics import IdentifyMetrics
 from jobs.identify_settings import IdentifySettings, parse_arguments
 from jobs.identify_summary import IdentifyTotals, identify_lines, identify_summary
@@ -37,20 +36,13 @@ COLUMNS = 1  # of the table; another number where they are others
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job from a command line; returns the exit code."""
-    try:
+
+    def run() -> int:
         settings = parse_arguments(arguments, submitted=is_submitted_job())
-        signal.signal(signal.SIGTERM, _interrupt)
+        stop_when_asked()
         return identify(settings)
-    except LikenessError as error:
-        print(f"identify: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("identify: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
 
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+    return run_command("identify", run)
 
 
 def identify(settings: IdentifySettings) -> int:

@@ -8,12 +8,12 @@ a worker that died need not know how far it came.
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -34,11 +34,11 @@ from jobs.photo_worker import PhotoWorker, PreparedFace, RenderSettings, Scanned
 from jobs.scan_table import ScannedFace
 from jobs.view_shelf import ViewSource
 
-KEPT_PHOTOS = (
-    100  # of one identity, ready to be rendered (some MB each); of others the photo is decoded twice
-)
+# Of one identity, ready to be rendered, some MB each; where there are more photos, they are decoded twice.
+KEPT_PHOTOS = 100
 STAGES = ("storage", "scan", "render")
 _log = logging.getLogger("likeness.augment")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,6 @@ class PartitionWorker:
 
 
 def _scanner(careful: bool, settings: RenderSettings) -> AbstractContextManager[CarefulScanner | None]:
-    from contextlib import closing
-
     return closing(CarefulScanner(settings)) if careful else nullcontext()
 
 
@@ -229,7 +227,7 @@ class _Work:
         self._remember(partition, photos)
         return done
 
-    def _timed(self, action, *arguments):  # type: ignore[no-untyped-def]
+    def _timed(self, action: Callable[..., T], *arguments: Any) -> T:
         """An action whose time goes to storage."""
         start = time.perf_counter()
         try:
@@ -239,7 +237,7 @@ class _Work:
 
     def _read(self, photo: str) -> bytes | PhotoError:
         try:
-            content: bytes = self._timed(self._look.data.read, photo)
+            content = self._timed(self._look.data.read, photo)
         except OSError as error:
             return PhotoError("unreadable", photo, error.strerror or str(error))
         self._done.bytes_read += len(content)

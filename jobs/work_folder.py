@@ -10,6 +10,7 @@ finished.json       of what the last run made whole
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from augmentor.place import FolderPlace, Place
 
 FOLDER = ".work"
 _SETTINGS = f"{FOLDER}/settings.json"
+_EARLIER_FORM = re.compile(r"(scan|scan-\d+|rows-\d+|finished)\.parquet")
 
 
 class WorkFolder:
@@ -83,6 +85,13 @@ class WorkFolder:
             for entry in os.scandir(folder):
                 if entry.name.startswith(PARTIAL_PREFIX) and entry.name.endswith(PARTIAL_SUFFIX):
                     Path(entry.path).unlink()
+
+    def remove_earlier_form(self) -> None:
+        """Remove what versions before partitions remembered: tables of the whole set, and images beside shards."""
+        for name in self.out.entries(FOLDER)[1]:
+            if _EARLIER_FORM.fullmatch(name):
+                self.out.remove(f"{FOLDER}/{name}")
+        self.out.remove_folder(f"{FOLDER}/images")
 
 
 def _lock(out: FolderPlace) -> int:

@@ -79,6 +79,18 @@ def test_second_run_changes_nothing(made: Path, people: Path, capsys: pytest.Cap
 
 
 @pytest.mark.ray
+def test_what_earlier_versions_remembered_goes(made: Path, people: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    (out / ".work" / "scan.parquet").write_bytes(b"of the whole set")
+    (out / ".work" / "rows-3.parquet").write_bytes(b"of an interrupted run")
+    (out / ".work" / "images" / "Zoë").mkdir(parents=True)
+    assert main(arguments(people, out)) == 0
+    assert snapshot(out) == snapshot(made)
+    assert not (out / ".work" / "images").exists()
+
+
+@pytest.mark.ray
 def test_effects_are_in_the_manifest_and_change_only_their_renders(
     made: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
