@@ -1,7 +1,7 @@
 """Views, each made once and shared by all workers of a machine through Ray's object store.
 
-There are some 300, each takes a fifth of a second to make and a megabyte to keep. A worker that needs one asks the
-shelf; the first to ask makes it and puts it there. The shelf outlives workers; what is lost with it is made again.
+There are some 300, which take long to make and much memory to keep. A worker that needs one asks the shelf;
+the first to ask makes it and puts it there. The shelf outlives workers; what is lost with it is made again.
 """
 
 import time
