@@ -3,9 +3,9 @@
 photos      the job over the first 1,000, 4,000 and 16,000 photos of DIR, people repeated under further names where
             there are too few, as Parquet shards, with all cores: seconds, photos a second, and the most memory that
             the driver and the largest worker had to themselves (USS, looked at every second)
-workers     the same work (`--identities` people) by one process without Ray, by the job with one and with two workers
-            on one machine, and by the job on two nodes of one core each (`ray.cluster_utils`; they share this machine
-            with Ray's own processes): seconds without the start of Ray and models, measured with one person
+workers     the same work (`--identities` people) by one process on one core without Ray, by the job with one and with
+            two workers on one machine, and by the job on two nodes of one core each (`ray.cluster_utils`; they share
+            this machine with Ray's own processes): seconds without the start of Ray and models, which one person tells
 ways        the partitions of that work through `jobs.worker_pool` and through Ray Data (`map_batches` with actors),
             Ray warm in both: seconds
 Medians of `--rounds`, the ways in turn.
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from threadpoolctl import threadpool_limits
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_identities
@@ -112,15 +113,18 @@ def by_photos(
 
 
 def in_one_process(data: Path, out: Path, options: argparse.Namespace) -> float:
-    """All partitions by one worker without Ray; seconds without models, views included."""
+    """All partitions by one worker on one core, without Ray; seconds without models, views included."""
     from jobs.partition_worker import PartitionWorker
     from jobs.view_shelf import OwnViews
 
     view_set = load_view_set("built-in", 150, 0)
     worker = PartitionWorker(settings_of(data, out, options), view_set, OwnViews(view_set))
     started = time.perf_counter()
-    for partition in partitions(data, options):
-        worker.run(partition)
+    with threadpool_limits(
+        1
+    ):  # BLAS would keep the second core busy with waiting, as it does not in Ray's workers
+        for partition in partitions(data, options):
+            worker.run(partition)
     return time.perf_counter() - started
 
 

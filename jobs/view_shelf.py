@@ -17,6 +17,7 @@ from jobs.ray_session import ray
 _PATIENCE_SECONDS = 5.0  # with somebody else who makes a view
 _LOOK_SECONDS = 0.05
 _AT_ONCE = 4  # views that one worker makes while others make others
+_LOST = (ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError, ray.exceptions.RayActorError)
 
 
 class ViewSource(Protocol):
@@ -78,6 +79,9 @@ class ViewShelf:
 class SharedViews:
     """Views from the shelf, for one worker; it makes those that nobody has made yet.
 
+    It waits for none of its own to arrive on the shelf: it goes on with what it made, and exchanges that for the
+    shared copy when it asks for views the next time.
+
     Args:
         view_set: to make them.
         shelf: handle of a `ViewShelf`.
@@ -87,31 +91,43 @@ class SharedViews:
         self._view_set = view_set
         self._shelf = shelf
         self._have: dict[str, View] = {}
+        self._putting: dict[Any, str] = {}
 
     def views(self, keys: Iterable[ViewKey]) -> dict[str, View]:
         """See `ViewSource`."""
+        self._exchange()
         wanted = {key.name: key for key in keys}
         while missing := sorted(wanted.keys() - self._have.keys()):
             there, mine = ray.get(self._shelf.claim.remote(missing))
-            self._fetch(there)
+            names = {reference: name for name, (reference,) in there.items()}
+            if names:
+                ray.wait(list(names), num_returns=len(names), timeout=0)  # they travel while others are made
             for name in mine:
-                self._make(wanted[name])
+                self._have[name] = view = self._view_set.view(wanted[name])
+                self._putting[self._shelf.put.remote(name, view)] = name
+            self._fetch(names)
             if not there and not mine:
                 time.sleep(_LOOK_SECONDS)
         return {name: self._have[name] for name in wanted}
 
-    def _make(self, key: ViewKey) -> None:
-        (shared,) = ray.get(self._shelf.put.remote(key.name, self._view_set.view(key)))
-        self._have[key.name] = ray.get(shared)  # the copy that was made can go
-
-    def _fetch(self, there: dict[str, list[Any]]) -> None:
-        """Get the shared copies; all at once, because what is lost is waited for in vain."""
-        if not there:
+    def _exchange(self) -> None:
+        """Let go of views made here for the shared copies, where these are there."""
+        if not self._putting:
             return
-        names = {reference: name for name, (reference,) in there.items()}
+        arrived, _ = ray.wait(list(self._putting), num_returns=len(self._putting), timeout=0)
+        for reference in arrived:
+            name = self._putting.pop(reference)
+            with suppress(*_LOST):  # then the own one stays
+                (shared,) = ray.get(reference)
+                self._have[name] = ray.get(shared, timeout=_PATIENCE_SECONDS)
+
+    def _fetch(self, names: dict[Any, str]) -> None:
+        """Get the shared copies; all at once, because what is lost is waited for in vain."""
+        if not names:
+            return
         arrived, _ = ray.wait(list(names), num_returns=len(names), timeout=_PATIENCE_SECONDS)
         for reference in arrived:
-            with suppress(ray.exceptions.ObjectLostError, ray.exceptions.GetTimeoutError):
+            with suppress(*_LOST):
                 self._have[names[reference]] = ray.get(reference, timeout=_PATIENCE_SECONDS)
-        if lost := [name for name in there if name not in self._have]:
+        if lost := [name for name in names.values() if name not in self._have]:
             ray.get(self._shelf.lost.remote(lost))
