@@ -1,4 +1,4 @@
-"""Two machines and the cluster file for them."""
+"""Two machines and the cluster file for them; nodes on this machine; a bucket."""
 
 import platform
 import re
@@ -6,11 +6,14 @@ import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from datasets.synthetic import PeopleOptions, write_people
+from jobs.ray_session import ray
+from tests.cluster.bucket import Bucket, bucket_of
 from tests.cluster.machines import Machine, machines, missing
 
 ROOT = Path(__file__).parents[2]
@@ -67,3 +70,26 @@ def quick_site(site: Site) -> Site:
     )
     site.cluster.write_text(yaml.safe_dump(config, sort_keys=False))
     return site
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head without cores for the driver, and three nodes of a core each."""
+    from ray.cluster_utils import Cluster
+
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        found.workers = [found.add_node(num_cpus=1, object_store_memory=300_000_000) for _ in range(3)]
+        yield found
+    finally:
+        ray.shutdown()
+        found.shutdown()
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket, and the keys for it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    with bucket_of(tmp_path / "closed") as found:
+        yield found

@@ -2,75 +2,23 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.place import PATIENCE, BucketPlace, FolderPlace, place_of
+from augmentor.place import PATIENCE, BucketPlace, place_of
 from datasets.synthetic import PeopleOptions, write_people
 from identity.training_set import read_training_set
 from jobs.augment_job import main
+from tests.cluster.bucket import Bucket, upload
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]
-RATE = 0.05  # of requests that are refused
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """A bucket of the server; while `closed` exists every request is refused."""
-
-    port: int
-    closed: Path
-
-    def uri(self, prefix: str) -> str:
-        return f"s3://bucket/{prefix}?region=us-east-1&endpoint_override=http://127.0.0.1:{self.port}"
-
-    def counts(self) -> tuple[int, int]:
-        """Requests let through and refused."""
-        let, refused = (self.closed.parent / (self.closed.name + ".count")).read_text().split()
-        return int(let), int(refused)
-
-
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    closed = tmp_path / "closed"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.cluster.bucket_server", str(port), str(RATE), str(closed)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=Path(__file__).parents[2],
-    )
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            assert time.monotonic() < deadline and server.poll() is None, "the server does not start"
-            time.sleep(0.1)
-        import boto3
-
-        boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1").create_bucket(
-            Bucket="bucket"
-        )
-        yield Bucket(port, closed)
-    finally:
-        server.kill()
-        server.wait(10)
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +27,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("made-up")
     write_people(made, PeopleOptions(identities=12, photos=(2, 3)), workers=2, progress=False)
     return made / "photos"
-
-
-def upload(folder: Path, uri: str) -> None:
-    place = place_of(uri)
-    for path in FolderPlace(folder).files():
-        place.write(path, (folder / path).read_bytes())
 
 
 def contents(uri: str | Path) -> dict[str, bytes]:

@@ -9,7 +9,6 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from augmentor.manifest import read_manifest
 from datasets.synthetic import PeopleOptions, write_people
 from jobs.augment_job import main
-from jobs.ray_session import ray
+from tests.cluster.waiting import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
@@ -55,28 +54,6 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def images_in(out: Path) -> int:
     return sum(path.parent.name != "report" for path in out.glob("*/*.jpg"))
-
-
-def wait_for(condition: Callable[[], bool], job: "subprocess.Popen[Any]", seconds: float = 200) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert job.poll() is None, f"the job ended with {job.returncode} before it came so far"
-        assert time.monotonic() < deadline, "the job does not get on"
-        time.sleep(0.05)
-
-
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A head without cores for the driver, and three nodes of a core each."""
-    from ray.cluster_utils import Cluster
-
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    try:
-        found.workers = [found.add_node(num_cpus=1, object_store_memory=300_000_000) for _ in range(3)]
-        yield found
-    finally:
-        ray.shutdown()
-        found.shutdown()
 
 
 def start_job(photos: Path, out: Path, address: str) -> "subprocess.Popen[str]":

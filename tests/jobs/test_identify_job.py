@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,9 +20,6 @@ from augmentor.errors import InputError
 from augmentor.images import MAX_PIXELS, encode_jpeg, list_photos, load_image
 from augmentor.place import FolderPlace, place_of
 from identity.bundle import Bundle
-from identity.decision import Decision, DecisionConstants, ProbabilityCurve
-from identity.embedding import PartEmbedder
-from identity.face_space import unit
 from identity.identify import main as identify_photos
 from identity.seeing import PhotoReader
 from jobs import identify_job, photo_batches, trained_run
@@ -35,6 +31,7 @@ from jobs.photo_batches import PhotoBatches, whole_fingerprint
 from jobs.table_place import TablePlace
 from jobs.trained_run import check_run, run_folder
 from jobs.work_folder import WorkFolder
+from tests.jobs.dlib_run import write_dlib_run
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "jobs" / "identify.py"
@@ -49,31 +46,8 @@ SMALL_BATCHES = (
 @pytest.fixture(scope="module")
 def run(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with dlib's features of three of the four people."""
-    reader, networks = PhotoReader(150, policy="central"), PartEmbedder(("dlib",))
-    labels = sorted(folder.name for folder in people.iterdir())[:3]
-    templates = []
-    for label in labels:
-        chips = [chip for photo in sorted((people / label).iterdir()) for chip in reader.file(photo).chips]
-        templates.append(networks.probes(np.stack(chips))["dlib"].mean(0))
     folder = tmp_path_factory.mktemp("run")
-    Bundle(
-        labels=tuple(labels),
-        features="dlib",
-        shares={"dlib": 1.0},
-        part_templates={"dlib": unit(np.array(templates))},
-        crowding=np.zeros(3, np.float32),
-        decision=Decision(
-            DecisionConstants(),
-            {"fpir_1": 0.8, "fpir_10": 0.5},
-            ProbabilityCurve(5.0, -3.0),
-            {"mated": 8.0, "strangers": 10.0},
-        ),
-        size=150,
-        sources=pa.table(
-            {"photo": [""], "sha256": [""], "phash": pa.array([0], pa.uint64()), "identity": [""]}
-        ),
-        stranger_mean=np.zeros(128, np.float32),
-    ).save(folder)
+    write_dlib_run(people, sorted(folder.name for folder in people.iterdir())[:3], folder)
     return folder
 
 
