@@ -1,10 +1,12 @@
 """Short pre-trainings at equal steps: what each part of the recipe is worth.
 
-    python -m benchmarks.pretraining --photos ZIP --work WORK [--steps 700] [--size 64] [--seeds 1] [--only NAME ...]
+    python -m benchmarks.pretraining --photos ZIP --work WORK [--made-up WORK2] [--steps 700] [--size 64] [--seeds 1]
+        [--only NAME ...]
 
-WORK is the cache that `identity.pretrain --renders N` made of ZIP. Every student starts from the same random weights
-and sees the same number of faces, with a schedule of that length; a run of this length is far from the end, so what
-differs here may draw level later. Measured on faces that no student saw (`HELD_OUT` of `identity.pretrain`):
+WORK is the cache that `identity.pretrain --renders N` made of ZIP, WORK2 one it made of the photos of
+`datasets.synthetic`. Every student starts from the same random weights and sees the same number of faces, with a
+schedule of that length; a run of this length is far from the end, so what differs here may draw level later. Measured
+on faces that no student saw (`HELD_OUT` of `identity.pretrain`):
 
     agreement   mean cosine to the centred teacher, 1,500 photos
     turned      the same of renders of 300 of them whose yaw differs from the photo's by more than 30 degrees, to the
@@ -22,29 +24,34 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import keras
 import numpy as np
+from keras import ops
 from tqdm import tqdm
 
-from augmentor.errors import LikenessError, PhotoError
+from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.head_model import load_head_model
 from augmentor.head_view import make_view
 from augmentor.render import prepare_photo, render_views
 from augmentor.view_key import ViewKey, allowed
+from identity.backbone import EMBEDDING_SIZE, PROJECTION
 from identity.distillation import agreement, centred
+from identity.dlib_embedding import DlibEmbedding
 from identity.face_space import load_face_space, unit
+from identity.features import JITTERS, jittered, mirrored, resized
 from identity.metrics import eer
 from identity.pretrain import CHIP, Faces, Pretraining, Recipe, load_faces, plain, prepare_keras
-from identity.pretraining_faces import Photos
+from identity.pretrain import jittered as crop
+from identity.pretraining_faces import TEACHER_CHIP, Photos
 
+FEW = 6144
+SELF_SUPERVISED = "a third of the steps without a teacher first"
+MADE_UP = "made-up people three times in ten"
 TURNED, LEAST_TURN, YAWS = 300, 30.0, (-55.0, -40.0, 40.0, 55.0)
 
 
 def hidden_head(backbone: Any) -> Any:
     """A hidden layer of 512 with batch norm between the pooled maps and the embedding."""
-    import keras
-
-    from identity.backbone import EMBEDDING_SIZE, PROJECTION
-
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
     hidden = keras.layers.BatchNormalization()(keras.layers.Dense(512, use_bias=False)(pooled))
     hidden = keras.layers.Activation("swish")(hidden)
@@ -53,10 +60,6 @@ def hidden_head(backbone: Any) -> Any:
 
 def conv_head(backbone: Any) -> Any:
     """A 1x1 convolution of 512 with batch norm on the maps, before they are pooled."""
-    import keras
-
-    from identity.backbone import EMBEDDING_SIZE, PROJECTION
-
     x = keras.layers.Conv2D(512, 1, use_bias=False)(backbone.output)
     x = keras.layers.Activation("swish")(keras.layers.BatchNormalization()(x))
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
@@ -83,6 +86,85 @@ def half_of_faces(faces: Faces, _teacher: np.ndarray) -> Faces:
     return chosen
 
 
+def few_faces(faces: Faces, _teacher: np.ndarray) -> Faces:
+    """As many faces as there is time to ask the teacher about again, see `jittered_teacher`."""
+    chosen = replace(faces)
+    chosen.training = np.random.default_rng(0).permutation(faces.training)[:FEW]
+    return chosen
+
+
+def jittered_teacher(faces: Faces, teacher: np.ndarray) -> Faces:
+    """The faces of `few_faces`; their teacher averaged with what it says of three jittered chips of each."""
+    chosen = few_faces(faces, teacher)
+    net, rows = DlibEmbedding(), chosen.training
+    summed = 2 * teacher[rows]  # photo and mirror image
+    for start in tqdm(range(0, FEW, 256), "teacher of jittered chips", unit="batch"):
+        part = slice(start, start + 256)
+        chips = resized(faces.chips[rows[part]], TEACHER_CHIP)
+        for number in range(JITTERS):
+            summed[part] += net(jittered(chips if number % 2 else mirrored(chips), start * JITTERS + number))
+    asked = teacher.copy()
+    asked[rows] = summed / (2 + JITTERS)
+    mean = unit(teacher).mean(axis=0)
+    chosen.targets = centred(asked, mean)[0]
+    return chosen
+
+
+def with_made_up(work: Path) -> Callable[[Faces, np.ndarray], Faces]:
+    """Three faces in ten are of made-up people, whose cache is `work`."""
+
+    def change(faces: Faces, teacher: np.ndarray) -> Faces:
+        with np.load(work / "faces.npz", allow_pickle=False) as saved:
+            paths, said = saved["paths"], saved["teacher"].astype(np.float32)
+        chips = np.load(work / "chips.npy", allow_pickle=False)
+        targets, _ = centred(said, unit(teacher).mean(axis=0))  # among the faces of real people
+        both = Faces(
+            np.concatenate([faces.chips, chips]),
+            np.concatenate([faces.targets, targets]),
+            faces.held_out,
+            faces.renders,
+            faces.render_of,
+            np.concatenate([faces.paths, paths]),
+        )
+        times = round(0.3 / 0.7 * len(faces.training) / len(chips))
+        both.training = np.concatenate(
+            [faces.training, np.tile(len(faces.chips) + np.arange(len(chips)), times)]
+        )
+        return both
+
+    return change
+
+
+class Contrastive(keras.losses.Loss):
+    """Rows 2k and 2k + 1 show one face, in two ways: each is to find the other among all (NT-Xent, temperature 0.1).
+
+    Source:
+        Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020, equation 1.
+    """
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """(N, D) embeddings -> (N,) losses; `y_true` is (N,) the row of the other picture."""
+        rows = ops.normalize(ops.cast(y_pred, "float32"), axis=-1)
+        logits = ops.matmul(rows, ops.transpose(rows)) / 0.1 - 1e9 * ops.eye(rows.shape[0])
+        partner = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        return ops.sparse_categorical_crossentropy(partner, logits, from_logits=True)
+
+
+def self_supervised_start(training: Pretraining, steps: int) -> None:
+    """`steps` in which the student learns without a teacher that two crops of a face show the same."""
+    recipe, faces = training.recipe, training.faces
+    student = keras.Model(training.model.input, training.model.output)
+    student.compile(keras.optimizers.AdamW(recipe.learning_rate, clipnorm=5.0), Contrastive())
+    partner = np.arange(recipe.batch) ^ 1
+    for step in tqdm(range(steps), "without a teacher", unit="step"):
+        rng = np.random.default_rng([recipe.seed, 7, step])
+        rows = np.repeat(rng.choice(faces.training, recipe.batch // 2, replace=False), 2)
+        size = recipe.sizes[-1]
+        shown = np.stack([crop(faces.chips[row], size, recipe.zoom, rng) for row in rows]).astype(np.float32)
+        student.train_on_batch(shown, partner)
+    training.average = [w.astype("f4") for w in training.model.get_weights()]
+
+
 def not_centred(faces: Faces, teacher: np.ndarray) -> Faces:
     """The teacher's unit vectors as they are."""
     return replace(faces, targets=unit(teacher))
@@ -99,6 +181,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable | None, Callable | None]] = {
     "no renders": ({"render_share": 0.0}, None, None),
     "renders six times in ten": ({"render_share": 0.6}, None, None),
     "no relations in the loss": ({"relation_weight": 0.0}, None, None),
+    "relations weigh 1": ({"relation_weight": 1.0}, None, None),
     "relations weigh 20": ({"relation_weight": 20.0}, None, None),
     "targets not centred": ({}, not_centred, None),
     "targets in dlib's space": ({}, in_dlib_space, None),
@@ -108,6 +191,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable | None, Callable | None]] = {
     "convolution before pooling": ({}, None, conv_head),
     "no stochastic depth": ({"drop_connect": 0.0}, None, None),
     "half the learning rate": ({"learning_rate": 1e-3}, None, None),
+    "6,144 faces": ({}, few_faces, None),
+    "6,144 faces, teacher of three jitters more": ({}, jittered_teacher, None),
+    SELF_SUPERVISED: ({}, None, None),
+    MADE_UP: ({}, None, None),
 }
 
 
@@ -143,7 +230,8 @@ def measure(
     mean = found.mean(axis=0)  # of a student whose targets were not centred; else next to nothing
     photos = unit(training.embedded(rows, size) - mean)
     seen = [
-        training.model.predict_on_batch(plain(renders[k : k + 50], size)) for k in range(0, len(rows), 50)
+        training.model.predict_on_batch(plain(renders[k : k + 50], size, training.recipe.zoom))
+        for k in range(0, len(rows), 50)
     ]
     shown = unit(np.concatenate(seen) - mean)
     cosines = photos @ shown.T
@@ -162,6 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--photos", type=Path, required=True, help="zip or folder of faces")
     parser.add_argument("--work", type=Path, required=True, help="cache of identity.pretrain")
+    parser.add_argument("--made-up", type=Path, help="cache of identity.pretrain, of made-up people")
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--size", type=int, default=64, help="edge of the student's input")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, other faces in another order")
@@ -174,6 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faces = load_faces(options.work)
         with np.load(options.work / "faces.npz", allow_pickle=False) as saved:
             raw, landmarks = saved["teacher"].astype(np.float32), saved["landmarks"]
+        if MADE_UP in options.only and not options.made_up:
+            raise InputError(f"{MADE_UP}: name them with --made-up, or choose others with --only")
         turned = turned_faces(Photos(options.photos), faces, landmarks)
         table = []
         for name in options.only:
@@ -187,11 +278,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     first_shares=(1.0,),
                     render_share=0.3,
                     warm_up=100,
+                    relation_weight=5.0,
+                    zoom=1.035,
                     seed=seed,
                 )
+                if name == MADE_UP:
+                    change = with_made_up(options.made_up)
+                first = options.steps // 3 if name == SELF_SUPERVISED else 0
+                base = replace(base, budget=(options.steps - first) * Recipe.batch)
                 shown = change(faces, raw) if change else faces
                 training = Pretraining(shown, replace(base, **fields), options.work, on_top)
-                for _ in tqdm(range(options.steps), f"{name}, seed {seed}", unit="step"):
+                if first:
+                    self_supervised_start(training, first)
+                for _ in tqdm(range(options.steps - first), f"{name}, seed {seed}", unit="step"):
                     training.train_step()
                 runs.append(measure(training, centred(raw)[0], turned))
             row = {key: [run[key] for run in runs] for key in runs[0]}

@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     net, library = DlibEmbedding(), dlib_library()
     cores = threads or (os.cpu_count() or 1)
     b0_lite, net_lite = (LiteModel(lite_model(model), cores) for model in (backbone.model, net.net))
-    small = resized(chips, backbone.size)
+    small = resized(backbone.middle(chips), backbone.size)
 
     def in_batches(work: Callable[[np.ndarray], object], rows: np.ndarray, batch: int) -> Callable[[], None]:
         def run() -> None:

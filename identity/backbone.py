@@ -61,6 +61,11 @@ class Weights:
         return int(size) if size else None
 
     @property
+    def zoom(self) -> float:
+        """How much closer than the chip the weights look: 1.07 leaves out a margin of 5 of 150 pixels on each side."""
+        return float(self.card.get("zoom", 1.0))
+
+    @property
     def embeds(self) -> bool:
         """Whether faces can be compared by the pooled maps."""
         return all(name in self.arrays for name in _SPACE)

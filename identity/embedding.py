@@ -104,7 +104,7 @@ class PartEmbedder:
         if self._dlib is not None:
             out["dlib"] = self._dlib.net(resized_graph(chips, CHIP_SIZE))
         if self._backbone is not None:
-            maps = self._backbone.model(resized_graph(chips, self._backbone.size))
+            maps = self._backbone.model(resized_graph(self._backbone.middle(chips), self._backbone.size))
             if "face" in self.parts:
                 out["face"] = ops.mean(maps, axis=(1, 2))
             if "head" in self.parts:

@@ -37,8 +37,8 @@ class FrozenBackbone:
 
     Args:
         weights: loaded weights.
-        chip_size: height and width of the chips, used where the weights are not for one size; else chips are resized
-            to `size`.
+        chip_size: height and width of the chips, used where the weights are not for one size; else their middle
+            (`zoom` of the weights) is resized to `size`.
     """
 
     def __init__(self, weights: Weights, chip_size: int) -> None:
@@ -51,15 +51,27 @@ class FrozenBackbone:
     def maps(self, chips: np.ndarray) -> np.ndarray:
         """(N, S, S, 3) uint8 RGB -> (N, s, s, 1280) float16."""
         parts = [
-            self._run(resized(chips[start : start + MAP_BATCH], self.size)).astype(np.float16)
+            self._run(resized(self.middle(chips[start : start + MAP_BATCH]), self.size)).astype(np.float16)
             for start in range(0, len(chips), MAP_BATCH)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, *self.map_shape), np.float16)
+
+    def middle(self, chips: Any) -> Any:
+        """What the weights look at of (N, S, S, 3) chips, an array or a Keras tensor."""
+        return middle(chips, self.weights.zoom)
 
 
 def pooled(maps: np.ndarray) -> np.ndarray:
     """(N, s, s, D) maps -> (N, D) float32, their means over positions."""
     return maps.mean(axis=(1, 2), dtype=np.float32)
+
+
+def middle(chips: Any, zoom: float) -> Any:
+    """The middle of (N, S, S, 3) chips, an array or a Keras tensor: a margin of as many whole pixels as make its edge
+    about S / `zoom` is left out on each side."""
+    edge = chips.shape[1]
+    margin = round(edge * (1 - 1 / zoom) / 2)
+    return chips[:, margin : edge - margin, margin : edge - margin]
 
 
 def resized(chips: np.ndarray, size: int) -> np.ndarray:

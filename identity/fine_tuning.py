@@ -23,7 +23,7 @@ from identity.backbone import (
     load_weights,
     save_weights,
 )
-from identity.features import read_ahead, resized
+from identity.features import middle, read_ahead, resized
 from identity.head_training import FitConfig, fit_model
 from identity.heads import HeadConfig, build_head, build_loss
 from identity.learning_curves import History
@@ -51,9 +51,9 @@ class FineTuned:
 class Chips:
     """The images of a training set as a B0 takes them, in place of maps: see `identity.features.Maps`."""
 
-    def __init__(self, data: TrainingSet, size: int) -> None:
+    def __init__(self, data: TrainingSet, size: int, zoom: float) -> None:
         self.shape = (size, size, 3)
-        self._data = data
+        self._data, self._zoom = data, zoom
 
     def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
         """One epoch: (rows (n,), chips (n, S, S, 3) uint8), shuffled."""
@@ -65,7 +65,9 @@ class Chips:
 
     def _in_order(self, rows: np.ndarray, batch: int) -> Iterator[tuple]:
         parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
-        yield from read_ahead((part, resized(self._data.chips(part), self.shape[0])) for part in parts)
+        yield from read_ahead(
+            (part, resized(middle(self._data.chips(part), self._zoom), self.shape[0])) for part in parts
+        )
 
 
 def fine_tune(
@@ -110,7 +112,7 @@ def fine_tune(
         joint,
         build_loss(config),
         fit,
-        Chips(data, size),
+        Chips(data, size, weights.zoom),
         data.labels,
         train_rows=train_rows,
         held_rows=held_rows,
@@ -118,7 +120,8 @@ def fine_tune(
         key=hashlib.sha256(json.dumps(about).encode()).hexdigest(),
         start=lambda: None,
     )
-    card = {"name": "fine-tuned", "size": size, "started_from": weights.digest, "blocks": blocks}
+    card = {"name": "fine-tuned", "size": size, "zoom": weights.zoom, "started_from": weights.digest}
+    card["blocks"] = blocks
     save_weights(out / FILE, backbone_arrays(backbone), card)
     return FineTuned(load_weights(out / FILE), own, history)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 CHIP = 112
 HELD_OUT = 1500
+_SCALED = 0.11
 # Of the space that pooled maps are compared in; what they were chosen by: docs/decisions/0019-b0-space.md.
 SPACE_FACES, SPACE_DIRECTIONS, SPACE_EVENNESS = 12_000, 768, 0.75
 
@@ -58,6 +59,7 @@ class Recipe:
             ones with large maps: on a CPU they take half of a step, and learn little in a later run.
         drop_connect: how often the last block is left out of a step, earlier ones in proportion (0.2 as published).
         relation_weight: of the loss that holds the cosines of pairs of faces together, see `identity.distillation`.
+        zoom: how much closer than the chip the student looks, in use; while it learns, up to `_SCALED` more or less.
     """
 
     budget: int = 70_000
@@ -73,12 +75,15 @@ class Recipe:
     render_share: float = 0.5
     frozen_before: str = ""
     drop_connect: float = 0.2
-    relation_weight: float = 5.0
+    relation_weight: float = 1.0
+    zoom: float = 1.07
     seed: int = 0
 
     def __post_init__(self) -> None:
         if len(self.sizes) != len(self.first_shares) or abs(sum(self.first_shares) - 1) > 1e-6:
             raise InputError("one share for each size, adding up to 1")
+        if not 1 <= self.zoom < 2:
+            raise InputError("zoom must be at least 1 and below 2")
         if self.budget < 1 or self.batch < 2 or not 0 <= self.mix_from < self.last_from <= 1:
             raise InputError("--budget must be at least 1, --batch at least 2")
 
@@ -100,17 +105,18 @@ class Recipe:
         return self.batch * (size / self.sizes[-1]) ** 2
 
 
-def jittered(chip: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+def jittered(chip: np.ndarray, size: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
     """One chip as the student sees it: mirrored, moved, turned, scaled, recoloured, blurred or grey at random.
 
     Args:
         chip: (h, h, 3) uint8 RGB.
         size: edge of the result in pixels.
+        zoom: of the middle of the range that it is scaled by.
 
     Returns:
         (size, size, 3) uint8 RGB.
     """
-    scale = size / chip.shape[0] * rng.uniform(0.92, 1.15)
+    scale = size / chip.shape[0] * zoom * rng.uniform(1 - _SCALED, 1 + _SCALED)
     turn = rng.normal(0, 4)
     warp = cv2.getRotationMatrix2D((chip.shape[1] / 2, chip.shape[0] / 2), turn, scale)
     warp[:, 2] += size / 2 - np.array(chip.shape[:2][::-1]) / 2 + rng.normal(0, 0.02, 2) * size
@@ -165,7 +171,7 @@ class Faces:
             chip = self.chips[row]
             if self.count[row] and rng.random() < recipe.render_share:
                 chip = self.renders[self.ordered[self.first[row] + rng.integers(self.count[row])]]
-            shown[k] = jittered(chip, size, rng)
+            shown[k] = jittered(chip, size, recipe.zoom, rng)
         return shown, self.targets[rows]
 
 
@@ -286,7 +292,10 @@ class Pretraining:
         """(len(rows), 128) the student's embeddings of plain chips."""
         parts = [rows[k : k + 50] for k in range(0, len(rows), 50)]
         return np.concatenate(
-            [self.model.predict_on_batch(plain(self.faces.chips[part], size)) for part in parts]
+            [
+                self.model.predict_on_batch(plain(self.faces.chips[part], size, self.recipe.zoom))
+                for part in parts
+            ]
         )
 
     def average_at(self, size: int, batches: int) -> list[np.ndarray]:
@@ -417,10 +426,11 @@ def append_row(log: Path, training: Pretraining, loss: float, agreement: dict[in
         writer.writerow(row + [round(agreement[s], 4) for s in sorted(agreement)])
 
 
-def plain(chips: np.ndarray, size: int) -> np.ndarray:
-    """(N, h, h, 3) uint8 chips as (N, size, size, 3) float32 0-255, nothing changed but the size."""
-    how = cv2.INTER_AREA if size < chips.shape[1] else cv2.INTER_LINEAR
-    return np.stack([cv2.resize(c, (size, size), interpolation=how) for c in chips]).astype(np.float32)
+def plain(chips: np.ndarray, size: int, zoom: float) -> np.ndarray:
+    """(N, h, h, 3) uint8 chips as they are looked at in use: their middle, (N, size, size, 3) float32 0-255."""
+    from identity.features import middle, resized
+
+    return resized(middle(chips, zoom), size).astype(np.float32)
 
 
 def load_faces(work: Path) -> Faces:
@@ -457,6 +467,7 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
         "architecture": "EfficientNet-B0, 1280-d mean pooled; linear to 128 while it learns",
         "teacher": "dlib_face_recognition_resnet_model_v1, photo and mirror image averaged, centred",
         "size": size,
+        "zoom": training.recipe.zoom,
         "sources": sources,
         "faces": len(training.faces.training),
         "renders": len(training.faces.renders),
@@ -482,7 +493,7 @@ def b0_space(training: Pretraining, size: int) -> FaceSpace:
     pool = keras.Model(training.model.input, training.model.get_layer("pool").output)
     parts = [rows[start : start + 50] for start in range(0, len(rows), 50)]
     found = [
-        pool.predict_on_batch(plain(training.faces.chips[part], size))
+        pool.predict_on_batch(plain(training.faces.chips[part], size, training.recipe.zoom))
         for part in tqdm(parts, "space", unit="batch")
     ]
     # ten faces for each direction, so that its variance is not only theirs

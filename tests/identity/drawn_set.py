@@ -76,5 +76,5 @@ def write_random_weights(path: Path) -> Path:
     }
     some = np.random.default_rng(0).normal(size=(200, 1280)) * np.linspace(1, 3, 1280) + 2
     arrays |= space_arrays(face_space(some, centre=1.0, evenness=0.5, keep=128))
-    save_weights(path, arrays, {"name": "random weights of a test"})
+    save_weights(path, arrays, {"name": "random weights of a test", "zoom": 1.07})
     return path

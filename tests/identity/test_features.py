@@ -1,5 +1,6 @@
 """Feature cache: written once, resumed after a kill, read whole; variants of chips."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,8 +9,20 @@ import pytest
 
 from augmentor.errors import InputError
 from identity import features
+from identity.backbone import load_weights
 from identity.face_space import unit
-from identity.features import CachedMaps, CacheKey, ComputedMaps, jittered, mirrored, read_ahead
+from identity.features import (
+    CachedMaps,
+    CacheKey,
+    ComputedMaps,
+    FrozenBackbone,
+    jittered,
+    middle,
+    mirrored,
+    read_ahead,
+    resized,
+)
+from tests.identity.drawn_set import write_random_weights
 
 SHAPE = (2, 2, 3)
 ROWS = 1300  # three blocks of 512, the last not full
@@ -120,3 +133,23 @@ def test_reading_ahead_keeps_order_and_hands_errors_on() -> None:
     assert list(read_ahead(range(20))) == list(range(20))
     with pytest.raises(InputError, match="no more"):
         list(read_ahead(failing()))
+
+
+@pytest.mark.parametrize(("edge", "zoom", "left"), [(150, 1.0, 150), (150, 1.07, 140), (112, 1.07, 104)])
+def test_the_middle_leaves_the_same_margin_on_every_side(edge: int, zoom: float, left: int) -> None:
+    chips = np.zeros((1, edge, edge, 3), np.uint8)
+    chips[:, :, :, 0], chips[:, :, :, 1] = np.arange(edge)[:, None], np.arange(edge)
+    (found,) = middle(chips, zoom)
+    margin = (edge - left) // 2
+    assert found.shape == (left, left, 3)
+    assert (found[0, 0, 0], found[0, 0, 1]) == (margin, margin)
+    assert (found[-1, -1, 0], found[-1, -1, 1]) == (edge - 1 - margin, edge - 1 - margin)
+
+
+def test_a_backbone_looks_at_the_middle_that_its_weights_ask_for(tmp_path: Path) -> None:
+    weights = load_weights(write_random_weights(tmp_path / "random.npz"))
+    chips = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    seen = resized(chips[:, 2:62, 2:62], 64)  # a zoom of 1.07
+    as_it_is = FrozenBackbone(replace(weights, card={}), 64)
+    np.testing.assert_array_equal(FrozenBackbone(weights, 64).maps(chips), as_it_is.maps(seen))
+    assert not np.allclose(as_it_is.maps(chips), as_it_is.maps(seen), rtol=0.1, atol=0)

@@ -34,6 +34,7 @@ def test_a_fine_tuned_run_keeps_its_own_weights_and_is_resumed(tmp_path: Path) -
     assert bundle.backbone is not None and bundle.backbone.weights == "backbone.npz"
     assert set(bundle.shares) == {"head"}
     before, after = load_weights(str(weights)), load_weights(str(tmp_path / "run" / "backbone.npz"))
+    assert after.zoom == before.zoom == 1.07
     for name, array in after.arrays.items():
         same = np.array_equal(array, before.arrays[name])
         assert same == (not name.startswith(("block7", "top")) or "_bn" in name), name

@@ -35,9 +35,9 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
 
 def test_jitter_keeps_form_and_is_repeatable() -> None:
     chip = np.full((112, 112, 3), 128, np.uint8)
-    first = jittered(chip, 64, np.random.default_rng(3))
+    first = jittered(chip, 64, 1.07, np.random.default_rng(3))
     assert first.shape == (64, 64, 3) and first.dtype == np.uint8
-    np.testing.assert_array_equal(first, jittered(chip, 64, np.random.default_rng(3)))
+    np.testing.assert_array_equal(first, jittered(chip, 64, 1.07, np.random.default_rng(3)))
 
 
 def test_a_batch_shows_renders_with_their_photos_target_and_no_held_out_face() -> None:
