@@ -2,6 +2,7 @@
 
     python -m benchmarks.face_space --data OUT --strangers DIR --teacher NPZ [--json]           dlib's embedding
     python -m benchmarks.face_space --data OUT --strangers DIR --faces WORK --part face         the B0's pooled maps
+    python -m benchmarks.face_space --data OUT --strangers DIR --faces WORK --part face --zooms 1,1.07    how close
     python -m benchmarks.face_space --data OUT --strangers DIR --part both                      shares of the two
 
 Protocol: photos of a balanced set (`jobs/augment.py`), no renders. Every photo of a person with two or more is a
@@ -20,6 +21,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -34,7 +36,7 @@ from identity.face_space import FaceSpace, face_space
 from identity.features import FrozenBackbone, pooled
 from identity.gallery import Choice, Gallery, leave_one_out
 from identity.metrics import NEVER, eer, tpir_at_fpir
-from identity.pretrain import SPACE_FACES
+from identity.pretrain import SPACE_DIRECTIONS, SPACE_EVENNESS, SPACE_FACES
 from identity.probes import find_chips
 from identity.teacher_file import read_teacher
 from identity.training_set import TrainingSet, read_training_set
@@ -44,7 +46,7 @@ DLIB_SPACES: tuple[tuple[float, float], ...] = (
     *((0.0, 0.0), (0.0, 0.25), (0.5, 0.0), (0.8, 0.0), (0.9, 0.0), (1.0, 0.0)),
     *((0.5, 0.25), (0.7, 0.15), (0.8, 0.25), (0.8, 0.35), (0.9, 0.35), (0.9, 0.5), (1.0, 0.35)),
 )
-B0_SPACES: tuple[tuple[float, float], ...] = (
+B0_SPACES: tuple[tuple[int, float], ...] = (
     *((1280, 0.0), (1280, 0.5), (1280, 0.75)),
     *((128, 0.5), (128, 0.75), (256, 0.75), (384, 0.75), (512, 0.75)),
     *((768, 0.25), (768, 0.5), (768, 0.65), (768, 0.75), (768, 0.85), (768, 1.0)),
@@ -162,29 +164,49 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, float]]:
     ]
     if not found:
         raise InputError(f"{options.strangers}: no photo with a face")
-    part = options.part
-    backbone = None if part == "dlib" else FrozenBackbone(load_weights("face"), data.size)
+    chips, part = np.stack(found), options.part
     if part == "both":
-        embedder = PartEmbedder(("dlib", "face"), backbone)
-        gallery, strangers = embed_photos(data, embedder), embedder.probes(np.stack(found))
-        for share in DLIB_SHARES:
-            row = measure_row(gallery, strangers, {"dlib": share, "face": 1 - share})
-            yield {"dlib_share": share} | row
-        return
-    if part == "dlib":
-        unlabelled, spaces = read_teacher(options.teacher)[1], DLIB_SPACES
+        yield from by_share(data, chips)
+    elif part == "dlib":
+        unlabelled = read_teacher(options.teacher)[1]
+        of_dlib: dict[Any, FaceSpace] = {
+            (("centre", c), ("evenness", e)): face_space(unlabelled, c, e) for c, e in DLIB_SPACES
+        }
+        yield from by_space(data, chips, PartEmbedder((part,), spaces={part: NO_SPACE}), of_dlib)
     else:
-        assert backbone is not None
-        unlabelled, spaces = unlabelled_maps(options.faces, backbone), B0_SPACES
-    embedder = PartEmbedder((part,), backbone, spaces={part: no_space(unlabelled.shape[1])})
-    gallery, strangers = embed_photos(data, embedder), embedder.probes(np.stack(found))
-    for first, evenness in spaces:
-        if part == "dlib":
-            space, told = face_space(unlabelled, first, evenness), {"centre": first}
-        else:
-            space, told = face_space(unlabelled, 1.0, evenness, int(first)), {"directions": first}
+        weights = load_weights(options.weights)
+        for zoom in options.zooms or [weights.zoom]:
+            looking = replace(weights, card=weights.card | {"zoom": zoom})
+            backbone = FrozenBackbone(looking, data.size)
+            unlabelled = unlabelled_maps(options.faces, backbone)
+            shown = ((SPACE_DIRECTIONS, SPACE_EVENNESS),) if options.zooms else B0_SPACES
+            spaces: dict[Any, FaceSpace] = {
+                (("zoom", zoom), ("directions", keep), ("evenness", e)): face_space(unlabelled, 1.0, e, keep)
+                for keep, e in shown
+            }
+            as_it_is = {part: no_space(unlabelled.shape[1])}
+            yield from by_space(data, chips, PartEmbedder((part,), backbone, spaces=as_it_is), spaces)
+
+
+def by_share(data: TrainingSet, chips: np.ndarray) -> Iterator[dict[str, float]]:
+    """One row for each of dlib's shares, in the spaces that ship."""
+    backbone = FrozenBackbone(load_weights("face"), data.size)
+    embedder = PartEmbedder(("dlib", "face"), backbone)
+    gallery, strangers = embed_photos(data, embedder), embedder.probes(chips)
+    for share in DLIB_SHARES:
+        row = measure_row(gallery, strangers, {"dlib": share, "face": 1 - share})
+        yield {"dlib_share": share} | row
+
+
+def by_space(
+    data: TrainingSet, chips: np.ndarray, embedder: PartEmbedder, spaces: dict[Any, FaceSpace]
+) -> Iterator[dict[str, float]]:
+    """One row for each space of one part; the keys of `spaces` tell its constants."""
+    (part,) = embedder.parts
+    gallery, strangers = embed_photos(data, embedder), embedder.probes(chips)
+    for told, space in spaces.items():
         row = measure_row(in_space(gallery, part, space), {part: space(strangers[part])}, {part: 1.0})
-        yield told | {"evenness": evenness} | row
+        yield dict(told) | row
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -199,6 +221,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--teacher", type=Path, help="npz with `embeddings` of unlabelled faces, for dlib")
     parser.add_argument("--faces", type=Path, help="folder that identity.pretrain --work names, for face")
+    parser.add_argument(
+        "--weights", default="face", help="of the B0, for face: the ones that ship, or a file"
+    )
+    parser.add_argument(
+        "--zooms",
+        type=lambda text: [float(zoom) for zoom in text.split(",")],
+        default=[],
+        help="for face: how much closer than the chip to look, in turn, in the space of the constants that ship",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)
     needed = {"dlib": "teacher", "face": "faces"}.get(options.part)
@@ -209,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
-    told = [name for name in ("centre", "directions", "evenness", "dlib_share") if name in table[0]]
+    told = [n for n in ("centre", "zoom", "directions", "evenness", "dlib_share") if n in table[0]]
     rates = [f"fpir_{fpir:g}" for fpir in SEARCHED_FPIRS]
     heads = [name.replace("_", " ") for name in told] + ["rank-1", "mean"]
     heads += [f"FPIR {fpir:.1%}" for fpir in SEARCHED_FPIRS] + ["1:1 EER", "TAR at FAR 1e-3"]

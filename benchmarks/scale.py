@@ -3,9 +3,10 @@
 photos      the job over the first 1,000, 4,000 and 16,000 photos of DIR, people repeated under further names where
             there are too few, as Parquet shards, with all cores: seconds, photos a second, and the most memory that
             the driver and the largest worker had to themselves (USS, looked at every second)
-workers     the same work (`--identities` people) by one process on one core without Ray, by the job with one and with
-            two workers on one machine, and by the job on two nodes of one core each (`ray.cluster_utils`; they share
-            this machine with Ray's own processes): seconds without the start of Ray and models, which one person tells
+workers     the same work (`--identities` people) by one and by two processes of one core without Ray (what these
+            cores can do; each makes the views for itself), by the job with one and with two workers on one machine,
+            and by the job on two nodes of one core each (`ray.cluster_utils`; they share this machine with Ray's own
+            processes): seconds without the start of Ray and models, which one person tells
 ways        the partitions of that work through `jobs.worker_pool` and through Ray Data (`map_batches` with actors),
             Ray warm in both: seconds
 Medians of `--rounds`, the ways in turn.
@@ -13,6 +14,7 @@ Medians of `--rounds`, the ways in turn.
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -112,20 +114,40 @@ def by_photos(
     return rows
 
 
-def in_one_process(data: Path, out: Path, options: argparse.Namespace) -> float:
-    """All partitions by one worker on one core, without Ray; seconds without models, views included."""
+def without_ray(data: Path, out: Path, options: argparse.Namespace, processes: int) -> float:
+    """All partitions, shared out to processes of one core that know nothing of each other; seconds without models."""
+    context = multiprocessing.get_context("spawn")
+    ready = context.Barrier(processes + 1, timeout=120)
+    own = [
+        context.Process(target=_share_of_work, args=(data, out / f"share{k}", options, k, processes, ready))
+        for k in range(processes)
+    ]
+    for process in own:
+        process.start()
+    ready.wait()
+    started = time.perf_counter()
+    for process in own:
+        process.join()
+    seconds = time.perf_counter() - started
+    if any(process.exitcode for process in own):
+        raise InputError("a process failed; see above")
+    return seconds
+
+
+def _share_of_work(
+    data: Path, out: Path, options: argparse.Namespace, number: int, of: int, ready: Any
+) -> None:
     from jobs.partition_worker import PartitionWorker
     from jobs.view_shelf import OwnViews
 
     view_set = load_view_set("built-in", 150, 0)
     worker = PartitionWorker(settings_of(data, out, options), view_set, OwnViews(view_set))
-    started = time.perf_counter()
     with threadpool_limits(
         1
-    ):  # BLAS would keep the second core busy with waiting, as it does not in Ray's workers
-        for partition in partitions(data, options):
+    ):  # BLAS would keep other cores busy with waiting, as it does not in Ray's workers
+        ready.wait()
+        for partition in partitions(data, options)[number::of]:
             worker.run(partition)
-    return time.perf_counter() - started
 
 
 def settings_of(data: Path, out: Path, options: argparse.Namespace) -> Any:
@@ -170,7 +192,9 @@ def by_workers(people: dict[str, list[Path]], folder: Path, options: argparse.Na
     seconds: dict[str, list[float]] = {}
     for number in range(options.rounds):
         out = folder / f"round{number}"
-        seconds.setdefault("one process", []).append(in_one_process(some, out / "plain", options))
+        for processes in (1, 2):
+            alone = without_ray(some, out / f"alone{processes}", options, processes)
+            seconds.setdefault(f"{processes} processes", []).append(alone)
         for workers in (1, 2):
             more = ("--workers", str(workers))
             start = job(one, out / f"start{workers}", options, *more)["seconds"]
