@@ -22,7 +22,7 @@ from tests.jobs.dlib_run import write_dlib_run
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
-PEOPLE, KNOWN, BATCH = 24, 6, 2
+PEOPLE, KNOWN, BATCH = 12, 3, 2
 SMALL_BATCHES = (
     f"import sys; from jobs import photo_batches, identify_job; photo_batches.BATCH = {BATCH}; "
     "sys.exit(identify_job.main())"
@@ -132,7 +132,7 @@ def test_storage_that_refuses_for_a_while_costs_time_and_nothing_else(
     ) as job:
         wait_for(lambda: any(path.startswith("names.parquet.parts/0") for path in place.files()), job)
         bucket.closed.touch()
-        time.sleep(20)
+        time.sleep(10)
         assert job.poll() is None
         bucket.closed.unlink()
         assert job.wait(240) == 0
