@@ -8,7 +8,7 @@ WORK is the cache that `identity.pretrain --renders N` made of ZIP, WORK2 one it
 schedule of that length; a run of this length is far from the end, so what differs here may draw level later. Measured
 on faces that no student saw (`HELD_OUT` of `identity.pretrain`):
 
-    agreement   mean cosine to the centred teacher, 1,500 photos
+    agreement   mean cosine to the centred teacher, of their photos
     turned      the same of renders of 300 of them whose yaw differs from the photo's by more than 30 degrees, to the
                 teacher's embedding of the photo
     EER         of these 300 pairs of photo and render, and all pairs of photo and render of two faces

@@ -15,6 +15,7 @@ The cache (`--work`, chips of 112 px: 38 kB a face) and the checkpoint in it sur
 
 import argparse
 import csv
+import hashlib
 import math
 import os
 import sys
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import keras
 
 CHIP = 112
-HELD_OUT = 1500
+HELD_OUT = 0.025  # of the faces
 _SCALED = 0.11
 # Of the space that pooled maps are compared in; what they were chosen by: docs/decisions/0019-b0-space.md.
 SPACE_FACES, SPACE_DIRECTIONS, SPACE_EVENNESS = 12_000, 768, 0.75
@@ -433,14 +434,31 @@ def plain(chips: np.ndarray, size: int, zoom: float) -> np.ndarray:
     return resized(middle(chips, zoom), size).astype(np.float32)
 
 
+def held_out_rows(paths: Sequence[str]) -> np.ndarray:
+    """Rows of the faces that are never trained on, in an order drawn by lot.
+
+    A face's lot is a hash of its path: where more faces are found, or fewer, those held out stay the same, and a run
+    that goes on from an earlier one's weights does not measure on faces that one has seen.
+    """
+    lots = np.array([int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") for path in paths])
+    order = np.argsort(lots)
+    return order[lots[order] < HELD_OUT * 2.0**64]
+
+
 def load_faces(work: Path) -> Faces:
-    """The cache that `identity.pretraining_faces` made, its renders if there are any."""
+    """The cache that `identity.pretraining_faces` made, its renders if there are any.
+
+    Raises:
+        InputError: too few faces to hold any out.
+    """
     from identity.distillation import centred
 
     with np.load(work / "faces.npz", allow_pickle=False) as saved:
         paths, (targets, _mean) = saved["paths"], centred(saved["teacher"])
     chips = np.load(work / "chips.npy", mmap_mode="r", allow_pickle=False)
-    held_out = np.random.default_rng(1).permutation(len(chips))[:HELD_OUT]
+    held_out = held_out_rows(paths.tolist())
+    if not 0 < len(held_out) < len(chips):
+        raise InputError(f"{work}: {len(chips)} faces are too few to hold some out; some hundreds will do")
     renders, render_of = np.zeros((0, CHIP, CHIP, 3), np.uint8), np.zeros(0, np.int64)
     if (work / "renders.npy").is_file():
         renders = np.load(work / "renders.npy", mmap_mode="r", allow_pickle=False)

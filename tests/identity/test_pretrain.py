@@ -7,7 +7,7 @@ import pytest
 from augmentor.errors import InputError
 from identity import pretrain
 from identity.backbone import face_embedding_model
-from identity.pretrain import Faces, Pretraining, Recipe, jittered, main, parser, recipe_of
+from identity.pretrain import Faces, Pretraining, Recipe, held_out_rows, jittered, main, parser, recipe_of
 
 
 def some_faces(count: int = 24) -> Faces:
@@ -102,6 +102,15 @@ def test_frozen_layers_stay_as_they_were_and_the_others_learn(tmp_path: Path) ->
 def test_layers_that_are_not_there_cannot_be_frozen(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no layer of the B0"):
         Pretraining(some_faces(), Recipe(sizes=(32,), first_shares=(1.0,), frozen_before="block9"), tmp_path)
+
+
+def test_faces_held_out_stay_so_when_others_come() -> None:
+    paths = [f"utkface/{k}_0_1_{k}.webp" for k in range(4000)]
+    held = {paths[row] for row in held_out_rows(paths)}
+    assert 60 < len(held) < 140  # 2.5 %
+    some = [path for k, path in enumerate(paths) if k % 7]
+    assert {some[row] for row in held_out_rows(some)} == held.intersection(some)
+    assert list(held_out_rows(paths)) != sorted(held_out_rows(paths))  # the first are of no one source
 
 
 def test_resuming_nothing_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
