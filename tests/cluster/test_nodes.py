@@ -17,13 +17,19 @@ import pytest
 
 from augmentor.manifest import read_manifest
 from datasets.synthetic import PeopleOptions, write_people
-from jobs.augment_job import main
+from jobs import augment_job
 from tests.cluster.waiting import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 PEOPLE, PER_CLASS = 24, 64
 IMAGES = PEOPLE * PER_CLASS
+# Many partitions: whichever node is lost, its worker has one of them.
+PARTITION = 64
+SMALL_PARTITIONS = (
+    f"import sys; from jobs import augment_job; augment_job.FOLDER_IMAGES = {PARTITION}; "
+    "sys.exit(augment_job.main())"
+)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,9 @@ def arguments(data: Path, out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def undisturbed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed") / "out"
-    assert main([*arguments(photos, out), "--workers", "2"]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(augment_job, "FOLDER_IMAGES", PARTITION)
+        assert augment_job.main([*arguments(photos, out), "--workers", "2"]) == 0
     return contents(out)
 
 
@@ -58,7 +66,7 @@ def images_in(out: Path) -> int:
 
 def start_job(photos: Path, out: Path, address: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "jobs/augment.py", *arguments(photos, out)],
+        [sys.executable, "-c", SMALL_PARTITIONS, *arguments(photos, out)],
         cwd=ROOT,
         env=os.environ | {"RAY_ADDRESS": address},
         stdout=subprocess.PIPE,
