@@ -254,7 +254,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--size", type=int, default=64, help="edge of the student's input")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, other faces in another order")
-    parser.add_argument("--only", nargs="*", default=list(VARIANTS), choices=list(VARIANTS), metavar="NAME")
+    parser.add_argument("--only", nargs="*", choices=list(VARIANTS), metavar="NAME")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)
@@ -263,6 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faces = load_faces(options.work)
         with np.load(options.work / "faces.npz", allow_pickle=False) as saved:
             raw, landmarks = saved["teacher"].astype(np.float32), saved["landmarks"]
+        if options.only is None:  # all there is material for
+            options.only = [name for name in VARIANTS if name != MADE_UP or options.made_up]
         if MADE_UP in options.only and not options.made_up:
             raise InputError(f"{MADE_UP}: name them with --made-up, or choose others with --only")
         turned = turned_faces(Photos(options.photos), faces, landmarks)
