@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.made
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo check format test test-slow test-cluster soak test-browser test-server bench lock clean
+.PHONY: setup demo check format test test-slow test-cluster soak test-browser test-server test-jax bench lock clean
 setup: $(STAMP)
 $(STAMP): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -49,6 +49,10 @@ test-browser: $(STAMP)
 test-server: $(STAMP)
 	$(RUN) -m pip install -q --disable-pip-version-check -e '.[server-tests]'
 	$(RUN) -m pytest -m server tests/server
+
+test-jax: $(STAMP)
+	$(RUN) -m pip install -q --disable-pip-version-check -e '.[jax]'
+	KERAS_BACKEND=jax $(RUN) -m pytest -m jax tests/jax
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.synthetic --json

@@ -36,7 +36,7 @@ from identity.face_space import FaceSpace, face_space
 from identity.features import FrozenBackbone, pooled
 from identity.gallery import Choice, Gallery, leave_one_out
 from identity.metrics import NEVER, eer, tpir_at_fpir
-from identity.pretrain import SPACE_DIRECTIONS, SPACE_EVENNESS, SPACE_FACES
+from identity.pretrained_weights import SPACE_DIRECTIONS, SPACE_EVENNESS, SPACE_FACES
 from identity.probes import find_chips
 from identity.teacher_file import read_teacher
 from identity.training_set import TrainingSet, read_training_set

@@ -6,7 +6,7 @@
 WORK is the cache that `identity.pretrain --renders N` made of ZIP, WORK2 one it made of the photos of
 `datasets.synthetic`. Every student starts from the same random weights and sees the same number of faces, with a
 schedule of that length; a run of this length is far from the end, so what differs here may draw level later. Measured
-on faces that no student saw (`HELD_OUT` of `identity.pretrain`):
+on faces that no student saw (`HELD_OUT` of `identity.faces_to_learn`):
 
     agreement   mean cosine to the centred teacher, of their photos
     turned      the same of renders of 300 of them whose yaw differs from the photo's by more than 30 degrees, to the
@@ -38,11 +38,15 @@ from identity.backbone import EMBEDDING_SIZE, PROJECTION
 from identity.distillation import agreement, centred
 from identity.dlib_embedding import DlibEmbedding
 from identity.face_space import load_face_space, unit
+from identity.faces_to_learn import Faces, load_faces
 from identity.features import JITTERS, jittered, mirrored, resized
 from identity.metrics import eer
-from identity.pretrain import CHIP, Faces, Pretraining, Recipe, load_faces, plain, prepare_keras
-from identity.pretrain import jittered as crop
-from identity.pretraining_faces import TEACHER_CHIP, Photos
+from identity.pretrain import prepare_keras
+from identity.pretraining import Pretraining
+from identity.pretraining_faces import CHIP, Photos
+from identity.pretraining_recipe import Recipe
+from identity.student_view import jittered as crop
+from identity.student_view import plain
 
 FEW = 6144
 SELF_SUPERVISED = "a third of the steps without a teacher first"
@@ -100,7 +104,7 @@ def jittered_teacher(faces: Faces, teacher: np.ndarray) -> Faces:
     summed = 2 * teacher[rows]  # photo and mirror image
     for start in tqdm(range(0, FEW, 256), "teacher of jittered chips", unit="batch"):
         part = slice(start, start + 256)
-        chips = resized(faces.chips[rows[part]], TEACHER_CHIP)
+        chips = resized(faces.chips[rows[part]], CHIP)
         for number in range(JITTERS):
             summed[part] += net(jittered(chips if number % 2 else mirrored(chips), start * JITTERS + number))
     asked = teacher.copy()
@@ -125,6 +129,7 @@ def with_made_up(work: Path) -> Callable[[Faces, np.ndarray], Faces]:
             faces.renders,
             faces.render_of,
             np.concatenate([faces.paths, paths]),
+            faces.centre,
         )
         times = round(0.3 / 0.7 * len(faces.training) / len(chips))
         both.training = np.concatenate(
@@ -199,7 +204,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable | None, Callable | None]] = {
 
 
 def turned_faces(photos: Photos, faces: Faces, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) held-out rows and (M, 112, 112, 3) renders of them, turned by more than LEAST_TURN."""
+    """(M,) held-out rows and (M, 150, 150, 3) renders of them, turned by more than LEAST_TURN."""
     head = load_head_model()
     views = [make_view(head, ViewKey(0, "neutral", yaw, 0.0, 0.0), CHIP) for yaw in YAWS]
     rows: list[int] = []

@@ -114,7 +114,7 @@ def bare_backbone(size: int | None = 150, builder: str | None = None) -> keras.M
         core = keras.applications.EfficientNetB0(
             include_top=False, weights=None, input_shape=(size, size, 3), name="efficientnet-b0"
         )
-        normalisation = core.get_layer("normalization")
+        normalisation = next(x for x in core.layers if isinstance(x, keras.layers.Normalization))
         normalisation.set_weights(
             [IMAGENET_MEAN.astype("f4"), (IMAGENET_DEVIATION**2).astype("f4"), np.array(0, "i4")]
         )
@@ -126,7 +126,7 @@ def bare_backbone(size: int | None = 150, builder: str | None = None) -> keras.M
 def core_layers(backbone: keras.Model) -> list[keras.layers.Layer]:
     """The layers of the B0 inside a backbone that carry published weights, in the network's order."""
     core = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
-    return [layer for layer in core.layers if layer.weights and layer.name != "normalization"]
+    return [x for x in core.layers if x.weights and not isinstance(x, keras.layers.Normalization)]
 
 
 def backbone_arrays(backbone: keras.Model) -> dict[str, np.ndarray]:

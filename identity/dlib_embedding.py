@@ -146,7 +146,7 @@ def _read_integer(data: bytes, position: int) -> tuple[int, int]:
 
 
 def build_dlib_net(weights: DlibWeights) -> Any:
-    """A Keras model: (N, 150, 150, 3) RGB 0-255 -> (N, 128) float32."""
+    """A Keras model: (N, 150, 150, 3) RGB 0-255 -> (N, 128) float32, computed in float32 whatever Keras' policy is."""
     import keras
     from keras import layers
 
@@ -161,15 +161,15 @@ def build_dlib_net(weights: DlibWeights) -> Any:
 
     inputs = keras.Input((CHIP_SIZE, CHIP_SIZE, 3), dtype="float32")
     x = layers.Rescaling(INPUT_SCALE, [-INPUT_SCALE * mean for mean in MEAN_RGB], dtype="float32")(inputs)
-    x = layers.ReLU()(convolve(x, stride=2, padding="valid"))
-    x = layers.MaxPooling2D(3, 2)(x)
+    x = layers.ReLU(dtype="float32")(convolve(x, stride=2, padding="valid"))
+    x = layers.MaxPooling2D(3, 2, dtype="float32")(x)
     for _, halve in BLOCKS:
         # A stride-2 convolution has no padding in dlib, one of stride 1 has one pixel.
         y = convolve(x, stride=2, padding="valid") if halve else convolve(x, stride=1, padding="same")
-        y = convolve(layers.ReLU()(y), stride=1, padding="same")
-        x = layers.AveragePooling2D(2, 2)(x) if halve else x
-        x = layers.ReLU()(_add_padded(x, y))
-    x = layers.GlobalAveragePooling2D()(x)
+        y = convolve(layers.ReLU(dtype="float32")(y), stride=1, padding="same")
+        x = layers.AveragePooling2D(2, 2, dtype="float32")(x) if halve else x
+        x = layers.ReLU(dtype="float32")(_add_padded(x, y))
+    x = layers.GlobalAveragePooling2D(dtype="float32")(x)
     projection = layers.Dense(EMBEDDING_SIZE, use_bias=False, dtype="float32")
     model = keras.Model(inputs, projection(x), name="dlib_face_embedding")
     for layer, values in [*assigned, (projection, [weights.projection])]:

@@ -1,9 +1,9 @@
 """The faces pre-training looks at: chips cut from a zip or folder, what the teacher says of them, renders of them.
 
 Everything is cached in one folder, so that training starts at once the second time:
-    chips.npy    (N, 112, 112, 3) uint8, faces whose landmarks dlib found, in the order of their paths
+    chips.npy    (N, 150, 150, 3) uint8, faces whose landmarks dlib found, in the order of their paths
     faces.npz    paths (N,), landmarks (N, 68, 2) float32 in photo pixels, teacher (N, 128)
-    renders.npy, render_of.npy    (R, 112, 112, 3) uint8 and the row of chips.npy each shows
+    renders.npy, render_of.npy    (R, 150, 150, 3) uint8 and the row of chips.npy each shows
 """
 
 import multiprocessing
@@ -28,8 +28,7 @@ from augmentor.view import View
 from augmentor.view_key import allowed, spread_view_keys
 from identity.teacher_file import read_teacher
 
-CHIP = 112
-TEACHER_CHIP = 150
+CHIP = 150  # what the teacher takes
 SMALLEST_FACE = 24
 
 
@@ -91,11 +90,11 @@ def cache_faces(source: Path, teacher: Path | None, work: Path) -> None:
     for path, found in _in_processes(_cut, source, paths, "cutting faces"):
         if found is None:
             continue
-        chip, points, large = found
+        chip, points = found
         stored[len(kept)] = chip
         kept.append(path)
         landmarks.append(points)
-        targets.append(known[path] if known is not None else large)
+        targets.append(known[path] if known is not None else chip)
         if embed is not None and len(targets) % 256 == 0:
             targets[-256:] = embed(targets[-256:])
     if not kept:
@@ -163,8 +162,8 @@ class _Worker:
         self.head: HeadModel | None = None
         self.views: list[View] = []
 
-    def cut(self, path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """Chip, landmarks and the teacher's larger chip; None without a face."""
+    def cut(self, path: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Chip and landmarks; None without a face."""
         try:
             image = self.photos.load(path)
         except PhotoError:
@@ -173,7 +172,7 @@ class _Worker:
         if not found:
             return None
         points = found.faces[0].landmarks
-        return cut_chip(image, points, CHIP), points, cut_chip(image, points, TEACHER_CHIP)
+        return cut_chip(image, points, CHIP), points
 
     def render(self, task: tuple[int, str, np.ndarray, int, int]) -> list[np.ndarray]:
         """Pictures of one face at views drawn for it; none where the pose cannot be found."""
@@ -197,7 +196,7 @@ def _start(source: Path) -> None:
     _worker.append(_Worker(source))
 
 
-def _cut(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _cut(path: str) -> tuple[np.ndarray, np.ndarray] | None:
     return _worker[0].cut(path)
 
 

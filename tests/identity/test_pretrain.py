@@ -5,9 +5,13 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from identity import pretrain
 from identity.backbone import face_embedding_model
-from identity.pretrain import Faces, Pretraining, Recipe, held_out_rows, jittered, main, parser, recipe_of
+from identity.faces_to_learn import Faces, held_out_rows
+from identity.pretrain import main, parser, recipe_of
+from identity.pretrained_weights import finish
+from identity.pretraining import Pretraining
+from identity.pretraining_recipe import Recipe
+from identity.student_view import jittered
 
 
 def some_faces(count: int = 24) -> Faces:
@@ -16,7 +20,15 @@ def some_faces(count: int = 24) -> Faces:
     targets = rng.normal(size=(count, 128)).astype("f4")
     targets /= np.linalg.norm(targets, axis=1, keepdims=True)
     paths = np.array([f"{20 + k}_{k % 2}_0_{k}.jpg" for k in range(count)])
-    return Faces(chips, targets, np.arange(4), np.zeros_like(chips[4:8]), np.array([4, 4, 9, 10]), paths)
+    return Faces(
+        chips,
+        targets,
+        np.arange(4),
+        np.zeros_like(chips[4:8]),
+        np.array([4, 4, 9, 10]),
+        paths,
+        np.zeros(128, "f4"),
+    )
 
 
 def test_time_is_shared_between_sizes_by_what_they_cost() -> None:
@@ -69,7 +81,7 @@ def test_training_resumes_where_it_stopped_and_its_weights_load(small: Recipe, t
     for ours, theirs in zip(again.optimizer.variables, training.optimizer.variables, strict=True):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
     again.run(1e9, tmp_path / "log.csv")
-    pretrain.finish(again, tmp_path / "out.npz", "drawn")
+    finish(again, tmp_path / "out.npz", "drawn")
     card = json.loads((tmp_path / "out.json").read_text())
     assert card["size"] == 48
     assert {name: row["faces"] for name, row in card["agreement_by_group"].items()} == {
@@ -104,6 +116,13 @@ def test_layers_that_are_not_there_cannot_be_frozen(tmp_path: Path) -> None:
         Pretraining(some_faces(), Recipe(sizes=(32,), first_shares=(1.0,), frozen_before="block9"), tmp_path)
 
 
+@pytest.mark.slow
+def test_blends_are_refused_where_no_device_makes_them(tmp_path: Path) -> None:
+    training = Pretraining(some_faces(), Recipe(sizes=(32,), first_shares=(1.0,), blends=0.5), tmp_path)
+    with pytest.raises(InputError, match="KERAS_BACKEND=jax"):
+        training.train_step()
+
+
 def test_faces_held_out_stay_so_when_others_come() -> None:
     paths = [f"utkface/{k}_0_1_{k}.webp" for k in range(4000)]
     held = {paths[row] for row in held_out_rows(paths)}
@@ -134,6 +153,10 @@ def options(*settings: str) -> Recipe:
 def test_the_recipe_can_be_set_field_by_field() -> None:
     recipe = options("sizes=96,150", "first_shares=0.25,0.75", "learning_rate=0.001")
     assert (recipe.sizes, recipe.first_shares, recipe.learning_rate) == ((96, 150), (0.25, 0.75), 0.001)
+
+
+def test_the_batch_is_the_one_asked_for() -> None:
+    assert recipe_of(parser().parse_args(["--photos", "p", "--out", "o", "--batch", "256"])).batch == 256
 
 
 @pytest.mark.parametrize("setting", ["colour=red", "batch=many", "sizes=96,150"])

@@ -1,0 +1,86 @@
+"""The cached faces of a pre-training with what is to be learnt of them, and the batches drawn from them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from augmentor.errors import InputError
+from identity.distillation import centred
+from identity.pretraining_faces import CHIP
+from identity.pretraining_recipe import Recipe
+from identity.student_view import jittered
+
+HELD_OUT = 0.025  # of the faces
+
+
+@dataclass
+class Faces:
+    """Chips to learn from with their targets; rows of `renders` show the face of row `render_of`.
+
+    Attributes:
+        chips: (N, 150, 150, 3) uint8, on disk.
+        targets: (N, 128) float32 unit rows.
+        held_out: (M,) rows never trained on, for choosing.
+        renders, render_of: (R, 150, 150, 3) uint8 on disk and (R,) rows of `chips`; R may be 0.
+        paths: (N,) of the photos.
+        centre: (128,) float32, what the unit vectors of all targets shared before it was taken off.
+    """
+
+    chips: np.ndarray
+    targets: np.ndarray
+    held_out: np.ndarray
+    renders: np.ndarray
+    render_of: np.ndarray
+    paths: np.ndarray
+    centre: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.training = np.setdiff1d(np.arange(len(self.chips)), self.held_out)
+        order = np.argsort(self.render_of, kind="stable")
+        self.first = np.searchsorted(self.render_of[order], np.arange(len(self.chips)))
+        self.count = np.bincount(self.render_of, minlength=len(self.chips))
+        self.ordered = order
+
+    def batch(self, recipe: Recipe, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """(batch, size, size, 3) float32 0-255 and (batch, 128) float32."""
+        rows = rng.choice(self.training, recipe.batch, replace=False)
+        shown = np.empty((recipe.batch, size, size, 3), np.float32)
+        for k, row in enumerate(rows):
+            chip = self.chips[row]
+            if self.count[row] and rng.random() < recipe.render_share:
+                chip = self.renders[self.ordered[self.first[row] + rng.integers(self.count[row])]]
+            shown[k] = jittered(chip, size, recipe.zoom, rng)
+        return shown, self.targets[rows]
+
+
+def held_out_rows(paths: Sequence[str]) -> np.ndarray:
+    """Rows of the faces that are never trained on, in an order drawn by lot.
+
+    A face's lot is a hash of its path: where more faces are found, or fewer, those held out stay the same, and a run
+    that goes on from an earlier one's weights does not measure on faces that one has seen.
+    """
+    lots = np.array([int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") for path in paths])
+    order = np.argsort(lots)
+    return order[lots[order] < HELD_OUT * 2.0**64]
+
+
+def load_faces(work: Path) -> Faces:
+    """The cache that `identity.pretraining_faces` made, its renders if there are any.
+
+    Raises:
+        InputError: too few faces to hold any out.
+    """
+    with np.load(work / "faces.npz", allow_pickle=False) as saved:
+        paths, (targets, centre) = saved["paths"], centred(saved["teacher"])
+    chips = np.load(work / "chips.npy", mmap_mode="r", allow_pickle=False)
+    held_out = held_out_rows(paths.tolist())
+    if not 0 < len(held_out) < len(chips):
+        raise InputError(f"{work}: {len(chips)} faces are too few to hold some out; some hundreds will do")
+    renders, render_of = np.zeros((0, CHIP, CHIP, 3), np.uint8), np.zeros(0, np.int64)
+    if (work / "renders.npy").is_file():
+        renders = np.load(work / "renders.npy", mmap_mode="r", allow_pickle=False)
+        render_of = np.load(work / "render_of.npy", allow_pickle=False)
+    return Faces(chips, targets, held_out, renders, render_of, paths, centre)

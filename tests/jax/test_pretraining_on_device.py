@@ -1,0 +1,104 @@
+"""Keras must run on JAX in this process: `make test-jax` sees to it."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.jax
+jax = pytest.importorskip("jax", reason="needs JAX: make test-jax")
+if os.environ.get("KERAS_BACKEND") != "jax":
+    pytest.skip("needs KERAS_BACKEND=jax: make test-jax", allow_module_level=True)
+
+from augmentor.errors import InputError  # noqa: E402
+from identity import pretraining_on_device  # noqa: E402
+from identity.backbone import load_weights  # noqa: E402
+from identity.faces_to_learn import Faces  # noqa: E402
+from identity.pretrain import training_class  # noqa: E402
+from identity.pretrained_weights import finish  # noqa: E402
+from identity.pretraining_on_device import DevicePretraining  # noqa: E402
+from identity.pretraining_recipe import Recipe  # noqa: E402
+
+RECIPE = Recipe(
+    budget=40,
+    sizes=(32,),
+    first_shares=(1.0,),
+    batch=8,
+    warm_up=2,
+    blends=0.25,
+    render_share=1.0,
+    drop_connect=0.0,
+)
+
+
+def some_faces(edge: int = 150) -> Faces:
+    rng = np.random.default_rng(0)
+    chips = np.broadcast_to(rng.integers(60, 255, (24, 1, 1, 3), dtype=np.uint8), (24, edge, edge, 3))
+    targets = rng.normal(size=(24, 128)).astype("f4")
+    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
+    paths = np.array([f"{20 + k}_{k % 2}_0_{k}.jpg" for k in range(24)])
+    centre = np.zeros(128, "f4")
+    return Faces(
+        chips, targets, np.arange(4), np.zeros_like(chips[4:8]), np.array([4, 4, 9, 10]), paths, centre
+    )
+
+
+def test_training_resumes_where_it_stopped_and_its_weights_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert training_class() is DevicePretraining
+    monkeypatch.setattr(pretraining_on_device, "STEPS_AT_ONCE", 2)
+    whole = DevicePretraining(some_faces(), RECIPE, tmp_path)
+    whole.train_step()
+    whole.save()
+    again = DevicePretraining(some_faces(), RECIPE, tmp_path)
+    again.resume()
+    assert (again.step, again.spent) == (2, 16)
+    for training in (whole, again):
+        training.run(1e9, tmp_path / "log.csv")
+        assert (training.step, training.spent) == (5, 40)
+    for ours, theirs in zip(again.average, whole.average, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    learnt = [
+        (average, np.asarray(weight))
+        for average, weight in zip(whole.average, whole.model.weights, strict=True)
+        if weight.trainable
+    ]
+    assert not any(np.array_equal(average, weight) for average, weight in learnt)  # it lags behind
+
+    finish(again, tmp_path / "out.npz", "drawn")
+    assert load_weights(tmp_path / "out.npz").embeds
+    assert json.loads((tmp_path / "out.json").read_text())["recipe"]["blends"] == 0.25
+
+
+def test_a_batch_shows_renders_of_photos_and_blends_whose_teacher_was_asked(tmp_path: Path) -> None:
+    from identity.dlib_embedding import build_dlib_net, read_dlib_weights
+    from identity.pretraining_on_device import WEIGHTS_NAME, model_path
+
+    training = DevicePretraining(
+        some_faces(), Recipe(**{**vars(RECIPE), "batch": 20, "blends": 0.5}), tmp_path
+    )
+    faces, teacher = training._faces(), [v.value for v in training._teacher.variables]
+    shown, targets = (np.asarray(a) for a in training._batch(faces, teacher, jax.random.key(1)))
+    assert shown.shape == (20, 32, 32, 3) and targets.shape == (20, 128)
+    np.testing.assert_allclose(np.linalg.norm(targets, axis=1), 1, atol=1e-5)
+    known = training.faces.targets @ targets.T
+    assert (known[:, :10].max(axis=0) < 0.9).all()  # blends: nobody's target
+    rows = known[:, 10:].argmax(axis=0)
+    np.testing.assert_allclose(known[rows, np.arange(10, 20)], 1, atol=1e-5)
+    assert len(set(rows)) == 10 and not set(rows) & set(training.faces.held_out)
+    dark = shown[10:].mean(axis=(1, 2, 3)) < 30  # renders here are black, lifted by 20 at most
+    assert set(rows[dark]) == set(rows) & {4, 9, 10}
+
+    chips = np.random.default_rng(2).integers(0, 255, (3, 150, 150, 3)).astype("f4")
+    found = np.asarray(training._asked(faces, teacher, chips))
+    net = build_dlib_net(read_dlib_weights(model_path(WEIGHTS_NAME)))
+    mean = net.predict_on_batch(chips) + net.predict_on_batch(chips[:, :, ::-1].copy())
+    np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-4)
+
+
+def test_blends_need_chips_of_the_teachers_size(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="name another --work"):
+        DevicePretraining(some_faces(112), RECIPE, tmp_path)
