@@ -43,7 +43,8 @@ def test_every_unit_is_done_once_though_workers_die(pool: WorkerPool[int], tmp_p
     results: list[tuple[int, int]] = []
     pool.run(iter([0, 1, 2, 4, 6, 7, 8]), results.append)
     assert sorted(results) == [(n, n * n) for n in (0, 1, 2, 4, 6, 7, 8)]
-    assert 2 <= pool.losses.workers <= 2 * 2  # 1 and 7; each may have taken along one that waited
+    # Of 1 and 7; each may have taken along one that waited, and 7 may itself have waited behind 1.
+    assert 1 <= pool.losses.workers <= 2 * 2
     assert pool.losses.units_again >= 2
 
 
