@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.view_set import load_view_set
+from jobs import view_shelf
 from jobs.ray_session import ray
 from jobs.view_shelf import OwnViews, SharedViews, ViewShelf
 from jobs.worker_pool import MOST_DEATHS, WorkerPool, actor_options
@@ -110,3 +112,21 @@ def test_views_are_shared_outlive_their_maker_and_are_made_again_when_the_shelf_
     assert ray.get(Reader.remote(shelf).checksums.remote(6)) == own
     ray.kill(shelf, no_restart=False)
     assert ray.get(Reader.remote(shelf).checksums.remote(6)) == own
+
+
+def test_a_worker_waits_once_for_all_that_a_dead_shelf_had(
+    two_cpu_ray: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view_shelf, "_PATIENCE_SECONDS", 1.5)
+    view_set = load_view_set("built-in", 32, 0)
+    shelf = ray.remote(num_cpus=0)(ViewShelf).remote()
+    views = SharedViews(view_set, shelf)
+    made = views.views(view_set.keys[:10])
+    ray.wait(list(views._putting), num_returns=len(views._putting), timeout=30)  # all are on the shelf
+    assert len(views._putting) >= 6
+    ray.kill(shelf)
+    began = time.monotonic()
+    again = views.views(view_set.keys[:10])
+    assert time.monotonic() - began < 3 * 1.5
+    assert again.keys() == made.keys()
+    assert all((again[name].position == made[name].position).all() for name in made)
