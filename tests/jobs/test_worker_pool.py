@@ -114,7 +114,7 @@ def test_views_are_shared_outlive_their_maker_and_are_made_again_when_the_shelf_
     assert ray.get(Reader.remote(shelf).checksums.remote(6)) == own
 
 
-def test_a_worker_waits_once_for_all_that_a_dead_shelf_had(
+def test_a_worker_goes_on_with_the_views_it_made_when_the_shelf_is_dead(
     two_cpu_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(view_shelf, "_PATIENCE_SECONDS", 1.5)
