@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_photos
+from augmentor.names import checked_name
 from identity.people_file import PeopleFile
 from identity.probes import Looking, ProbeChip, find_chips
 from identity.tensorflow_loading import load_tensorflow
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="photo or folder of photos")
     options = parser.parse_args(arguments)
     try:
+        new_name = checked_name(options.name)
         paths = [] if options.group else _listed(options.photos)
         load_tensorflow()
         from identity.bundle import Bundle
@@ -60,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             photos = [photo for photo in found if photo.chip is not None]
         with PeopleFile(options.model) as people, people.exclusive():
             bundle = Bundle.load(options.model)  # as it is now
-            grown = enrol(bundle, options.name, photos)
+            grown = enrol(bundle, new_name, photos)
             grown.save(options.model)
         for name, photo in taken_for(bundle, photos):
             print(
@@ -69,9 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
-    print(
-        f"{options.name}: enrolled from {len(photos)} photos; {len(grown.labels)} people in {options.model}"
-    )
+    print(f"{new_name}: enrolled from {len(photos)} photos; {len(grown.labels)} people in {options.model}")
     return 0
 
 

@@ -21,6 +21,7 @@ from augmentor.errors import InputError, PhotoError
 from augmentor.head_model import load_head_model
 from augmentor.head_view import make_view
 from augmentor.images import load_image
+from augmentor.names import checked_new_name
 from augmentor.prepared_photo import prepare_photo
 from augmentor.render import render_views
 from augmentor.view_key import allowed, spread_view_keys
@@ -51,12 +52,10 @@ def enrol(
         content: what the photo of a path holds, where paths are only names; else files are read.
 
     Raises:
-        InputError: the name is taken or empty, no photos, or one of them shows somebody who is enrolled.
+        InputError: nobody can have this name (`augmentor.names`), it is taken, there are no photos, or one of them
+            shows somebody who is enrolled.
     """
-    if not name.strip():
-        raise InputError("--name: empty; give the person a name")
-    if name in bundle.labels:
-        raise InputError(f"{name} is enrolled already; choose another name")
+    name = checked_new_name(name, bundle.labels)
     if not photos:
         raise InputError(f"{name}: no photo with a face")
     _refuse_known(bundle, photos)

@@ -9,10 +9,6 @@ The head was trained with the person's images among others. Its prototype of the
 share in its weights was shaped by these images a little: it forgets them at the next training.
 """
 
-import csv
-import io
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,8 +17,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from augmentor.errors import InputError
-from augmentor.images import write_whole
-from augmentor.manifest import read_manifest, write_manifest
+from augmentor.names import found_name, printable
 from augmentor.place import is_local
 from identity import unpacked_images
 from identity.albums_page import write_pages
@@ -30,6 +25,7 @@ from identity.bundle import Bundle
 from identity.heads import PROTOTYPES_LAYER, build_head
 from identity.organising import REVIEW, Albums, album_name, decide, take_out
 from identity.people_file import PeopleFile
+from identity.set_forgetting import forget_in_set
 
 _CACHES = (
     *("maps.npy", "progress.json", "dlib.npz", "head.checkpoint.npz", "fine_tuning.checkpoint.npz"),
@@ -53,14 +49,25 @@ class Forgotten:
     left: list[str] = field(default_factory=list)
 
 
+def enrolled_name(bundle: Bundle, name: str) -> str:
+    """Return the name as the run spells it: in another Unicode form it is the same name.
+
+    Raises:
+        InputError: nobody is called so.
+    """
+    found = found_name(name, bundle.labels)
+    if found is None:
+        raise InputError(f"{printable(name)}: not enrolled in this run")
+    return found
+
+
 def without(bundle: Bundle, name: str) -> Bundle:
-    """The run without a person; the one given is left as it is.
+    """Return the run without a person; the one given is left as it is.
 
     Raises:
         InputError: nobody is called so, or nobody would be left.
     """
-    if name not in bundle.labels:
-        raise InputError(f"{name}: not enrolled in this run")
+    name = enrolled_name(bundle, name)
     if len(bundle.labels) == 1:
         raise InputError(f"{name}: the only person of this run; delete the folder of the run")
     index = bundle.labels.index(name)
@@ -100,6 +107,7 @@ def forget(run: Path, name: str, people: PeopleFile) -> Forgotten:
     told = Forgotten()
     with people.exclusive():  # nobody may put the person back while this goes on
         bundle = Bundle.load(run)
+        name = enrolled_name(bundle, name)
         photos = [row["photo"] for row in bundle.sources.to_pylist() if row["identity"] == name]
         smaller = without(bundle, name)
         smaller.save(run)  # from here on nobody is called so
@@ -115,9 +123,11 @@ def forget(run: Path, name: str, people: PeopleFile) -> Forgotten:
         if removed:
             told.removed.append(f"caches of features in {folder}: {', '.join(removed)}")
     if data:
-        told.removed += _forget_in_set(data, name)
+        in_set = forget_in_set(data, {name})
+        told.removed += in_set.removed
+        told.left += in_set.left
     told.originals = list(dict.fromkeys([*photos, *told.originals]))
-    told.left = list(_what_is_left(run, data, name))
+    told.left += _what_is_left(run, name)
     if trained_on and data is None:
         told.left.append(
             f"{trained_on}: the set in this bucket was not touched; take the photos of {name} away and run "
@@ -185,82 +195,11 @@ def _remove_caches(folder: Path) -> list[str]:
     return removed
 
 
-def _forget_in_set(root: Path, name: str) -> list[str]:
-    """Delete a person's images and rows in a balanced set; what went, in words."""
-    manifest = root / "manifest.parquet"
-    if not manifest.is_file():
-        return []
-    removed = []
-    rows = read_manifest(manifest)
-    mine = pc.equal(rows["identity"], name)
-    count = int(pc.sum(mine).as_py() or 0)
-    for place in _image_folders(root):
-        if (place / name).parent == place and (place / name).is_dir():
-            shutil.rmtree(place / name)
-    if count:
-        write_manifest(manifest, rows.filter(pc.invert(mine)))
-        removed.append(f"{count} images in {root}")
-    failures = root / "failures.csv"
-    if failures.is_file():
-        table_rows = list(csv.reader(io.StringIO(failures.read_text("utf-8"))))
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(r for r in table_rows if len(r) < 2 or r[1] != name)
-        write_whole(failures, text.getvalue().encode())
-    if shards := _forget_parts(root, name):
-        removed.append(
-            f"{shards} of the shards in {root / 'shards'}, with other people's images: the command that made them "
-            "makes them again without the person"
-        )
-    if (root / "report").is_dir():  # may show the person; the job draws it again
-        shutil.rmtree(root / "report")
-        removed.append(f"pictures in {root / 'report'}")
-    return removed
-
-
-def _image_folders(root: Path) -> tuple[Path, ...]:
-    """Where a balanced set has folders of people."""
-    return root, root / "holdout", root / "300w-lp"
-
-
-def _parts_with(root: Path, name: str) -> list[str]:
-    """The parts of a set, as `jobs/augment.py` deals people to them, that tell of a person; damaged ones may."""
-    found = []
-    for file in sorted((root / ".work" / "parts").glob("*.json")):
-        try:
-            told = name in json.loads(file.read_text("utf-8"))["account"]["photos"]
-        except (ValueError, KeyError, TypeError):
-            told = True
-        if told:
-            found.append(file.stem)
-    return found
-
-
-def _forget_parts(root: Path, name: str) -> int:
-    """Delete what the job remembers of the parts that tell of a person, and their shards; how many shards went."""
-    shards = 0
-    parts = _parts_with(root, name)
-    for part in parts:
-        for file in (root / ".work" / "parts").glob(f"{part}.*"):
-            file.unlink()
-    remembered = {file.stem for file in (root / ".work" / "parts").glob("*.json")}
-    for shard in sorted((root / "shards").glob("*")):
-        if shard.stem not in remembered:  # of a part just forgotten, or of none: it may show the person
-            shard.unlink()
-            shards += 1
-    (root / ".work" / "finished.json").unlink(missing_ok=True)
-    return shards
-
-
-def _what_is_left(run: Path, data: Path | None, name: str) -> Iterator[str]:
-    """Look again at every place."""
+def _what_is_left(run: Path, name: str) -> Iterator[str]:
+    """Look again in the run."""
     bundle = Bundle.load(run)
     if name in bundle.labels or name in bundle.sources["identity"].to_pylist():
         yield f"{run}: still has {name}"
     for file in run.rglob("*"):
         if file.is_file() and file.suffix in _TEXTS and name.encode() in file.read_bytes():
             yield f"{file}: mentions {name}; delete it, or make it again"
-    if data is not None and (data / "manifest.parquet").is_file():
-        rows = read_manifest(data / "manifest.parquet")
-        folders = any((place / name).exists() for place in _image_folders(data))
-        if name in rows["identity"].to_pylist() or folders or _parts_with(data, name):
-            yield f"{data}: still has images of {name}"

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from augmentor.errors import InputError
+from augmentor.names import checked_name, checked_new_name, found_name
 from identity.bundle import Bundle
 from identity.face_space import unit
-from identity.forgetting import without
+from identity.forgetting import enrolled_name, without
 
 
 def photo_counts(bundle: Bundle) -> dict[str, int]:
@@ -22,14 +23,12 @@ def renamed(bundle: Bundle, old: str, new: str) -> Bundle:
     """The run with a person called otherwise.
 
     Raises:
-        InputError: nobody is called `old`, or somebody is called `new`, or `new` is empty.
+        InputError: nobody is called `old`, or nobody can be called `new` (`augmentor.names`), or somebody is.
     """
-    if old not in bundle.labels:
-        raise InputError(f"{old}: not enrolled in this run")
-    if not new.strip():
-        raise InputError("the new name is empty")
-    if new in bundle.labels:
-        raise InputError(f"{new}: somebody is called so already; --merge makes two people one")
+    old = enrolled_name(bundle, old)
+    if found_name(new, bundle.labels) not in (None, old):
+        raise InputError(f"{new}: there is a person of this name already; --merge makes two people one")
+    new = checked_new_name(new, [label for label in bundle.labels if label != old])
     labels = tuple(new if label == old else label for label in bundle.labels)
     return replace(bundle, labels=labels, sources=_called(bundle, old, new))
 
@@ -38,13 +37,12 @@ def merged(bundle: Bundle, one: str, into: str) -> Bundle:
     """The run with `one`'s photos counted as `into`'s: the template is the mean of both, weighted by their photos.
 
     Raises:
-        InputError: one of them is not enrolled, or they are the same.
+        InputError: one of them is not enrolled, they are the same, or nobody can be called `into` (`augmentor.names`).
     """
+    one, into = enrolled_name(bundle, one), enrolled_name(bundle, into)
     if one == into:
         raise InputError(f"{one}: merged with itself")
-    for name in (one, into):
-        if name not in bundle.labels:
-            raise InputError(f"{name}: not enrolled in this run")
+    checked_name(into)
     counts = photo_counts(bundle)
     a, b = bundle.labels.index(one), bundle.labels.index(into)
     weights = np.array([max(1, counts[one]), max(1, counts[into])], np.float64)

@@ -13,6 +13,7 @@ from starlette.background import BackgroundTask
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces import Policy
+from augmentor.names import checked_new_name, found_name
 from identity.bundle import Bundle
 from identity.decision import SEARCHED_FPIRS
 from identity.enrolment import enrol, taken_for
@@ -32,7 +33,7 @@ from identity.server.observed import Metrics, Observed
 from identity.server.photo_pool import PhotoPool
 from identity.server.problems import MEDIA_TYPE, Problem, answer_with_problems
 from identity.server.settings import Settings
-from identity.server.uploads import Source, content_of, shown, sources_of
+from identity.server.uploads import Source, content_of, sources_of
 from identity.verify import FACES, calibrated, compared
 
 PAGE = pathlib.Path(__file__).parent / "page"
@@ -364,7 +365,7 @@ def _people(settings: Settings) -> APIRouter:
     ) -> Response:
         """Enrol somebody from a few photos, without training."""
         service = service_of(request)
-        checked_name(name)
+        checked_new_name(name, service.run.current().labels)  # before any photo is looked at
         sources = await asyncio.to_thread(service.sources, files)
 
         async def one(source: Source) -> tuple[ProbeChip | None, SeenPhoto]:
@@ -400,9 +401,10 @@ def _people(settings: Settings) -> APIRouter:
     async def person(request: Request, name: str) -> Response:
         """Somebody who is enrolled."""
         counts = photo_counts(service_of(request).run.current())
-        if name not in counts:
+        found = found_name(name, counts)
+        if found is None:
             raise Problem(404, "nobody", "nobody of this name is enrolled")
-        return JSONResponse({"name": name, "photos": counts[name]})
+        return JSONResponse({"name": found, "photos": counts[found]})
 
     @router.delete(
         "/v1/people/{name}",
@@ -412,7 +414,7 @@ def _people(settings: Settings) -> APIRouter:
     async def remove(request: Request, name: str) -> Response:
         """Forget somebody: everything this software made of the person. Nobody is called so from the answer on."""
         service = service_of(request)
-        if name not in service.run.current().labels:
+        if found_name(name, service.run.current().labels) is None:
             raise Problem(404, "nobody", "nobody of this name is enrolled")
 
         def forgotten() -> dict[str, Any]:
@@ -478,7 +480,7 @@ def _albums(settings: Settings) -> APIRouter:
     async def name_group(request: Request, job: str, group: answers.GroupName) -> Response:
         """Enrol the person of an unknown album under a name; the albums are sorted again."""
         service = service_of(request)
-        checked_name(group.name)
+        checked_new_name(group.name, service.run.current().labels)
 
         def enrolled(photos: Sequence[ProbeChip], name: str) -> Bundle:
             _enrolled(service.run, name, photos, None)
@@ -543,16 +545,6 @@ def choices(bundle: Bundle, fpir: float) -> list[dict[str, float | None]]:
             continue
         told.append({"fpir": rate, "threshold": threshold, "named": bundle.decision.named_at(rate)})
     return told
-
-
-def checked_name(name: str) -> None:
-    """Refuse what pages and folders cannot show.
-
-    Raises:
-        Problem: control characters, spaces around, or nothing.
-    """
-    if shown(name) != name or name.strip() != name or "/" in name:
-        raise Problem(422, "unusable", "a name has no line breaks, no / and no spaces around it")
 
 
 def _enrolled(

@@ -10,15 +10,18 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.images import encode_jpeg
-from augmentor.manifest import read_manifest
+from augmentor.manifest import read_manifest, write_manifest
 from identity import seeing
 from identity.albums_page import write_pages
 from identity.bundle import Bundle
+from identity.enrol import main as enrol_main
 from identity.forget import main
 from identity.forgetting import forget, without
 from identity.organising import organise
+from identity.people import main as people_main
 from identity.people_file import PeopleFile
 from identity.recognise import Recogniser
+from identity.renaming import merged
 from identity.training import TrainConfig, train
 from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
 from tests.identity.test_enrol import ColourEmbedder, trained
@@ -95,6 +98,10 @@ def test_the_shard_with_the_person_goes_and_what_the_job_remembers_of_it(run: Pa
     parts = data / ".work" / "parts"
     for folder in (data / "shards", parts, data / "300w-lp" / name):
         folder.mkdir(parents=True)
+    for row in read_manifest(data / "manifest.parquet").to_pylist():
+        if row["identity"] == name:
+            (data / "300w-lp" / row["file"]).write_bytes(bytes(row["bytes"]))
+            (data / "300w-lp" / row["file"]).with_suffix(".mat").write_bytes(b"landmarks")
     for part, person in (("01-00000000", name), ("01-00000001", "person ü1")):
         (data / "shards" / f"{part}.tar").write_bytes(b"images")
         (parts / f"{part}.scan.parquet").write_bytes(b"scan")
@@ -180,3 +187,118 @@ def test_the_prototype_leaves_the_head_and_the_others_are_named_as_before(tmp_pa
     assert (np.argsort(after, axis=1) == np.argsort(before[:, [0, 2]], axis=1)).all()
     if head == "cosine":
         np.testing.assert_allclose(after, before[:, [0, 2]], atol=1e-5)
+
+
+def _everything_below(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def _rename_ann(run: Path, name: str) -> None:
+    bundle = Bundle.load(run)
+    replace(bundle, labels=tuple(name if label == ANN else label for label in bundle.labels)).save(run)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "holdout", "../neighbour", ".work", "report", "shards", ""])
+def test_forgetting_a_name_that_is_a_path_touches_no_folder_of_that_name(
+    run: Path, tmp_path: Path, name: str
+) -> None:
+    data = tmp_path / "set"
+    for file in (
+        tmp_path / "neighbour" / "thesis.txt",
+        data / "holdout" / "Bo" / "1.jpg",
+        data / "shards" / "1.tar",
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("of somebody else")
+    _rename_ann(run, name)
+    before = {
+        file: content for file, content in _everything_below(tmp_path).items() if not file.startswith("run/")
+    }
+    with PeopleFile(run) as people:
+        forget(run, name, people)
+    after = {
+        file: content for file, content in _everything_below(tmp_path).items() if not file.startswith("run/")
+    }
+    assert after == before
+    assert name not in Bundle.load(run).labels
+
+
+def test_only_files_that_the_manifest_gives_to_the_person_leave_the_set(run: Path, tmp_path: Path) -> None:
+    data, name = tmp_path / "set", "person ü0"
+    manifest = read_manifest(data / "manifest.parquet")
+    own = {row["file"] for row in manifest.to_pylist() if row["identity"] == name}
+    mine = {
+        "person ü0/notes.txt": b"mine",
+        "300w-lp/person ü0/mine.mat": b"mine",
+        "holdout/person ü0/mine.jpg": b"x",
+    }
+    for file, content in mine.items():
+        (data / file).parent.mkdir(parents=True, exist_ok=True)
+        (data / file).write_bytes(content)
+    changed = sorted(own)[0]
+    (data / changed).write_bytes(b"the user painted over it, and it is longer or shorter now")
+    _rename_ann(run, name)
+    with PeopleFile(run) as people:
+        told = forget(run, name, people)
+    left = _everything_below(data)
+    assert {file: left[file] for file in mine} == mine and changed in left
+    assert not (own - {changed}) & left.keys()
+    for file in (*mine, changed):
+        assert any(str(data / file) in line for line in told.left), file
+
+
+def test_a_manifest_that_names_files_outside_of_the_set_deletes_none_of_them(
+    run: Path, tmp_path: Path
+) -> None:
+    data, name = tmp_path / "set", "person ü0"
+    thesis = tmp_path / "thesis.jpg"
+    rows = read_manifest(data / "manifest.parquet").to_pylist()
+    thesis.write_bytes(bytes(rows[0]["bytes"]))
+    table = read_manifest(data / "manifest.parquet")
+    files = pa.array(["../thesis.jpg", str(thesis), *table["file"].to_pylist()[2:]])
+    write_manifest(
+        data / "manifest.parquet", table.set_column(table.column_names.index("file"), "file", files)
+    )
+    _rename_ann(run, name)
+    with PeopleFile(run) as people:
+        forget(run, name, people)
+    assert thesis.is_file()
+
+
+def test_photos_held_out_are_deleted_if_the_job_put_them_there(run: Path, tmp_path: Path) -> None:
+    data, name = tmp_path / "set", "person ü0"
+    held = {f"{name}/7.jpg": b"held out", "person ü1/7.jpg": b"of another person"}
+    for file, content in held.items():
+        (data / "holdout" / file).parent.mkdir(parents=True, exist_ok=True)
+        (data / "holdout" / file).write_bytes(content)
+    parts = data / ".work" / "parts"
+    parts.mkdir(parents=True)
+    stamps = {file: [len(content), 1] for file, content in held.items()}
+    (parts / "01-00000000.json").write_text(
+        json.dumps({"account": {"photos": {name: 1, "person ü1": 1}}, "stamps": stamps})
+    )
+    _rename_ann(run, name)
+    with PeopleFile(run) as people:
+        told = forget(run, name, people)
+    assert not (data / "holdout" / name).exists()
+    assert (data / "holdout" / "person ü1" / "7.jpg").read_bytes() == b"of another person"
+    assert not told.left
+
+
+@pytest.mark.parametrize("name", ["..", "holdout", "a/b", "Unknown", "Bo ", "con"])
+def test_nobody_can_be_called_what_is_no_name(
+    run: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new.png").write_bytes(encode_jpeg(photo(colour_of(Bundle.load(run), 5)), 98))
+    before = _everything_below(run)
+    calls = (
+        lambda: enrol_main(["--model", str(run), "--name", name, str(tmp_path / "new.png")]),
+        lambda: people_main(["--model", str(run), "--rename", ANN, name]),
+    )
+    for call in calls:
+        assert call() == 2
+        said = capsys.readouterr().err.splitlines()
+        assert len(said) == 1 and "cannot be used as a name" in said[0]
+    with pytest.raises(InputError):
+        merged(Bundle.load(run), ANN, name)
+    assert {f: c for f, c in _everything_below(run).items() if "sqlite" not in f} == before

@@ -52,7 +52,7 @@ def test_two_made_one_lie_between_the_two_nearer_to_the_one_with_more_photos(bun
     ("change", "names", "message"),
     [
         (renamed, ("nobody", "x"), "not enrolled"),
-        (renamed, ("person 0", "person 1"), "called so already"),
+        (renamed, ("person 0", "person 1"), "of this name already"),
         (renamed, ("person 0", " "), "empty"),
         (merged, ("person 0", "nobody"), "not enrolled"),
         (merged, ("person 0", "person 0"), "itself"),

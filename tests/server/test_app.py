@@ -109,10 +109,18 @@ def test_somebody_is_enrolled_named_and_forgotten(client: TestClient, run: Bundl
     assert len(client.get("/v1/people").json()["people"]) == 6
 
 
-@pytest.mark.parametrize("name", ["", " Ann", "A/B", "A\nB", "x" * 201])
-def test_names_that_no_page_or_folder_can_show_are_refused(client: TestClient, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["", " Ann", "A/B", "A\nB", "x" * 201, ".", "..", "holdout", "Unknown", "person 1."]
+)
+def test_names_that_are_none_are_refused_and_nothing_changes(
+    client: TestClient, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "thesis.txt").write_text("beside the run")
     answer = client.post("/v1/people", data={"name": name}, files=sent(("a.jpg", picture(STRANGER))))
     assert answer.status_code == 422
+    escaped = "".join(f"%{byte:02x}" for byte in name.encode())
+    assert client.delete(f"/v1/people/{escaped}").status_code in (404, 405)  # as a browser never sends it
+    assert (tmp_path / "thesis.txt").is_file() and len(client.get("/v1/people").json()["people"]) == 6
 
 
 def test_whoever_is_forgotten_by_another_process_is_named_no_more(
