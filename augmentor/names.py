@@ -120,6 +120,11 @@ def folders_of(names: Iterable[str]) -> dict[str, str]:
     return {name: folder_of(name) if name in alone else _with_hash(name) for name in names}
 
 
+def possible_folders(name: str) -> set[str]:
+    """Return the folders that a name can have, whatever other names there are."""
+    return {folder_of(name), _with_hash(name)}
+
+
 def printable(name: str) -> str:
     """Return the name as messages may show it: what cannot be printed is escaped."""
     return "".join(

@@ -25,8 +25,9 @@ import numpy as np
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_identities, list_photos
+from augmentor.names import folder_of
 from benchmarks.face_gate import wilson
-from identity.organising import NO_FACE, REVIEW, SINGLE, UNKNOWN, Albums, album_name, organise
+from identity.organising import NO_FACE, REVIEW, SINGLE, UNKNOWN, Albums, organise
 from identity.people_file import PeopleFile
 from identity.probes import available_cores
 from identity.tensorflow_loading import load_tensorflow
@@ -59,7 +60,7 @@ def judge(found: Albums, truth: dict[str, tuple[str, str]]) -> dict[str, Any]:
     for photo, (kind, who) in truth.items():
         albums = found.albums_of(photo)
         named = [album for album in albums if "/" not in album and album != NO_FACE]
-        own = album_name(who) if kind == "person" else None
+        own = folder_of(who) if kind == "person" else None
         counted = counts[kind]
         counted["photos"] += 1
         in_wrong = any(album != own for album in named)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,33 +15,42 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import PhotoError
-from augmentor.images import encode_jpeg, load_image, write_whole
+from augmentor.images import encode_jpeg, load_image
+from augmentor.names import folder_of
 from identity.organising import NO_FACE, REVIEW, SINGLE, UNKNOWN, Albums, in_albums
+from identity.people_file import PeopleFile
+from identity.written_files import WrittenFiles
 
 THUMBNAILS = ".thumbnails"
 _EDGE = 240
+_WRITTEN_AT_ONCE = 64
 _MOST_SHOWN = 500  # of an album; the folder has all
 _COLUMNS = ("photo", "album", "file", "status", "reason", "name", "score", "probability", "quality", "box")
 
 
-def write_pages(found: Albums, photos: Path, albums: Path, progress: bool = False) -> Path:
-    """Write the three files and the thumbnails the page shows.
+def write_pages(
+    found: Albums, people: PeopleFile, photos: Path, albums: Path, progress: bool = False
+) -> Path:
+    """Write the three files and the thumbnails the page shows; see `identity.written_files` for what stays untouched.
 
     Args:
         found: what is in the albums.
+        people: file of the run.
         photos, albums: the folders.
         progress: whether to show a bar on stderr.
 
     Returns:
-        Path of `index.html`.
+        Path of the page: `index.html`, or `index (2).html` and so on where the user has a file of that name.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    write_whole(albums / "albums.json", json.dumps(as_json(found), ensure_ascii=False, indent=1).encode())
-    write_whole(albums / "albums.csv", _csv(found))
+    written = WrittenFiles(people, found.collection, albums)
+    table = json.dumps(as_json(found), ensure_ascii=False, indent=1).encode()
+    pages = [written.write("albums.json", table), written.write("albums.csv", _csv(found))]
     shown = [(album, paths[:_MOST_SHOWN], len(paths)) for album, paths in in_albums(found)]
-    pictures = _thumbnails(found, [path for _, paths, _ in shown for path in paths], photos, albums, progress)
+    wanted = [path for _, paths, _ in shown for path in paths]
+    pictures = _thumbnails(found, wanted, photos, albums, written, progress)
     files = {(placed.album, placed.photo): placed.file for placed in found.placed}
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -50,7 +60,7 @@ def write_pages(found: Albums, photos: Path, albums: Path, progress: bool = Fals
     ).get_template("albums.html.j2")
     sections = [
         {
-            "title": _title(album),
+            "title": _title(found, album),
             "kind": album.split("/")[0] if "/" in album or album == NO_FACE else "person",
             "count": count,
             "photos": [
@@ -73,8 +83,9 @@ def write_pages(found: Albums, photos: Path, albums: Path, progress: bool = Fals
         copies=found.copies(),
         near_copies=found.near_copies(),
     )
-    write_whole(albums / "index.html", page.encode())
-    return albums / "index.html"
+    pages.append(written.write("index.html", page.encode()))
+    written.remove_others([*pages, *pictures.values()])
+    return albums / pages[-1]
 
 
 def as_json(found: Albums) -> dict[str, Any]:
@@ -119,37 +130,48 @@ def _csv(found: Albums) -> bytes:
         faces = found.faces.get(path, [])
         for face in faces:
             row = [path, face.album, files.get((face.album, path)), photo.status, photo.reason, face.name]
-            row += [f"{v:.4f}" for v in (face.score, face.probability, face.face.quality)]
-            table.writerow([*row, " ".join(f"{v:g}" for v in face.face.box)])
+            numbers = [f"{v:.4f}" for v in (face.score, face.probability, face.face.quality)]
+            table.writerow([*map(_cell, row), *numbers, " ".join(f"{v:g}" for v in face.face.box)])
         if not faces:
             album = NO_FACE if photo.status != "error" else None
-            table.writerow([path, album, files.get((NO_FACE, path)), photo.status, photo.reason])
+            row = [path, album, files.get((NO_FACE, path)), photo.status, photo.reason]
+            table.writerow(map(_cell, row))
     return text.getvalue().encode()
 
 
+def _cell(text: str | None) -> str | None:
+    """A cell that spreadsheets take for text: one that begins like a formula gets an apostrophe before it.
+
+    Source:
+        OWASP, "CSV Injection".
+    """
+    return f"'{text}" if text and text[0] in "=+-@\t\r" else text
+
+
 def _thumbnails(
-    found: Albums, paths: Sequence[str], photos: Path, albums: Path, progress: bool
+    found: Albums, paths: Sequence[str], photos: Path, albums: Path, written: WrittenFiles, progress: bool
 ) -> dict[str, str]:
-    """Photo to thumbnail, relative to the albums; those of photos that are not shown any more are removed."""
-    folder = albums / THUMBNAILS
+    """Photo to thumbnail, relative to the albums."""
     names: dict[str, str] = {}
+    waiting: dict[str, bytes] = {}
     for path in tqdm(dict.fromkeys(paths), "thumbnails", unit="photo", disable=not progress):
         sha256 = found.photos[path].sha256
         if not sha256:
             continue
-        file = folder / f"{sha256[:32]}.jpg"
-        if not file.exists():
+        file = f"{THUMBNAILS}/{sha256[:32]}.jpg"
+        if not written.is_ours(file) and file not in waiting:
+            if os.path.lexists(albums / file):  # the user's
+                continue
             try:
                 image = load_image(photos / path)
             except PhotoError:
                 continue
-            write_whole(file, thumbnail(image))
-        names[path] = f"{THUMBNAILS}/{file.name}"
-    if folder.is_dir():
-        kept = {Path(name).name for name in names.values()}
-        for file in folder.iterdir():
-            if file.name not in kept:
-                file.unlink()
+            waiting[file] = thumbnail(image)
+        names[path] = file
+        if len(waiting) == _WRITTEN_AT_ONCE:
+            written.write_all(waiting)
+            waiting = {}
+    written.write_all(waiting)
     return names
 
 
@@ -160,7 +182,7 @@ def thumbnail(image: np.ndarray) -> bytes:
     return encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image, 80)
 
 
-def _title(album: str) -> str:
+def _title(found: Albums, album: str) -> str:
     if album == NO_FACE:
         return "No face"
     if album == f"{UNKNOWN}/{SINGLE}":
@@ -168,9 +190,12 @@ def _title(album: str) -> str:
     kind, _, rest = album.partition("/")
     if kind == UNKNOWN and rest:
         return f"Unknown person {rest}"
+    # a folder cannot always be called like the person
+    names = {face.name for faces in found.faces.values() for face in faces if face.album == album}
+    name = next((name for name in names if folder_of(name) == (rest or album)), None)
     if kind == REVIEW and rest:
-        return f"Perhaps {rest}"
-    return album
+        return f"Perhaps {name or rest}"
+    return name or album
 
 
 def _said(found: Albums, album: str, path: str) -> str:

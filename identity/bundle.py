@@ -14,6 +14,7 @@ was before a change or as it is after it, whatever happens in between.
 import hashlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
-from augmentor.images import write_whole
+from augmentor.images import make_folder, sync_folder, write_whole
 from identity.decision import Decision, DecisionConstants
 from identity.embedding import PARTS, PartEmbedder, join
 from identity.face_space import load_face_space
@@ -69,6 +70,7 @@ class Bundle:
         about: anything else worth knowing (seed, commit, configuration, results of the training).
         model_card: Markdown.
         folder: where it was loaded from.
+        saved: state of the folder when it was loaded (`last_saved`); None if it was not.
     """
 
     labels: tuple[str, ...]
@@ -88,6 +90,7 @@ class Bundle:
     about: dict[str, Any] = field(default_factory=dict)
     model_card: str = ""
     folder: Path | None = None
+    saved: int | None = None
     _embedder: PartEmbedder | None = field(default=None, repr=False)
 
     @property
@@ -104,6 +107,12 @@ class Bundle:
     def thresholds(self) -> dict[str, float]:
         """`fpir_1` and `fpir_10`: acceptance scores."""
         return self.decision.thresholds
+
+    @property
+    def former_names(self) -> dict[str, list[str]]:
+        """Names that people had before they were renamed or merged: name of today to earlier ones."""
+        former: dict[str, list[str]] = self.about.get("former_names", {})
+        return former
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -193,18 +202,18 @@ class Bundle:
             },
         }
         for name, content in files.items():
-            write_whole(folder / names[name], content)
-        write_whole(folder / "bundle.json", json.dumps(described, indent=1, ensure_ascii=False).encode())
-        for name in _FILES:  # of the run as it was
+            _write(folder / names[name], content)
+        _write(folder / "bundle.json", json.dumps(described, indent=1, ensure_ascii=False).encode())
+        # the new run is on disk now; what the old one consisted of may go
+        for name in _FILES:
             stem, suffix = name.split(".")
             for file in folder.glob(f"{stem}-{'?' * _HASH}.{suffix}"):
-                if file.name != names[name]:
+                if file.name != names[name] and re.fullmatch(f"[0-9a-f]{{{_HASH}}}", file.stem[-_HASH:]):
                     file.unlink(missing_ok=True)
-        write_whole(
-            folder / "labels.json", json.dumps(list(self.labels), ensure_ascii=False, indent=0).encode()
-        )
-        write_whole(folder / "thresholds.json", json.dumps(self.thresholds, indent=1).encode())
-        write_whole(folder / "model_card.md", self.model_card.encode())
+        sync_folder(folder)
+        _write(folder / "labels.json", json.dumps(list(self.labels), ensure_ascii=False, indent=0).encode())
+        _write(folder / "thresholds.json", json.dumps(self.thresholds, indent=1).encode())
+        _write(folder / "model_card.md", self.model_card.encode())
 
     @classmethod
     def load(cls, folder: Path) -> "Bundle":
@@ -216,10 +225,13 @@ class Bundle:
         for _turn in range(3):  # another process may save it while this one reads
             before = last_saved(folder)
             try:
-                return cls._load(folder)
+                bundle = cls._load(folder)
             except InputError:
                 if last_saved(folder) == before:
                     raise
+                continue
+            bundle.saved = before
+            return bundle
         return cls._load(folder)
 
     @classmethod
@@ -292,6 +304,26 @@ class Bundle:
             self._embedder = self._load_networks()
         return self._embedder
 
+    @property
+    def outdated(self) -> bool:
+        """Whether the run on disk was saved, or removed, since this was loaded from it."""
+        return self.folder is not None and self.saved is not None and last_saved(self.folder) != self.saved
+
+    def as_it_is_now(self) -> "Bundle":
+        """Return the run as it is on disk: this object, unless the run was saved since; it keeps its networks.
+
+        Whoever was forgotten is in it no more, so a decision on who somebody is begins with this call.
+
+        Raises:
+            InputError: the run is gone or damaged now.
+        """
+        if not self.outdated or self.folder is None:
+            return self
+        now = Bundle.load(self.folder)
+        if now.space == self.space:
+            now.share_networks(self)
+        return now
+
     def share_networks(self, other: "Bundle") -> None:
         """Use the networks of a run of the same `space`, which are loaded already."""
         self._embedder = other._embedder
@@ -334,7 +366,7 @@ def keep_backbone(weights: str, digest: str, folder: Path) -> BackboneName:
     name = "backbone.npz"
     if path.resolve() != (folder / name).resolve():
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder, private=True)
             shutil.copyfile(path, folder / name)
         except OSError as error:
             raise InputError(f"{folder}: cannot write ({error.strerror or error})") from error
@@ -345,11 +377,19 @@ _HASH = 12  # digits of it in a file's name
 
 
 def last_saved(folder: Path) -> int | None:
-    """When the bundle in a folder was written, in nanoseconds; None if there is none."""
+    """Return a number that is another one after every save of the bundle in a folder; None if there is none."""
     try:
-        return (folder / "bundle.json").stat().st_mtime_ns
+        state = (folder / "bundle.json").stat()
     except OSError:
         return None
+    # the time alone would not do: some file systems count it in seconds
+    told = f"{state.st_mtime_ns} {state.st_ino} {state.st_size}"
+    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:7], "big")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file of a run: biometric data that must survive a power failure and is nobody else's business."""
+    write_whole(path, content, durable=True, private=True)
 
 
 def _by_content(name: str, content: bytes) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import list_photos
 from augmentor.names import checked_name
+from augmentor.private_files import private_files
 from identity.people_file import PeopleFile
 from identity.probes import Looking, ProbeChip, find_chips
 from identity.tensorflow_loading import load_tensorflow
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from identity.bundle import Bundle
 
 
+@private_files()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -49,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         load_tensorflow()
         from identity.bundle import Bundle
         from identity.enrolment import enrol, taken_for
+        from identity.forgetting import refuse_forgotten
 
         bundle = Bundle.load(options.model)  # tells how to look at photos
         if options.group:
@@ -61,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     print(f"{photo.path}: left out ({photo.reason})", file=sys.stderr)
             photos = [photo for photo in found if photo.chip is not None]
         with PeopleFile(options.model) as people, people.exclusive():
+            refuse_forgotten(people, new_name)
             bundle = Bundle.load(options.model)  # as it is now
             grown = enrol(bundle, new_name, photos)
             grown.save(options.model)

@@ -29,6 +29,7 @@ from identity.material import Material, read_material
 from identity.measurement import Evaluation, Rate
 from identity.paired import differences
 from identity.tensorflow_loading import load_tensorflow
+from identity.user_cache import user_cache
 
 if TYPE_CHECKING:
     from identity.report_figures import RunHistory
@@ -123,7 +124,7 @@ def default_cache(model: str) -> Path:
     """Where found faces are remembered: in the run, or for bare features (or a read-only run) in the user's cache."""
     if model not in BARE_MODELS and os.access(model, os.W_OK):
         return Path(model) / "evaluation_cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "likeness"
+    return user_cache()
 
 
 def load_model(model: str) -> tuple[Comparer, Gallery | None, TrainingPhotos | None, Path | None]:

@@ -1,7 +1,8 @@
 """Forget a person: `python -m identity.forget --model RUN --name NAME`. What that means: `identity.forgetting`.
 
 From the moment the run is written the name is never answered again. Exit code 0: nothing is left; 1: the person is not
-named any more, but traces are left, which are listed; 2: wrong call or an unusable run, one line on stderr.
+named any more, but traces are left, which are listed: deal with them and give the same command again; 2: wrong call or
+an unusable run, one line on stderr. An interrupted call goes on when it is repeated.
 """
 
 import argparse
@@ -10,11 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from augmentor.errors import LikenessError
+from augmentor.names import printable
+from augmentor.private_files import private_files
 from identity.tensorflow_loading import load_tensorflow
 
 _SHOWN = 20
 
 
+@private_files()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -22,6 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--name", required=True, help="of the person")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the balanced set, if the run does not know where it is, or is a copy and the set is its own all the same",
+    )
     options = parser.parse_args(arguments)
     try:
         load_tensorflow()
@@ -31,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         bundle = Bundle.load(options.model)
         with PeopleFile(options.model) as people:
-            told = forget(options.model, options.name, people)
+            told = forget(options.model, options.name, people, data=options.data)
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,8 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "the head's shared weights were trained with these images among others; they forget at the next training"
         )
     for line in told.left:
-        print(line, file=sys.stderr)
-    print(f"{options.name}: forgotten" if not told.left else f"{options.name}: forgotten, but see above")
+        print(f"left: {line}", file=sys.stderr)
+    name = printable(options.name)
+    print(
+        f"{name}: forgotten"
+        if not told.left
+        else f"{name}: not named any more, but not all is gone, see `left`"
+    )
     return 1 if told.left else 0
 
 

@@ -1,37 +1,52 @@
 """Take a person out of a run, and everything this software made of the person out of the folders it knows of.
 
 What goes: the template, the prototype in the head, the list of training photos; the caches of features (they hold the
-person's among others', and are made again when they are needed); the person's images and rows in the balanced set, and
-the pictures of its report; faces, album files and pages of organised photos. Afterwards every one of these places is
-looked at again. The user's own photos are not touched, they are listed.
+person's among others', and are made again when they are needed); the person's images and rows in the balanced set
+(`identity.set_forgetting`); faces, album files and pages of organised photos. Afterwards every one of these places, and
+every file that was made with the run elsewhere (reports, exports, tables), is searched for the name. The user's own
+photos are not touched, they are listed.
+
+What has to be done is written down in the run's `people.sqlite` before anything is deleted, and stays there until
+nothing is left. An interrupted call is repeated by the same name; so is one that left something, after that was dealt
+with. Names that the person had before are followed. Other processes that have the run open are waited for.
 
 The head was trained with the person's images among others. Its prototype of the person is deleted, but what all people
 share in its weights was shaped by these images a little: it forgets them at the next training.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+import io
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
-from augmentor.names import found_name, printable
+from augmentor.images import write_whole
+from augmentor.names import found_name
 from augmentor.place import is_local
 from identity import unpacked_images
 from identity.albums_page import write_pages
 from identity.bundle import Bundle
-from identity.heads import PROTOTYPES_LAYER, build_head
-from identity.organising import REVIEW, Albums, album_name, decide, take_out
-from identity.people_file import PeopleFile
+from identity.forgetting_record import ForgettingRecord, is_album_of, write_down
+from identity.holders import wait_for_holders
+from identity.mentions import Mentions
+from identity.organising import decide
+from identity.people_file import PeopleFile, PhotoCollection
+from identity.placing import take_out
 from identity.set_forgetting import forget_in_set
+from identity.traces import left_elsewhere, left_in_outputs, left_in_run
+from identity.unenrolment import without
+from identity.user_cache import user_cache
+from identity.written_files import WrittenFiles
 
+WAIT_SECONDS = 30.0
 _CACHES = (
     *("maps.npy", "progress.json", "dlib.npz", "head.checkpoint.npz", "fine_tuning.checkpoint.npz"),
     *unpacked_images.FILES,
 )
-_TEXTS = frozenset([".json", ".csv", ".html", ".md", ".txt"])
 
 
 @dataclass
@@ -49,157 +64,183 @@ class Forgotten:
     left: list[str] = field(default_factory=list)
 
 
-def enrolled_name(bundle: Bundle, name: str) -> str:
-    """Return the name as the run spells it: in another Unicode form it is the same name.
-
-    Raises:
-        InputError: nobody is called so.
-    """
-    found = found_name(name, bundle.labels)
-    if found is None:
-        raise InputError(f"{printable(name)}: not enrolled in this run")
-    return found
-
-
-def without(bundle: Bundle, name: str) -> Bundle:
-    """Return the run without a person; the one given is left as it is.
-
-    Raises:
-        InputError: nobody is called so, or nobody would be left.
-    """
-    name = enrolled_name(bundle, name)
-    if len(bundle.labels) == 1:
-        raise InputError(f"{name}: the only person of this run; delete the folder of the run")
-    index = bundle.labels.index(name)
-    templates = {part: np.delete(rows, index, axis=0) for part, rows in bundle.part_templates.items()}
-    changed = replace(
-        bundle,
-        labels=tuple(label for label in bundle.labels if label != name),
-        part_templates=templates,
-        crowding=np.delete(bundle.crowding, index),
-        sources=bundle.sources.filter(pc.not_equal(bundle.sources["identity"], name)),
-    )
-    if bundle.head is None:
-        return changed
-    trained = bundle.head.classes
-    if index >= trained:  # enrolled later: the head knows nothing of the person
-        return changed
-    weights = list(bundle.head_weights)
-    for place in _class_weights(bundle):
-        weights[place] = np.delete(weights[place], index, axis=-1)
-    if bundle.head.kind == "seed":  # its embedding has a dimension for each person
-        templates["head"] = np.delete(templates["head"], index, axis=1)
-        changed = replace(changed, stranger_mean=_without_dimension(bundle, index))
-    return replace(changed, head=replace(bundle.head, classes=trained - 1), head_weights=weights)
-
-
-def forget(run: Path, name: str, people: PeopleFile) -> Forgotten:
+def forget(
+    run: Path,
+    name: str,
+    people: PeopleFile,
+    *,
+    data: Path | None = None,
+    wait_seconds: float = WAIT_SECONDS,
+    let_go: Callable[[], Sequence[str]] = tuple,
+    holders: Sequence[int] = (),
+) -> Forgotten:
     """Forget a person, everywhere this run knows of.
 
     Args:
         run: folder of the run.
-        name: of the person.
+        name: of the person, or of one whose forgetting was interrupted or left something.
         people: the run's file.
+        data: the balanced set, where the run does not know it or must not touch what it knows.
+        wait_seconds: how long to wait for other processes that have the run open, and for readers of its file.
+        let_go: called once the run is without the person: lets this process drop what it keeps itself; returns a line
+            for each thing that is left.
+        holders: numbers of this process's own entries in `identity.holders`, which are not waited for.
 
     Raises:
-        InputError: nobody is called so, or something cannot be deleted; the person is named no more in any case.
+        InputError: nobody is called so, or something cannot be deleted; the person is named no more in any case, and
+            the same call goes on.
     """
-    told = Forgotten()
-    with people.exclusive():  # nobody may put the person back while this goes on
-        bundle = Bundle.load(run)
-        name = enrolled_name(bundle, name)
-        photos = [row["photo"] for row in bundle.sources.to_pylist() if row["identity"] == name]
-        smaller = without(bundle, name)
-        smaller.save(run)  # from here on nobody is called so
-    told.removed.append(f"template, prototype and {len(photos)} training photos in the list of the run")
-    for albums, file_count, seen in _forget_in_albums(bundle, smaller, name, people):
-        told.removed.append(f"{file_count} files in {albums}, and what was known of {len(seen)} photos there")
-        told.originals += seen
-    people.clean()
-    trained_on = bundle.about.get("config", {}).get("data")
-    data = Path(trained_on) if trained_on and is_local(trained_on) else None
-    for folder in _cache_folders(run, bundle):
-        removed = _remove_caches(folder)
-        if removed:
-            told.removed.append(f"caches of features in {folder}: {', '.join(removed)}")
-    if data:
-        in_set = forget_in_set(data, {name})
-        told.removed += in_set.removed
-        told.left += in_set.left
-    told.originals = list(dict.fromkeys([*photos, *told.originals]))
-    told.left += _what_is_left(run, name)
-    if trained_on and data is None:
-        told.left.append(
-            f"{trained_on}: the set in this bucket was not touched; take the photos of {name} away and run "
-            "jobs/augment.py again"
-        )
+    record = write_down(run, name, people, data)
+    told = Forgotten(originals=list(record.originals))
+    _take_out_of_run(run, record, people, told)
+    told.left += let_go()
+    told.left += wait_for_holders(run, people, wait_seconds, holders)
+    bundle = Bundle.load(run)
+    names = sorted({*record.names} - {*bundle.labels})
+    try:
+        forget_in_collections(bundle, record.albums, names, people, told)
+        for folder in map(Path, record.caches):
+            if removed := _remove_caches(folder):
+                told.removed.append(f"caches of features in {folder}: {', '.join(removed)}")
+        for folder in (run, user_cache()):
+            if removed := _remove_faces(folder, record.sha256):
+                told.removed.append(f"faces of the person's photos in {folder}: {', '.join(removed)}")
+        if record.data and is_local(record.data):
+            in_set = forget_in_set(Path(record.data), names)
+            told.removed += in_set.removed
+            told.left += in_set.left
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or run}: cannot be deleted ({error.strerror or error}); nobody is named "
+            f"{record.name} any more, but files are left: mend this and give the same command again"
+        ) from error
+    told.originals = list(dict.fromkeys([*record.photos, *told.originals]))
+    told.left += left_elsewhere(record, names)
+    told.left += left_in_run(run, names)
+    told.left += left_in_outputs(names, people)
+    if not people.clean(wait_seconds):
+        told.left.append(_still_read(people))
+    if not told.left:
+        people.end_forgetting(record.name)
+        if not people.clean(wait_seconds):
+            people.keep_forgetting(record.name, asdict(record))
+            told.left.append(_still_read(people))
     return told
 
 
-def _class_weights(bundle: Bundle) -> list[int]:
-    """Places in the head's weights of the arrays whose last axis are the people."""
-    assert bundle.head is not None
-    head = build_head(bundle.head)
-    layer = head.get_layer(PROTOTYPES_LAYER if bundle.head.kind == "cosine" else "names")
-    own = {id(weight) for weight in layer.weights}
-    return [k for k, weight in enumerate(head.weights) if id(weight) in own]
+def refuse_forgotten(people: PeopleFile, name: str) -> None:
+    """Refuse a name whose bearer is still being forgotten: the rest of the work would delete the new person's files.
+
+    Raises:
+        InputError: it is such a name.
+    """
+    if found_name(name, people.forgetting()) is not None:
+        raise InputError(
+            f"{name}: a person of this name is being forgotten, and something is left; finish that with "
+            f"identity.forget --name, then enrol"
+        )
 
 
-def _without_dimension(bundle: Bundle, index: int) -> np.ndarray:
-    """The strangers' mean without the person's dimension of the part `head`, which is joined last."""
-    start = len(bundle.stranger_mean) - bundle.part_templates["head"].shape[1]
-    return (
-        np.delete(bundle.stranger_mean, start + index) if bundle.shares["head"] > 0 else bundle.stranger_mean
-    )
+def _take_out_of_run(run: Path, record: ForgettingRecord, people: PeopleFile, told: Forgotten) -> None:
+    """Save the run without the person, unless an interrupted call did so."""
+    with people.exclusive():  # nobody may put the person back while this goes on
+        bundle = Bundle.load(run)
+        if record.name in bundle.labels:
+            without(bundle, record.name).save(run)  # from here on nobody is called so
+            told.removed.append(
+                f"template, prototype and {len(record.photos)} training photos in the list of the run"
+            )
 
 
-def _forget_in_albums(
-    bundle: Bundle, smaller: Bundle, name: str, people: PeopleFile
-) -> Iterator[tuple[Path, int, list[str]]]:
-    """Take the person out of every collection; its albums, how many files went, and the photos that show the person."""
-    own = {album_name(name), f"{REVIEW}/{album_name(name)}"}
-    for number, albums, photos in people.collections():
-        before = decide(bundle, people, number, bundle.thresholds["fpir_1"])
-        placed = [file for file in people.placed(number) if file.album in own]
-        seen = {path for path, faces in before.faces.items() if any(face.album in own for face in faces)}
-        seen |= {file.photo for file in placed}
-        people.drop(number, sorted(seen))
-        take_out(placed, people, number, photos, albums)
-        if albums.is_dir() and (albums / "albums.json").is_file():
-            after = _as_placed(smaller, people, number)
-            write_pages(after, photos, albums)
-        if seen:
-            yield albums, len(placed), [str(photos / path) for path in sorted(seen)]
+def forget_in_collections(
+    bundle: Bundle,
+    shown: Mapping[str, Sequence[str]],
+    names: Collection[str],
+    people: PeopleFile,
+    told: Forgotten,
+) -> None:
+    """Take a person out of every collection: its albums, the photos that show the person, and the pages.
+
+    Args:
+        bundle: the run without the person.
+        shown: albums folder to photos that show the person.
+        names: of the person.
+        people: file of the run.
+        told: gets what was removed and what is left.
+    """
+    mentions = Mentions(names)
+    for collection in people.collections():
+        if not collection.own:
+            continue
+        number, albums = collection.number, collection.albums
+        placed = [file for file in people.placed(number) if is_album_of(file.album, names)]
+        paths = {*shown.get(str(albums), ()), *(file.photo for file in placed)}
+        paths |= {photo.path for photo in people.photos(number) if mentions.in_text(photo.path)}
+        also = [file for file in people.placed(number) if mentions.in_text(file.file) and file not in placed]
+        if not (paths or placed or also):
+            continue
+        taken = take_out([*placed, *also], people, number, albums)
+        people.drop(number, sorted(paths))
+        told.left += [
+            f"{albums / file.file}: {why}, so it was not deleted; delete it yourself"
+            for files, why in (
+                (taken.changed, "not as it was put there"),
+                (taken.only_copies, "its photo is not there any more, it may be the only copy"),
+            )
+            for file in files
+        ]
+        told.originals += [str(collection.photos / path) for path in sorted(paths)]
+        told.removed.append(
+            f"{len(taken.removed)} files in {albums}, and what was known of {len(paths)} photos there"
+        )
+        if albums.is_dir():
+            _write_pages_again(bundle, people, collection, told)
 
 
-def _as_placed(bundle: Bundle, people: PeopleFile, number: int) -> Albums:
-    found = decide(bundle, people, number, bundle.thresholds["fpir_1"])
-    found.placed = people.placed(number)
-    return found
-
-
-def _cache_folders(run: Path, bundle: Bundle) -> list[Path]:
-    """Where features of training photos may be kept."""
-    own = bundle.about.get("config", {}).get("cache")
-    return [run / "features", run / "evaluation_cache", *([Path(own)] if own else [])]
+def _write_pages_again(
+    bundle: Bundle, people: PeopleFile, collection: PhotoCollection, told: Forgotten
+) -> None:
+    """Write the pages of albums without the person; those that are the user's stay as they are."""
+    written = WrittenFiles(people, collection.number, collection.albums)
+    if not any(written.is_ours(page) for page in written.files()):
+        return
+    if collection.space != bundle.space:  # the faces cannot be compared with this run any more
+        written.remove_others()
+        told.removed.append(f"pages in {collection.albums}; identity.organise makes them again")
+        return
+    found = decide(bundle, people, collection.number, bundle.thresholds["fpir_1"])
+    found.placed = people.placed(collection.number)
+    write_pages(found, people, collection.photos, collection.albums)
 
 
 def _remove_caches(folder: Path) -> list[str]:
-    """Delete what `identity.training` and `identity.probes` keep in a folder; the names of the files."""
-    if not folder.is_dir():
-        return []
+    """Delete what `identity.training` and `identity.probes` keep in a folder; return the names of the files."""
     files = [folder / name for name in _CACHES] + sorted(folder.glob("faces-*.parquet"))
-    removed = [file.name for file in files if file.is_file()]
-    for name in removed:
-        (folder / name).unlink()
-    return removed
+    removed = [file for file in files if file.is_file() and not file.is_symlink()]
+    for file in removed:
+        file.unlink()
+    return [file.name for file in removed]
 
 
-def _what_is_left(run: Path, name: str) -> Iterator[str]:
-    """Look again in the run."""
-    bundle = Bundle.load(run)
-    if name in bundle.labels or name in bundle.sources["identity"].to_pylist():
-        yield f"{run}: still has {name}"
-    for file in run.rglob("*"):
-        if file.is_file() and file.suffix in _TEXTS and name.encode() in file.read_bytes():
-            yield f"{file}: mentions {name}; delete it, or make it again"
+def _remove_faces(folder: Path, sha256: Collection[str]) -> list[str]:
+    """Delete the rows of some photos in caches of faces that serve other people or runs, too; return their names."""
+    changed = []
+    for file in sorted(folder.glob("faces-*.parquet")):
+        try:
+            table = pq.read_table(file)
+            mine = pc.is_in(table["sha256"], pa.array(sorted(sha256), pa.string()))
+        except (OSError, KeyError, pa.ArrowException):  # damaged: nobody uses it, and it is made anew
+            continue
+        if pc.any(mine).as_py():
+            packed = io.BytesIO()
+            pq.write_table(table.filter(pc.invert(mine)), packed)
+            write_whole(file, packed.getvalue(), durable=True, private=True)
+            changed.append(file.name)
+    return changed
+
+
+def _still_read(people: PeopleFile) -> str:
+    return (
+        f"{people.file}: another process reads it, so deleted rows are still on disk; end that process and give the "
+        "same command again"
+    )

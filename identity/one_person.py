@@ -104,7 +104,11 @@ def train_person(
             mated_cosines(join(probes, shares), gallery.photo_labels), joined, np.full(len(joined), -1), seed
         ),
         backbone=keep_backbone("face", weights.digest, out) if weights else None,
-        about={"results": results, "config": {"person": name, "data": None, "strangers": str(strangers)}},
+        about={
+            "results": results,
+            "config": {"person": name, "data": None, "strangers": str(strangers)},
+            "home": str(out.resolve()),
+        },
         folder=out,
     )
     bundle.model_card = model_card(bundle, results)

@@ -58,22 +58,31 @@ def _organise(options: argparse.Namespace) -> int:
     load_tensorflow()
     from identity.albums_page import write_pages
     from identity.bundle import Bundle
-    from identity.organising import NO_FACE, REVIEW, UNKNOWN, organise
+    from identity.holders import Holder
+    from identity.organising import NO_FACE, REVIEW, UNKNOWN, decide, organise, place_again
     from identity.people_file import PeopleFile
     from identity.recognise import Recogniser
 
     recogniser = Recogniser(Bundle.load(options.model), options.fpir)
-    with PeopleFile(options.model) as people:
+    photos, albums = options.photos.resolve(), options.albums.resolve()
+    with PeopleFile(options.model) as people, Holder(options.model, people, "identity.organise") as holder:
         found = organise(
             recogniser,
-            options.photos,
-            options.albums,
+            photos,
+            albums,
             people,
             how=options.link,
             workers=options.workers or available_cores(),
             progress=True,
         )
-    page = write_pages(found, options.photos.resolve(), options.albums.resolve(), progress=True)
+        page = write_pages(found, people, photos, albums, progress=True)
+        while holder.outdated:  # somebody was enrolled, renamed or forgotten meanwhile
+            bundle = recogniser.bundle.as_it_is_now()
+            again = decide(bundle, people, found.collection, bundle.decision.threshold(options.fpir))
+            again.new, again.gone, again.left = found.new, found.gone, found.left
+            place_again(again, people, photos, albums)
+            found, page = again, write_pages(again, people, photos, albums)
+            holder.catch_up(bundle.saved or 0)
     counts = found.counts()
     kinds = {REVIEW: 0, UNKNOWN: 0, NO_FACE: 0}
     people_count = 0
@@ -86,6 +95,8 @@ def _organise(options: argparse.Namespace) -> int:
     errors = sum(photo.status == "error" for photo in found.photos.values())
     for file in found.left:
         print(f"{options.albums / file}: not as it was put there, left alone", file=sys.stderr)
+    if found.only_copies:
+        print(_told_only_copies(options.albums, found.only_copies), file=sys.stderr)
     for copies, how in ((found.copies(), "exact"), (found.near_copies(), "near")):
         if copies:
             print(
@@ -104,11 +115,22 @@ def _undo(options: argparse.Namespace) -> int:
     from identity.people_file import PeopleFile
 
     with PeopleFile(options.model) as people:
-        removed, left = undo(options.albums, people)
-    for file in left:
+        undone = undo(options.albums, people)
+    for file in undone.left:
         print(f"{options.albums / file}: not as it was put there, left alone", file=sys.stderr)
-    print(f"{removed} files taken out of {options.albums}")
+    if undone.only_copies:
+        print(_told_only_copies(options.albums, undone.only_copies), file=sys.stderr)
+    print(f"{undone.removed} files taken out of {options.albums}")
     return 0
+
+
+def _told_only_copies(albums: Path, files: Sequence[str]) -> str:
+    """A line about files whose originals are gone."""
+    return (
+        f"{len(files)} files in the albums stay, because their photos are not there any more and they may be the only "
+        f"copies: {albums / files[0]}{', ...' if len(files) > 1 else ''}; if a drive is missing, connect it and give "
+        "the command again"
+    )
 
 
 if __name__ == "__main__":

@@ -10,11 +10,9 @@ was put where is kept in the run's `people.sqlite`, so that a later call changes
 takes away what was put there and nothing else.
 """
 
-import os
-import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,16 +21,17 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.images import list_photos, load_image, perceptual_hash, sha256_of
+from augmentor.names import checked_name, folders_of
 from identity.bundle import Bundle
 from identity.decision import accept_score
 from identity.hash_distance import same_pictures
 from identity.likeness_groups import likeness_groups
 from identity.people_file import PeopleFile, Placed, StoredFace, StoredPhoto
+from identity.placing import HOW, free_name, put, remove_half_written, take_out
 from identity.recognise import Recognition
+from identity.written_files import WrittenFiles
 
 REVIEW, UNKNOWN, SINGLE, NO_FACE, NOTHING_SEEN = "review", "unknown", "single", "no face", "not readable"
-HOW = ("hard", "symlink", "copy")
-PAGES = frozenset(["albums.csv", "albums.json", "index.html", ".thumbnails"])
 REVIEW_FPIR = 0.1
 GROUP_FMR = 1e-4  # docs/decisions/0021-likeness-groups.md
 _KEPT_AT_ONCE = 64
@@ -67,17 +66,23 @@ class Albums:
         photos: by path.
         faces: path to its faces.
         placed: the files in the albums.
-        left: files in the albums that are not as they were put there, and were left alone.
+        left: files in the albums that are not as they were put there; they are the user's and were left alone.
+        only_copies: files in the albums whose originals are gone; they stay.
+        gone: photos that are not in their folder any more, of which the albums still have a file.
         new: how many photos were looked at in this call.
         moved: path of a photo without a face to the album somebody chose for it.
+        collection: number of the collection in the run's file.
     """
 
     photos: dict[str, StoredPhoto]
     faces: dict[str, list[AlbumFace]]
     placed: list[Placed] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    only_copies: list[str] = field(default_factory=list)
+    gone: frozenset[str] = frozenset()
     new: int = 0
     moved: dict[str, str] = field(default_factory=dict)
+    collection: int = 0
 
     def albums_of(self, path: str) -> list[str]:
         """The albums of a photo."""
@@ -164,19 +169,34 @@ def organise(
     except OSError as error:
         raise InputError(f"{albums}: cannot be made ({error.strerror or error})") from error
     bundle = recogniser.bundle
+    before = people.find_collection(albums)
     number = people.collection(albums, photos, bundle.space)
-    new = _refresh(recogniser, people, number, photos, paths, workers, progress)
-    found = decide(bundle, people, number, recogniser.threshold)
-    found.new = new
+    moved = before is not None and before[1] != photos
+    new, gone = _refresh(recogniser, people, number, photos, albums, paths, workers, progress, moved)
+    found = decide(_as_it_is_now(recogniser), people, number, recogniser.threshold)
+    found.new, found.gone = new, gone
     _place(found, people, number, photos, albums, how, progress)
     return found
 
 
-def undo(albums: Path, people: PeopleFile) -> tuple[int, list[str]]:
-    """Take everything out of `albums` that `organise` put there.
+@dataclass(frozen=True)
+class Undone:
+    """What `undo` did.
 
-    Returns:
-        How many files went, and those that are not as they were put there and stay.
+    Attributes:
+        removed: how many files went.
+        left: files that are not as they were put there; they are the user's and stay.
+        only_copies: files whose originals are gone; they stay, and another `undo` takes them out once the originals
+            are back.
+    """
+
+    removed: int
+    left: list[str]
+    only_copies: list[str]
+
+
+def undo(albums: Path, people: PeopleFile) -> Undone:
+    """Take everything out of `albums` that `organise` put there.
 
     Raises:
         InputError: nothing was organised there.
@@ -185,17 +205,31 @@ def undo(albums: Path, people: PeopleFile) -> tuple[int, list[str]]:
     found = people.find_collection(albums)
     if found is None:
         raise InputError(f"{albums}: not made by identity.organise with this run")
-    number, photos = found
-    files = people.placed(number)
-    left = take_out(files, people, number, photos, albums)
-    for page in PAGES:
-        if (albums / page).is_dir():
-            shutil.rmtree(albums / page)
-        else:
-            (albums / page).unlink(missing_ok=True)
-    people.drop_collection(number)
+    number, _photos = found
+    taken = take_out(people.placed(number), people, number, albums)
+    left = WrittenFiles(people, number, albums).remove_others()
+    if taken.only_copies:  # they remain known, but not who is on them
+        people.drop(number, [photo.path for photo in people.photos(number)])
+    else:
+        people.drop_collection(number)
     people.clean()
-    return len(files) - len(left), left
+    return Undone(
+        len(taken.removed),
+        [*(file.file for file in taken.changed), *left],
+        [file.file for file in taken.only_copies],
+    )
+
+
+def _as_it_is_now(recogniser: Namer) -> Bundle:
+    """The run without whoever was forgotten while photos were looked at.
+
+    Raises:
+        InputError: it was trained anew, so that what was learnt of the photos cannot be compared with it.
+    """
+    now = recogniser.bundle.as_it_is_now()
+    if now.space != recogniser.bundle.space:
+        raise InputError(f"{now.folder}: trained anew while photos were looked at; give the command again")
+    return now
 
 
 def _refresh(
@@ -203,19 +237,36 @@ def _refresh(
     people: PeopleFile,
     number: int,
     photos: Path,
+    albums: Path,
     paths: Sequence[Path],
     workers: int,
     progress: bool,
-) -> int:
-    """Look at photos that are new or changed, forget those that are gone; how many were looked at."""
+    moved: bool,
+) -> tuple[int, frozenset[str]]:
+    """Look at photos that are new or changed, forget those that are gone and of which the albums have no file.
+
+    Args:
+        moved: the folder of photos is another one now, so that content decides whether a photo is known.
+
+    Returns:
+        How many photos were looked at, and those that are gone but for their files in the albums.
+    """
     known = {photo.path: photo for photo in people.photos(number)}
     listed = {path.relative_to(photos).as_posix(): path for path in paths}
-    people.drop(number, [path for path in known if path not in listed])
-    states = {name: path.stat() for name, path in listed.items()}
+    kept = {
+        file.photo
+        for file in people.placed(number)
+        if file.how != "symlink" and file.source == str(photos) and (albums / file.file).is_file()
+    }
+    gone = [path for path in known if path not in listed]
+    people.drop(number, [path for path in gone if path not in kept])
+    states = {name: _state(path) for name, path in listed.items()}
     new = [
         name
         for name, state in states.items()
-        if name not in known or (known[name].bytes, known[name].changed) != (state.st_size, state.st_mtime_ns)
+        if name not in known
+        or (known[name].bytes, known[name].changed) != state
+        or (moved and known[name].sha256 != _hashes(listed[name], "error")[0])
     ]
     waiting: list[StoredPhoto] = []
     answers = recogniser.files([listed[name] for name in new], workers)
@@ -226,18 +277,22 @@ def _refresh(
         for name, seen in bar:
             sha256, phash = _hashes(listed[name], seen.status)
             faces = tuple(StoredFace(f.box, f.quality, f.embedding) for f in seen.faces)
-            state = states[name]
-            waiting.append(
-                StoredPhoto(
-                    name, sha256, phash, state.st_size, state.st_mtime_ns, seen.status, seen.reason, faces
-                )
-            )
+            waiting.append(StoredPhoto(name, sha256, phash, *states[name], seen.status, seen.reason, faces))
             if len(waiting) == _KEPT_AT_ONCE:
                 people.keep(number, waiting)
                 waiting = []
     finally:  # what was seen is kept when the call is interrupted
         people.keep(number, waiting)
-    return len(new)
+    return len(new), frozenset(path for path in gone if path in kept)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Size of a file and the time of its last change in nanoseconds; zeros for a link that leads nowhere."""
+    try:
+        state = path.stat()
+    except OSError:
+        return 0, 0
+    return state.st_size, state.st_mtime_ns
 
 
 def _hashes(path: Path, status: str) -> tuple[str, int | None]:
@@ -260,9 +315,11 @@ def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) ->
     stored = list(people.faces(number))
     chosen = people.moved(number)
     faces: dict[str, list[AlbumFace]] = {}
-    found = Albums(photos, faces, moved={path: album for (path, face), album in chosen.items() if face < 0})
+    without_face = {path: album for (path, face), album in chosen.items() if face < 0}
+    found = Albums(photos, faces, moved=without_face, collection=number)
     if not stored:
         return found
+    folders = folders_of(bundle.labels)
     doubtful = min(threshold, bundle.decision.threshold(REVIEW_FPIR))
     embeddings = np.stack([face.embedding for _, _, face in stored])
     best, score = accept_score(bundle.similarities(embeddings), bundle.crowding, bundle.constants)
@@ -272,7 +329,7 @@ def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) ->
     for row, (path, face_number, face) in enumerate(stored):
         name = bundle.labels[best[row]]
         sure = score[row] >= threshold
-        album = unknown.get(row) or (album_name(name) if sure else f"{REVIEW}/{album_name(name)}")
+        album = unknown.get(row) or (folders[name] if sure else f"{REVIEW}/{folders[name]}")
         album = chosen.get((path, face_number), album)
         faces.setdefault(path, []).append(
             AlbumFace(face_number, face, name, float(score[row]), float(probability[row]), album)
@@ -298,20 +355,22 @@ def move_photo(found: Albums, people: PeopleFile, number: int, photo: str, sourc
         raise InputError(f"{photo}: not in the album {source}")
     kind, _, rest = target.partition("/")
     if target != NO_FACE and target not in found.counts():
-        plain = album_name(target) == target
-        if not plain and not (kind == REVIEW and album_name(rest) == rest):
-            raise InputError(f"{target}: no album can be called so")
+        name = checked_name(rest if kind == REVIEW else target)
+        target = f"{REVIEW}/{folders_of([name])[name]}" if kind == REVIEW else folders_of([name])[name]
     faces = [face.number for face in found.faces.get(photo, ()) if face.album == source]
     people.keep_moved(number, photo, faces or [-1], target)
 
 
-def place_again(found: Albums, people: PeopleFile, number: int, photos: Path, albums: Path) -> None:
+def place_again(found: Albums, people: PeopleFile, photos: Path, albums: Path) -> None:
     """Make the albums of a collection as `decide` wants them now, linked as they are.
 
     Raises:
         InputError: the albums cannot be written.
     """
+    number = found.collection
     before = people.placed(number)
+    # a photo that is gone cannot be placed anew
+    found.gone = found.gone | {path for path in found.photos if not (photos / path).exists()}
     _place(found, people, number, photos, albums, before[0].how if before else HOW[0], False)
 
 
@@ -330,11 +389,11 @@ def _unknown_albums(
     return [called.get(int(k), f"{UNKNOWN}/{SINGLE}") for k in groups]
 
 
-def album_name(name: str) -> str:
-    """The folder of a person: the name, but for what no folder can be called or what albums of other kinds are."""
-    folder = "".join("_" if c in '/\\:*?"<>|' or ord(c) < 32 else c for c in name).strip(" .") or "_"
-    taken = {REVIEW, UNKNOWN, NO_FACE, *PAGES}
-    return f"{folder} (person)" if folder.lower() in taken else folder
+def albums_of_people(bundle: Bundle, names: Collection[str]) -> set[str]:
+    """Return the albums that photos of some enrolled people are put into, the doubtful ones included."""
+    folders = folders_of(bundle.labels)
+    own = {folders[name] for name in names if name in folders}
+    return own | {f"{REVIEW}/{folder}" for folder in own}
 
 
 def _place(
@@ -342,105 +401,40 @@ def _place(
 ) -> None:
     """Make the albums as they should be: take out what no longer belongs, put in what is missing."""
     before = people.placed(number)
+    for folder in {albums, *((albums / file.file).parent for file in before)}:
+        remove_half_written(folder)
     wanted = {
         (album, path): found.photos[path].sha256 for path in found.photos for album in found.albums_of(path)
     }
-    gone, kept = [], []
+    kept, unwanted = [], []
     for file in before:
         stays = wanted.get((file.album, file.photo)) == file.sha256 and file.how == how
-        if stays and (albums / file.file).exists():
+        if stays and file.source == str(photos) and (albums / file.file).exists():
             kept.append(file)
-        elif _remove(file, photos, albums):
-            gone.append(file.file)
+        elif stays and how != "symlink" and (albums / file.file).is_file():  # the folder of photos was moved
+            kept.append(replace(file, source=str(photos)))
         else:
-            found.left.append(file.file)
-            gone.append(file.file)
-    people.drop_placed(number, gone)
-    _remove_empty_folders(albums, {(albums / file).parent for file in gone})
+            unwanted.append(file)
+    people.add_placed(number, [file for file in kept if file not in before])
+    taken = take_out(unwanted, people, number, albums)
+    found.left += [file.file for file in taken.changed]
+    found.only_copies += [file.file for file in taken.only_copies]
+    found.only_copies += [file.file for file in kept if file.photo in found.gone]
     have = {(file.album, file.photo) for file in kept}
-    taken = {file.file for file in kept}
-    missing = [key for key in wanted if key not in have]
+    names = {file.file for file in (*kept, *taken.only_copies)}
+    # what is gone cannot be linked or copied anew
+    missing = [key for key in wanted if key not in have and key[1] not in found.gone]
     for start in range(0, len(missing), _KEPT_AT_ONCE):
         files = []
         for album, path in missing[start : start + _KEPT_AT_ONCE]:
-            name = _free_name(albums, album, path, taken)
-            taken.add(name)
-            files.append(Placed(name, album, path, wanted[album, path], how))
+            name = free_name(albums, album, path, names)
+            names.add(name)
+            files.append(Placed(name, album, path, wanted[album, path], how, str(photos)))
         people.add_placed(number, files)  # first: an interrupted call leaves no file that nobody knows of
         for placed in tqdm(files, "placing", leave=False, disable=not progress or len(missing) < 500):
-            _put(photos / placed.photo, albums / placed.file, how)
+            put(photos / placed.photo, albums / placed.file, how)
         kept += files
-    found.placed = sorted(kept, key=lambda file: file.file)
-
-
-def _free_name(albums: Path, album: str, path: str, taken: set[str]) -> str:
-    """A file name in an album that nothing has yet."""
-    name = Path(path)
-    for turn in range(1, 1_000_000):
-        file = f"{album}/{name.name}" if turn == 1 else f"{album}/{name.stem} ({turn}){name.suffix}"
-        if file not in taken and not os.path.lexists(albums / file):
-            return file
-    raise InputError(f"{albums / album}: too many photos are called {name.name}")
-
-
-def _put(photo: Path, file: Path, how: str) -> None:
-    """Link or copy a photo.
-
-    Raises:
-        InputError: the album cannot be written, or the photo is gone.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        if how == "symlink":
-            file.symlink_to(photo)
-            return
-        if how == "hard":
-            try:
-                file.hardlink_to(photo)
-                return
-            except OSError:  # another file system, or one without links
-                pass
-        temporary = file.with_name(f".{file.name}.part")
-        shutil.copyfile(photo, temporary)
-        shutil.copystat(photo, temporary)
-        temporary.replace(file)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be written ({error.strerror or error})") from error
-
-
-def _remove(file: Placed, photos: Path, albums: Path) -> bool:
-    """Take a file out of the albums; False if it is not what was put there."""
-    path = albums / file.file
-    if not os.path.lexists(path):
-        return True
-    if path.is_symlink():
-        same = path.readlink() == photos / file.photo
-    else:
-        try:
-            same = path.samefile(photos / file.photo) or sha256_of(path) == file.sha256
-        except OSError:  # the photo is gone
-            same = sha256_of(path) == file.sha256
-    if same:
-        path.unlink()
-    return same
-
-
-def take_out(
-    files: Sequence[Placed], people: PeopleFile, number: int, photos: Path, albums: Path
-) -> list[str]:
-    """Take files out of the albums and forget that they were there; those that are not as they were put there stay."""
-    left = [file.file for file in files if not _remove(file, photos, albums)]
-    people.drop_placed(number, [file.file for file in files])
-    _remove_empty_folders(albums, {(albums / file.file).parent for file in files})
-    return left
-
-
-def _remove_empty_folders(albums: Path, folders: set[Path]) -> None:
-    """Remove the folders that are empty, and those above them, up to the albums."""
-    for folder in sorted(folders, key=lambda f: -len(f.parts)):
-        while folder != albums and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent
+    found.placed = sorted([*kept, *taken.only_copies], key=lambda file: file.file)
 
 
 def in_albums(found: Albums) -> Iterator[tuple[str, list[str]]]:

@@ -230,7 +230,7 @@ class FaceCache:
         ]
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(rows, _SCHEMA), buffer)
-        write_whole(self.file, buffer.getvalue())
+        write_whole(self.file, buffer.getvalue(), private=True)
 
     def _read(self) -> dict[str, FoundFace]:
         if self.file is None or not self.file.is_file():

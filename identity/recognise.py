@@ -95,7 +95,9 @@ class Recognition:
 
 
 class Recogniser:
-    """Names the faces of photos by a trained run.
+    """Names the faces of photos by a trained run, as it is on disk at the moment of each answer.
+
+    Whoever is enrolled is named, and whoever was forgotten is named no more, from the next photo on.
 
     A plain class: `__init__` loads, the methods work, so that Ray can turn it into an actor.
 
@@ -109,10 +111,13 @@ class Recogniser:
     """
 
     def __init__(self, bundle: Bundle, fpir: float = 0.01, policy: Policy = "all") -> None:
+        self._fpir, self._policy = fpir, policy
+        self._use(bundle)
+
+    def _use(self, bundle: Bundle) -> None:
         self.bundle = bundle
-        self.threshold = bundle.decision.threshold(fpir)
+        self.threshold = bundle.decision.threshold(self._fpir)
         self.nobody = OTHER if bundle.align == "whole" else UNKNOWN
-        self._policy = policy
         self._templates = bundle.templates
 
     @functools.cached_property
@@ -145,7 +150,12 @@ class Recogniser:
         chips = [chip for seen in photos for chip in seen.chips]
         if not chips:
             return iter(self.named(photos, np.zeros((0, 0), np.float32), np.zeros(0)))
-        return iter(self.named(photos, *self.bundle.embed_with_quality(np.stack(chips))))
+        while True:
+            if self.bundle.outdated:
+                self._use(self.bundle.as_it_is_now())
+            answers = self.named(photos, *self.bundle.embed_with_quality(np.stack(chips)))
+            if not self.bundle.outdated:  # else somebody may have been forgotten meanwhile
+                return iter(answers)
 
     def named(
         self, photos: Sequence[SeenPhoto], embeddings: np.ndarray, quality: np.ndarray

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from augmentor.errors import InputError
 from augmentor.names import checked_name, checked_new_name, found_name
 from identity.bundle import Bundle
 from identity.face_space import unit
-from identity.forgetting import enrolled_name, without
+from identity.unenrolment import enrolled_name, without
 
 
 def photo_counts(bundle: Bundle) -> dict[str, int]:
@@ -30,7 +31,8 @@ def renamed(bundle: Bundle, old: str, new: str) -> Bundle:
         raise InputError(f"{new}: there is a person of this name already; --merge makes two people one")
     new = checked_new_name(new, [label for label in bundle.labels if label != old])
     labels = tuple(new if label == old else label for label in bundle.labels)
-    return replace(bundle, labels=labels, sources=_called(bundle, old, new))
+    about = _remembering(bundle, old, new)
+    return replace(bundle, labels=labels, sources=_called(bundle, old, new), about=about)
 
 
 def merged(bundle: Bundle, one: str, into: str) -> Bundle:
@@ -54,7 +56,18 @@ def merged(bundle: Bundle, one: str, into: str) -> Bundle:
     crowding = bundle.crowding.copy()
     crowding[b] = weights @ bundle.crowding[[a, b]]
     both = replace(bundle, part_templates=templates, crowding=crowding, sources=_called(bundle, one, into))
-    return without(both, one)
+    return replace(without(both, one), about=_remembering(bundle, one, into))
+
+
+def _remembering(bundle: Bundle, old: str, new: str) -> dict[str, Any]:
+    """What the run tells of itself, with the names that the person called `new` now had before.
+
+    Forgetting goes by them: images and albums that were made under an earlier name are still called so.
+    """
+    former = {label: list(names) for label, names in bundle.former_names.items()}
+    earlier = [*former.pop(old, []), *former.pop(new, []), old]
+    former[new] = [name for name in dict.fromkeys(earlier) if name != new]
+    return bundle.about | {"former_names": former}
 
 
 def _called(bundle: Bundle, old: str, new: str) -> pa.Table:

@@ -21,10 +21,12 @@ from typing import Any
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.images import MAX_PIXELS
+from augmentor.private_files import private_files
 from identity.probes import available_cores
 from identity.tensorflow_loading import load_tensorflow
 
 
+@private_files()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)

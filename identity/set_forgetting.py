@@ -21,6 +21,7 @@ from augmentor.errors import InputError
 from augmentor.images import write_whole
 from augmentor.manifest import read_manifest, write_manifest
 from augmentor.names import checked_name, normalised
+from identity.mentions import Mentions
 from identity.shard_reader import read_shard
 
 _PART_FILES = (".scan.parquet", ".rows.parquet", ".json")
@@ -67,7 +68,39 @@ def forget_in_set(root: Path, names: Collection[str]) -> SetRemoval:
         if pc.any(mine).as_py():  # last: until then the images can be found again
             write_manifest(root / "manifest.parquet", rows.filter(pc.invert(mine)))
     told.left += _still_there(root, known)
+    told.left += _still_mentioned(root, known)
     return told
+
+
+def names_in_set(root: Path, sha256: Collection[str], photos: Collection[str]) -> set[str]:
+    """Return the names under which a balanced set has images of some photos; none if there is no readable manifest.
+
+    Args:
+        root: folder of the set.
+        sha256: of the photos' files.
+        photos: their paths, as the set calls them.
+    """
+    try:
+        rows = read_manifest(root / "manifest.parquet")
+    except InputError:
+        return set()
+    mine = pc.and_(
+        pc.is_in(rows["source_sha256"], pa.array(sorted(sha256), pa.string())),
+        pc.is_in(rows["source"], pa.array(sorted(photos), pa.string())),
+    )
+    return set(pc.unique(rows.filter(mine)["identity"]).to_pylist())
+
+
+def holds_person(root: Path, names: Collection[str]) -> bool:
+    """Whether a folder is a balanced set with images of a person, or its manifest cannot be read."""
+    if not (root / "manifest.parquet").is_file():
+        return False
+    try:
+        rows = read_manifest(root / "manifest.parquet")
+    except InputError:
+        return True
+    known = {normalised(name) for name in names}
+    return bool(pc.any(_of(rows, known)).as_py()) or any(_still_there(root, known))
 
 
 def _of(rows: pa.Table, known: Set[str]) -> pa.Array:
@@ -179,6 +212,15 @@ def _still_there(root: Path, known: Set[str]) -> Iterator[str]:
     for shard in sorted((root / "shards").glob("*")):
         if not (root / ".work" / "parts" / f"{shard.stem}.json").is_file() and _shows(shard, known):
             yield f"{shard}: holds images of the person, and no record of this set names it; delete it yourself"
+
+
+def _still_mentioned(root: Path, known: Set[str]) -> Iterator[str]:
+    """Files that describe the set and still have the name, one line each."""
+    mentions = Mentions(known)
+    described = [root / "manifest.parquet", root / "failures.csv", root / "summary.json"]
+    for file in (*described, *sorted((root / ".work").rglob("*"))):
+        if file.is_file() and mentions.in_file(file):
+            yield f"{file}: mentions the person; run jobs/augment.py again without the person's photos"
 
 
 def _shows(shard: Path, known: Set[str]) -> bool:

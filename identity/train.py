@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from augmentor.errors import InputError, LikenessError
+from augmentor.private_files import private_files
 from identity.tensorflow_loading import load_tensorflow
 
 
@@ -24,6 +25,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"identity.train: {message} (--help lists the options)\n")
 
 
+@private_files()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     options = _parser().parse_args(arguments)

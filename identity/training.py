@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from augmentor.chip import CHIP_SIZE
 from augmentor.errors import InputError
-from augmentor.images import list_photos, write_whole
+from augmentor.images import list_photos, make_folder, write_whole
 from identity.backbone import Weights, load_weights
 from identity.bundle import BackboneName, Bundle, keep_backbone
 from identity.dlib_embedding import DlibEmbedding
@@ -198,7 +198,11 @@ def train(config: TrainConfig) -> Bundle:
         backbone=_kept_backbone(config, trained),
         head=trained.config if trained else None,
         head_weights=trained.model.get_weights() if trained else [],
-        about={"results": results, "config": _plain(asdict(config))},
+        about={
+            "results": results,
+            "config": _plain(asdict(config)) | _absolute(config),
+            "home": str(config.out.resolve()),
+        },
         folder=config.out,
     )
     bundle.model_card = model_card(bundle, results)
@@ -457,7 +461,7 @@ def _embed_strangers(
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, private=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot make this folder ({error.strerror or error})") from error
 
@@ -476,6 +480,15 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def _absolute(config: TrainConfig) -> dict[str, str | None]:
+    """Where the set and the cache are, for commands that are given in other folders."""
+    data = config.data if isinstance(config.data, str) else str(config.data.resolve())
+    return {
+        "data": _plain({"data": data})["data"],
+        "cache": str(config.cache.resolve()) if config.cache else None,
+    }
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

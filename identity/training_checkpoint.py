@@ -33,7 +33,7 @@ def save_checkpoint(path: Path, key: str, model: keras.Model, history: History, 
     arrays["about"] = np.frombuffer(json.dumps({"key": key, "history": asdict(history)}).encode(), np.uint8)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    write_whole(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue(), private=True)
 
 
 def _values(variables: list) -> list[np.ndarray]:

@@ -261,7 +261,8 @@ class AlbumJobs:
         """
         job, found = self.finished(number)
         with job.lock:
-            write_pages(found, job.photos, job.albums)
+            with PeopleFile(job.root) as people:
+                write_pages(found, people, job.photos, job.albums)
             target = job.root / f"albums-{secrets.token_hex(4)}.zip"
             with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
                 for file in sorted(job.albums.rglob("*")):
@@ -290,7 +291,7 @@ class AlbumJobs:
         number = self._collection(people, job)
         threshold = self._naming.run.recogniser(bundle, self._fpir).threshold
         found = decide(bundle, people, number, threshold)
-        place_again(found, people, number, job.photos.resolve(), job.albums.resolve())
+        place_again(found, people, job.photos.resolve(), job.albums.resolve())
         job.found = found
 
     def _work(self, job: AlbumJob) -> None:

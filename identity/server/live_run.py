@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from identity.bundle import Bundle, last_saved
+from identity.bundle import Bundle
 from identity.recognise import Recogniser
 
 _MOST_RATES = 32
@@ -22,32 +22,28 @@ class LiveRun:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._saved = last_saved(folder)
         self._bundle = Bundle.load(folder)
         self._recognisers: dict[float, Recogniser] = {}
 
     @property
     def changed(self) -> bool:
         """Whether it was saved since `current` read it."""
-        return last_saved(self.folder) != self._saved
+        return self._bundle.outdated
 
     def current(self) -> Bundle:
-        """The run, read again if it was saved since.
+        """Return the run, read again if it was saved since.
 
         Raises:
             InputError: it is gone or damaged now.
         """
         with self._lock:
-            if self.changed:
-                saved = last_saved(self.folder)
-                bundle = Bundle.load(self.folder)
-                if bundle.space == self._bundle.space:  # the same networks
-                    bundle.share_networks(self._bundle)
-                self._bundle, self._saved, self._recognisers = bundle, saved, {}
-            return self._bundle
+            now = self._bundle.as_it_is_now()
+            if now is not self._bundle:
+                self._bundle, self._recognisers = now, {}
+            return now
 
     def recogniser(self, bundle: Bundle, fpir: float) -> Recogniser:
-        """Decides by this run.
+        """Return what decides by this run.
 
         Args:
             bundle: what `current` returned.
@@ -56,10 +52,13 @@ class LiveRun:
         Raises:
             InputError: the run cannot tell that rate.
         """
-        if bundle is not self._bundle:
-            return Recogniser(bundle, fpir)
-        if fpir not in self._recognisers:
-            if len(self._recognisers) >= _MOST_RATES:
-                self._recognisers.clear()
-            self._recognisers[fpir] = Recogniser(bundle, fpir)
-        return self._recognisers[fpir]
+        # under the lock: a recogniser of an older run must not be kept as one of the newer, where it would go on naming
+        # whoever was forgotten between the two
+        with self._lock:
+            if bundle is not self._bundle:
+                return Recogniser(bundle, fpir)
+            if fpir not in self._recognisers:
+                if len(self._recognisers) >= _MOST_RATES:
+                    self._recognisers.clear()
+                self._recognisers[fpir] = Recogniser(bundle, fpir)
+            return self._recognisers[fpir]

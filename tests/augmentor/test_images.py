@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pickle
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -404,3 +405,40 @@ def test_photo_error_names_reason_and_path_and_travels_between_processes() -> No
 
 def test_suffixes_are_lower_case() -> None:
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in PHOTO_SUFFIXES)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX systems")
+def test_a_private_file_and_the_folders_made_for_it_are_for_the_user_alone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "deeper" / "secret"
+    before = os.umask(0)
+    try:
+        write_whole(path, b"x", private=True)
+        write_whole(tmp_path / "open" / "file", b"x")
+    finally:
+        os.umask(before)
+    modes = [p.stat().st_mode & 0o777 for p in (path, path.parent, path.parent.parent)]
+    assert modes == [0o600, 0o700, 0o700]
+    assert (tmp_path / "open" / "file").stat().st_mode & 0o777 == 0o666
+
+
+def test_a_durable_file_is_on_disk_before_it_has_its_name_and_its_name_is_before_the_call_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(number: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(number).st_mode) else "file")
+        sync(number)
+
+    def replaced(path: Path, target: Path) -> Path:
+        done.append("named")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    write_whole(tmp_path / "quick", b"x")
+    assert done == ["named"]
+    done.clear()
+    write_whole(tmp_path / "durable", b"x", durable=True)
+    assert done == ["file", "named", "folder"]

@@ -6,16 +6,15 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="make test-browser installs Playwright")
 
-from identity.albums_page import write_pages  # noqa: E402
 from identity.bundle import Bundle  # noqa: E402
 from tests.browser.chromium import chromium, scrolls_sideways, too_faint, watch  # noqa: E402
-from tests.identity.test_organise import photos, put, run  # noqa: E402, F401
+from tests.identity.test_organise import pages, photos, put, run  # noqa: E402, F401
 
 pytestmark = pytest.mark.browser
 
 
 def test_albums_are_shown_and_their_photos_open(run: Bundle, photos: Path, tmp_path: Path) -> None:  # noqa: F811
-    page_file = write_pages(put(run, photos, tmp_path / "albums"), photos, tmp_path / "albums")
+    page_file = pages(put(run, photos, tmp_path / "albums"), photos, tmp_path / "albums")
     with chromium() as browser:
         for width in (360, 1280, 3840):
             for scheme in ("light", "dark"):

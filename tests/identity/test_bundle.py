@@ -1,6 +1,8 @@
 """A bundle comes back as it was saved, and a damaged one is refused in one line."""
 
 import json
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from identity.bundle import VERSION, Bundle
 from identity.decision import Decision, DecisionConstants, ProbabilityCurve
 from identity.embedding import join
 from identity.face_space import unit
+from identity.people_file import PeopleFile
 
 
 class FixedEmbedder:
@@ -94,7 +97,7 @@ def test_a_save_that_is_cut_short_leaves_the_run_before_or_after(
     changed = replace(before, labels=names, crowding=before.crowding + 1, head_weights=[np.ones(3)])
     written = []
 
-    def until_the_power_fails(path: Path, content: bytes) -> None:
+    def until_the_power_fails(path: Path, content: bytes, **_how: bool) -> None:
         if len(written) == after:
             raise KeyboardInterrupt
         written.append(path)
@@ -132,3 +135,52 @@ def test_no_bundle_a_damaged_one_and_another_version_are_one_clear_line(tmp_path
 def test_chips_of_another_size_are_refused() -> None:
     with pytest.raises(InputError, match="8, 8"):
         small_bundle().embed(np.zeros((1, 9, 9, 3), np.uint8))
+
+
+def test_what_the_old_run_consisted_of_goes_only_when_the_new_one_is_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = small_bundle()
+    before.save(tmp_path)
+    old = {path.name for path in tmp_path.glob("*-*.*")}
+    events: list[str] = []
+    unlink, sync = Path.unlink, os.fsync
+
+    def unlinked(path: Path, missing_ok: bool = False) -> None:
+        events.append(f"deleted {path.name}")
+        unlink(path, missing_ok)
+
+    def synced(number: int) -> None:
+        events.append("synced folder" if stat.S_ISDIR(os.fstat(number).st_mode) else "synced file")
+        sync(number)
+
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    monkeypatch.setattr(os, "fsync", synced)
+    replace(before, crowding=before.crowding + 1).save(tmp_path)
+    first = next(n for n, event in enumerate(events) if event.startswith("deleted"))
+    assert events[first].removeprefix("deleted ") in old
+    # three arrays and bundle.json, each with its folder
+    assert events[:first] == ["synced file", "synced folder"] * 4
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX systems")
+def test_a_run_is_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        small_bundle().save(tmp_path / "runs" / "a")
+        PeopleFile(tmp_path / "runs" / "a").close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "runs" / "a").stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "runs" / "a").iterdir()} == {0o600}
+
+
+def test_every_save_is_another_state_also_where_the_clock_stands_still(tmp_path: Path) -> None:
+    small_bundle().save(tmp_path)
+    bundle = Bundle.load(tmp_path)
+    assert not bundle.outdated and bundle.as_it_is_now() is bundle
+    time = (tmp_path / "bundle.json").stat().st_mtime_ns
+    replace(bundle, crowding=bundle.crowding + 1).save(tmp_path)
+    os.utime(tmp_path / "bundle.json", ns=(time, time))
+    assert bundle.outdated
+    np.testing.assert_array_equal(bundle.as_it_is_now().crowding, bundle.crowding + 1)

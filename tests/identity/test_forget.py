@@ -16,13 +16,14 @@ from identity.albums_page import write_pages
 from identity.bundle import Bundle
 from identity.enrol import main as enrol_main
 from identity.forget import main
-from identity.forgetting import forget, without
+from identity.forgetting import forget
 from identity.organising import organise
 from identity.people import main as people_main
 from identity.people_file import PeopleFile
 from identity.recognise import Recogniser
 from identity.renaming import merged
 from identity.training import TrainConfig, train
+from identity.unenrolment import without
 from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
 from tests.identity.test_enrol import ColourEmbedder, trained
 from tests.identity.test_recognise import SquareFinder, colour_of, photo
@@ -136,7 +137,7 @@ def test_albums_are_taken_apart_and_the_photos_stay(run: Path, tmp_path: Path) -
     recogniser.threshold = -10.0  # everybody is sure to be somebody
     with PeopleFile(run) as people:
         found = organise(recogniser, photos, tmp_path / "albums", people)
-        write_pages(found, photos, tmp_path / "albums")
+        write_pages(found, people, photos, tmp_path / "albums")
         assert (tmp_path / "albums" / ANN).is_dir()
         told = forget(run, ANN, people)
         assert {path for path, _number, _face in people.faces(1)} == {"2.png"}

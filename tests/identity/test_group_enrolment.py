@@ -77,7 +77,7 @@ def test_a_photo_stays_where_somebody_put_it(run: Bundle, photos: Path, tmp_path
         move_photo(found, people, number, "a.png", "person 0", "Elsewhere")
         move_photo(found, people, number, "nobody.png", "no face", "person 1")
         again = decide(run, people, number, recogniser_of(run).threshold)
-        place_again(again, people, number, photos.resolve(), albums.resolve())
+        place_again(again, people, photos.resolve(), albums.resolve())
         for photo, source, target in [
             ("a.png", "person 0", "X"),
             ("none.png", "person 0", "X"),

@@ -16,7 +16,7 @@ from identity import seeing
 from identity.albums_page import write_pages
 from identity.bundle import Bundle
 from identity.decision import ProbabilityCurve
-from identity.organising import Albums, album_name, organise, undo
+from identity.organising import Albums, organise, undo
 from identity.people_file import FILE, PeopleFile
 from identity.recognise import Recogniser
 from identity.verification import SamePerson
@@ -80,6 +80,11 @@ def put(run: Bundle, photos: Path, albums: Path, how: str = "hard") -> Albums:
         return organise(recogniser, photos, albums, people, how=how)
 
 
+def pages(found: Albums, photos: Path, albums: Path) -> Path:
+    with PeopleFile(albums.parent / "run") as people:
+        return write_pages(found, people, photos, albums)
+
+
 def test_every_photo_is_in_the_albums_of_the_people_on_it(run: Bundle, photos: Path, tmp_path: Path) -> None:
     before = {name: (photos / name).read_bytes() for name in tree(photos)}
     found = put(run, photos, tmp_path / "albums")
@@ -106,11 +111,8 @@ def test_a_second_call_changes_nothing_and_new_photos_are_taken_in(
     again = put(run, photos, albums)
     assert again.new == 0 and {name: (albums / name).stat().st_ino for name in tree(albums)} == before
     (photos / "new.png").write_bytes(encode_jpeg(photo(colour_of(run, 2)), 98))
-    (photos / "a.png").unlink()
     third = put(run, photos, albums)
-    assert third.new == 1
-    files = tree(albums)
-    assert "person 2/new.png" in files and len([f for f in files if f.startswith("person 0/")]) == 1
+    assert third.new == 1 and "person 2/new.png" in tree(albums)
 
 
 @pytest.mark.parametrize("how", ["hard", "symlink", "copy"])
@@ -119,14 +121,14 @@ def test_undo_takes_away_what_was_put_there_and_nothing_else(
 ) -> None:
     albums = tmp_path / "albums"
     found = put(run, photos, albums, how)
-    write_pages(found, photos, albums)
+    pages(found, photos, albums)
     (albums / "person 0" / "mine.txt").write_text("the user's own")
     if how == "copy":
         (albums / "person 1" / "a.png").write_bytes(b"edited by hand")
     with PeopleFile(tmp_path / "run") as people:
-        removed, left = undo(albums, people)
-    assert removed == len(found.placed) - (how == "copy")
-    assert left == (["person 1/a.png"] if how == "copy" else [])
+        undone = undo(albums, people)
+    assert undone.removed == len(found.placed) - (how == "copy")
+    assert undone.left == (["person 1/a.png"] if how == "copy" else []) and undone.only_copies == []
     assert tree(albums) == {"person 0/mine.txt"} | ({"person 1/a.png"} if how == "copy" else set())
     assert len(tree(photos)) == 7
     with PeopleFile(tmp_path / "run") as people, pytest.raises(InputError, match="not made by"):
@@ -176,7 +178,7 @@ def test_one_folder_in_the_other_and_no_photos_are_refused(run: Bundle, photos: 
 
 def test_pages_say_what_is_in_the_albums(run: Bundle, photos: Path, tmp_path: Path) -> None:
     found = put(run, photos, tmp_path / "albums")
-    page = write_pages(found, photos, tmp_path / "albums").read_text("utf-8")
+    page = pages(found, photos, tmp_path / "albums").read_text("utf-8")
     assert "person 0" in page and "Not readable" in page and "broken.jpg" in page and "<script" not in page
     told = json.loads((tmp_path / "albums" / "albums.json").read_text("utf-8"))
     assert {entry["photo"] for entry in told["photos"]} == tree(photos)
@@ -186,11 +188,6 @@ def test_pages_say_what_is_in_the_albums(run: Bundle, photos: Path, tmp_path: Pa
     rows = (tmp_path / "albums" / "albums.csv").read_text("utf-8").splitlines()
     assert len(rows) == 1 + 8  # two faces on one photo
     assert len(list((tmp_path / "albums" / ".thumbnails").iterdir())) == 6
-
-
-def test_names_that_no_folder_can_have_get_one() -> None:
-    assert album_name("a/b:c") == "a_b_c" and album_name("..") == "_" and album_name(" x. ") == "x"
-    assert album_name("Unknown") == "Unknown (person)" and album_name("Ä 😀") == "Ä 😀"
 
 
 def test_the_file_of_a_later_version_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
@@ -249,5 +246,5 @@ def test_copies_and_near_copies_are_told(run: Bundle, photos: Path, tmp_path: Pa
     assert ["copy.jpg", "one.jpg"] in [sorted(paths) for paths in found.copies()]
     assert ["copy.jpg", "saved again.jpg"] in [sorted(paths) for paths in found.near_copies()]
     assert len(found.near_copies()) == 1, "neither another picture nor the plain ones"
-    page = write_pages(found, photos, tmp_path / "albums").read_text("utf-8")
+    page = pages(found, photos, tmp_path / "albums").read_text("utf-8")
     assert "Nearly copies" in page and "saved again.jpg" in page

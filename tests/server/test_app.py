@@ -13,8 +13,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from identity.bundle import Bundle
-from identity.forgetting import without
 from identity.server import answers
+from identity.unenrolment import without
 from tests.identity.test_recognise import colour_of
 from tests.server.served import STRANGER, patched, picture, saved_run, served
 from tests.server.test_uploads import zipped
