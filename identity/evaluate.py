@@ -27,6 +27,7 @@ from identity.groups import group_table, measure_groups, read_groups
 from identity.leak import TrainingPhotos
 from identity.material import Material, read_material
 from identity.measurement import Evaluation, Rate
+from identity.outputs import remember_output
 from identity.paired import differences
 from identity.tensorflow_loading import load_tensorflow
 from identity.user_cache import user_cache
@@ -169,6 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             shown = enrolled_photos(training_set) if training_set else {}
             print(write_report(evaluation, options.report, shown, _history(options.model)), file=sys.stderr)
+            if options.model not in BARE_MODELS:
+                remember_output(Path(options.model), options.report, "report")
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2

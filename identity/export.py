@@ -41,8 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         load_tensorflow()
         from identity.bundle import Bundle
+        from identity.outputs import remember_output
 
         difference = export(Bundle.load(options.model), options.out)
+        remember_output(options.model, options.out, "export")
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2

@@ -173,13 +173,16 @@ def forget_in_collections(
         if not collection.own:
             continue
         number, albums = collection.number, collection.albums
-        placed = [file for file in people.placed(number) if is_album_of(file.album, names)]
+        placed = [
+            file
+            for file in people.placed(number)
+            if is_album_of(file.album, names) or mentions.in_text(f"{file.file}\n{file.photo}")
+        ]
         paths = {*shown.get(str(albums), ()), *(file.photo for file in placed)}
         paths |= {photo.path for photo in people.photos(number) if mentions.in_text(photo.path)}
-        also = [file for file in people.placed(number) if mentions.in_text(file.file) and file not in placed]
-        if not (paths or placed or also):
+        if not (paths or placed):
             continue
-        taken = take_out([*placed, *also], people, number, albums)
+        taken = take_out(placed, people, number, albums)
         people.drop(number, sorted(paths))
         told.left += [
             f"{albums / file.file}: {why}, so it was not deleted; delete it yourself"

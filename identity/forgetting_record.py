@@ -116,7 +116,9 @@ def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> Forgettin
 
     elsewhere = all_of(record.elsewhere for record in records)
     if data is not None:
-        elsewhere = [place for place in elsewhere if place != str(data.resolve())]
+        elsewhere = [
+            place for place in elsewhere if Path(place).is_absolute() and place != str(data.resolve())
+        ]
     return replace(
         last,
         names=all_of(record.names for record in records),

@@ -10,13 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.landmark_source import model_path
-from augmentor.place import Place, place_of
+from augmentor.place import Place, is_local, place_of
+from identity.outputs import remember_output
 from jobs.batch_worker import BatchDone, BatchWorker, NamingSettings
 from jobs.command_line import absolute, run_command, stop_when_asked
 from jobs.identify_metrics import IdentifyMetrics
@@ -65,6 +67,8 @@ def identify(settings: IdentifySettings) -> int:
     if about is not None:
         counts = _counts_if_same(table, about, made_with, data)
         return _tell(counts, table, settings.max_failed)
+    if is_local(absolute(settings.model)):
+        remember_output(Path(absolute(settings.model)), table.name(), "table of names")
     with WorkFolder(table.parts, made_with) as work:
         work.remove_partial_files()
         try:
