@@ -397,6 +397,12 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False, private: bool
         ) from error
 
 
+def remove_half_written(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; nobody else gives files such names."""
+    for file in folder.glob(f"{PARTIAL_PREFIX}*{PARTIAL_SUFFIX}") if folder.is_dir() else ():
+        file.unlink(missing_ok=True)
+
+
 def make_folder(folder: Path, *, private: bool = False) -> None:
     """Make a folder and those above it that are missing; private ones are open to nobody but the user.
 

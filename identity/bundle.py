@@ -16,7 +16,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
-from augmentor.images import make_folder, sync_folder, write_whole
+from augmentor.images import make_folder, remove_half_written, sync_folder, write_whole
 from identity.decision import Decision, DecisionConstants
 from identity.embedding import PARTS, PartEmbedder, join
 from identity.face_space import load_face_space
@@ -204,13 +204,7 @@ class Bundle:
         for name, content in files.items():
             _write(folder / names[name], content)
         _write(folder / "bundle.json", json.dumps(described, indent=1, ensure_ascii=False).encode())
-        # the new run is on disk now; what the old one consisted of may go
-        for name in _FILES:
-            stem, suffix = name.split(".")
-            for file in folder.glob(f"{stem}-{'?' * _HASH}.{suffix}"):
-                if file.name != names[name] and re.fullmatch(f"[0-9a-f]{{{_HASH}}}", file.stem[-_HASH:]):
-                    file.unlink(missing_ok=True)
-        sync_folder(folder)
+        _remove_earlier_files(folder, names.values())  # the new run is on disk now
         _write(folder / "labels.json", json.dumps(list(self.labels), ensure_ascii=False, indent=0).encode())
         _write(folder / "thresholds.json", json.dumps(self.thresholds, indent=1).encode())
         _write(folder / "model_card.md", self.model_card.encode())
@@ -390,6 +384,17 @@ def last_saved(folder: Path) -> int | None:
 def _write(path: Path, content: bytes) -> None:
     """Write a file of a run: biometric data that must survive a power failure and is nobody else's business."""
     write_whole(path, content, durable=True, private=True)
+
+
+def _remove_earlier_files(folder: Path, present: Collection[str]) -> None:
+    """Remove arrays of the run as it was, which are called by their content, and half-written files."""
+    for name in _FILES:
+        stem, suffix = name.split(".")
+        for file in folder.glob(f"{stem}-{'?' * _HASH}.{suffix}"):
+            if file.name not in present and re.fullmatch(f"[0-9a-f]{{{_HASH}}}", file.stem[-_HASH:]):
+                file.unlink(missing_ok=True)
+    remove_half_written(folder)
+    sync_folder(folder)
 
 
 def _by_content(name: str, content: bytes) -> str:

@@ -150,6 +150,8 @@ def _take_out_of_run(run: Path, record: ForgettingRecord, people: PeopleFile, to
             told.removed.append(
                 f"template, prototype and {len(record.photos)} training photos in the list of the run"
             )
+        else:
+            bundle.save(run)  # a killed call may have left files of the run as it was
 
 
 def forget_in_collections(

@@ -20,14 +20,14 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.images import list_photos, load_image, perceptual_hash, sha256_of
+from augmentor.images import list_photos, load_image, perceptual_hash, remove_half_written, sha256_of
 from augmentor.names import checked_name, folders_of
 from identity.bundle import Bundle
 from identity.decision import accept_score
 from identity.hash_distance import same_pictures
 from identity.likeness_groups import likeness_groups
 from identity.people_file import PeopleFile, Placed, StoredFace, StoredPhoto
-from identity.placing import HOW, free_name, put, remove_half_written, take_out
+from identity.placing import HOW, free_name, put, take_out
 from identity.recognise import Recognition
 from identity.written_files import WrittenFiles
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.images import PARTIAL_PREFIX, PARTIAL_SUFFIX, sha256_of
+from augmentor.images import PARTIAL_PREFIX, PARTIAL_SUFFIX, remove_half_written, sha256_of
 from identity.people_file import PeopleFile, Placed
 
 HOW = ("hard", "symlink", "copy")
@@ -105,12 +105,6 @@ def remove_empty_folders(albums: Path, folders: Collection[Path]) -> None:
                 break
             folder.rmdir()
             folder = folder.parent
-
-
-def remove_half_written(folder: Path) -> None:
-    """Remove what killed calls left half-written in a folder; the names are this software's own."""
-    for file in folder.glob(f"{PARTIAL_PREFIX}*{PARTIAL_SUFFIX}") if folder.is_dir() else ():
-        file.unlink(missing_ok=True)
 
 
 def _as_placed(path: Path, file: Placed) -> bool:

@@ -16,15 +16,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
-from augmentor.images import write_whole
+from augmentor.images import remove_half_written, write_whole
 from augmentor.manifest import read_manifest, write_manifest
 from augmentor.names import checked_name, normalised
 from identity.mentions import Mentions
 from identity.shard_reader import read_shard
 
-_PART_FILES = (".scan.parquet", ".rows.parquet", ".json")
 _LANDMARK_SET = "300w-lp"
 _REPORT = ("balance.png", "renders.jpg")
 
@@ -67,6 +67,8 @@ def forget_in_set(root: Path, names: Collection[str]) -> SetRemoval:
         mine = _of(rows, known)
         if pc.any(mine).as_py():  # last: until then the images can be found again
             write_manifest(root / "manifest.parquet", rows.filter(pc.invert(mine)))
+    for folder in (root, root / ".work", root / ".work" / "parts"):
+        remove_half_written(folder)  # of this call's earlier, killed turns
     told.left += _still_there(root, known)
     told.left += _still_mentioned(root, known)
     return told
@@ -151,8 +153,7 @@ def _delete_parts(root: Path, known: Set[str], told: SetRemoval) -> None:
                 _delete(root / "report" / picture, root)
                 told.removed.append(f"{root / 'report' / picture}")
         (root / ".work" / "finished.json").unlink(missing_ok=True)
-        for kind in _PART_FILES:  # the record last: until then the other files can be found again
-            (folder / f"{part}{kind}").unlink(missing_ok=True)
+        _rewrite_part(folder, part, record, known)
     if held:
         told.removed.append(f"{held} photos that were held out in {root / 'holdout'}")
     if shards:
@@ -160,6 +161,53 @@ def _delete_parts(root: Path, known: Set[str], told: SetRemoval) -> None:
             f"{shards} of the shards in {root / 'shards'}, with other people's images: the command that made them "
             "makes them again without the person"
         )
+
+
+def _rewrite_part(folder: Path, part: str, record: dict[str, Any], known: Set[str]) -> None:
+    """Take a person out of what the job remembers of a partition; the others in it are still known.
+
+    The partition has no digest any more, so that the job makes again what is missing of it.
+    """
+    for kind in (".scan.parquet", ".rows.parquet"):
+        file = folder / f"{part}{kind}"
+        if file.is_file():
+            try:
+                table = pq.read_table(file)
+                others = table.filter(pc.invert(_of(table, known)))
+            except (pa.ArrowException, KeyError):  # damaged: the job does without it
+                file.unlink()
+                continue
+            packed = io.BytesIO()
+            pq.write_table(others, packed, compression="zstd")
+            write_whole(file, packed.getvalue(), durable=True)
+    account = dict(record["account"])
+    for counted in ("photos", "images"):
+        if isinstance(account.get(counted), dict):
+            account[counted] = {
+                n: value for n, value in account[counted].items() if normalised(n) not in known
+            }
+    if isinstance(account.get("failures"), list):
+        account["failures"] = [
+            one for one in account["failures"] if normalised(str(one.get("identity"))) not in known
+        ]
+    if isinstance(account.get("lacking"), list):
+        account["lacking"] = [name for name in account["lacking"] if normalised(name) not in known]
+    stamps = {
+        photo: stamp
+        for photo, stamp in record["stamps"].items()
+        if normalised(photo.split("/")[0]) not in known
+    }
+    if not account["photos"]:  # there was nobody else
+        for kind in (".scan.parquet", ".rows.parquet", ".json"):
+            (folder / f"{part}{kind}").unlink(missing_ok=True)
+        return
+    content = record | {"account": account, "stamps": stamps, "digest": ""}
+    # the record last: until then the other files can be found again
+    write_whole(
+        folder / f"{part}.json",
+        json.dumps(content, ensure_ascii=False, sort_keys=True).encode(),
+        durable=True,
+    )
 
 
 def _delete_held_out(root: Path, photo: str, size: int, known: Set[str]) -> bool:
@@ -261,6 +309,7 @@ def _delete(file: Path, root: Path) -> None:
     """Delete a file, and the folders above it below `root` that are empty then."""
     file.unlink()
     for folder in file.parents:
+        remove_half_written(folder)
         if folder == root or any(folder.iterdir()):
             return
         folder.rmdir()

@@ -3,6 +3,7 @@
 This search shares nothing with the deletion but the names: it reads files, it does not ask what was deleted.
 """
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -42,6 +43,8 @@ def left_in_run(run: Path, names: Sequence[str]) -> Iterator[str]:
     bundle = Bundle.load(run)
     mentions = Mentions(names)
     own = {run / name for name in ("bundle.json", "labels.json", "thresholds.json", "model_card.md")}
+    if not {*bundle.labels, *json.loads((run / "labels.json").read_text("utf-8"))}.isdisjoint(names):
+        yield f"{run}: still has the person"
     for row in bundle.sources.to_pylist():
         if row["identity"] in names or mentions.in_text(row["photo"]):
             yield f"{run}: its list of training photos has {row['photo']}; rename that photo and train again"

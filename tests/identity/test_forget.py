@@ -1,15 +1,17 @@
 """Forgetting a person: nothing of the person is left where this software put it, and nothing else is touched."""
 
+import dataclasses
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.images import encode_jpeg
+from augmentor.images import PARTIAL_PREFIX, PARTIAL_SUFFIX, encode_jpeg
 from augmentor.manifest import read_manifest, write_manifest
 from identity import seeing
 from identity.albums_page import write_pages
@@ -17,6 +19,7 @@ from identity.bundle import Bundle
 from identity.enrol import main as enrol_main
 from identity.forget import main
 from identity.forgetting import forget
+from identity.forgetting_record import ForgettingRecord
 from identity.organising import organise
 from identity.people import main as people_main
 from identity.people_file import PeopleFile
@@ -303,3 +306,46 @@ def test_nobody_can_be_called_what_is_no_name(
     with pytest.raises(InputError):
         merged(Bundle.load(run), ANN, name)
     assert {f: c for f, c in _everything_below(run).items() if "sqlite" not in f} == before
+
+
+def test_the_others_of_a_partition_are_still_known_to_the_job(run: Path, tmp_path: Path) -> None:
+    data, name, other = tmp_path / "set", "person ü0", "person ü1"
+    parts = data / ".work" / "parts"
+    parts.mkdir(parents=True)
+    account = {"photos": {name: 1, other: 2}, "images": {name: 8, other: 8}, "lacking": [name, other]}
+    account["failures"] = [
+        {"photo": "x", "identity": who, "reason": "", "detail": ""} for who in (name, other)
+    ]
+    stamps = {f"{name}/0.jpg": [5, 1], f"{other}/0.jpg": [7, 1], f"{other}/held.jpg": [9, 1]}
+    record = {"account": account, "stamps": stamps, "digest": "as it lies there", "labels": [0, 1]}
+    (parts / "01-00000000.json").write_text(json.dumps(record))
+    for kind in ("scan", "rows"):
+        pq.write_table(pa.table({"identity": [name, other, other]}), parts / f"01-00000000.{kind}.parquet")
+    _rename_ann(run, name)
+    with PeopleFile(run) as people:
+        assert not forget(run, name, people).left
+    left = json.loads((parts / "01-00000000.json").read_text())
+    assert left["account"]["photos"] == {other: 2} and left["account"]["lacking"] == [other]
+    assert left["stamps"] == {f"{other}/0.jpg": [7, 1], f"{other}/held.jpg": [9, 1]}
+    assert left["digest"] == "", "the job must look at the partition again"
+    for kind in ("scan", "rows"):
+        assert pq.read_table(parts / f"01-00000000.{kind}.parquet")["identity"].to_pylist() == [other] * 2
+
+
+def test_what_a_killed_save_left_of_the_run_as_it_was_goes(run: Path) -> None:
+    template = Bundle.load(run).part_templates["dlib"][2].tobytes()
+    old = next(run.glob("arrays-*.npz"))
+    content = old.read_bytes()
+    without(Bundle.load(run), ANN).save(run)
+    old.write_bytes(content)  # as if the save had been killed after it wrote bundle.json
+    half = run / f"{PARTIAL_PREFIX}0123456789abcdef{PARTIAL_SUFFIX}"
+    half.write_bytes(content)
+    with PeopleFile(run) as people:
+        people.keep_forgetting(ANN, dataclasses.asdict(_record()))
+        assert forget(run, ANN, people).left == []
+    assert not old.exists() and not half.exists()
+    assert not any(template in path.read_bytes() for path in run.iterdir() if path.is_file())
+
+
+def _record() -> ForgettingRecord:
+    return ForgettingRecord(ANN, [ANN], [], [], None, [], [], {}, [])
