@@ -34,6 +34,7 @@ from identity.heads import HeadConfig
 from identity.verification import SamePerson
 
 VERSION = 5
+RUN_FILES = ("labels.json", "thresholds.json", "model_card.md")  # for people
 _FILES = ("arrays.npz", "head.npz", "sources.parquet")
 
 

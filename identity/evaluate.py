@@ -27,7 +27,7 @@ from identity.groups import group_table, measure_groups, read_groups
 from identity.leak import TrainingPhotos
 from identity.material import Material, read_material
 from identity.measurement import Evaluation, Rate
-from identity.outputs import remember_output
+from identity.outputs import refuse_foreign, remember_output
 from identity.paired import differences
 from identity.tensorflow_loading import load_tensorflow
 from identity.user_cache import user_cache
@@ -116,6 +116,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         )
     if options.report is not None and options.report.exists() and not options.report.is_dir():
         raise InputError(f"{options.report}: not a folder; --report takes one")
+    if options.report is not None:
+        refuse_foreign(options.report, ("index.html", "report.csv", "failures.csv"), "report.json")
     if options.workers is not None and options.workers < 1:
         raise InputError("identity.evaluate: --workers must be at least 1")
     return options

@@ -41,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         load_tensorflow()
         from identity.bundle import Bundle
-        from identity.outputs import remember_output
+        from identity.outputs import refuse_foreign, remember_output
 
+        refuse_foreign(options.out, ("people.json", "templates.npy"), "embedding.tflite")
         difference = export(Bundle.load(options.model), options.out)
         remember_output(options.model, options.out, "export")
     except LikenessError as error:

@@ -17,12 +17,14 @@ import pyarrow as pa
 
 from augmentor.errors import InputError
 from augmentor.images import list_photos
+from augmentor.names import checked_name, normalised
 from identity.bare_features import BareFeatures
-from identity.bundle import Bundle, keep_backbone
+from identity.bundle import RUN_FILES, Bundle, keep_backbone
 from identity.embedding import join
 from identity.gallery import Choice, Gallery, calibration_of, settle
 from identity.leak import TrainingPhotos, find_leaks
 from identity.model_card import model_card
+from identity.outputs import refuse_foreign
 from identity.probes import ProbeChip, find_chips
 from identity.verification import fit_same_person, mated_cosines
 
@@ -50,7 +52,10 @@ def train_person(
     started = time.monotonic()
     if strangers is None:
         raise InputError("--person needs --strangers: photos of other people, to tell how alike they may be")
-    folder = data / name
+    refuse_foreign(out, RUN_FILES, "bundle.json")
+    name = checked_name(name)
+    same = [folder for folder in data.iterdir() if normalised(folder.name) == name] if data.is_dir() else []
+    folder = same[0] if same else data / name
     paths = list_photos(folder) if folder.is_dir() else []
     if not paths:
         raise InputError(

@@ -1,14 +1,37 @@
-"""Files that commands write outside of a run and that may name its people: the run remembers where they are.
+"""Files that commands write: none in place of a user's, and the run remembers those that may name its people.
 
-`identity.forget` searches them. A run that cannot be written to cannot remember them; that is said.
+`identity.forget` searches what was written outside of the run. A run that cannot be written to cannot remember it; a
+line on stderr says so.
 """
 
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from augmentor.errors import InputError
 from augmentor.place import is_local
 from identity.people_file import PeopleFile
+
+
+def refuse_foreign(folder: Path, files: Sequence[str], mark: str) -> None:
+    """Refuse to write into a folder in which the user has files of the same names.
+
+    Args:
+        folder: where files are to be written.
+        files: their names.
+        mark: the one of them that shows, if it is there, that an earlier call wrote the others.
+
+    Raises:
+        InputError: a file is there, and the mark is not.
+    """
+    if (folder / mark).is_file():
+        return
+    for name in files:
+        if os.path.lexists(folder / name):
+            raise InputError(
+                f"{folder / name}: would be overwritten, and was not made by this command; choose another folder"
+            )
 
 
 def remember_output(run: Path, output: Path | str, kind: str) -> None:

@@ -24,7 +24,7 @@ from augmentor.chip import CHIP_SIZE
 from augmentor.errors import InputError
 from augmentor.images import list_photos, make_folder, write_whole
 from identity.backbone import Weights, load_weights
-from identity.bundle import BackboneName, Bundle, keep_backbone
+from identity.bundle import RUN_FILES, BackboneName, Bundle, keep_backbone
 from identity.dlib_embedding import DlibEmbedding
 from identity.embedding import PartEmbedder, join, parts_of
 from identity.face_space import load_face_space
@@ -37,6 +37,7 @@ from identity.heads import HeadConfig, embedding_model
 from identity.leak import TrainingPhotos, find_leaks
 from identity.learning_curves import CURVES, History, write_curves
 from identity.model_card import model_card
+from identity.outputs import refuse_foreign
 from identity.probes import Looking, find_chips
 from identity.training_set import (
     PackedSet,
@@ -131,6 +132,7 @@ def train(config: TrainConfig) -> Bundle:
     stranger_photos = list_photos(config.strangers) if config.strangers else []
     if config.strangers and not stranger_photos:
         raise InputError(f"{config.strangers}: no photo of a stranger in this folder")
+    refuse_foreign(config.out, (*RUN_FILES, *CURVES), "bundle.json")
     _make_folder(config.out)
     _make_folder(config.work)
     if isinstance(data, PackedSet):
