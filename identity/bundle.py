@@ -383,7 +383,12 @@ def last_saved(folder: Path) -> int | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file of a run: biometric data that must survive a power failure and is nobody else's business."""
+    """Write a file of a run: biometric data that must survive a power failure and is nobody else's business.
+
+    A file that has this content already is left as it is: a run that is saved again as it was is no other state.
+    """
+    if path.is_file() and path.read_bytes() == content:
+        return
     write_whole(path, content, durable=True, private=True)
 
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
 from augmentor.images import write_whole
-from augmentor.names import found_name
+from augmentor.names import found_name, possible_folders
 from augmentor.place import is_local
 from identity import unpacked_images
 from identity.albums_page import write_pages
@@ -33,9 +33,9 @@ from identity.bundle import Bundle
 from identity.forgetting_record import ForgettingRecord, is_album_of, write_down
 from identity.holders import wait_for_holders
 from identity.mentions import Mentions
-from identity.organising import decide
+from identity.organising import REVIEW, decide
 from identity.people_file import PeopleFile, PhotoCollection
-from identity.placing import take_out
+from identity.placing import remove_empty_folders, take_out
 from identity.set_forgetting import forget_in_set
 from identity.traces import left_elsewhere, left_in_outputs, left_in_run
 from identity.unenrolment import without
@@ -182,6 +182,11 @@ def forget_in_collections(
         ]
         paths = {*shown.get(str(albums), ()), *(file.photo for file in placed)}
         paths |= {photo.path for photo in people.photos(number) if mentions.in_text(photo.path)}
+        folders = [folder for name in names for folder in possible_folders(name)]
+        # also where a killed turn came no further than to the files
+        remove_empty_folders(
+            albums, {albums / place / folder for folder in folders for place in ("", REVIEW)}
+        )
         if not (paths or placed):
             continue
         taken = take_out(placed, people, number, albums)

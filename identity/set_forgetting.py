@@ -69,6 +69,8 @@ def forget_in_set(root: Path, names: Collection[str]) -> SetRemoval:
             write_manifest(root / "manifest.parquet", rows.filter(pc.invert(mine)))
     for folder in (root, root / ".work", root / ".work" / "parts"):
         remove_half_written(folder)  # of this call's earlier, killed turns
+    for folder in _folders_of(root, known):
+        _remove_if_empty(folder, root)  # a killed turn may have come no further than to its files
     told.left += _still_there(root, known)
     told.left += _still_mentioned(root, known)
     return told
@@ -246,17 +248,22 @@ def _delete_failures(root: Path, known: Set[str]) -> None:
         write_whole(file, text.getvalue().encode())
 
 
-def _still_there(root: Path, known: Set[str]) -> Iterator[str]:
-    """What is left of the person in a set, found by names of folders and in the records, one line each."""
+def _folders_of(root: Path, known: Set[str]) -> Iterator[Path]:
+    """The folders of a person in a set, there or not."""
     for name in sorted(known):
         try:
             checked_name(name)
         except InputError:  # a path, or the name of something else: its folder would not be the person's
             continue
-        for place in (root, root / "holdout", root / _LANDMARK_SET):
-            for file in sorted((place / name).rglob("*")):
-                if not file.is_dir():
-                    yield f"{file}: no record of this set says that it was made for the person; delete it yourself"
+        yield from (place / name for place in (root, root / "holdout", root / _LANDMARK_SET))
+
+
+def _still_there(root: Path, known: Set[str]) -> Iterator[str]:
+    """What is left of the person in a set, found by names of folders and in the records, one line each."""
+    for folder in _folders_of(root, known):
+        for file in sorted(folder.rglob("*")):
+            if not file.is_dir():
+                yield f"{file}: no record of this set says that it was made for the person; delete it yourself"
     for shard in sorted((root / "shards").glob("*")):
         if not (root / ".work" / "parts" / f"{shard.stem}.json").is_file() and _shows(shard, known):
             yield f"{shard}: holds images of the person, and no record of this set names it; delete it yourself"
@@ -308,8 +315,23 @@ def _is_file(path: Path) -> bool:
 def _delete(file: Path, root: Path) -> None:
     """Delete a file, and the folders above it below `root` that are empty then."""
     file.unlink()
-    for folder in file.parents:
-        remove_half_written(folder)
-        if folder == root or any(folder.iterdir()):
+    _remove_if_empty(file.parent, root)
+
+
+def _remove_if_empty(folder: Path, root: Path) -> None:
+    """Remove a folder without files, and those above it below `root` that are empty then."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    for below in sorted((f for f in folder.rglob("*") if f.is_dir() and not f.is_symlink()), reverse=True):
+        _remove_empty(below)
+    for above in (folder, *folder.parents):
+        if above == root or not _remove_empty(above):
             return
-        folder.rmdir()
+
+
+def _remove_empty(folder: Path) -> bool:
+    remove_half_written(folder)
+    if any(folder.iterdir()):
+        return False
+    folder.rmdir()
+    return True
