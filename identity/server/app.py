@@ -136,7 +136,7 @@ def make_app(settings: Settings) -> FastAPI:
         max_body=settings.max_body,
         seconds=settings.request_seconds,
     )
-    app.add_middleware(Access, keys=settings.keys, rate=settings.rate)
+    app.add_middleware(Access, keys=settings.keys, rate=settings.rate, open=settings.open)
     app.add_middleware(Observed, metrics=app.state.metrics)
     return app
 

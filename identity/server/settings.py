@@ -23,6 +23,7 @@ class Settings:
         port: TCP port.
         fpir: share of strangers who may be given a name, where a request does not say.
         keys: whoever asks must know one of them; none: whoever is on this machine may ask.
+        open: whoever can reach the server may ask, without a key; something in front decides who that is.
         workers: processes that find faces.
         threads: of the networks; with the workers they share the cores, and on busy cores more are slower.
         max_body: bytes of a request.
@@ -43,6 +44,7 @@ class Settings:
     port: int = 8000
     fpir: float = 0.01
     keys: frozenset[str] = field(default=frozenset(), repr=False)
+    open: bool = False
     workers: int = field(default_factory=available_cores)
     threads: int = field(default_factory=lambda: max(1, available_cores() // 4))
     max_body: int = 512 * MEGABYTE
@@ -57,16 +59,32 @@ class Settings:
     max_jobs: int = 8
     max_job: int = 20_000 * MEGABYTE
 
+    def __post_init__(self) -> None:
+        if self.open and self.keys:
+            raise InputError(
+                "both keys and open: give one of them, keys to ask for a key, open to ask for none"
+            )
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Of `LIKENESS_MODEL` (the run), `LIKENESS_KEYS` (file of keys) and `LIKENESS_FPIR`.
+        """Settings of a server that Ray Serve runs, which listens where Ray Serve was told to.
+
+        `LIKENESS_MODEL` is the run, `LIKENESS_KEYS` a file of keys, `LIKENESS_OPEN=1` stands in their place where
+        something in front decides who may ask, `LIKENESS_FPIR` is the share of strangers who may be given a name.
 
         Raises:
-            InputError: no run is named, or a value is unusable.
+            InputError: no run is named, neither keys nor open, or a value is unusable.
         """
         if "LIKENESS_MODEL" not in environment:
             raise InputError("LIKENESS_MODEL: not set; it names the folder of the run to serve")
-        keys = environment.get("LIKENESS_KEYS")
+        keys, said = environment.get("LIKENESS_KEYS"), environment.get("LIKENESS_OPEN", "0")
+        if said not in ("0", "1", ""):
+            raise InputError(f"LIKENESS_OPEN: {said!r} is neither 0 nor 1")
+        if not keys and said != "1":
+            raise InputError(
+                "LIKENESS_KEYS: not set; it names a file of keys, one a line, or set LIKENESS_OPEN=1 if something "
+                "in front of the server decides who may ask"
+            )
         try:
             fpir = float(environment.get("LIKENESS_FPIR", cls.fpir))
         except ValueError as error:
@@ -75,6 +93,7 @@ class Settings:
             Path(environment["LIKENESS_MODEL"]),
             fpir=fpir,
             keys=read_keys(Path(keys)) if keys else frozenset(),
+            open=said == "1",
         )
 
 

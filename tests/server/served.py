@@ -95,7 +95,12 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> None:
 def served(run: Path, **settings: Any) -> Iterator[TestClient]:
     """A client of a server of the run."""
     app: FastAPI = make_app(Settings(run, workers=2, **settings))
-    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+    with TestClient(
+        app,
+        base_url="http://127.0.0.1:8000",
+        raise_server_exceptions=False,
+        client=("127.0.0.1", 50_000),
+    ) as client:
         yield client
 
 
