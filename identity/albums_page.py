@@ -8,28 +8,29 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import cv2
 import jinja2
-import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import PhotoError
-from augmentor.images import encode_jpeg, load_image, write_whole
+from augmentor.images import write_whole
 from identity.organising import NO_FACE, REVIEW, SINGLE, UNKNOWN, Albums, in_albums
+from identity.photo_work import InProcess, PhotoWork
 
 THUMBNAILS = ".thumbnails"
-_EDGE = 240
 _MOST_SHOWN = 500  # of an album; the folder has all
 _COLUMNS = ("photo", "album", "file", "status", "reason", "name", "score", "probability", "quality", "box")
 
 
-def write_pages(found: Albums, photos: Path, albums: Path, progress: bool = False) -> Path:
+def write_pages(
+    found: Albums, photos: Path, albums: Path, progress: bool = False, work: PhotoWork | None = None
+) -> Path:
     """Write the three files and the thumbnails the page shows.
 
     Args:
         found: what is in the albums.
         photos, albums: the folders.
         progress: whether to show a bar on stderr.
+        work: decodes photos; by default this process.
 
     Returns:
         Path of `index.html`.
@@ -40,7 +41,8 @@ def write_pages(found: Albums, photos: Path, albums: Path, progress: bool = Fals
     write_whole(albums / "albums.json", json.dumps(as_json(found), ensure_ascii=False, indent=1).encode())
     write_whole(albums / "albums.csv", _csv(found))
     shown = [(album, paths[:_MOST_SHOWN], len(paths)) for album, paths in in_albums(found)]
-    pictures = _thumbnails(found, [path for _, paths, _ in shown for path in paths], photos, albums, progress)
+    paths = [path for _, paths, _ in shown for path in paths]
+    pictures = _thumbnails(found, paths, photos, albums, progress, work or InProcess())
     files = {(placed.album, placed.photo): placed.file for placed in found.placed}
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -128,7 +130,7 @@ def _csv(found: Albums) -> bytes:
 
 
 def _thumbnails(
-    found: Albums, paths: Sequence[str], photos: Path, albums: Path, progress: bool
+    found: Albums, paths: Sequence[str], photos: Path, albums: Path, progress: bool, work: PhotoWork
 ) -> dict[str, str]:
     """Photo to thumbnail, relative to the albums; those of photos that are not shown any more are removed."""
     folder = albums / THUMBNAILS
@@ -140,10 +142,10 @@ def _thumbnails(
         file = folder / f"{sha256[:32]}.jpg"
         if not file.exists():
             try:
-                image = load_image(photos / path)
+                small = work.thumbnail(photos / path)
             except PhotoError:
                 continue
-            write_whole(file, thumbnail(image))
+            write_whole(file, small)
         names[path] = f"{THUMBNAILS}/{file.name}"
     if folder.is_dir():
         kept = {Path(name).name for name in names.values()}
@@ -151,13 +153,6 @@ def _thumbnails(
             if file.name not in kept:
                 file.unlink()
     return names
-
-
-def thumbnail(image: np.ndarray) -> bytes:
-    """A small JPEG of an (H, W, 3) uint8 RGB image."""
-    scale = _EDGE / min(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image, 80)
 
 
 def _title(album: str) -> str:

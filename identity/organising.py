@@ -21,13 +21,14 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from augmentor.errors import InputError, PhotoError
-from augmentor.images import list_photos, load_image, perceptual_hash, sha256_of
+from augmentor.errors import InputError
+from augmentor.images import list_photos, sha256_of
 from identity.bundle import Bundle
 from identity.decision import accept_score
 from identity.hash_distance import same_pictures
 from identity.likeness_groups import likeness_groups
 from identity.people_file import PeopleFile, Placed, StoredFace, StoredPhoto
+from identity.photo_work import InProcess, PhotoWork
 from identity.recognise import Recognition
 
 REVIEW, UNKNOWN, SINGLE, NO_FACE, NOTHING_SEEN = "review", "unknown", "single", "no face", "not readable"
@@ -138,6 +139,7 @@ def organise(
     how: str = "hard",
     workers: int = 1,
     progress: bool = False,
+    work: PhotoWork | None = None,
 ) -> Albums:
     """Put the photos below `photos` into `albums`.
 
@@ -149,6 +151,7 @@ def organise(
         how: one of HOW; a hard link that cannot be made is a copy.
         workers: processes that look for faces.
         progress: whether to show bars on stderr.
+        work: decodes photos; by default this process.
 
     Raises:
         InputError: one folder lies in the other, nothing to organise, or the albums cannot be written.
@@ -165,7 +168,7 @@ def organise(
         raise InputError(f"{albums}: cannot be made ({error.strerror or error})") from error
     bundle = recogniser.bundle
     number = people.collection(albums, photos, bundle.space)
-    new = _refresh(recogniser, people, number, photos, paths, workers, progress)
+    new = _refresh(recogniser, people, number, photos, paths, workers, progress, work or InProcess())
     found = decide(bundle, people, number, recogniser.threshold)
     found.new = new
     _place(found, people, number, photos, albums, how, progress)
@@ -206,6 +209,7 @@ def _refresh(
     paths: Sequence[Path],
     workers: int,
     progress: bool,
+    work: PhotoWork,
 ) -> int:
     """Look at photos that are new or changed, forget those that are gone; how many were looked at."""
     known = {photo.path: photo for photo in people.photos(number)}
@@ -224,7 +228,7 @@ def _refresh(
     )
     try:
         for name, seen in bar:
-            sha256, phash = _hashes(listed[name], seen.status)
+            sha256, phash = work.hashes(listed[name], seen.status)
             faces = tuple(StoredFace(f.box, f.quality, f.embedding) for f in seen.faces)
             state = states[name]
             waiting.append(
@@ -238,13 +242,6 @@ def _refresh(
     finally:  # what was seen is kept when the call is interrupted
         people.keep(number, waiting)
     return len(new)
-
-
-def _hashes(path: Path, status: str) -> tuple[str, int | None]:
-    try:
-        return sha256_of(path), None if status == "error" else perceptual_hash(load_image(path))
-    except PhotoError:
-        return "", None
 
 
 def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) -> Albums:

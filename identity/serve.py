@@ -50,10 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.workers or available_cores(),
             options.threads or max(1, available_cores() // 4),
             max_body=options.max_body * MEGABYTE,
+            max_bodies=2 * options.max_body * MEGABYTE,
             max_files=options.max_files,
             max_pixels=options.max_pixels,
+            photo_memory=options.photo_memory * MEGABYTE if options.photo_memory else None,
             photo_seconds=options.photo_seconds,
             max_requests=options.max_requests,
+            max_requests_of_a_key=options.max_requests_of_a_key,
             rate=options.rate,
         )
         load_tensorflow(settings.threads)
@@ -156,9 +159,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-files", type=int, default=5000, metavar="N", help="photos of a request (5000)")
     add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of a photo (120 million)")
     add(
+        "--photo-memory",
+        type=int,
+        metavar="MB",
+        help="that reading a photo may add to its process (what --max-pixels take: 1500); only Linux keeps to it",
+    )
+    add(
         "--photo-seconds", type=float, default=30.0, metavar="S", help="for a photo, then it is given up (30)"
     )
     add("--max-requests", type=int, default=64, metavar="N", help="at once, more get 503 (64)")
+    add("--max-requests-of-a-key", type=int, metavar="N", help="at once with one key (half of all)")
     add("--rate", type=int, default=600, metavar="N", help="requests a minute for each key (600)")
     return parser
 

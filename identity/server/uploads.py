@@ -5,21 +5,20 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import IO
 
 from augmentor.errors import PhotoError
 from augmentor.images import METADATA_FILES, METADATA_FOLDERS, PHOTO_SUFFIXES
 from identity.server.problems import Problem
+from identity.server.source import Source, pieces
 
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
 _ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory
 _BESIDE = 1000  # entries of a zip besides its photos and what systems add to each
 _DIRECTORY_BYTES = 512  # of an entry, name and all, on average
-_BLOCK = 1 << 20
 _LONGEST_NAME = 400
 _LONGEST_PART = 180  # bytes of UTF-8; file systems allow 255, and numbers and endings are added
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}$")
@@ -35,46 +34,6 @@ _DAMAGED = (
     ValueError,
     OverflowError,
 )
-
-
-@dataclass(frozen=True)
-class Source:
-    """A photo that can be read.
-
-    Attributes:
-        name: what answers call it.
-        size: how many bytes it says it has.
-        blocks: its content in pieces of at most a megabyte; raises `PhotoError`.
-    """
-
-    name: str
-    size: int
-    blocks: Callable[[], Iterator[bytes]]
-
-    def read(self) -> bytes:
-        """Return the whole content.
-
-        Raises:
-            PhotoError: it is damaged or too large.
-        """
-        return b"".join(self.blocks())
-
-
-def file_source(path: Path, name: str) -> Source:
-    """A photo that lies in a file of this server."""
-
-    def blocks() -> Iterator[bytes]:
-        try:
-            with path.open("rb") as file:
-                yield from _pieces(file)
-        except OSError as error:
-            raise PhotoError("unreadable", name, error.strerror or type(error).__name__) from error
-
-    try:
-        size = path.stat().st_size
-    except OSError:
-        size = 0
-    return Source(name, size, blocks)
 
 
 def sources_of(
@@ -143,11 +102,6 @@ def _shortened(part: str) -> str:
     return part.encode()[-_LONGEST_PART:].decode("utf-8", "ignore")
 
 
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    while block := file.read(_BLOCK):
-        yield block
-
-
 def _whole(name: str, file: IO[bytes], max_file: int) -> Source:
     size = file.seek(0, io.SEEK_END) or file.tell()  # Python 3.10's spooled files return nothing
     file.seek(0)
@@ -156,7 +110,7 @@ def _whole(name: str, file: IO[bytes], max_file: int) -> Source:
         if size > max_file:
             raise PhotoError("too_large", name, f"more than {max_file / 1e6:g} MB")
         file.seek(0)
-        yield from _pieces(file)
+        yield from pieces(file)
 
     return Source(name, size, blocks)
 
@@ -241,7 +195,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_file
         first = True
         try:
             with archive.open(info) as file:
-                for block in _pieces(file):
+                for block in pieces(file):
                     if first and block[:4] in (_ZIP, _EMPTY_ZIP):
                         raise PhotoError("unreadable", name, "a zip inside a zip; unpack it first")
                     first = False
@@ -255,11 +209,3 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_file
 def _is_metadata(name: str) -> bool:
     *folders, file = re.split(r"[/\\]", name.lower())
     return file in METADATA_FILES or file.startswith("._") or bool(METADATA_FOLDERS & set(folders))
-
-
-def content_of(source: Source) -> bytes | PhotoError:
-    """What reading gives; for use in a thread."""
-    try:
-        return source.read()
-    except PhotoError as error:
-        return error

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from augmentor.errors import PhotoError
 from identity.server.problems import Problem
-from identity.server.uploads import Source, safe_path, shown, sources_of
+from identity.server.source import Source
+from identity.server.uploads import safe_path, shown, sources_of
 
 
 def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
