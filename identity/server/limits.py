@@ -177,7 +177,7 @@ class Limits:
     ) -> None:
         self._app = app
         self._max_body, self._seconds, self._idle = max_body, seconds, idle
-        self._slots = slots or Slots(max_requests, max_requests, 2 * max_body)
+        self._slots = Slots(max_requests, max_requests, 2 * max_body) if slots is None else slots
         self._usual = 1.0  # seconds of a request, an average that forgets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
