@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         "--photo-memory",
         type=int,
         metavar="MB",
-        help="that reading a photo may add to its process (what --max-pixels take: 1500); only Linux keeps to it",
+        help="that reading a photo may add to its process (what --max-pixels take: 1750); only Linux keeps to it",
     )
     add(
         "--photo-seconds", type=float, default=30.0, metavar="S", help="for a photo, then it is given up (30)"

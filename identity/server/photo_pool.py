@@ -5,7 +5,8 @@ is named, renders of whoever is enrolled. A process that crashes or takes too lo
 had is lost. Each is replaced after some hundred photos, too, whatever memory its libraries hold on to.
 
 While a process works on a photo it may map no more memory than it has when it begins, and an allowance. Most photos
-need little. Those that need more are worked on a few at a time, so that memory is bounded and small photos go on.
+need little. Those that need more are worked on a few at a time, by processes of their own that give way to the others,
+so that memory is bounded and small photos go on.
 
 Contract:
     The allowance is a limit of the operating system on address space (`RLIMIT_AS`). Linux keeps to it. macOS takes it
@@ -15,6 +16,7 @@ Contract:
 import asyncio
 import hashlib
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLong
@@ -42,8 +44,9 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 _PHOTOS_OF_A_PROCESS = 500
+_NICE = 10
 _NEEDS_NO_PIXELS = 64_000_000  # bytes: the file itself, and what looking for faces takes
-_BYTES_A_PIXEL = 12  # decoded, converted and turned: two copies of four bytes, and one of three
+_BYTES_A_PIXEL = 14  # decoded, converted, turned: two copies of four bytes, two of three
 ORDINARY_PIXELS = 25_000_000
 _ORDINARY_BYTES = 32_000_000  # of a file
 _STATM = Path("/proc/self/statm")
@@ -90,13 +93,8 @@ class PhotoPool:
     def __init__(self, size: int, align: str, workers: int, limits: PhotoLimits) -> None:
         self.workers = workers
         self._limits = limits
-        self._pool = ProcessPool(
-            workers,
-            max_tasks=_PHOTOS_OF_A_PROCESS,
-            initializer=_start_process,
-            initargs=[size, align],
-            context=multiprocessing.get_context("spawn"),
-        )
+        self._pool = _processes(workers, size, align, 0)
+        self._large_pool = _processes(limits.large_at_once, size, align, _NICE)  # begins with the first large photo
         self._wait()
 
     def _wait(self) -> None:
@@ -181,44 +179,61 @@ class PhotoPool:
         ordinary = self._limits.ordinary
         if source.size <= _ORDINARY_BYTES:
             try:
-                return await self._turn(function, source, ordinary, arguments)
+                async with self._turns:
+                    return await self._turn(self._pool, function, source, ordinary, arguments)
             except PhotoError as error:
                 if error.reason != "too_large" or ordinary == self._limits:
                     raise
         async with self._large:
-            return await self._turn(function, source, self._limits, arguments)
+            return await self._turn(self._large_pool, function, source, self._limits, arguments)
 
     async def _turn(
-        self, function: Callable[..., Any], source: Source, limits: PhotoLimits, arguments: Sequence[Any]
+        self,
+        pool: ProcessPool,
+        function: Callable[..., Any],
+        source: Source,
+        limits: PhotoLimits,
+        arguments: Sequence[Any],
     ) -> Any:
-        async with self._turns:
-            content = await asyncio.get_running_loop().run_in_executor(self._readers, source.read)
-            words = [content, source.name, limits, *arguments]
-            future = self._pool.schedule(function, args=words, timeout=limits.seconds)
-            try:
-                return await asyncio.wrap_future(future)
-            except (TooLong, asyncio.TimeoutError) as error:
-                detail = f"not read within {limits.seconds:g} s"
-                raise PhotoError("unreadable", source.name, detail) from error
-            except ProcessExpired as error:
-                detail = "the program that reads it crashed"
-                raise PhotoError("unreadable", source.name, detail) from error
-            except asyncio.CancelledError:
-                future.cancel()
-                raise
+        content = await asyncio.get_running_loop().run_in_executor(self._readers, source.read)
+        words = [content, source.name, limits, *arguments]
+        future = pool.schedule(function, args=words, timeout=limits.seconds)
+        try:
+            return await asyncio.wrap_future(future)
+        except (TooLong, asyncio.TimeoutError) as error:
+            detail = f"not read within {limits.seconds:g} s"
+            raise PhotoError("unreadable", source.name, detail) from error
+        except ProcessExpired as error:
+            raise PhotoError("unreadable", source.name, "the program that reads it crashed") from error
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
 
     def close(self) -> None:
         """End the processes."""
-        self._pool.stop()
-        self._pool.join()
+        for pool in (self._pool, self._large_pool):
+            pool.stop()
+            pool.join()
         self._readers.shutdown(wait=False, cancel_futures=True)
+
+
+def _processes(workers: int, size: int, align: str, nice: int) -> ProcessPool:
+    return ProcessPool(
+        workers,
+        max_tasks=_PHOTOS_OF_A_PROCESS,
+        initializer=_start_process,
+        initargs=[size, align, nice],
+        context=multiprocessing.get_context("spawn"),
+    )
 
 
 _readers: dict[str, PhotoReader] = {}
 _finder: list[FaceFinder] = []
 
 
-def _start_process(size: int, align: str) -> None:
+def _start_process(size: int, align: str, nice: int) -> None:
+    if hasattr(os, "nice"):
+        os.nice(nice)
     if resource is not None:  # a core file would have the photo in it
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _start(size, align)

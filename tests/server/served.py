@@ -35,6 +35,7 @@ class ThreadPool(photo_pool.PhotoPool):
         self.workers, self._limits = workers, limits
         self._wait()
         self._pool: Any = _Threads()
+        self._large_pool = self._pool
         photo_pool._start(size, align)
 
     def close(self) -> None:
