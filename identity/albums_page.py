@@ -9,27 +9,29 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import cv2
 import jinja2
-import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import PhotoError
-from augmentor.images import encode_jpeg, load_image
 from augmentor.names import folder_of
 from identity.organising import NO_FACE, REVIEW, SINGLE, UNKNOWN, Albums, in_albums
 from identity.people_file import PeopleFile
+from identity.photo_work import InProcess, PhotoWork
 from identity.written_files import WrittenFiles
 
 THUMBNAILS = ".thumbnails"
-_EDGE = 240
 _WRITTEN_AT_ONCE = 64
 _MOST_SHOWN = 500  # of an album; the folder has all
 _COLUMNS = ("photo", "album", "file", "status", "reason", "name", "score", "probability", "quality", "box")
 
 
 def write_pages(
-    found: Albums, people: PeopleFile, photos: Path, albums: Path, progress: bool = False
+    found: Albums,
+    people: PeopleFile,
+    photos: Path,
+    albums: Path,
+    progress: bool = False,
+    work: PhotoWork | None = None,
 ) -> Path:
     """Write the three files and the thumbnails the page shows; see `identity.written_files` for what stays untouched.
 
@@ -38,6 +40,7 @@ def write_pages(
         people: file of the run.
         photos, albums: the folders.
         progress: whether to show a bar on stderr.
+        work: decodes photos; by default this process.
 
     Returns:
         Path of the page: `index.html`, or `index (2).html` and so on where the user has a file of that name.
@@ -50,7 +53,7 @@ def write_pages(
     pages = [written.write("albums.json", table), written.write("albums.csv", _csv(found))]
     shown = [(album, paths[:_MOST_SHOWN], len(paths)) for album, paths in in_albums(found)]
     wanted = [path for _, paths, _ in shown for path in paths]
-    pictures = _thumbnails(found, wanted, photos, albums, written, progress)
+    pictures = _thumbnails(found, wanted, photos, albums, written, work or InProcess(), progress)
     files = {(placed.album, placed.photo): placed.file for placed in found.placed}
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -149,7 +152,13 @@ def _cell(text: str | None) -> str | None:
 
 
 def _thumbnails(
-    found: Albums, paths: Sequence[str], photos: Path, albums: Path, written: WrittenFiles, progress: bool
+    found: Albums,
+    paths: Sequence[str],
+    photos: Path,
+    albums: Path,
+    written: WrittenFiles,
+    work: PhotoWork,
+    progress: bool,
 ) -> dict[str, str]:
     """Photo to thumbnail, relative to the albums."""
     names: dict[str, str] = {}
@@ -163,23 +172,16 @@ def _thumbnails(
             if os.path.lexists(albums / file):  # the user's
                 continue
             try:
-                image = load_image(photos / path)
+                small = work.thumbnail(photos / path)
             except PhotoError:
                 continue
-            waiting[file] = thumbnail(image)
+            waiting[file] = small
         names[path] = file
         if len(waiting) == _WRITTEN_AT_ONCE:
             written.write_all(waiting)
             waiting = {}
     written.write_all(waiting)
     return names
-
-
-def thumbnail(image: np.ndarray) -> bytes:
-    """A small JPEG of an (H, W, 3) uint8 RGB image."""
-    scale = _EDGE / min(image.shape[:2])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image, 80)
 
 
 def _title(found: Albums, album: str) -> str:

@@ -10,27 +10,21 @@ Source:
     Qi, Brown and Lowe, "Low-Shot Learning with Imprinted Weights", CVPR 2018.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from augmentor.errors import InputError, PhotoError
-from augmentor.head_model import load_head_model
-from augmentor.head_view import make_view
+from augmentor.errors import InputError
 from augmentor.images import load_image
 from augmentor.names import checked_new_name
-from augmentor.prepared_photo import prepare_photo
-from augmentor.render import render_views
-from augmentor.view_key import allowed, spread_view_keys
 from identity.bundle import Bundle
 from identity.decision import CROWD, accept_score
 from identity.face_space import unit
 from identity.leak import TrainingPhotos, find_leaks
 from identity.probes import ProbeChip
-from identity.whole_photos import random_crop
+from identity.renders_of_photo import WantedRenders, make_renders
 
 RENDERS = 16
 _FEWEST_PEOPLE = 20  # for a line through them
@@ -41,7 +35,7 @@ def enrol(
     bundle: Bundle,
     name: str,
     photos: Sequence[ProbeChip],
-    content: Callable[[Path], bytes] | None = None,
+    renders: np.ndarray | None = None,
 ) -> Bundle:
     """The run with one person more; the one given is left as it is.
 
@@ -49,7 +43,7 @@ def enrol(
         bundle: a trained run.
         name: of the person, not enrolled yet.
         photos: of this person, each with a face.
-        content: what the photo of a path holds, where paths are only names; else files are read.
+        renders: (N, size, size, 3) uint8 RGB, what `wanted_renders` wants, made elsewhere; else made here from files.
 
     Raises:
         InputError: nobody can have this name (`augmentor.names`), it is taken, there are no photos, or one of them
@@ -59,7 +53,7 @@ def enrol(
     if not photos:
         raise InputError(f"{name}: no photo with a face")
     _refuse_known(bundle, photos)
-    templates = _templates(bundle, photos, content or Path.read_bytes)
+    templates = _templates(bundle, photos, renders)
     added = {part: np.concatenate([bundle.part_templates[part], templates[part][None]]) for part in templates}
     grown = replace(bundle, labels=(*bundle.labels, name), part_templates=added)
     crowding = _crowding_of_last(bundle, grown)
@@ -102,7 +96,7 @@ def _refuse_known(bundle: Bundle, photos: Sequence[ProbeChip]) -> None:
 
 
 def _templates(
-    bundle: Bundle, photos: Sequence[ProbeChip], content: Callable[[Path], bytes]
+    bundle: Bundle, photos: Sequence[ProbeChip], renders: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Part -> (D,) unit template, as `identity.gallery` makes them."""
     chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
@@ -110,45 +104,34 @@ def _templates(
     weight = float(bundle.about["results"]["render_weight"])
     if weight == 0:
         return {part: unit(rows.mean(0)) for part, rows in of_photos.items()}
-    of_renders = bundle.embed_renders(_renders(bundle, photos, content))
+    if renders is None:
+        wanted = wanted_renders(bundle, photos)
+        renders = np.concatenate(
+            [
+                make_renders(load_image(photos[one.photo].path), str(photos[one.photo].path), one)
+                for one in wanted
+            ]
+        )
+    of_renders = bundle.embed_renders(renders)
     return {
         part: unit(rows.mean(0) + weight / len(rows) * of_renders[part].mean(0))
         for part, rows in of_photos.items()
     }
 
 
-def _renders(bundle: Bundle, photos: Sequence[ProbeChip], content: Callable[[Path], bytes]) -> np.ndarray:
-    """(N, size, size, 3) renders of the photos in turn, at views drawn as for training; of whole photos crops."""
+def wanted_renders(bundle: Bundle, photos: Sequence[ProbeChip]) -> list[WantedRenders]:
+    """The renders from which `enrol` makes a template: RENDERS, of the photos in turn; none if renders do not weigh."""
+    results = bundle.about["results"]
+    if float(results["render_weight"]) == 0:
+        return []
+    turns = [tuple(range(number, RENDERS, len(photos))) for number in range(len(photos))]
     if bundle.align == "whole":
-        turns = (photos[k % len(photos)] for k in range(RENDERS))
-        return np.stack(
-            [
-                random_crop(
-                    load_image(content(photo.path), name=str(photo.path)),
-                    bundle.size,
-                    np.random.default_rng([k, 5]),
-                )
-                for k, photo in enumerate(turns)
-            ]
-        )
-    head, size = load_head_model(), bundle.size
-    keys = spread_view_keys(int(bundle.about["results"]["seed"]))
-    renders: list[np.ndarray] = []
-    for number, photo in enumerate(photos):
-        share = len(range(number, RENDERS, len(photos)))
-        if photo.landmarks is None or not share:
-            continue
-        try:
-            prepared = prepare_photo(
-                load_image(content(photo.path), name=str(photo.path)), photo.landmarks, head, size
-            )
-        except PhotoError as error:
-            raise InputError(f"{photo.path}: {error}; leave it out") from error
-        usable = [key for key in keys if allowed(prepared.fit.camera.pose.yaw, key)]
-        drawn = np.random.default_rng([number, 5]).permutation(len(usable))[:share]
-        views = [make_view(head, usable[k], size) for k in drawn]
-        renders += [rendered.image for rendered in render_views(prepared, views)]
-    return np.stack(renders)
+        return [WantedRenders(k, len(own), None, bundle.size, 0, own) for k, own in enumerate(turns) if own]
+    return [
+        WantedRenders(k, len(own), photos[k].landmarks, bundle.size, int(results["seed"]))
+        for k, own in enumerate(turns)
+        if own and photos[k].landmarks is not None
+    ]
 
 
 def _crowding_of_last(bundle: Bundle, grown: Bundle) -> float:

@@ -24,11 +24,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
-from augmentor.images import write_whole
+from augmentor.images import remove_half_written, write_whole
 from augmentor.names import found_name, possible_folders
 from augmentor.place import is_local
 from identity import unpacked_images
-from identity.albums_page import write_pages
+from identity.albums_page import THUMBNAILS, write_pages
 from identity.bundle import Bundle
 from identity.forgetting_record import ForgettingRecord, is_album_of, write_down
 from identity.holders import wait_for_holders
@@ -183,7 +183,9 @@ def forget_in_collections(
         paths = {*shown.get(str(albums), ()), *(file.photo for file in placed)}
         paths |= {photo.path for photo in people.photos(number) if mentions.in_text(photo.path)}
         folders = [folder for name in names for folder in possible_folders(name)]
-        # also where a killed turn came no further than to the files
+        # also where a killed turn came no further than to the files, or to half of a page
+        for folder in (albums, albums / THUMBNAILS):
+            remove_half_written(folder)
         remove_empty_folders(
             albums, {albums / place / folder for folder in folders for place in ("", REVIEW)}
         )

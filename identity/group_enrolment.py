@@ -1,20 +1,17 @@
 """Who the people of an unknown album are, in one go: enrolled from the faces that were grouped there."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from augmentor.chip import cut_chip
 from augmentor.errors import InputError, PhotoError
-from augmentor.faces import Face, FaceFinder
-from augmentor.images import load_image
 from identity.organising import UNKNOWN, Albums
+from identity.photo_work import InProcess, PhotoWork
 from identity.probes import ProbeChip
 
-_SAME_FACE = 0.5  # intersection over union of the box now and when the photo was organised
 
-
-def group_photos(found: Albums, album: str, photos: Path, size: int) -> list[ProbeChip]:
+def group_photos(
+    found: Albums, album: str, photos: Path, size: int, work: PhotoWork | None = None
+) -> list[ProbeChip]:
     """The grouped face of each photo of an unknown album, for `identity.enrolment.enrol`.
 
     Args:
@@ -22,6 +19,7 @@ def group_photos(found: Albums, album: str, photos: Path, size: int) -> list[Pro
         album: such as `unknown/001`.
         photos: folder of the photos.
         size: edge of the chips, pixels.
+        work: decodes photos; by default this process.
 
     Returns:
         One for each photo in which the face is found again; a photo with two of the album's faces gives the larger.
@@ -40,30 +38,16 @@ def group_photos(found: Albums, album: str, photos: Path, size: int) -> list[Pro
     }
     if not members:
         raise InputError(f"{album}: no such album")
-    finder = FaceFinder("all", second_opinion=True)
+    work = work or InProcess()
     chips = []
     for path, member in members.items():
         try:
-            image = load_image(photos / path)
+            again = work.face_again(photos / path, member.face.box, size)
         except PhotoError as error:
             raise InputError(f"{error}; run identity.organise again") from error
-        again = [face for face in finder(image).faces if overlap(face, member.face.box) >= _SAME_FACE]
-        if again:
-            face = max(again, key=lambda f: overlap(f, member.face.box))
+        if again is not None:
             stored = found.photos[path]
-            chip = cut_chip(image, face.landmarks, size)
-            probe = ProbeChip(
-                photos / path, chip, None, stored.sha256, stored.phash, face.landmarks, face.box
-            )
-            chips.append(probe)
+            chips.append(replace(again, sha256=stored.sha256, phash=stored.phash))
     if not chips:
         raise InputError(f"{album}: the faces are not found again; run identity.organise again")
     return chips
-
-
-def overlap(face: Face, box: tuple[float, float, float, float]) -> float:
-    """Intersection over union of a face's box and another (x, y, width, height)."""
-    low = np.maximum(face.box[:2], box[:2])
-    high = np.minimum(np.add(face.box[:2], face.box[2:]), np.add(box[:2], box[2:]))
-    shared = float(np.prod(np.maximum(high - low, 0)))
-    return shared / (face.box[2] * face.box[3] + box[2] * box[3] - shared)

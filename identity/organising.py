@@ -19,14 +19,15 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from augmentor.errors import InputError, PhotoError
-from augmentor.images import list_photos, load_image, perceptual_hash, remove_half_written, sha256_of
+from augmentor.errors import InputError
+from augmentor.images import list_photos, remove_half_written
 from augmentor.names import checked_name, folders_of
 from identity.bundle import Bundle
 from identity.decision import accept_score
 from identity.hash_distance import same_pictures
 from identity.likeness_groups import likeness_groups
 from identity.people_file import PeopleFile, Placed, StoredFace, StoredPhoto
+from identity.photo_work import InProcess, PhotoWork
 from identity.placing import HOW, free_name, put, take_out
 from identity.recognise import Recognition
 from identity.written_files import WrittenFiles
@@ -143,6 +144,7 @@ def organise(
     how: str = "hard",
     workers: int = 1,
     progress: bool = False,
+    work: PhotoWork | None = None,
 ) -> Albums:
     """Put the photos below `photos` into `albums`.
 
@@ -154,6 +156,7 @@ def organise(
         how: one of HOW; a hard link that cannot be made is a copy.
         workers: processes that look for faces.
         progress: whether to show bars on stderr.
+        work: decodes photos; by default this process.
 
     Raises:
         InputError: one folder lies in the other, nothing to organise, or the albums cannot be written.
@@ -172,7 +175,8 @@ def organise(
     before = people.find_collection(albums)
     number = people.collection(albums, photos, bundle.space)
     moved = before is not None and before[1] != photos
-    new, gone = _refresh(recogniser, people, number, photos, albums, paths, workers, progress, moved)
+    looking = work or InProcess()
+    new, gone = _refresh(recogniser, people, number, photos, albums, paths, workers, progress, moved, looking)
     found = decide(_as_it_is_now(recogniser), people, number, recogniser.threshold)
     found.new, found.gone = new, gone
     _place(found, people, number, photos, albums, how, progress)
@@ -242,11 +246,13 @@ def _refresh(
     workers: int,
     progress: bool,
     moved: bool,
+    work: PhotoWork,
 ) -> tuple[int, frozenset[str]]:
     """Look at photos that are new or changed, forget those that are gone and of which the albums have no file.
 
     Args:
         moved: the folder of photos is another one now, so that content decides whether a photo is known.
+        work: decodes photos.
 
     Returns:
         How many photos were looked at, and those that are gone but for their files in the albums.
@@ -266,7 +272,7 @@ def _refresh(
         for name, state in states.items()
         if name not in known
         or (known[name].bytes, known[name].changed) != state
-        or (moved and known[name].sha256 != _hashes(listed[name], "error")[0])
+        or (moved and known[name].sha256 != work.hashes(listed[name], "error")[0])
     ]
     waiting: list[StoredPhoto] = []
     answers = recogniser.files([listed[name] for name in new], workers)
@@ -275,7 +281,7 @@ def _refresh(
     )
     try:
         for name, seen in bar:
-            sha256, phash = _hashes(listed[name], seen.status)
+            sha256, phash = work.hashes(listed[name], seen.status)
             faces = tuple(StoredFace(f.box, f.quality, f.embedding) for f in seen.faces)
             waiting.append(StoredPhoto(name, sha256, phash, *states[name], seen.status, seen.reason, faces))
             if len(waiting) == _KEPT_AT_ONCE:
@@ -293,13 +299,6 @@ def _state(path: Path) -> tuple[int, int]:
     except OSError:
         return 0, 0
     return state.st_size, state.st_mtime_ns
-
-
-def _hashes(path: Path, status: str) -> tuple[str, int | None]:
-    try:
-        return sha256_of(path), None if status == "error" else perceptual_hash(load_image(path))
-    except PhotoError:
-        return "", None
 
 
 def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) -> Albums:

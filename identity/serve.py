@@ -1,10 +1,12 @@
 """Serve a run over HTTP, with a web page: `python -m identity.serve --model RUN [--host 127.0.0.1 --port 8000]`.
 
 The page is at `/`, the OpenAPI document at `/openapi.json`; see `identity.server`. Without keys the server listens on
-this machine only; with `--keys FILE` (one a line) it may listen elsewhere, behind something that speaks TLS.
+this machine only, and answers neither other machines nor proxies. With `--keys FILE` (one a line) it may listen
+elsewhere, behind something that speaks TLS. With `--open` it asks for no key and answers everybody who can reach it:
+only for a server that something else guards, a proxy that asks for passwords or a network of its own.
 
-`serve run identity.serve:app` scales the same application out with Ray Serve; `LIKENESS_MODEL`, `LIKENESS_KEYS` and
-`LIKENESS_FPIR` take the options' place, `LIKENESS_REPLICAS` says how many.
+`serve run identity.serve:app` scales the same application out with Ray Serve; `LIKENESS_MODEL`, `LIKENESS_KEYS` (or
+`LIKENESS_OPEN=1`) and `LIKENESS_FPIR` take the options' place, `LIKENESS_REPLICAS` says how many.
 
 Exit code 0: ended by SIGTERM or Ctrl-C, what was taken on was answered; 2: wrong call or no usable run.
 """
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from identity.server.settings import MEGABYTE, Settings, read_keys
 
         keys = read_keys(options.keys) if options.keys else frozenset()
-        if not keys and options.host not in LOOPBACK:
+        if not keys and not options.open and options.host not in LOOPBACK:
             raise InputError(
                 f"--host {options.host}: other machines could ask who is on photos; give --keys FILE, one key a line"
             )
@@ -46,13 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.port,
             options.fpir,
             keys,
+            options.open,
             options.workers or available_cores(),
             options.threads or max(1, available_cores() // 4),
             max_body=options.max_body * MEGABYTE,
+            max_bodies=2 * options.max_body * MEGABYTE,
             max_files=options.max_files,
             max_pixels=options.max_pixels,
+            photo_memory=options.photo_memory * MEGABYTE if options.photo_memory else None,
             photo_seconds=options.photo_seconds,
             max_requests=options.max_requests,
+            max_requests_of_a_key=options.max_requests_of_a_key,
             rate=options.rate,
         )
         load_tensorflow(settings.threads)
@@ -90,6 +96,7 @@ def _serve(settings: Any) -> int:
         log_level="critical",
         timeout_keep_alive=15,
         server_header=False,
+        proxy_headers=False,  # they would let whoever connects say where the connection comes from
     )
     print(f"http://{settings.host}:{listening.getsockname()[1]}/  (Ctrl-C ends it)", file=sys.stderr)
     server = uvicorn.Server(config)
@@ -142,15 +149,28 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=8000)
     add("--fpir", type=float, default=0.01, help="share of strangers who may be given a name (0.01)")
     add("--keys", type=Path, metavar="FILE", help="keys of those who may ask, one a line")
+    add(
+        "--open",
+        action="store_true",
+        help="ask for no key and answer everybody who can reach this server; only where something in front of it "
+        "decides who may ask",
+    )
     add("--workers", type=int, help="processes that look for faces (all cores)")
     add("--threads", type=int, help="of the networks (a quarter of the cores)")
     add("--max-body", type=int, default=512, metavar="MB", help="of a request (512)")
     add("--max-files", type=int, default=5000, metavar="N", help="photos of a request (5000)")
     add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of a photo (120 million)")
     add(
+        "--photo-memory",
+        type=int,
+        metavar="MB",
+        help="that reading a photo may add to its process (what --max-pixels take: 1750); only Linux keeps to it",
+    )
+    add(
         "--photo-seconds", type=float, default=30.0, metavar="S", help="for a photo, then it is given up (30)"
     )
     add("--max-requests", type=int, default=64, metavar="N", help="at once, more get 503 (64)")
+    add("--max-requests-of-a-key", type=int, metavar="N", help="at once with one key (half of all)")
     add("--rate", type=int, default=600, metavar="N", help="requests a minute for each key (600)")
     return parser
 

@@ -1,12 +1,16 @@
-"""Who may ask: the right host and origin, a key where keys are set, and not too often.
+"""Who may ask: the right peer, host and origin, a key where keys are set, and not too often.
 
-Without keys the server listens on this machine only. A web page opened in the user's browser can still send requests
-there, so a request must name this machine as its host, and one that a browser sends on behalf of another site is
-refused.
+Without keys only this machine is answered. The connection itself must come from it, because whoever connects writes
+the headers. A proxy on this machine would pass on requests of others, so what proxies add to a request is refused. A
+web page opened in the user's browser can still send requests here, so a request must name this machine as its host,
+and one that a browser sends for another site is refused; another port of this machine is another site.
+
+`open` says that something in front decides who may ask. Then only what a browser sends for another site is refused.
 """
 
 import hashlib
 import hmac
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,23 +23,33 @@ from identity.server.problems import Problem
 
 LOOPBACK = frozenset(["localhost", "127.0.0.1", "::1"])
 OPEN = frozenset(["/", "/page.css", "/page.js", "/icon.svg", "/healthz", "/readyz", "/openapi.json"])
+_FORWARDED = frozenset(["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"])
+_OWN_SITE = frozenset(["same-origin", "none"])
+_PORTS = {"http": 80, "https": 443}
 _MOST_CALLERS = 10_000
 
 
 class Access:
-    """ASGI middleware.
+    """ASGI middleware. The number of the key that was sent is left as `caller` in the scope's state.
 
     Args:
         app: what is guarded.
-        keys: none: no key is asked for, but the request must be from this machine.
+        keys: none: no key is asked for, but the request must be from this machine, unless `open`.
         rate: requests a minute for each key.
         clock: seconds, ever growing.
+        open: anybody may ask without a key.
     """
 
     def __init__(
-        self, app: ASGIApp, keys: frozenset[str], rate: int, clock: Callable[[], float] = time.monotonic
+        self,
+        app: ASGIApp,
+        keys: frozenset[str],
+        rate: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        open: bool = False,
     ) -> None:
-        self._app, self._keys = app, [_digest(key) for key in sorted(keys)]
+        self._app, self._keys, self._open = app, [_digest(key) for key in sorted(keys)], open
         self._buckets = Buckets(rate, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,33 +57,27 @@ class Access:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
         try:
-            self._check(headers, scope["path"])
+            self._check(scope)
         except Problem as problem:
             await problem.response()(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _check(self, headers: Headers, path: str) -> None:
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
         if not self._keys:
-            if _host_of(f"//{headers.get('host', '')}") not in LOOPBACK:
-                raise Problem(
-                    403,
-                    "foreign-host",
-                    "this server answers to the name of this machine only, or asks for a key",
-                )
-            origin = headers.get("origin")
-            foreign = origin is not None and _host_of(origin) not in LOOPBACK
-            if foreign or headers.get("sec-fetch-site") == "cross-site":
-                raise Problem(403, "foreign-origin", "sent on behalf of another site")
+            if not self._open:
+                _refuse_other_machines(scope, headers)
+            _refuse_other_sites(scope, headers, self._open)
             return
-        if path in OPEN:
+        if scope["path"] in OPEN:
             return
         caller = self._caller(headers)
         if caller is None:
             how = {"WWW-Authenticate": 'Bearer realm="likeness"'}
             raise Problem(401, "no-key", "send a key as `Authorization: Bearer KEY`", how)
+        scope.setdefault("state", {})["caller"] = caller
         wait = self._buckets.take(caller)
         if wait > 0:
             after = {"Retry-After": str(int(wait) + 1)}
@@ -108,6 +116,47 @@ class Buckets:
         return 0.0 if taken else (1 - left) * 60 / self.rate
 
 
+def _refuse_other_machines(scope: Scope, headers: Headers) -> None:
+    """Without keys only this machine may ask."""
+    if not _is_loopback(scope.get("client")):
+        raise Problem(
+            403, "foreign-peer", "without keys this server answers connections from its own machine only"
+        )
+    added = [name for name in headers if name in _FORWARDED or name.startswith("x-forwarded-")]
+    if added:
+        raise Problem(
+            403, "forwarded", f"{added[0]}: a proxy passed this on; behind one this server needs keys"
+        )
+    if _host_of(f"//{headers.get('host', '')}") not in LOOPBACK:
+        raise Problem(
+            403, "foreign-host", "this server answers to the name of this machine only, or asks for a key"
+        )
+
+
+def _refuse_other_sites(scope: Scope, headers: Headers, behind_proxy: bool) -> None:
+    """A browser says for which site it sends: by the origin, or by `Sec-Fetch-Site` where there is none."""
+    scheme, host = scope.get("scheme", "http"), headers.get("host", "")
+    origin = headers.get("origin")
+    foreign = headers.get("sec-fetch-site", "none") not in _OWN_SITE
+    if origin is not None:
+        site = _site(origin)
+        if behind_proxy and site is not None:
+            scheme = site[0]  # a proxy that speaks TLS asks this server over plain HTTP
+        foreign = foreign or site is None or site != _site(f"{scheme}://{host}")
+    if foreign:
+        raise Problem(403, "foreign-origin", "sent on behalf of another site")
+
+
+def _is_loopback(client: tuple[str, int] | None) -> bool:
+    """Whether a connection comes from this machine; one whose other end is unknown does not."""
+    try:
+        address = ipaddress.ip_address(client[0] if client else "")
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
@@ -118,3 +167,14 @@ def _host_of(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _site(url: str) -> tuple[str, str, int] | None:
+    """Scheme, host and port of an origin such as `http://127.0.0.1:8000`; None for anything else."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    plain = parts.hostname and not (parts.path or parts.query or parts.fragment or parts.username)
+    return (parts.scheme, parts.hostname or "", port) if plain else None

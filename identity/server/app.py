@@ -3,22 +3,19 @@
 import asyncio
 import pathlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, FastAPI, File, Form, Path, Query, Request, UploadFile
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.background import BackgroundTask
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces import Policy
 from augmentor.names import checked_new_name, found_name
 from identity.bundle import Bundle
 from identity.decision import SEARCHED_FPIRS
-from identity.enrolment import enrol, taken_for
-from identity.forgetting import forget
-from identity.people_file import PeopleFile
 from identity.probes import ProbeChip
 from identity.recognise import Recognition
 from identity.renaming import photo_counts
@@ -26,19 +23,27 @@ from identity.seeing import SeenPhoto, failed
 from identity.server import answers
 from identity.server.access import Access
 from identity.server.album_jobs import AlbumJobs
-from identity.server.limits import Limits
+from identity.server.forms import upload_route
+from identity.server.limits import Limits, Slots
 from identity.server.live_run import LiveRun
-from identity.server.naming import Naming
-from identity.server.observed import Metrics, Observed
-from identity.server.photo_pool import PhotoPool
-from identity.server.problems import MEDIA_TYPE, Problem, answer_with_problems
+from identity.server.naming import Naming, readable
+from identity.server.observed import Metrics, Observed, log_task_error
+from identity.server.people_changes import PeopleChanges
+from identity.server.photo_pool import PhotoLimits, PhotoPool, memory_for
+from identity.server.problems import MEDIA_TYPE, Problem, answer_with_problems, busy, unavailable
+from identity.server.scratch import PREFIX as SCRATCH_PREFIX
+from identity.server.scratch import Scratch
 from identity.server.settings import Settings
-from identity.server.uploads import Source, content_of, sources_of
+from identity.server.source import Source, file_source
+from identity.server.uploads import sources_of
+from identity.server.zip_response import ZipResponse
 from identity.verify import FACES, calibrated, compared
 
 PAGE = pathlib.Path(__file__).parent / "page"
+_OF_UPLOADS = (400, 408, 413, 422, 507)  # problems that requests with photos can have
 _AHEAD = 4  # photos of one request that are under way at once
 USUAL_FMR = 0.001
+_Answer = TypeVar("_Answer")
 _TITLE = "Likeness"
 _ABOUT = """Names the faces on photos, or says `unknown`; compares two photos; sorts folders into albums.
 
@@ -50,46 +55,77 @@ class Service:
     """What the routes share: made when the server starts, closed when it ends."""
 
     def __init__(self, settings: Settings, metrics: Metrics, run: LiveRun) -> None:
-        bundle = run.current()
+        bundle = readable(run)
         bundle.decision.threshold(settings.fpir)
         self.settings, self.metrics, self.run = settings, metrics, run
-        self.pool = PhotoPool(
-            bundle.size, bundle.align, settings.workers, settings.photo_seconds, settings.max_pixels
-        )
+        memory = settings.photo_memory or memory_for(settings.max_pixels)
+        large_at_once = max(1, settings.workers // 4)
+        limits = PhotoLimits(settings.photo_seconds, settings.max_pixels, memory, large_at_once)
+        self.pool = PhotoPool(bundle.size, bundle.align, settings.workers, limits)
         self.naming = Naming(run, metrics)
+        self.people = PeopleChanges(run, self.naming, self.pool)
+        self.scratch = Scratch()
         self.jobs = AlbumJobs(
             self.naming,
             self.pool,
+            self.scratch.root,
             settings.job_minutes,
             settings.max_jobs,
             settings.max_job,
+            settings.max_stored,
             settings.fpir,
         )
+        # calls on jobs wait for each other, and must not keep photos from being read
+        self._job_threads = ThreadPoolExecutor(16, "jobs")
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load networks and processes, so that the first photo does not wait for them."""
         await self.naming.start()
-        await asyncio.gather(*(self.pool.see(b"", "") for _ in range(self.pool.workers)))
+        await self.pool.start()
+        self._sweeping = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
         """Give everything back."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         await asyncio.to_thread(self.jobs.close)
         await self.naming.stop()
         await asyncio.to_thread(self.pool.close)
+        self.people.close()
+        self._job_threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.scratch.close)
 
-    def sources(self, files: Sequence[UploadFile]) -> list[Source]:
+    async def _sweep(self) -> None:
+        """Drop jobs whose time is over, whether anybody asks for them or not."""
+        while True:
+            await asyncio.sleep(self.settings.sweep_seconds)
+            await self.on_jobs(self.jobs.drop_old)
+
+    async def bundle(self) -> Bundle:
+        """The run as it is on disk.
+
+        Raises:
+            Problem: it cannot be read.
+        """
+        if self.run.changed:
+            return await asyncio.to_thread(readable, self.run)
+        return readable(self.run)
+
+    async def on_jobs(self, function: Callable[..., _Answer], *arguments: Any) -> _Answer:
+        """Call something that may wait for a job, in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._job_threads, function, *arguments)
+
+    async def sources(self, files: Sequence[UploadFile]) -> list[Source]:
         """The photos of a request."""
         limits = self.settings
         named = [(file.filename or "photo", file.file) for file in files]
-        return sources_of(named, limits.max_files, limits.max_unzipped, limits.max_body)
+        arguments = (named, limits.max_files, limits.max_unzipped, limits.max_file)
+        return await asyncio.to_thread(sources_of, *arguments)
 
     async def see(self, source: Source, policy: Policy) -> SeenPhoto:
         """What is on a photo."""
-        content = await asyncio.to_thread(content_of, source)
-        if isinstance(content, PhotoError):
-            seen = failed(content, source.name)
-        else:
-            seen = await self.pool.see(content, source.name, policy)
+        seen = await self.pool.see(source, policy)
         self.metrics.photos.labels(seen.status).inc()
         return seen
 
@@ -103,7 +139,8 @@ def make_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        run = await asyncio.to_thread(LiveRun, settings.model)
+        asyncio.get_running_loop().set_exception_handler(log_task_error)
+        run = await asyncio.to_thread(LiveRun, settings.model.absolute())
         service = Service(settings, app.state.metrics, run)
         await service.start()
         app.state.service = service
@@ -121,13 +158,16 @@ def make_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         license_info={"name": "Apache-2.0"},
     )
-    app.state.metrics, app.state.service = Metrics(), None
+    of_a_key = settings.max_requests_of_a_key or max(1, settings.max_requests // 2)
+    slots = Slots(settings.max_requests, of_a_key, settings.max_bodies)
+    app.state.metrics, app.state.service, app.state.slots = Metrics(), None, slots
     app.include_router(_pages())
     app.include_router(_watching(settings))
     app.include_router(_asking(settings))
     app.include_router(_people(settings))
     app.include_router(_albums(settings))
-    answer_with_problems(app)
+    private = [str(settings.model.absolute()), str(settings.model.resolve()), SCRATCH_PREFIX]
+    answer_with_problems(app, private)
     app.openapi = _document(app)  # type: ignore[method-assign]
     # the last one added is the outermost
     app.add_middleware(
@@ -135,8 +175,10 @@ def make_app(settings: Settings) -> FastAPI:
         max_requests=settings.max_requests,
         max_body=settings.max_body,
         seconds=settings.request_seconds,
+        idle=settings.idle_seconds,
+        slots=slots,
     )
-    app.add_middleware(Access, keys=settings.keys, rate=settings.rate)
+    app.add_middleware(Access, keys=settings.keys, rate=settings.rate, open=settings.open)
     app.add_middleware(Observed, metrics=app.state.metrics)
     return app
 
@@ -180,11 +222,14 @@ def _problems(settings: Settings, *statuses: int) -> dict[int | str, dict[str, A
         401: "no key",
         403: "not from this machine, or on behalf of another site",
         404: "not there",
+        408: "the body came too slowly",
         409: "not in this state",
         413: "too large",
+        416: "no such part of the file",
         422: "unusable values",
         429: "too often",
         503: "busy, or not ready; Retry-After says when to ask again",
+        507: "no room on the server's disk",
     }
     return {
         status: {"description": meant[status], "model": answers.ProblemAnswer}
@@ -218,8 +263,13 @@ def _watching(settings: Settings) -> APIRouter:
 
     @router.get("/readyz", response_class=PlainTextResponse, responses=_problems(settings))
     async def readyz(request: Request) -> str:
-        """Photos can be sent."""
-        service_of(request)
+        """Photos can be sent: the run can be read, photos can be looked at, and not all places are taken."""
+        service = service_of(request)
+        await service.bundle()
+        if not service.pool.alive or not service.scratch.root.is_dir():
+            raise unavailable("the server cannot look at photos; restart it")
+        if request.app.state.slots.full:
+            raise busy("as many requests as may be at once are being answered; ask again")
         return "ready"
 
     metrics_text: dict[int | str, dict[str, Any]] = {
@@ -232,8 +282,9 @@ def _watching(settings: Settings) -> APIRouter:
         found: Metrics = request.app.state.metrics
         service: Service | None = request.app.state.service
         if service is not None:
-            found.people.set(len(service.run.current().labels))
             found.jobs.set(len(service.jobs))
+            with suppress(Problem):  # of a run that is gone
+                found.people.set(len((await service.bundle()).labels))
         return Response(generate_latest(found.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router
@@ -244,8 +295,8 @@ Fpir = Annotated[float | None, Query(gt=0, lt=1, description="share of strangers
 
 
 def _asking(settings: Settings) -> APIRouter:
-    router = APIRouter(tags=["asking"])
-    problems = _problems(settings, 400, 413, 422)
+    router = APIRouter(tags=["asking"], route_class=upload_route(settings.max_files))
+    problems = _problems(settings, *_OF_UPLOADS)
 
     @router.post("/v1/identify", responses=problems, response_model=answers.IdentifyAnswer)
     async def identify(
@@ -261,13 +312,15 @@ def _asking(settings: Settings) -> APIRouter:
         """Name every face: one result for each photo, in the order they were sent."""
         service = service_of(request)
         rate = settings.fpir if fpir is None else fpir
-        service.run.current().decision.threshold(rate)  # a wrong rate is an error, whatever the photos show
+        (await service.bundle()).decision.threshold(
+            rate
+        )  # a wrong rate is an error, whatever the photos show
 
         async def one(source: Source) -> dict[str, Any]:
             seen = await service.see(source, faces)
             return (await service.naming.name(seen, rate)).as_json()
 
-        sources = await asyncio.to_thread(service.sources, files)
+        sources = await service.sources(files)
         return JSONResponse({"results": await _a_few_at_a_time(one, sources)})
 
     @router.post("/v1/verify", responses=problems, response_model=answers.VerifyAnswer)
@@ -289,14 +342,14 @@ def _asking(settings: Settings) -> APIRouter:
     ) -> Response:
         """Whether two photos show the same person."""
         service = service_of(request)
-        bundle = service.run.current()
+        bundle = await service.bundle()
         if bundle.align != "face":
             raise InputError("this server's run names whole photos, not faces")
         if bundle.same_person is not None and fmr is None:
             fmr = max(USUAL_FMR, bundle.same_person.rates[0])
         fmr = USUAL_FMR if fmr is None else fmr
         same_person = calibrated(bundle, fmr)
-        sources = await asyncio.to_thread(service.sources, [a, b])
+        sources = await service.sources([a, b])
         if len(sources) != 2:
             raise Problem(422, "unusable", "a and b are one photo each")
         seen = await asyncio.gather(*(service.see(source, FACES[face]) for source in sources))
@@ -316,7 +369,7 @@ def _asking(settings: Settings) -> APIRouter:
     async def upload(request: Request, image: Annotated[UploadFile, File(description="a photo")]) -> str:
         """Whether there is a face on a photo, as an earlier system answered: `face` or `place`."""
         service = service_of(request)
-        sources = await asyncio.to_thread(service.sources, [image])
+        sources = await service.sources([image])
         seen = await service.see(sources[0], "all") if len(sources) == 1 else None
         if seen is None or seen.status == "error":
             why = f"{seen.reason}: {seen.detail}" if seen else "not one photo"
@@ -327,12 +380,12 @@ def _asking(settings: Settings) -> APIRouter:
 
 
 def _people(settings: Settings) -> APIRouter:
-    router = APIRouter(tags=["people"])
+    router = APIRouter(tags=["people"], route_class=upload_route(settings.max_files))
 
     @router.get("/v1/model", responses=_problems(settings), response_model=answers.ModelAnswer)
     async def model(request: Request) -> Response:
         """The run that answers, and what its thresholds cost."""
-        bundle = service_of(request).run.current()
+        bundle = await service_of(request).bundle()
         return JSONResponse(
             {
                 "people": len(bundle.labels),
@@ -346,13 +399,13 @@ def _people(settings: Settings) -> APIRouter:
     @router.get("/v1/people", responses=_problems(settings), response_model=answers.PeopleAnswer)
     async def people(request: Request) -> Response:
         """Everybody who is enrolled."""
-        counts = photo_counts(service_of(request).run.current())
+        counts = photo_counts(await service_of(request).bundle())
         return JSONResponse({"people": [{"name": name, "photos": count} for name, count in counts.items()]})
 
     @router.post(
         "/v1/people",
         status_code=201,
-        responses=_problems(settings, 400, 413, 422),
+        responses=_problems(settings, *_OF_UPLOADS),
         response_model=answers.EnrolledAnswer,
     )
     async def add(
@@ -365,32 +418,28 @@ def _people(settings: Settings) -> APIRouter:
     ) -> Response:
         """Enrol somebody from a few photos, without training."""
         service = service_of(request)
-        checked_new_name(name, service.run.current().labels)  # before any photo is looked at
-        sources = await asyncio.to_thread(service.sources, files)
+        checked_new_name(name, (await service.bundle()).labels)  # before any photo is looked at
+        sources = await service.sources(files)
 
         async def one(source: Source) -> tuple[ProbeChip | None, SeenPhoto]:
-            content = await asyncio.to_thread(content_of, source)
             try:
-                if isinstance(content, PhotoError):
-                    raise content
-                return await service.pool.probe(content, source.name, face)
+                return await service.pool.probe(source, face)
             except PhotoError as error:
                 return None, failed(error, source.name)
 
         found = await _a_few_at_a_time(one, sources)
-        usable = [probe for probe, _ in found if probe is not None and probe.chip is not None]
         left_out = [seen for probe, seen in found if probe is None or probe.chip is None]
+        # by their place: two photos may have one name, as those of phones do
+        usable = [k for k, (probe, _) in enumerate(found) if probe is not None and probe.chip is not None]
         if not usable:
             raise Problem(422, "no-face", "no photo with a usable face")
-        contents = {source.name: source for source in sources}
-        alike = await service.naming.alone(
-            lambda: _enrolled(service.run, name, usable, lambda path: contents[str(path)].read())
-        )
+        photos = [found[k][0] for k in usable]
+        alike = await service.people.enrol(name, photos, [sources[k] for k in usable])
         told = [Recognition(seen.photo, seen.status, seen.reason, seen.detail, ()) for seen in left_out]
         return JSONResponse(
             {
                 "name": name,
-                "photos": len(usable),
+                "photos": len(photos),
                 "left_out": [answer.as_json() for answer in told],
                 "looks_like": alike,
             },
@@ -400,7 +449,7 @@ def _people(settings: Settings) -> APIRouter:
     @router.get("/v1/people/{name}", responses=_problems(settings, 404), response_model=answers.PersonAnswer)
     async def person(request: Request, name: str) -> Response:
         """Somebody who is enrolled."""
-        counts = photo_counts(service_of(request).run.current())
+        counts = photo_counts(await service_of(request).bundle())
         found = found_name(name, counts)
         if found is None:
             raise Problem(404, "nobody", "nobody of this name is enrolled")
@@ -408,33 +457,30 @@ def _people(settings: Settings) -> APIRouter:
 
     @router.delete(
         "/v1/people/{name}",
-        responses=_problems(settings, 404, 422),
+        responses=_problems(settings, 404, 422, 507),
         response_model=answers.ForgottenAnswer,
     )
     async def remove(request: Request, name: str) -> Response:
         """Forget somebody: everything this software made of the person. Nobody is called so from the answer on."""
         service = service_of(request)
-        if found_name(name, service.run.current().labels) is None:
+        if found_name(name, (await service.bundle()).labels) is None:
             raise Problem(404, "nobody", "nobody of this name is enrolled")
 
-        def forgotten() -> dict[str, Any]:
-            with PeopleFile(settings.model) as file:
-                told = forget(settings.model, name, file)
-            service.run.current()
-            return {"removed": told.removed, "originals": told.originals, "left": told.left}
-
-        return JSONResponse({"name": name} | await service.naming.alone(forgotten))
+        told = await service.people.forget(name)
+        lists = {"removed": told.removed, "originals": told.originals, "left": told.left}
+        return JSONResponse({"name": name} | lists)
 
     return router
 
 
 def _albums(settings: Settings) -> APIRouter:
-    router = APIRouter(tags=["albums"])
+    a_zip = {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+    router = APIRouter(tags=["albums"], route_class=upload_route(settings.max_files))
 
     @router.post(
         "/v1/organise",
         status_code=202,
-        responses=_problems(settings, 400, 413, 422),
+        responses=_problems(settings, *_OF_UPLOADS),
         response_model=answers.JobAnswer,
     )
     async def begin(
@@ -444,14 +490,14 @@ def _albums(settings: Settings) -> APIRouter:
     ) -> Response:
         """Sort photos into albums by person, in the background; the answer names the job."""
         service = service_of(request)
-        sources = await asyncio.to_thread(service.sources, files)
-        job = await asyncio.to_thread(service.jobs.add, sources, more)
+        sources = await service.sources(files)
+        job = await service.on_jobs(service.jobs.add, sources, more)
         return JSONResponse(job.as_json(), 202, {"Location": f"/v1/organise/{job.number}"})
 
     @router.post(
         "/v1/organise/{job}/photos",
         status_code=202,
-        responses=_problems(settings, 400, 404, 409, 413, 422),
+        responses=_problems(settings, 404, 409, *_OF_UPLOADS),
         response_model=answers.JobAnswer,
     )
     async def further(
@@ -462,56 +508,56 @@ def _albums(settings: Settings) -> APIRouter:
     ) -> Response:
         """Add photos to a job, for folders too large for one request."""
         service = service_of(request)
-        sources = await asyncio.to_thread(service.sources, files)
-        extended = await asyncio.to_thread(service.jobs.extend, job, sources, more)
+        sources = await service.sources(files)
+        extended = await service.on_jobs(service.jobs.extend, job, sources, more)
         return JSONResponse(extended.as_json(), 202)
 
     @router.get("/v1/organise/{job}", responses=_problems(settings, 404), response_model=answers.JobAnswer)
     async def progress(request: Request, job: str) -> Response:
         """How far a job is, and its albums once it is done."""
-        found = await asyncio.to_thread(service_of(request).jobs.find, job)
-        return JSONResponse(found.as_json())
+        service = service_of(request)
+        found = service.jobs.find(job)
+        return JSONResponse(await service.on_jobs(found.as_json))
 
     @router.post(
         "/v1/organise/{job}/names",
-        responses=_problems(settings, 404, 409, 422),
+        responses=_problems(settings, 404, 408, 409, 413, 422, 507),
         response_model=answers.JobAnswer,
     )
     async def name_group(request: Request, job: str, group: answers.GroupName) -> Response:
         """Enrol the person of an unknown album under a name; the albums are sorted again."""
         service = service_of(request)
-        checked_new_name(group.name, service.run.current().labels)
+        checked_new_name(group.name, (await service.bundle()).labels)
 
         def enrolled(photos: Sequence[ProbeChip], name: str) -> Bundle:
-            _enrolled(service.run, name, photos, None)
-            return service.run.current()
+            sources = [file_source(photo.path, photo.path.name) for photo in photos]
+            service.people.enrol_in_thread(name, photos, sources)
+            return readable(service.run)
 
-        jobs = service.jobs
-        done = await service.naming.alone(lambda: jobs.name_group(job, group.album, group.name, enrolled))
-        return JSONResponse(done.as_json())
+        done = await service.on_jobs(service.jobs.name_group, job, group.album, group.name, enrolled)
+        return JSONResponse(await service.on_jobs(done.as_json))
 
     @router.post(
         "/v1/organise/{job}/moves",
-        responses=_problems(settings, 404, 409, 422),
+        responses=_problems(settings, 404, 408, 409, 413, 422, 507),
         response_model=answers.JobAnswer,
     )
     async def move(request: Request, job: str, move: answers.Move) -> Response:
         """Put a photo into another album."""
-        jobs = service_of(request).jobs
-        done = await asyncio.to_thread(jobs.move, job, move.photo, move.source, move.target)
-        return JSONResponse(done.as_json())
+        service = service_of(request)
+        done = await service.on_jobs(service.jobs.move, job, move.photo, move.source, move.target)
+        return JSONResponse(await service.on_jobs(done.as_json))
 
     @router.get(
         "/v1/organise/{job}/albums.zip",
-        responses=_problems(settings, 404, 409)
-        | {200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}},
+        responses=_problems(settings, 404, 409, 416, 507) | {200: a_zip, 206: a_zip},
         response_class=Response,
     )
     async def fetch(request: Request, job: str) -> Response:
-        """The albums, with a page to look at them."""
-        file = await asyncio.to_thread(service_of(request).jobs.zipped, job)
-        gone = BackgroundTask(file.unlink, missing_ok=True)
-        return FileResponse(file, media_type="application/zip", filename="albums.zip", background=gone)
+        """The albums, with a page to look at them; `Range` gives a part of the file, to go on after a break."""
+        service = service_of(request)
+        file = await service.on_jobs(service.jobs.zipped, job)
+        return ZipResponse(file, media_type="application/zip", filename="albums.zip")
 
     @router.get(
         "/v1/organise/{job}/thumbnails/{number}",
@@ -521,15 +567,20 @@ def _albums(settings: Settings) -> APIRouter:
     )
     async def thumbnail(request: Request, job: str, number: Annotated[int, Path(ge=0, le=10**9)]) -> Response:
         """A small picture of a photo; photos are numbered as the job lists them, from 0."""
-        small = await asyncio.to_thread(service_of(request).jobs.thumbnail, job, number)
+        service = service_of(request)
+        photo = await service.on_jobs(service.jobs.photo_source, job, number)
+        try:
+            small = await service.pool.thumbnail(photo)
+        except PhotoError as error:
+            raise Problem(404, "no-such-photo", f"not one that can be read: {error.detail}") from error
         return Response(small, media_type="image/jpeg")
 
     @router.delete("/v1/organise/{job}", status_code=204, responses=_problems(settings, 404))
     async def give_up(request: Request, job: str) -> Response:
         """Delete a job's photos and albums, whether it is done or not."""
-        jobs = service_of(request).jobs
-        await asyncio.to_thread(jobs.find, job)
-        await asyncio.to_thread(jobs.give_up, job)
+        service = service_of(request)
+        service.jobs.find(job)
+        await service.on_jobs(service.jobs.give_up, job)
         return Response(status_code=204)
 
     return router
@@ -545,21 +596,6 @@ def choices(bundle: Bundle, fpir: float) -> list[dict[str, float | None]]:
             continue
         told.append({"fpir": rate, "threshold": threshold, "named": bundle.decision.named_at(rate)})
     return told
-
-
-def _enrolled(
-    run: LiveRun, name: str, photos: Sequence[ProbeChip], content: Callable[[pathlib.Path], bytes] | None
-) -> list[str]:
-    """Enrol in the run on disk; who of the others the photos look like."""
-    with PeopleFile(run.folder) as people, people.exclusive():
-        bundle = Bundle.load(run.folder)
-        before = run.current()
-        if bundle.space == before.space:
-            bundle.share_networks(before)
-        grown = enrol(bundle, name, photos, content)
-        grown.save(run.folder)
-    run.current()
-    return sorted({other for other, _ in taken_for(bundle, photos)})
 
 
 async def _a_few_at_a_time(

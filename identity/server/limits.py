@@ -1,16 +1,157 @@
-"""How much at once: requests, bytes of a request, seconds of a request."""
+"""How much at once: requests of all and of each key, bytes of a request and of all, seconds of a request.
+
+A request that only waits for its body to come holds a slot, too. It is given up when no byte comes for a while. When
+all slots are taken, it is given up at once, in favour of a request that may have more to say.
+"""
 
 import asyncio
 import math
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from identity.server.access import OPEN
 from identity.server.problems import Problem, busy
 
-ALWAYS = frozenset(
-    ["/healthz", "/readyz", "/metrics"]
-)  # whoever watches the server must hear when it is busy
+# Whoever watches the server must hear when it is busy, and the page is where people read that it is.
+ALWAYS = OPEN | {"/metrics"}
+MOST_WITHOUT_PHOTOS = 64_000  # bytes of a body that has no photos
+_UPLOADS = re.compile(r"/v1/identify|/v1/verify|/v1/people|/v1/organise(/[^/]+/photos)?|/upload")
+_PAUSE = 1.0  # seconds without a byte, after which an upload gives way to others
+_GRACE, _LEAST_RATE = 5.0, 10_000.0  # after these seconds, or with fewer bytes a second, too
+_LONG_GRACE, _LEAST_RATE_EVER = 30.0, 1_000.0  # and after these it is given up whether others wait or not
+
+
+@dataclass(eq=False)
+class Upload:
+    """A request that holds a slot.
+
+    Attributes:
+        caller: number of its key; None without keys.
+        clock: seconds, ever growing.
+        receiving: whether more of its body is to come.
+        received: bytes so far.
+        waited: seconds it waited for them.
+        since: when it began to wait for the next ones; None while it does not.
+        cut: done when it is to be given up.
+    """
+
+    caller: int | None
+    clock: Callable[[], float]
+    receiving: bool = True
+    received: int = 0
+    waited: float = 0.0
+    since: float | None = None
+    cut: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def pause(self) -> float:
+        """Seconds since it began to wait."""
+        return 0.0 if self.since is None else self.clock() - self.since
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether its body comes so slowly that another request should have its slot."""
+        waited = self.waited + self.pause
+        slow = waited > _GRACE and self.received < _LEAST_RATE * waited
+        return self.receiving and self.since is not None and (self.pause > _PAUSE or slow)
+
+    async def next(self, receive: Receive, idle: float) -> Message:
+        """The next part of its body.
+
+        Raises:
+            Problem: it does not come, comes too slowly, or the slot is needed.
+        """
+        if not self.receiving:  # what still comes is that the client left
+            return await receive()
+        self.since = self.clock()
+        coming, cut = asyncio.ensure_future(receive()), asyncio.ensure_future(self.cut.wait())
+        try:
+            await asyncio.wait({coming, cut}, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
+            if self.cut.is_set():
+                raise busy("others wait, and this upload comes more slowly than theirs; ask again later", 5)
+            self.waited += self.pause
+            slow = self.waited > _LONG_GRACE and self.received < _LEAST_RATE_EVER * self.waited
+            if not coming.done() or slow:
+                raise Problem(
+                    408, "too-slow", f"the body stopped coming, or came too slowly ({idle:g} s at most)"
+                )
+            message = coming.result()
+        finally:
+            self.since = None
+            for task in (coming, cut):
+                task.cancel()
+        self.receiving = message["type"] == "http.request" and message.get("more_body", False)
+        self.received += len(message.get("body", b""))
+        return message
+
+
+class Slots:
+    """The requests under way.
+
+    Args:
+        most: at once.
+        most_of_a_key: at once of one key.
+        most_bytes: that they hold together.
+        clock: seconds, ever growing.
+    """
+
+    def __init__(
+        self, most: int, most_of_a_key: int, most_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.most, self.most_of_a_key, self.most_bytes = most, most_of_a_key, most_bytes
+        self._clock = clock
+        self._open: set[Upload] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def full(self) -> bool:
+        """Whether a request would be sent away."""
+        return len(self._open) >= self.most and not any(one.gives_way for one in self._open)
+
+    def take(self, caller: int | None) -> Upload:
+        """A slot for a request.
+
+        Raises:
+            Problem: there is none.
+        """
+        own = [] if caller is None else [one for one in self._open if one.caller == caller]
+        if len(own) >= self.most_of_a_key and not self._cut_slowest(own):
+            raise busy(f"{len(own)} requests with this key are being answered; ask again later")
+        if len(self._open) >= self.most and not self._cut_slowest(self._open):
+            raise busy(f"{len(self._open)} requests are being answered; ask again later")
+        taken = Upload(caller, self._clock)
+        self._open.add(taken)
+        return taken
+
+    def give_back(self, taken: Upload) -> None:
+        """A slot is free again."""
+        self._open.discard(taken)
+
+    def check_bytes(self, asking: Upload) -> None:
+        """Whether there is room for what a request has received by now.
+
+        Raises:
+            Problem: there is none.
+        """
+        while sum(one.received for one in self._open) > self.most_bytes:
+            if not self._cut_slowest(one for one in self._open if one is not asking and one.received):
+                raise busy("there is no room for more uploads at once; ask again later", 5)
+
+    def _cut_slowest(self, among: Iterable[Upload]) -> bool:
+        slow = [one for one in among if one.gives_way]
+        if not slow:
+            return False
+        slowest = max(slow, key=lambda one: one.pause)
+        slowest.cut.set()
+        self._open.discard(slowest)
+        return True
 
 
 class Limits:
@@ -19,14 +160,24 @@ class Limits:
     Args:
         app: what is guarded.
         max_requests: that are let through at once; more get 503.
-        max_body: bytes; more get 413, as soon as it is known.
+        max_body: bytes; more get 413, as soon as it is known. What is no upload of photos may have far fewer.
         seconds: of a request, from its first byte to the answer's; then it gets 503.
+        idle: seconds without a byte of the body, then the request gets 408.
+        slots: shared with whoever wants to know whether there are any.
     """
 
-    def __init__(self, app: ASGIApp, max_requests: int, max_body: int, seconds: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_requests: int,
+        max_body: int,
+        seconds: float,
+        idle: float = 20.0,
+        slots: Slots | None = None,
+    ) -> None:
         self._app = app
-        self._max_requests, self._max_body, self._seconds = max_requests, max_body, seconds
-        self._now = 0
+        self._max_body, self._seconds, self._idle = max_body, seconds, idle
+        self._slots = Slots(max_requests, max_requests, 2 * max_body) if slots is None else slots
         self._usual = 1.0  # seconds of a request, an average that forgets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,34 +185,36 @@ class Limits:
         if scope["type"] != "http" or scope["path"] in ALWAYS:
             await self._app(scope, receive, send)
             return
-        if self._now >= self._max_requests:
-            problem = busy(
-                f"{self._now} requests are being answered; ask again later", math.ceil(self._usual)
-            )
+        try:
+            slot = self._slots.take(scope.get("state", {}).get("caller"))
+        except Problem as problem:
+            problem.headers = {"Retry-After": str(max(1, math.ceil(self._usual)))}
             await problem.response()(scope, receive, send)
             return
-        self._now += 1
         started = asyncio.get_running_loop().time()
         try:
-            await self._within_limits(scope, receive, send)
+            await self._within_limits(scope, receive, send, slot)
         finally:
-            self._now -= 1
+            self._slots.give_back(slot)
             self._usual += 0.1 * (asyncio.get_running_loop().time() - started - self._usual)
 
-    async def _within_limits(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _within_limits(self, scope: Scope, receive: Receive, send: Send, slot: Upload) -> None:
         begun = False
-        length = Headers(scope=scope).get("content-length", "")
-        if length.isdecimal() and int(length) > self._max_body:
-            await self._too_large().response()(scope, receive, send)
+        headers = Headers(scope=scope)
+        photos = _UPLOADS.fullmatch(scope["path"]) and headers.get("content-type", "").startswith(
+            "multipart/"
+        )
+        most = self._max_body if photos else min(self._max_body, MOST_WITHOUT_PHOTOS)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > most:
+            await _too_large(most).response()(scope, receive, send)
             return
-        received = 0
 
         async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._max_body:
-                raise self._too_large()
+            message = await slot.next(receive, self._idle)
+            if slot.received > most:
+                raise _too_large(most)
+            self._slots.check_bytes(slot)
             return message
 
         async def noticed(message: Message) -> None:
@@ -77,6 +230,8 @@ class Limits:
             late = busy(f"not answered within {self._seconds:g} s; send fewer photos at once", 10)
             await late.response()(scope, receive, send)
 
-    def _too_large(self) -> Problem:
-        limit = f"{self._max_body / 1e6:g} MB"
-        return Problem(413, "too-large", f"a request may have {limit}; send fewer photos at once")
+
+def _too_large(most: int) -> Problem:
+    if most <= MOST_WITHOUT_PHOTOS:
+        return Problem(413, "too-large", f"a request without photos may have {most / 1e3:g} kB")
+    return Problem(413, "too-large", f"a request may have {most / 1e6:g} MB; send fewer photos at once")

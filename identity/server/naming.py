@@ -7,14 +7,29 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from augmentor.errors import InputError
 from identity.bundle import Bundle
 from identity.recognise import Recognition
 from identity.seeing import SeenPhoto
 from identity.server.live_run import LiveRun
-from identity.server.observed import Metrics
+from identity.server.observed import Metrics, log_error
+from identity.server.problems import unavailable
 
 _MOST_FACES = 32
 _Result = TypeVar("_Result")
+
+
+def readable(run: LiveRun) -> Bundle:
+    """The run as it is on disk.
+
+    Raises:
+        Problem: it is gone or damaged; a request cannot mend that, and need not know where it lies.
+    """
+    try:
+        return run.current()
+    except InputError as error:
+        log_error("run", error)
+        raise unavailable("the run of this server cannot be read; ask whoever runs it") from error
 
 
 class Naming:
@@ -40,7 +55,7 @@ class Naming:
         """
 
         def warm() -> None:
-            bundle = self.run.current()
+            bundle = readable(self.run)
             bundle.embed_with_quality(np.zeros((1, bundle.size, bundle.size, 3), np.uint8))
 
         await self.alone(warm)
@@ -72,7 +87,7 @@ class Naming:
             if seen.chips:
                 bundle, rows, quality = await self.embed(seen.chips)
             else:
-                bundle, rows, quality = self.run.current(), np.zeros((0, 0), np.float32), np.zeros(0)
+                bundle, rows, quality = readable(self.run), np.zeros((0, 0), np.float32), np.zeros(0)
             answer = self.run.recogniser(bundle, fpir).named([seen], rows, quality)[0]
             if not self.run.changed:  # else somebody may have been forgotten meanwhile
                 return answer
@@ -102,7 +117,7 @@ class Naming:
                     future.set_result(one)
 
     def _embed(self, parts: Sequence[np.ndarray]) -> list[tuple[Bundle, np.ndarray, np.ndarray]]:
-        bundle = self.run.current()
+        bundle = readable(self.run)
         rows, quality = bundle.embed_with_quality(np.concatenate(parts))
         self._metrics.faces.inc(len(rows))
         ends = np.cumsum([len(part) for part in parts])[:-1]

@@ -1,4 +1,7 @@
-"""What can be seen of a running server: an id for each request, a log line, and metrics. No names, no faces."""
+"""What can be seen of a running server: an id for each request, a log line, and metrics. No names, no faces.
+
+Messages of errors name files and people, so the log has the kind of an error and where in the program it was raised.
+"""
 
 import json
 import logging
@@ -6,10 +9,14 @@ import re
 import secrets
 import sys
 import time
+import traceback
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from identity.server.problems import Problem, storage_problem
 
 LOGGER = logging.getLogger("likeness.server")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -44,7 +51,10 @@ class Metrics:
 
 
 class Observed:
-    """ASGI middleware, the outermost: counts and logs whatever becomes of a request."""
+    """ASGI middleware, the outermost: counts and logs whatever becomes of a request.
+
+    An error that nobody thought of ends here: frameworks outside would log its message.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
@@ -57,11 +67,12 @@ class Observed:
         given = Headers(scope=scope).get("x-request-id", "")
         number = given if _ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = number
-        status = 500
+        status, begun = 500, False
         started = time.perf_counter()
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, begun
+            begun = True
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -73,6 +84,13 @@ class Observed:
         self._metrics.open.inc()
         try:
             await self._app(scope, receive, noted)
+        except Exception as error:
+            log_error("request", error, number)
+            if not begun:
+                problem = storage_problem(error) or Problem(
+                    500, "unexpected", "an error in the server; its log tells more"
+                )
+                await problem.response()(scope, receive, noted)
         finally:
             self._metrics.open.dec()
             seconds = time.perf_counter() - started
@@ -105,9 +123,35 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "what": record.getMessage(),
         } | getattr(record, "told", {})
-        if record.exc_info:
-            told["trace"] = self.formatException(record.exc_info)
         return json.dumps(told, ensure_ascii=False)
+
+
+def log_error(what: str, error: BaseException, request: str = "") -> None:
+    """Log an error without its message, which may name people and files.
+
+    Args:
+        what: was being done.
+        error: what was raised.
+        request: its number.
+    """
+    told: dict[str, Any] = {"request_id": request} if request else {}
+    causes: list[str] = []
+    trace: list[list[str]] = []
+    cause: BaseException | None = error
+    while cause is not None and len(causes) < 5:
+        number = getattr(cause, "errno", None)
+        causes.append(type(cause).__name__ + (f" {number}" if isinstance(number, int) else ""))
+        frames = traceback.extract_tb(cause.__traceback__)[-8:]
+        trace.append([f"{'/'.join(f.filename.split('/')[-3:])}:{f.lineno} {f.name}" for f in frames])
+        cause = cause.__cause__
+    LOGGER.error("%s: %s", what, causes[0], extra={"told": told | {"causes": causes, "trace": trace}})
+
+
+def log_task_error(_loop: Any, context: dict[str, Any]) -> None:
+    """Log what became of a task nobody waited for, in place of asyncio, which logs messages."""
+    error = context.get("exception")
+    if isinstance(error, BaseException):
+        log_error("task", error)
 
 
 def log_to_stderr() -> None:

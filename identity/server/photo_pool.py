@@ -1,25 +1,83 @@
-"""Processes that decode photos and find faces: uploads may be anything, and a decoder they crash is not the server's.
+"""Processes that decode photos: uploads may be anything, and a decoder they crash is not the server's.
 
-A process that crashes or takes too long is replaced, and only the photo it had is lost. Each is replaced after some
-hundred photos, too, whatever memory its libraries hold on to.
+Everything that needs the pixels of a photo happens here: finding faces, hashes, thumbnails, the faces of a group that
+is named, renders of whoever is enrolled. A process that crashes or takes too long is replaced, and only the photo it
+had is lost. Each is replaced after some hundred photos, too, whatever memory its libraries hold on to.
+
+While a process works on a photo it may map no more memory than it has when it begins, and an allowance. Most photos
+need little. Those that need more are worked on a few at a time, by processes of their own that give way to the others,
+so that memory is bounded and small photos go on.
+
+Contract:
+    The allowance is a limit of the operating system on address space (`RLIMIT_AS`). Linux keeps to it. macOS takes it
+    and ignores it, and other systems have none: there only pixels, bytes and time are limited.
 """
 
 import asyncio
 import hashlib
 import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLong
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from augmentor.errors import PhotoError
-from augmentor.faces import POLICIES, Policy
+from augmentor.faces import POLICIES, FaceFinder, Policy
 from augmentor.images import load_image, perceptual_hash
+from identity.photo_work import Box, face_again, thumbnail
 from identity.probes import ProbeChip
+from identity.renders_of_photo import WantedRenders, make_renders
 from identity.seeing import PhotoReader, SeenPhoto, failed, use_one_core
+from identity.server.source import Source
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
 
 _PHOTOS_OF_A_PROCESS = 500
+_NICE = 10
+_NEEDS_NO_PIXELS = 64_000_000  # bytes: the file itself, and what looking for faces takes
+_BYTES_A_PIXEL = 14  # decoded, converted, turned: two copies of four bytes, two of three
+ORDINARY_PIXELS = 25_000_000
+_ORDINARY_BYTES = 32_000_000  # of a file
+_STATM = Path("/proc/self/statm")
+
+
+@dataclass(frozen=True)
+class PhotoLimits:
+    """What one photo may cost.
+
+    Attributes:
+        seconds: then its process is ended.
+        pixels: a photo with more is refused from its header.
+        memory: bytes of address space that working on it may add to its process.
+        large_at_once: photos worked on at once that need more than ordinary ones.
+    """
+
+    seconds: float
+    pixels: int
+    memory: int
+    large_at_once: int = 1
+
+    @property
+    def ordinary(self) -> "PhotoLimits":
+        """What most photos keep to; no more than this."""
+        pixels = min(self.pixels, ORDINARY_PIXELS)
+        return replace(self, pixels=pixels, memory=min(self.memory, memory_for(pixels)))
+
+
+def memory_for(pixels: int) -> int:
+    """Bytes that decoding a photo of so many pixels takes, if it is of a usual kind."""
+    return _NEEDS_NO_PIXELS + _BYTES_A_PIXEL * pixels
 
 
 class PhotoPool:
@@ -29,58 +87,158 @@ class PhotoPool:
         size: edge of the chips, pixels.
         align: `face` or `whole`, see `identity.seeing`.
         workers: processes.
-        seconds: for one photo.
-        max_pixels: of a photo.
+        limits: of each photo.
     """
 
-    def __init__(self, size: int, align: str, workers: int, seconds: float, max_pixels: int) -> None:
+    def __init__(self, size: int, align: str, workers: int, limits: PhotoLimits) -> None:
         self.workers = workers
-        self._seconds, self._max_pixels = seconds, max_pixels
-        self._pool = ProcessPool(
-            workers,
-            max_tasks=_PHOTOS_OF_A_PROCESS,
-            initializer=_start,
-            initargs=[size, align],
-            context=multiprocessing.get_context("spawn"),
-        )
-        # photos wait here, not in the pipe to the processes
-        self._turns = asyncio.Semaphore(2 * workers)
+        self._limits = limits
+        self._pool = _processes(workers, size, align, 0)
+        self._large_pool = _processes(
+            limits.large_at_once, size, align, _NICE
+        )  # begins with the first large photo
+        self._wait()
 
-    async def see(self, content: bytes, name: str, policy: Policy = "all") -> SeenPhoto:
+    def _wait(self) -> None:
+        """Photos wait here, not in the pipe to the processes."""
+        self._turns = asyncio.Semaphore(2 * self.workers)
+        self._large = asyncio.Semaphore(self._limits.large_at_once)
+        self._readers = ThreadPoolExecutor(2 * self.workers, "reading")
+
+    @property
+    def alive(self) -> bool:
+        """Whether photos can be worked on."""
+        return bool(self._pool.active)
+
+    async def start(self) -> None:
+        """Let every process load what it needs."""
+        nothing = Source("", 0, lambda: iter([b""]))
+        await asyncio.gather(*(self.see(nothing) for _ in range(self.workers)))
+
+    async def see(self, source: Source, policy: Policy = "all") -> SeenPhoto:
         """What is on a photo; see `identity.seeing`."""
         try:
-            return await self._run(_see, content, name, policy, self._max_pixels)
+            seen, _ = await self._run(_see, source, policy, False)
         except PhotoError as error:
-            return failed(error, name)
+            return failed(error, source.name)
+        return seen
 
-    async def probe(self, content: bytes, name: str, policy: Policy) -> tuple[ProbeChip, SeenPhoto]:
+    async def see_hashed(self, source: Source) -> tuple[SeenPhoto, tuple[str, int | None]]:
+        """What is on a photo, and the SHA-256 and the perceptual hash of its file."""
+        try:
+            return await self._run(_see, source, "all", True)
+        except PhotoError as error:
+            return failed(error, source.name), ("", None)
+
+    async def probe(self, source: Source, policy: Policy) -> tuple[ProbeChip, SeenPhoto]:
         """The one face of a photo, for enrolment; its path is the name.
 
         Raises:
-            PhotoError: the photo crashed its process, or took too long.
+            PhotoError: the photo cannot be read, crashed its process, or took too long.
         """
-        return await self._run(_probe, content, name, policy, self._max_pixels)
+        seen, (sha256, phash) = await self._run(_see, source, policy, True)
+        found = bool(seen.chips)
+        probe = ProbeChip(
+            Path(source.name),
+            seen.chips[0] if found else None,
+            seen.reason,
+            sha256,
+            phash,
+            seen.faces[0].landmarks if found else None,
+            seen.faces[0].box if found else None,
+            seen.detail,
+        )
+        return probe, seen
 
-    async def _run(self, function: Any, content: bytes, name: str, *arguments: Any) -> Any:
-        async with self._turns:
-            future = self._pool.schedule(function, args=[content, name, *arguments], timeout=self._seconds)
+    async def thumbnail(self, source: Source) -> bytes:
+        """A small JPEG of a photo.
+
+        Raises:
+            PhotoError: as `probe`.
+        """
+        return await self._run(_thumbnail, source)
+
+    async def face_again(self, source: Source, path: Path, box: Box, size: int) -> ProbeChip | None:
+        """The face of a photo that was found at `box` before.
+
+        Raises:
+            PhotoError: as `probe`.
+        """
+        return await self._run(_face_again, source, path, box, size)
+
+    async def renders(self, sources: Sequence[Source], wanted: Sequence[WantedRenders]) -> np.ndarray | None:
+        """The renders that `identity.enrolment.enrol` wants; None if it wants none.
+
+        Raises:
+            PhotoError: as `probe`.
+            InputError: no head fits a face.
+        """
+        made = await asyncio.gather(*(self._run(_renders, sources[one.photo], one) for one in wanted))
+        return np.concatenate(made) if made else None
+
+    async def _run(self, function: Callable[..., Any], source: Source, *arguments: Any) -> Any:
+        """Call a function with the content of a photo, its limits and the arguments, in one of the processes."""
+        ordinary = self._limits.ordinary
+        if source.size <= _ORDINARY_BYTES:
             try:
-                return await asyncio.wrap_future(future)
-            except (TooLong, asyncio.TimeoutError) as error:
-                raise PhotoError("unreadable", name, f"not read within {self._seconds:g} s") from error
-            except ProcessExpired as error:
-                raise PhotoError("unreadable", name, "the program that reads it crashed") from error
-            except asyncio.CancelledError:
-                future.cancel()
-                raise
+                async with self._turns:
+                    return await self._turn(self._pool, function, source, ordinary, arguments)
+            except PhotoError as error:
+                if error.reason != "too_large" or ordinary == self._limits:
+                    raise
+        async with self._large:
+            return await self._turn(self._large_pool, function, source, self._limits, arguments)
+
+    async def _turn(
+        self,
+        pool: ProcessPool,
+        function: Callable[..., Any],
+        source: Source,
+        limits: PhotoLimits,
+        arguments: Sequence[Any],
+    ) -> Any:
+        content = await asyncio.get_running_loop().run_in_executor(self._readers, source.read)
+        words = [content, source.name, limits, *arguments]
+        future = pool.schedule(function, args=words, timeout=limits.seconds)
+        try:
+            return await asyncio.wrap_future(future)
+        except (TooLong, asyncio.TimeoutError) as error:
+            detail = f"not read within {limits.seconds:g} s"
+            raise PhotoError("unreadable", source.name, detail) from error
+        except ProcessExpired as error:
+            raise PhotoError("unreadable", source.name, "the program that reads it crashed") from error
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
 
     def close(self) -> None:
         """End the processes."""
-        self._pool.stop()
-        self._pool.join()
+        for pool in (self._pool, self._large_pool):
+            pool.stop()
+            pool.join()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+
+def _processes(workers: int, size: int, align: str, nice: int) -> ProcessPool:
+    return ProcessPool(
+        workers,
+        max_tasks=_PHOTOS_OF_A_PROCESS,
+        initializer=_start_process,
+        initargs=[size, align, nice],
+        context=multiprocessing.get_context("spawn"),
+    )
 
 
 _readers: dict[str, PhotoReader] = {}
+_finder: list[FaceFinder] = []
+
+
+def _start_process(size: int, align: str, nice: int) -> None:
+    if hasattr(os, "nice"):
+        os.nice(nice)
+    if resource is not None:  # a core file would have the photo in it
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    _start(size, align)
 
 
 def _start(size: int, align: str) -> None:
@@ -88,23 +246,74 @@ def _start(size: int, align: str) -> None:
     _readers.update({policy: PhotoReader(size, align, policy) for policy in POLICIES})  # type: ignore[arg-type]
 
 
-def _see(content: bytes, name: str, policy: str, max_pixels: int) -> SeenPhoto:
-    return _readers[policy].content(content, name, max_pixels)
+@contextmanager
+def _limited(name: str, limits: PhotoLimits) -> Iterator[None]:
+    """Let a photo add no more address space than it may; what it cannot have makes it too large."""
+    with _less_memory(limits.memory):
+        try:
+            yield
+        except MemoryError as error:
+            raise _too_much(name, limits) from error
+        except cv2.error as error:
+            if error.code == cv2.Error.StsNoMem:
+                raise _too_much(name, limits) from error
+            raise
+        except PhotoError as error:
+            if isinstance(error.__cause__, MemoryError):
+                raise _too_much(name, limits) from error
+            raise
 
 
-def _probe(content: bytes, name: str, policy: str, max_pixels: int) -> tuple[ProbeChip, SeenPhoto]:
-    seen = _see(content, name, policy, max_pixels)
-    sha256 = hashlib.sha256(content).hexdigest()
-    phash = None if seen.status == "error" else perceptual_hash(load_image(content, max_pixels=max_pixels))
-    found = bool(seen.chips)
-    probe = ProbeChip(
-        Path(name),
-        seen.chips[0] if found else None,
-        seen.reason,
-        sha256,
-        phash,
-        seen.faces[0].landmarks if found else None,
-        seen.faces[0].box if found else None,
-        seen.detail,
-    )
-    return probe, seen
+def _too_much(name: str, limits: PhotoLimits) -> PhotoError:
+    return PhotoError("too_large", name, f"reading it takes more than {limits.memory / 1e6:.0f} MB of memory")
+
+
+@contextmanager
+def _less_memory(more: int) -> Iterator[None]:
+    if resource is None or not _STATM.exists():
+        yield
+        return
+    mapped = int(_STATM.read_text().split()[0]) * resource.getpagesize()
+    before, most = resource.getrlimit(resource.RLIMIT_AS)
+    soft = mapped + more
+    if most != resource.RLIM_INFINITY:
+        soft = min(soft, most)
+    resource.setrlimit(resource.RLIMIT_AS, (soft, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (before, most))
+
+
+def _see(
+    content: bytes, name: str, limits: PhotoLimits, policy: str, hashed: bool
+) -> tuple[SeenPhoto, tuple[str, int | None]]:
+    sha256 = hashlib.sha256(content).hexdigest() if hashed else ""
+    with _limited(name, limits):
+        try:
+            image = load_image(content, name=name, max_pixels=limits.pixels)
+        except PhotoError as error:
+            if error.reason == "too_large" or isinstance(error.__cause__, MemoryError):
+                raise  # it may have another try, with more memory
+            return failed(error, name), (sha256, None)
+        return _readers[policy].image(image, name), (sha256, perceptual_hash(image) if hashed else None)
+
+
+def _thumbnail(content: bytes, name: str, limits: PhotoLimits) -> bytes:
+    with _limited(name, limits):
+        return thumbnail(load_image(content, name=name, max_pixels=limits.pixels))
+
+
+def _face_again(
+    content: bytes, name: str, limits: PhotoLimits, path: Path, box: Box, size: int
+) -> ProbeChip | None:
+    with _limited(name, limits):
+        if not _finder:
+            _finder.append(FaceFinder("all", second_opinion=True))
+        image = load_image(content, name=name, max_pixels=limits.pixels)
+        return face_again(_finder[0], image, path, box, size)
+
+
+def _renders(content: bytes, name: str, limits: PhotoLimits, wanted: WantedRenders) -> np.ndarray:
+    with _limited(name, limits):
+        return make_renders(load_image(content, name=name, max_pixels=limits.pixels), name, wanted)

@@ -1,8 +1,13 @@
-"""Errors as RFC 9457 problem details: what a wrong request gets, and nothing else."""
+"""Errors as RFC 9457 problem details: what a wrong request gets, and nothing else.
 
+Texts of errors that come from the server's own files name folders of this machine. Who asks does not see them: a
+request gets them as a problem of the server, with a status that says whether asking again may help.
+"""
+
+import errno
 import json
-import logging
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -56,8 +61,62 @@ def busy(detail: str, seconds: int = 1) -> Problem:
     return Problem(503, "busy", detail, {"Retry-After": str(max(1, seconds))})
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    """Let every error of `app` be told as a problem."""
+def unavailable(detail: str) -> Problem:
+    """The server cannot answer until somebody mends it."""
+    return Problem(503, "unavailable", detail, {"Retry-After": "30"})
+
+
+def no_room() -> Problem:
+    """The server's disk is full."""
+    return Problem(507, "no-room", "there is no room on the server's disk; ask whoever runs it to make some")
+
+
+def storage_problem(error: BaseException | None) -> Problem | None:
+    """What a request gets whose error comes from the server's disk; None if it does not come from there."""
+    for cause in _causes(error):
+        if isinstance(cause, sqlite3.Error):
+            said = str(cause)
+            if "locked" in said or "busy" in said:
+                return busy("another program is changing the people of this run; ask again", 5)
+            return no_room() if "full" in said else unavailable("the server cannot use its own files")
+        if isinstance(cause, OSError):
+            if cause.errno in (errno.EMFILE, errno.ENFILE):
+                return busy("too many files are open; send fewer photos at once, or ask again later", 5)
+            if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+                return no_room()
+            return unavailable("the server cannot use its own files")
+    return None
+
+
+def input_problem(error: InputError, private: Sequence[str] = ()) -> Problem:
+    """What a request gets for an `InputError`.
+
+    Args:
+        error: a wrong value of the request, or files of the server that cannot be used.
+        private: folders of this machine that no answer may name.
+    """
+    problem = storage_problem(error)
+    if problem is None and any(folder in str(error) for folder in private):
+        problem = unavailable("the server cannot use its run; ask whoever runs it")
+    return problem or Problem(422, "unusable", str(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__
+
+
+def answer_with_problems(app: FastAPI, private: Sequence[str] = ()) -> None:
+    """Let every error of `app` be told as a problem; what nobody thought of is `observed`'s to tell.
+
+    Args:
+        app: the application.
+        private: folders of this machine that no answer may name.
+    """
 
     @app.exception_handler(HTTPException)
     async def _http(_request: Request, error: HTTPException) -> Response:
@@ -76,9 +135,4 @@ def answer_with_problems(app: FastAPI) -> None:
 
     @app.exception_handler(InputError)
     async def _input(_request: Request, error: InputError) -> Response:
-        return Problem(422, "unusable", str(error)).response()
-
-    @app.exception_handler(Exception)
-    async def _unexpected(_request: Request, error: Exception) -> Response:
-        logging.getLogger("likeness.server").error("%s", type(error).__name__, exc_info=error)
-        return Problem(500, "unexpected", "an error in the server; its log tells more").response()
+        return input_problem(error, private).response()

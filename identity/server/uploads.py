@@ -1,24 +1,31 @@
 """The photos of a request, those in zips included; read one at a time, written nowhere."""
 
+import io
 import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import IO
 
 from augmentor.errors import PhotoError
-from augmentor.images import METADATA_FILES, METADATA_FOLDERS
+from augmentor.images import METADATA_FILES, METADATA_FOLDERS, PHOTO_SUFFIXES
 from identity.server.problems import Problem
+from identity.server.source import Source, pieces
 
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
+_ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory
+_BESIDE = 1000  # entries of a zip besides its photos and what systems add to each
+_DIRECTORY_BYTES = 512  # of an entry, name and all, on average
 _LONGEST_NAME = 400
+_LONGEST_PART = 180  # bytes of UTF-8; file systems allow 255, and numbers and endings are added
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 _DAMAGED = (
     RuntimeError,  # encrypted
     NotImplementedError,
+    MemoryError,
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -29,50 +36,44 @@ _DAMAGED = (
 )
 
 
-@dataclass(frozen=True)
-class Source:
-    """A photo that can be read.
-
-    Attributes:
-        name: what answers call it.
-        read: its content; raises `PhotoError`.
-    """
-
-    name: str
-    read: Callable[[], bytes]
-
-
 def sources_of(
     files: Sequence[tuple[str, IO[bytes]]], max_files: int, max_unzipped: int, max_file: int
 ) -> list[Source]:
     """The photos of uploaded files, in order; a zip stands for the photos in it.
 
     A zip that cannot be used is one photo that cannot be read, so that it does not spoil the others. Zips in zips are
-    not opened. What operating systems leave in zips is left out, as in folders.
+    not opened. What operating systems leave in zips is left out, as in folders. A file in a zip whose name ends as no
+    photo's does is a photo that cannot be read, and is not unpacked.
 
     Args:
         files: name and content.
         max_files: photos in all.
-        max_unzipped: bytes of the photos of one zip.
+        max_unzipped: bytes of all files in all zips together, whatever they are.
         max_file: bytes of one photo.
 
     Raises:
         Problem: too many photos.
     """
     sources: list[Source] = []
+    left = max_unzipped
     for name, file in files:
         called = shown(name)
         start = file.read(4)
         file.seek(0)
         if start in (_ZIP, _EMPTY_ZIP):
-            sources += _in_zip(called, file, max_files, max_unzipped, max_file)
+            found, unzipped = _in_zip(called, file, max_files, left, max_file)
+            sources += found
+            left -= unzipped
         else:
-            sources.append(Source(called, _whole(called, file, max_file)))
+            sources.append(_whole(called, file, max_file))
         if len(sources) > max_files:
-            raise Problem(
-                413, "too-many-photos", f"at most {max_files} photos in a request; send fewer at once"
-            )
+            raise too_many(max_files)
     return sources
+
+
+def too_many(max_files: int) -> Problem:
+    """More photos than a request may have."""
+    return Problem(413, "too-many-photos", f"at most {max_files} photos in a request; send fewer at once")
 
 
 def shown(name: str) -> str:
@@ -82,79 +83,129 @@ def shown(name: str) -> str:
 
 
 def safe_path(name: str) -> PurePosixPath:
-    """A relative path that leads nowhere else, whatever the name: for names inside zips that are made here.
+    """A relative path that leads nowhere else and that any file system can have, whatever the name.
 
     Example:
-        >>> safe_path("..\\\\..\\\\C:/etc/./passwd.jpg")
+        >>> safe_path("..\\..\\C:/etc/./passwd.jpg")
         PurePosixPath('C_/etc/passwd.jpg')
     """
     parts = []
     for part in re.split(r"[/\\]", shown(name)):
         plain = re.sub(r'[<>:"|?*]', "_", part).strip(" .")
         if plain:
-            parts.append(plain[-120:].strip(" .") or "_")
+            parts.append(_shortened(plain).strip(" .") or "_")
     return PurePosixPath(*parts[-6:]) if parts else PurePosixPath("photo")
 
 
-def _whole(name: str, file: IO[bytes], max_file: int) -> Callable[[], bytes]:
-    def read() -> bytes:
-        file.seek(0)
-        content = file.read(max_file + 1)
-        if len(content) > max_file:
-            raise PhotoError("too_large", name, f"more than {max_file / 1e6:g} MB")
-        return content
+def _shortened(part: str) -> str:
+    """The end of a file's name, which has its suffix, in no more bytes than file systems allow."""
+    return part.encode()[-_LONGEST_PART:].decode("utf-8", "ignore")
 
-    return read
+
+def _whole(name: str, file: IO[bytes], max_file: int) -> Source:
+    size = file.seek(0, io.SEEK_END) or file.tell()  # Python 3.10's spooled files return nothing
+    file.seek(0)
+
+    def blocks() -> Iterator[bytes]:
+        if size > max_file:
+            raise PhotoError("too_large", name, f"more than {max_file / 1e6:g} MB")
+        file.seek(0)
+        yield from pieces(file)
+
+    return Source(name, size, blocks)
 
 
 def _failing(name: str, reason: str, detail: str) -> Source:
-    def read() -> bytes:
+    def blocks() -> Iterator[bytes]:
         raise PhotoError(reason, name, detail)
 
-    return Source(name, read)
+    return Source(name, 0, blocks)
 
 
-def _in_zip(name: str, file: IO[bytes], max_files: int, max_unzipped: int, max_file: int) -> list[Source]:
+class _ZipFileObject(io.RawIOBase):
+    """An upload as `zipfile` reads it.
+
+    A zip's directory is read in one piece and made into objects, which takes ten seconds for a million entries: the
+    piece is looked at first. Python 3.10's `SpooledTemporaryFile` also lacks `seekable`, which is given here.
+    """
+
+    def __init__(self, file: IO[bytes], most_entries: int) -> None:
+        self._file, self.most_entries = file, most_entries
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._file.seek(offset, whence)
+        return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int | None = -1) -> bytes:
+        size = -1 if size is None else size
+        if size > self.most_entries * _DIRECTORY_BYTES:
+            raise _TooManyEntries
+        content = self._file.read(size)
+        if content.count(_ENTRY) > self.most_entries:
+            raise _TooManyEntries
+        return content
+
+
+class _TooManyEntries(Exception):
+    """A zip's directory is longer than that of a zip with as many photos as may be sent."""
+
+
+def _in_zip(name: str, file: IO[bytes], max_files: int, left: int, max_file: int) -> tuple[list[Source], int]:
+    """The photos of a zip, and how many bytes all its files have when unpacked."""
+    opened = _ZipFileObject(file, 3 * max_files + _BESIDE)
     try:
-        archive = zipfile.ZipFile(file)
-        members = [
-            info for info in archive.infolist() if not info.is_dir() and not _is_metadata(info.filename)
-        ]
+        archive = zipfile.ZipFile(opened)
+    except _TooManyEntries:
+        return [_failing(name, "too_large", f"too many files in this zip; at most {max_files}")], 0
     except _DAMAGED as error:
-        return [_failing(name, "unreadable", f"damaged zip ({error})")]
+        return [_failing(name, "unreadable", f"damaged zip ({error})")], 0
+    opened.most_entries = 1 << 60
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    members = [info for info in infos if not _is_metadata(info.filename)]
     if len(members) > max_files:
-        return [_failing(name, "too_large", f"{len(members)} files in this zip; at most {max_files}")]
-    total = sum(info.file_size for info in members)
-    if total > max_unzipped:
-        told = f"{total / 1e6:.0f} MB when unpacked; at most {max_unzipped / 1e6:.0f}"
-        return [_failing(name, "too_large", told)]
-    return [_member(archive, info, f"{name}/{shown(info.filename)}", max_file) for info in members]
+        detail = f"{len(members)} files in this zip; at most {max_files}"
+        return [_failing(name, "too_large", detail)], 0
+    total = sum(info.file_size for info in infos)
+    if total > left:
+        detail = f"{total / 1e6:.0f} MB when unpacked; at most {left / 1e6:.0f}"
+        return [_failing(name, "too_large", detail)], 0
+    return [_member(archive, info, f"{name}/{shown(info.filename)}", max_file) for info in members], total
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_file: int) -> Source:
-    def read() -> bytes:
-        if info.file_size > max_file:
-            raise PhotoError("too_large", name, f"more than {max_file / 1e6:g} MB")
+    suffix = _SUFFIX.search(info.filename)
+    if suffix and suffix[0].lower() not in PHOTO_SUFFIXES:
+        return _failing(name, "unreadable", f"no photo's name ends in {suffix[0]}")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # of other methods `zipfile` unpacks a whole piece at once: 20 GB from a megabyte of bzip2
+        return _failing(name, "unreadable", "packed by an unusual method; pack it again with deflate")
+    if info.file_size > max_file:
+        return _failing(name, "too_large", f"more than {max_file / 1e6:g} MB")
+
+    def blocks() -> Iterator[bytes]:
+        first = True
         try:
             with archive.open(info) as file:
-                content = file.read(max_file + 1)
+                for block in pieces(file):
+                    if first and block[:4] in (_ZIP, _EMPTY_ZIP):
+                        raise PhotoError("unreadable", name, "a zip inside a zip; unpack it first")
+                    first = False
+                    yield block
         except _DAMAGED as error:
             raise PhotoError("unreadable", name, f"cannot be unpacked ({error})") from error
-        if content[:4] in (_ZIP, _EMPTY_ZIP):
-            raise PhotoError("unreadable", name, "a zip inside a zip; unpack it first")
-        return content
 
-    return Source(name, read)
+    return Source(name, info.file_size, blocks)
 
 
 def _is_metadata(name: str) -> bool:
     *folders, file = re.split(r"[/\\]", name.lower())
     return file in METADATA_FILES or file.startswith("._") or bool(METADATA_FOLDERS & set(folders))
-
-
-def content_of(source: Source) -> bytes | PhotoError:
-    """What reading gives; for use in a thread."""
-    try:
-        return source.read()
-    except PhotoError as error:
-        return error

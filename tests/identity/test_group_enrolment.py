@@ -9,11 +9,12 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.faces import Face
 from identity import enrol as command
-from identity import group_enrolment
+from identity import photo_work
 from identity.bundle import Bundle
-from identity.group_enrolment import group_photos, overlap
+from identity.group_enrolment import group_photos
 from identity.organising import decide, move_photo, place_again
 from identity.people_file import PeopleFile
+from identity.photo_work import overlap
 from tests.identity.test_organise import (  # noqa: F401
     photos,
     put,
@@ -26,7 +27,7 @@ from tests.identity.test_recognise import SquareFinder
 
 @pytest.fixture(autouse=True)
 def finder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group_enrolment, "FaceFinder", SquareFinder)
+    monkeypatch.setattr(photo_work, "FaceFinder", SquareFinder)
 
 
 def test_the_grouped_face_of_each_photo_is_found_again(run: Bundle, photos: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from augmentor.images import encode_jpeg
-from identity import group_enrolment, seeing
+from identity import seeing
 from identity.bundle import Bundle
 from identity.decision import ProbabilityCurve
 from identity.recognise import Recogniser
@@ -31,12 +31,11 @@ STRANGER = (60, 240, 250)
 class ThreadPool(photo_pool.PhotoPool):
     """Photos are looked at in a thread, so that stand-ins are seen."""
 
-    def __init__(self, size: int, align: str, workers: int, seconds: float, max_pixels: int) -> None:
-        import asyncio
-
-        self.workers, self._seconds, self._max_pixels = workers, seconds, max_pixels
-        self._turns = asyncio.Semaphore(workers)
+    def __init__(self, size: int, align: str, workers: int, limits: photo_pool.PhotoLimits) -> None:
+        self.workers, self._limits = workers, limits
+        self._wait()
         self._pool: Any = _Threads()
+        self._large_pool = self._pool
         photo_pool._start(size, align)
 
     def close(self) -> None:
@@ -44,6 +43,8 @@ class ThreadPool(photo_pool.PhotoPool):
 
 
 class _Threads:
+    active = True
+
     def __init__(self) -> None:
         self.threads = ThreadPoolExecutor(2)
 
@@ -86,7 +87,11 @@ def saved_run(folder: Path) -> Bundle:
 
 def patched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seeing, "FaceFinder", SquareFinders)
-    monkeypatch.setattr(group_enrolment, "FaceFinder", SquareFinders)
+    monkeypatch.setattr(photo_pool, "FaceFinder", SquareFinders)
+    monkeypatch.setattr(photo_pool, "_finder", [])
+    monkeypatch.setattr(
+        photo_pool, "_less_memory", lambda _more: nullcontext()
+    )  # it would be the tests' memory
     monkeypatch.setattr(module, "PhotoPool", ThreadPool)
     monkeypatch.setattr(Bundle, "_load_networks", lambda _bundle: ColourEmbedder())
 
@@ -95,7 +100,12 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> None:
 def served(run: Path, **settings: Any) -> Iterator[TestClient]:
     """A client of a server of the run."""
     app: FastAPI = make_app(Settings(run, workers=2, **settings))
-    with TestClient(app, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
+    with TestClient(
+        app,
+        base_url="http://127.0.0.1:8000",
+        raise_server_exceptions=False,
+        client=("127.0.0.1", 50_000),
+    ) as client:
         yield client
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
 from augmentor.errors import InputError
+from identity import serve
 from identity.server.access import Access, Buckets
 from identity.server.limits import Limits
 from identity.server.problems import answer_with_problems
@@ -39,8 +41,8 @@ def inner() -> FastAPI:
     return app
 
 
-def client(app: ASGIApp, host: str = "127.0.0.1:8000") -> TestClient:
-    return TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False)
+def client(app: ASGIApp, host: str = "127.0.0.1:8000", peer: str = "127.0.0.1") -> TestClient:
+    return TestClient(app, base_url=f"http://{host}", raise_server_exceptions=False, client=(peer, 50_000))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000"])
@@ -55,14 +57,73 @@ def test_without_keys_no_other_host_is_answered_to(host: str) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"])
+def test_without_keys_connections_from_this_machine_are_answered(peer: str) -> None:
+    assert client(Access(inner(), frozenset(), 9), peer=peer).get("/").status_code == 200
+
+
+@pytest.mark.parametrize("peer", ["192.168.1.7", "::ffff:192.168.1.7", "fe80::1%eth0", "testclient", ""])
+def test_without_keys_no_other_machine_is_answered_whatever_host_it_names(peer: str) -> None:
+    answer = client(Access(inner(), frozenset(), 9), peer=peer).get("/", headers={"host": "localhost"})
+    assert answer.status_code == 403 and answer.json()["type"].endswith("foreign-peer")
+
+
+def test_without_keys_a_connection_whose_other_end_is_unknown_is_refused() -> None:
+    app = Access(inner(), frozenset(), 9)
+
+    async def unknown(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope | {"client": None}, receive, send)
+
+    assert client(unknown).get("/").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via"],
+)
+def test_without_keys_what_a_proxy_passes_on_is_refused(header: str) -> None:
+    app = Access(inner(), frozenset(), 9)
+    answer = client(app).get("/", headers={header: "127.0.0.1"})
+    assert answer.status_code == 403 and answer.json()["type"].endswith("forwarded")
+    with_key = Access(inner(), frozenset([KEY]), 9)
+    assert client(with_key).get("/ask", headers={header: "1", "x-api-key": KEY}).status_code == 405
+
+
 @pytest.mark.parametrize(
     "headers",
-    [{"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}],
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": ""},
+        {"origin": "["},
+        {"origin": "http://localhost:3000"},
+        {"origin": "http://127.0.0.1:8001"},
+        {"origin": "http://127.0.0.1"},
+        {"origin": "https://127.0.0.1:8000"},
+        {"origin": "http://localhost:8000"},
+        {"origin": "http://x@127.0.0.1:8000"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+    ],
 )
-def test_without_keys_other_sites_pages_are_refused(headers: dict[str, str]) -> None:
-    app = Access(inner(), frozenset(), 9)
-    assert client(app).get("/", headers=headers).status_code == 403
-    assert client(app).get("/", headers={"origin": "http://127.0.0.1:8000"}).status_code == 200
+@pytest.mark.parametrize("open_to_all", [False, True])
+def test_without_keys_other_sites_pages_are_refused_another_port_being_another_site(
+    headers: dict[str, str], open_to_all: bool
+) -> None:
+    app = Access(inner(), frozenset(), 9, open=open_to_all)
+    if not (open_to_all and headers.get("origin") == "https://127.0.0.1:8000"):  # TLS may end in front
+        assert client(app).get("/", headers=headers).status_code == 403
+    own = {"origin": "http://127.0.0.1:8000", "sec-fetch-site": "same-origin"}
+    assert client(app).get("/", headers=own).status_code == 200
+    tunnel = {"origin": "http://localhost", "host": "localhost:80"}
+    assert client(app).get("/", headers=tunnel).status_code == 200
+
+
+def test_an_open_server_answers_everybody_and_asks_for_no_key() -> None:
+    app = Access(inner(), frozenset(), 9, open=True)
+    passed_on = {"x-forwarded-for": "203.0.113.5", "origin": "https://photos.example"}
+    asked = client(app, "photos.example", "192.168.1.7")
+    assert asked.post("/ask", files={"file": b"x"}, headers=passed_on).json() == 1
 
 
 @pytest.mark.parametrize(
@@ -165,12 +226,36 @@ def test_keys_come_from_a_file_and_weak_ones_are_refused(tmp_path: Path) -> None
         read_keys(tmp_path / "missing")
 
 
-def test_settings_of_the_environment_name_what_is_wrong() -> None:
-    assert Settings.from_environment({"LIKENESS_MODEL": "run"}).model == Path("run")
+def test_settings_of_the_environment_name_what_is_wrong(tmp_path: Path) -> None:
+    run = {"LIKENESS_MODEL": "run"}
+    assert Settings.from_environment(run | {"LIKENESS_OPEN": "1"}).model == Path("run")
     with pytest.raises(InputError, match="LIKENESS_MODEL: not set"):
         Settings.from_environment({})
     with pytest.raises(InputError, match="LIKENESS_FPIR: 'x' is no number"):
-        Settings.from_environment({"LIKENESS_MODEL": "run", "LIKENESS_FPIR": "x"})
+        Settings.from_environment(run | {"LIKENESS_OPEN": "1", "LIKENESS_FPIR": "x"})
+    with pytest.raises(InputError, match="LIKENESS_OPEN: 'yes' is neither"):
+        Settings.from_environment(run | {"LIKENESS_OPEN": "yes"})
+
+
+@pytest.mark.parametrize("said", [{}, {"LIKENESS_OPEN": "0"}, {"LIKENESS_KEYS": ""}])
+def test_ray_serve_needs_keys_or_to_be_told_that_everybody_may_ask(
+    said: dict[str, str], tmp_path: Path
+) -> None:
+    """Ray Serve listens where it is told to, and its proxy runs on the machine itself."""
+    with pytest.raises(InputError, match=r"LIKENESS_KEYS: not set.*LIKENESS_OPEN=1"):
+        Settings.from_environment({"LIKENESS_MODEL": "run"} | said)
+    (tmp_path / "keys").write_text(KEY)
+    with_keys = {"LIKENESS_MODEL": "run", "LIKENESS_KEYS": str(tmp_path / "keys")}
+    assert Settings.from_environment(with_keys).keys == {KEY}
+    with pytest.raises(InputError, match="both keys and open"):
+        Settings.from_environment(with_keys | {"LIKENESS_OPEN": "1"})
+
+
+def test_a_server_for_everybody_has_to_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert serve.main(["--model", "no-run", "--host", "0.0.0.0"]) == 2
+    assert "give --keys FILE" in capsys.readouterr().err
+    assert serve.main(["--model", "no-run", "--host", "0.0.0.0", "--open"]) == 2
+    assert "no trained model" in capsys.readouterr().err
 
 
 def test_keys_are_not_shown_by_settings() -> None:

@@ -5,7 +5,7 @@ import random
 import struct
 import zipfile
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from augmentor.errors import PhotoError
 from identity.server.problems import Problem
-from identity.server.uploads import Source, safe_path, shown, sources_of
+from identity.server.source import Source
+from identity.server.uploads import safe_path, shown, sources_of
 
 
 def zipped(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -85,6 +86,59 @@ def test_a_zip_that_would_grow_too_large_is_refused_before_it_is_unpacked(
     assert "too_large" in refused(found) and told in refused(found)
 
 
+def test_all_zips_of_a_request_share_one_budget_and_everything_in_them_counts() -> None:
+    one = zipped(("a.jpg", bytes(200)), ("film.mp4", bytes(300)), ("__MACOSX/._a.jpg", bytes(100)))
+    first, film, second = sources(("1", one), ("2", one), unzipped=1000)
+    assert first.read() == bytes(200) and "film.mp4: unreadable" in refused(film)
+    assert "2: too_large" in refused(second)
+
+
+def test_what_no_photo_is_called_is_not_unpacked() -> None:
+    content = bytearray(zipped(("notes.txt", b"words"), ("Mr. Smith", b"S"), ("b.JPG", b"B")))
+    content[content.index(b"notes.txt") + 9] ^= 255  # it could not be unpacked
+    notes, smith, photo = sources(("z", bytes(content)))
+    assert "z/notes.txt: unreadable (no photo's name ends in .txt)" in refused(notes)
+    assert (smith.read(), photo.read()) == (b"S", b"B")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_member_whose_unpacking_has_no_bounds_is_refused(method: int) -> None:
+    (found,) = sources(("z", zipped(("a.jpg", bytes(400)), method=method)))
+    assert "unusual method" in refused(found)
+
+
+@pytest.mark.parametrize("entries", [3 * 10 + 1001, 40_000])
+def test_a_zip_of_far_too_many_entries_is_refused_before_its_directory_is_made_into_objects(
+    entries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = zipped(*[(f"{k}", b"") for k in range(entries)])
+    made: list[zipfile.ZipInfo] = []
+    monkeypatch.setattr(zipfile.ZipInfo, "__init__", lambda *_a: made.append(_a[0]))
+    (found,) = sources(("z", content))
+    assert "too_large (too many files in this zip; at most 10)" in refused(found) and not made
+
+
+def test_a_zip_is_read_from_a_file_that_cannot_say_whether_it_can_be_searched() -> None:
+    """`SpooledTemporaryFile` of Python 3.10 has no `seekable`, and its `seek` returns nothing."""
+
+    class Spooled:
+        def __init__(self, content: bytes) -> None:
+            self._file = io.BytesIO(content)
+            self.read, self.tell = self._file.read, self._file.tell
+
+        def seek(self, *where: int) -> None:
+            self._file.seek(*where)
+
+    files: list[tuple[str, Any]] = [("z.zip", Spooled(zipped(("a", b"A")))), ("b.jpg", Spooled(b"B"))]
+    found = sources_of(files, 10, 1000, 500)
+    assert [(s.name, s.size, s.read()) for s in found] == [("z.zip/a", 1, b"A"), ("b.jpg", 1, b"B")]
+
+
+def test_a_photo_comes_in_pieces_so_that_nobody_needs_to_hold_it_whole() -> None:
+    (found,) = sources(("z", zipped(("a", bytes(3_000_000)))), unzipped=10**7, one=10**7)
+    assert [len(block) for block in found.blocks()] == [1 << 20, 1 << 20, 3_000_000 - (2 << 20)]
+
+
 def test_a_member_larger_than_a_photo_may_be_is_not_unpacked() -> None:
     (found,) = sources(("z", zipped(("a", bytes(501)))))
     assert "z/a: too_large" in refused(found)
@@ -135,7 +189,21 @@ def test_a_safe_path_stays_below_its_folder(name: str) -> None:
     path = safe_path(name)
     assert not path.is_absolute() and path.parts and ".." not in path.parts
     assert PurePosixPath("/root/photos", path).is_relative_to("/root/photos")
-    assert all(part.strip(" .") and len(part.encode()) <= 480 for part in path.parts)
+    assert all(part.strip(" .") and len(part.encode()) <= 180 for part in path.parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("写" * 90 + ".jpg", "写" * 58 + ".jpg"),
+        ("./a.jpg", "a.jpg"),
+        ("a//b.jpg", "a/b.jpg"),
+        ("x/.", "x"),
+        (".", "photo"),
+    ],
+)
+def test_a_name_that_no_file_can_have_becomes_one_that_a_file_can_have(name: str, path: str) -> None:
+    assert safe_path(name) == PurePosixPath(path)
 
 
 def test_random_bytes_after_a_zip_header_are_at_most_unreadable() -> None:

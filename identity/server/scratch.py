@@ -1,0 +1,71 @@
+"""The temporary folder of a server: private, and gone with it, at the latest when the next server starts.
+
+A server that is killed cannot tidy up. So each holds a lock on a file in its folder while it lives, which the system
+gives back whatever becomes of the process; a folder whose lock is free belongs to a dead server.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+PREFIX, _NEW = "likeness-server-", "likeness-starting-"
+_LOCK = "lock"
+_STARTING_SECONDS = 3600.0  # a folder that was not finished by then never will be
+
+
+class Scratch:
+    """A private temporary folder; `close` it.
+
+    Args:
+        within: folder in which it is made; the system's for temporary files if None.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, within: Path | None = None) -> None:
+        within = (within or Path(tempfile.gettempdir())).resolve()
+        sweep(within)
+        # made under another name, so that nobody takes it for a dead server's before it is locked
+        new = Path(tempfile.mkdtemp(prefix=f"{_NEW}{os.getpid()}-", dir=within))
+        self._lock: IO[bytes] = (new / _LOCK).open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.root = new.rename(within / new.name.replace(_NEW, PREFIX))
+
+    def close(self) -> None:
+        """Delete it with all that is in it."""
+        shutil.rmtree(self.root, ignore_errors=True)
+        self._lock.close()
+
+
+def sweep(within: Path) -> int:
+    """Delete what servers that are dead left in a folder; how many there were."""
+    found = 0
+    with contextlib.suppress(OSError):
+        for folder in within.iterdir():
+            if folder.name.startswith((PREFIX, _NEW)) and _is_dead(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                found += 1
+    return found
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether a folder is this user's and no server holds its lock."""
+    try:
+        state = folder.lstat()
+        if state.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
+            return False
+        if folder.name.startswith(_NEW):
+            return time.time() - state.st_mtime > _STARTING_SECONDS
+        with (folder / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:  # the lock goes last but for the folder
+        return True
+    except OSError:
+        return False
+    return True

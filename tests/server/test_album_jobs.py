@@ -1,0 +1,276 @@
+"""Jobs: names of files, room, time, zips, and that no photo is decoded in the server's own process."""
+
+import fcntl
+import io
+import json
+import os
+import shutil
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from identity import enrolment, photo_work
+from identity.bundle import Bundle
+from identity.server import album_jobs
+from identity.server.album_jobs import FreePaths
+from identity.server.scratch import Scratch, sweep
+from tests.identity.test_recognise import colour_of
+from tests.server.served import STRANGER, patched, picture, saved_run, served
+from tests.server.test_app import albums_of, finished, names, sent
+from tests.server.test_uploads import zipped
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bundle:
+    patched(monkeypatch)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    return saved_run(tmp_path / "run")
+
+
+@pytest.fixture
+def client(run: Bundle, tmp_path: Path) -> Iterator[TestClient]:
+    with served(tmp_path / "run", sweep_seconds=0.05) as found:
+        yield found
+
+
+def files_in(folder: Path) -> list[Path]:
+    found = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+    return [file for file in found if file.name != "lock"]
+
+
+def done(client: TestClient, *files: tuple[str, bytes]) -> str:
+    """Address of a job that is done."""
+    return f"/v1/organise/{finished(client, client.post('/v1/organise', files=sent(*files)))['job']}"
+
+
+def test_equal_names_are_kept_apart_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    key = album_jobs._key
+    monkeypatch.setattr(album_jobs, "_key", lambda path: asked.append(path) or key(path))
+    paths = FreePaths()
+    taken = [paths.take(PurePosixPath("x/a.jpg")) for _ in range(2_500)]
+    assert len(set(taken)) == 2_500 and taken[1] == PurePosixPath("x/a (2).jpg")
+    assert len(asked) < 10 * 2_500
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["a", "A", "a (2)", "a (folder)", "b.jpg"]), min_size=1, max_size=4))
+)
+def test_no_photo_takes_the_place_of_another_or_of_a_folder(names: list[list[str]]) -> None:
+    paths = FreePaths()
+    taken = [str(paths.take(PurePosixPath(*parts))).casefold() for parts in names]
+    folders = {str(parent) for path in taken for parent in PurePosixPath(path).parents}
+    assert len(set(taken)) == len(taken) and not folders & set(taken)
+
+
+def test_a_folder_with_odd_names_is_sorted_whole(client: TestClient, run: Bundle) -> None:
+    odd = ["写" * 90 + ".jpg", "./a.jpg", "a//b.jpg", "x/.", "x", "x/y.jpg", "X/y.jpg", "\x01", "con"]
+    photo = picture(colour_of(run, 1))
+    files = [(name, photo) for name in odd]
+    job = finished(client, client.post("/v1/organise", files=sent(*files, ("z.zip", zipped(*files)))))
+    assert len(albums_of(job)["person 1"]) == 2 * len(odd)
+    with zipfile.ZipFile(io.BytesIO(client.get(f"/v1/organise/{job['job']}/albums.zip").content)) as archive:
+        photos = [name for name in archive.namelist() if name.startswith("albums/person 1/")]
+    assert len(photos) == 2 * len(odd)
+
+
+def test_a_request_with_odd_names_is_answered_whole(client: TestClient, run: Bundle) -> None:
+    odd = ["写" * 90 + ".jpg", "./a.jpg", "a//b.jpg", "x/.", ".", "/", "a\nb.jpg"]
+    known = [(name, picture(colour_of(run, 1))) for name in odd]
+    assert names(client.post("/v1/identify", files=sent(*known))) == [["person 1"]] * len(odd)
+    files = sent(*[(name, picture(STRANGER)) for name in odd])
+    told = client.post("/v1/people", data={"name": "Zoë"}, files=files)
+    assert told.status_code == 201 and told.json()["photos"] == len(odd), told.text
+
+
+def test_photos_of_one_name_keep_their_own_content_when_renders_are_made(
+    client: TestClient, run: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = {"results": run.about["results"] | {"render_weight": 1.0}}
+    replace(run, about=run.about | about).save(tmp_path / "run")
+    made: list[np.ndarray] = []
+
+    def renders(image: np.ndarray, name: str, wanted: Any) -> np.ndarray:
+        made.append(image[5, 5])
+        return np.full((wanted.count, wanted.size, wanted.size, 3), image[5, 5], np.uint8)
+
+    def elsewhere(*_arguments: Any) -> None:
+        raise AssertionError("decoded in the server's own process")
+
+    monkeypatch.setattr("identity.server.photo_pool.make_renders", renders)
+    monkeypatch.setattr(enrolment, "load_image", elsewhere)
+    monkeypatch.setattr(enrolment, "make_renders", elsewhere)
+    colours = [(60, 240, 250), (90, 240, 250)]
+    files = sent(*[("image.jpg", picture(colour, (0, 0, 0))) for colour in colours])
+    told = client.post("/v1/people", data={"name": "Zoë"}, files=files)
+    assert told.status_code == 201, told.text
+    reds = sorted(int(colour[0]) for colour in made)
+    assert reds == pytest.approx([60, 90], abs=3)
+
+
+def test_the_servers_own_process_decodes_no_photo_of_a_job(
+    client: TestClient, run: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decoded(*_arguments: Any, **_named: Any) -> None:
+        raise AssertionError("decoded in the server's own process")
+
+    for name in ("load_image", "sha256_of", "InProcess"):
+        monkeypatch.setattr(photo_work, name, decoded)
+    monkeypatch.setattr("identity.organising.InProcess", decoded)
+    monkeypatch.setattr("identity.albums_page.InProcess", decoded)
+    monkeypatch.setattr("identity.group_enrolment.InProcess", decoded)
+    where = done(client, ("a.jpg", picture(STRANGER)), ("b.jpg", picture(STRANGER, (0, 0, 0))))
+    assert client.get(f"{where}/thumbnails/1").content[:2] == b"\xff\xd8"
+    named = client.post(f"{where}/names", json={"album": "unknown/001", "name": "Zoë"})
+    assert named.status_code == 200 and albums_of(named.json()) == {"Zoë": ["a.jpg", "b.jpg"]}
+    assert client.get(f"{where}/albums.zip").status_code == 200
+
+
+@pytest.mark.parametrize("wanted", ["x", "bytes=", "bytes=5-1", "bytes=0-1,3-4", "bytes=0-0,-1", "lines=1-2"])
+def test_a_range_that_is_none_gives_the_whole_zip_and_leaves_no_copy(
+    client: TestClient, run: Bundle, tmp_path: Path, wanted: str
+) -> None:
+    where = done(client, ("a.jpg", picture(colour_of(run, 1))))
+    whole = client.get(f"{where}/albums.zip").content
+    before = len(files_in(tmp_path / "tmp"))
+    for _ in range(5):
+        answer = client.get(f"{where}/albums.zip", headers={"range": wanted})
+        assert answer.status_code in (200, 416)
+        assert answer.content == whole or answer.headers["content-type"] == "application/problem+json"
+    assert len(files_in(tmp_path / "tmp")) == before
+
+
+def test_a_part_of_the_zip_is_of_the_zip_that_was_fetched_before(
+    client: TestClient, run: Bundle, tmp_path: Path
+) -> None:
+    where = done(client, ("a.jpg", picture(colour_of(run, 1))), ("b.jpg", picture((0, 0, 0))))
+    whole = client.get(f"{where}/albums.zip").content
+    rest = client.get(f"{where}/albums.zip", headers={"range": f"bytes={len(whole) // 2}-"})
+    assert rest.status_code == 206 and rest.content == whole[len(whole) // 2 :]
+    beyond = client.get(f"{where}/albums.zip", headers={"range": f"bytes={len(whole)}-"})
+    assert beyond.status_code == 416 and beyond.json()["type"].endswith("no-such-part")
+    for target in ("X", "Y", "Z"):
+        moved = client.post(
+            f"{where}/moves",
+            json={
+                "photo": "b.jpg",
+                "source": "no face" if target == "X" else chr(ord(target) - 1),
+                "target": target,
+            },
+        )
+        assert moved.status_code == 200
+        with zipfile.ZipFile(io.BytesIO(client.get(f"{where}/albums.zip").content)) as archive:
+            assert f"albums/{target}/b.jpg" in archive.namelist()
+    assert len([f for f in files_in(tmp_path / "tmp") if f.suffix == ".zip"]) == 2, (
+        "this state's, and the one before"
+    )
+
+
+def test_a_job_whose_time_is_over_is_gone_without_anybody_asking(run: Bundle, tmp_path: Path) -> None:
+    with served(tmp_path / "run", job_minutes=0.005, sweep_seconds=0.05) as client:
+        assert client.post("/v1/organise?more=true", files=sent(("a", picture((0, 0, 0))))).status_code == 202
+        until = time.monotonic() + 20
+        while files_in(tmp_path / "tmp") and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not files_in(tmp_path / "tmp")
+
+
+def test_all_jobs_share_one_room_which_deleting_gives_back(run: Bundle, tmp_path: Path) -> None:
+    photo = picture(colour_of(run, 1))
+    with served(tmp_path / "run", max_stored=len(photo) * 3 // 2) as client:
+        first = client.post("/v1/organise?more=true", files=sent(("a.jpg", photo)))
+        second = client.post("/v1/organise?more=true", files=sent(("a.jpg", photo)))
+        assert second.status_code == 503 and int(second.headers["retry-after"]) > 0
+        assert len(files_in(tmp_path / "tmp")) == 1
+        broken = zipped(("b.jpg", photo))[:-30]
+        where = f"/v1/organise/{first.json()['job']}"
+        for _ in range(3):  # what cannot be kept takes no room
+            assert client.post(f"{where}/photos?more=true", files=sent(("z.zip", broken))).status_code == 202
+        assert client.delete(where).status_code == 204
+        assert client.post("/v1/organise?more=true", files=sent(("a.jpg", photo))).status_code == 202
+
+
+def test_a_zip_counts_as_stored_and_one_too_many_is_refused(run: Bundle, tmp_path: Path) -> None:
+    photo = picture(colour_of(run, 1))
+    with served(tmp_path / "run", max_stored=len(photo) * 3 // 2) as client:
+        where = done(client, ("a.jpg", photo))
+        assert client.get(f"{where}/albums.zip").status_code == 503
+        assert not [file for file in files_in(tmp_path / "tmp") if file.suffix in (".zip", ".part")]
+
+
+def test_a_full_disk_is_told_as_such_and_leaves_nothing_half(
+    client: TestClient, run: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any, **_named: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    where = done(client, ("a.jpg", picture(colour_of(run, 1))))
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "write", full)
+        answer = client.get(f"{where}/albums.zip")
+    assert answer.status_code == 507 and "disk" in answer.json()["detail"]
+    assert not [file for file in files_in(tmp_path / "tmp") if file.suffix in (".zip", ".part")]
+    with monkeypatch.context() as patch:
+        patch.setattr("identity.server.album_jobs.organise", full)
+        told = client.post("/v1/organise", files=sent(("a.jpg", picture(STRANGER)))).json()
+        until = time.monotonic() + 20
+        while told["status"] == "running" and time.monotonic() < until:
+            told = client.get(f"/v1/organise/{told['job']}").json()
+    assert told["status"] == "failed" and "no room on the server's disk" in told["detail"]
+
+
+def test_a_failed_job_does_not_say_where_the_server_keeps_it(
+    client: TestClient, run: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from augmentor.errors import InputError
+
+    def fails(_recogniser: Any, photos: Path, albums: Path, *_more: Any, **_named: Any) -> None:
+        raise InputError(f"{albums / 'x' / 'a.jpg'}: cannot be put there, see {photos}")
+
+    monkeypatch.setattr("identity.server.album_jobs.organise", fails)
+    told = client.post("/v1/organise", files=sent(("a.jpg", picture(STRANGER)))).json()
+    while told["status"] == "running":
+        told = client.get(f"/v1/organise/{told['job']}").json()
+    assert told["detail"] == "x/a.jpg: cannot be put there, see the job"
+
+
+def test_what_dead_servers_left_is_swept_and_living_ones_are_left_alone(tmp_path: Path) -> None:
+    living = Scratch(tmp_path)
+    assert living.root.stat().st_mode & 0o77 == 0
+    (living.root / "photo.jpg").write_bytes(b"x")
+    dead = tmp_path / "likeness-server-1-dead"
+    dead.mkdir(mode=0o700)
+    (dead / "lock").touch()
+    (dead / "photo.jpg").write_bytes(b"x")
+    half, starting = tmp_path / "likeness-starting-1-old", tmp_path / "likeness-starting-2-new"
+    half.mkdir()
+    starting.mkdir()
+    os.utime(half, (0, 0))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "likeness-server-link").symlink_to(tmp_path / "mine")
+    second = Scratch(tmp_path)
+    assert not dead.exists() and not half.exists()
+    assert (living.root / "photo.jpg").exists() and starting.exists() and (tmp_path / "mine").exists()
+    living.close()
+    assert not living.root.exists() and second.root.exists()
+    with (second.root / "lock").open("rb") as lock, pytest.raises(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    second.close()
+    assert sweep(tmp_path) == 0
+
+
+def test_a_server_whose_temporary_folder_is_gone_says_that_it_is_not_ready(client: TestClient) -> None:
+    shutil.rmtree(client.app.state.service.scratch.root)  # type: ignore[attr-defined]
+    assert client.get("/readyz").status_code == 503
+    answer = client.post("/v1/organise", files=sent(("a.jpg", picture(STRANGER))))
+    assert answer.status_code == 503 and "likeness-server" not in json.dumps(answer.json())
