@@ -191,6 +191,7 @@ def forget_in_collections(
         )
         if not (paths or placed):
             continue
+        people.drop_moved(number, lambda album: is_album_of(album, names))
         taken = take_out(placed, people, number, albums)
         people.drop(number, sorted(paths))
         told.left += [

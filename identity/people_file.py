@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -368,6 +368,20 @@ class PeopleFile:
                 "INSERT OR REPLACE INTO moved (photo, number, album) "
                 "SELECT id, ?, ? FROM photos WHERE collection = ? AND path = ?",
                 [(number, album, collection, path) for number in numbers],
+            )
+
+    def drop_moved(self, collection: int, unwanted: Callable[[str], bool]) -> None:
+        """Forget which faces somebody put into some albums.
+
+        Args:
+            collection: number of the collection.
+            unwanted: whether an album is one of them.
+        """
+        with self.transaction():
+            albums = {album for album in self.moved(collection).values() if unwanted(album)}
+            self._db.executemany(
+                "DELETE FROM moved WHERE album = ? AND photo IN (SELECT id FROM photos WHERE collection = ?)",
+                [(album, collection) for album in sorted(albums)],
             )
 
     def placed(self, collection: int) -> list[Placed]:

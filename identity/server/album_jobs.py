@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from augmentor.errors import LikenessError, PhotoError
 from identity.albums_page import as_json, write_pages
 from identity.bundle import Bundle
+from identity.forgetting_record import is_album_of
 from identity.group_enrolment import group_photos
 from identity.organising import Albums, decide, move_photo, organise, place_again
 from identity.people_file import PeopleFile
@@ -32,8 +33,10 @@ from identity.server.photo_pool import PhotoPool
 from identity.server.problems import Problem, busy, storage_problem
 from identity.server.source import Source, file_source
 from identity.server.uploads import safe_path
+from identity.written_files import WrittenFiles
 
 RECEIVING, RUNNING, DONE, FAILED = "receiving", "running", "done", "failed"
+_LOCK_SECONDS = 5.0
 _Answer = TypeVar("_Answer")
 
 
@@ -123,6 +126,7 @@ class AlbumJob:
         detail: why it failed.
         found: the albums, once done.
         state: counts up whenever the albums change.
+        sorted_by: the people of the run by which the albums were made.
         unreadable: what could not be unpacked, which is in no album.
         hashes: of photos that were just looked at, by path.
     """
@@ -138,6 +142,7 @@ class AlbumJob:
     detail: str = ""
     found: Albums | None = None
     state: int = 0
+    sorted_by: tuple[str, ...] = ()
     unreadable: list[dict[str, str]] = field(default_factory=list)
     hashes: dict[Path, tuple[str, int | None]] = field(default_factory=dict)
     paths: FreePaths = field(default_factory=FreePaths)
@@ -428,12 +433,58 @@ class AlbumJobs:
         assert found is not None
         return found[0]
 
+    def follow(self, bundle: Bundle) -> list[str]:
+        """Sort finished jobs again by the run as it is now, and drop what names people who are not in it any more.
+
+        A job that is being sorted does so itself before it is done. Call it in a thread.
+
+        Args:
+            bundle: the run as it is now.
+
+        Returns:
+            A line for each job that could not be changed now.
+        """
+        left = []
+        for number, job in list(self._jobs.items()):
+            if job.found is None or job.sorted_by == bundle.labels:
+                continue
+            # not for ever: whoever names a group holds it, and may wait for what this belongs to
+            if not job.lock.acquire(timeout=_LOCK_SECONDS):
+                left.append(
+                    "albums of the server are being changed and may have the person; ask again in a moment"
+                )
+                continue
+            try:
+                if not job.given_up.is_set():
+                    self._follow(job, bundle)
+            except Exception as error:  # rather no job than one that names whoever was forgotten
+                log_error("album job", error)
+                failed = True
+            else:
+                failed = False
+            finally:
+                job.lock.release()
+            if failed:
+                self.give_up(number)
+        return left
+
+    def _follow(self, job: AlbumJob, bundle: Bundle) -> None:
+        for file in job.root.glob("albums-*.zip"):
+            self._remove_zip(job, file)
+        with PeopleFile(job.root) as people:
+            number = self._collection(people, job)
+            gone = set(job.sorted_by) - set(bundle.labels)
+            people.drop_moved(number, lambda album: is_album_of(album, gone))
+            self._sort_again(job, people, bundle)
+            WrittenFiles(people, number, job.albums.resolve()).remove_others()  # made again with the next zip
+            people.clean()
+
     def _sort_again(self, job: AlbumJob, people: PeopleFile, bundle: Bundle) -> None:
         number = self._collection(people, job)
         threshold = self._naming.run.recogniser(bundle, self._fpir).threshold
         found = decide(bundle, people, number, threshold)
         place_again(found, people, job.photos.resolve(), job.albums.resolve())
-        job.found, job.state = found, job.state + 1
+        job.found, job.state, job.sorted_by = found, job.state + 1, bundle.labels
 
     def _work(self, job: AlbumJob) -> None:
         if job.given_up.is_set():
@@ -452,9 +503,16 @@ class AlbumJobs:
         bundle = readable(self._naming.run)
         recogniser = _Remote(job, self, bundle, self._naming.run.recogniser(bundle, self._fpir).threshold)
         with PeopleFile(job.root) as people:
-            job.found = organise(
-                recogniser, job.photos, job.albums, people, how="hard", work=_Work(job, self)
-            )
+            found = organise(recogniser, job.photos, job.albums, people, how="hard", work=_Work(job, self))
+            job.sorted_by = bundle.labels
+            while (
+                now := readable(self._naming.run)
+            ) is not bundle:  # somebody may have been forgotten meanwhile
+                bundle = now
+                found = decide(bundle, people, found.collection, recogniser.threshold)
+                place_again(found, people, job.photos.resolve(), job.albums.resolve())
+                job.sorted_by = bundle.labels
+        job.found = found
         job.done, job.status, job.state = job.total, DONE, job.state + 1
         job.hashes.clear()
 

@@ -23,6 +23,7 @@ from identity.seeing import SeenPhoto, failed
 from identity.server import answers
 from identity.server.access import Access
 from identity.server.album_jobs import AlbumJobs
+from identity.server.following import Following
 from identity.server.forms import upload_route
 from identity.server.limits import Limits, Slots
 from identity.server.live_run import LiveRun
@@ -63,7 +64,6 @@ class Service:
         limits = PhotoLimits(settings.photo_seconds, settings.max_pixels, memory, large_at_once)
         self.pool = PhotoPool(bundle.size, bundle.align, settings.workers, limits)
         self.naming = Naming(run, metrics)
-        self.people = PeopleChanges(run, self.naming, self.pool)
         self.scratch = Scratch()
         self.jobs = AlbumJobs(
             self.naming,
@@ -75,6 +75,8 @@ class Service:
             settings.max_stored,
             settings.fpir,
         )
+        self.following = Following(run, self.jobs)
+        self.people = PeopleChanges(run, self.naming, self.pool, self.following)
         # calls on jobs wait for each other, and must not keep photos from being read
         self._job_threads = ThreadPoolExecutor(16, "jobs")
         self._sweeping: asyncio.Task[None] | None = None
@@ -83,6 +85,7 @@ class Service:
         """Load networks and processes, so that the first photo does not wait for them."""
         await self.naming.start()
         await self.pool.start()
+        await self.following.start()
         self._sweeping = asyncio.create_task(self._sweep())
 
     async def stop(self) -> None:
@@ -90,6 +93,7 @@ class Service:
         if self._sweeping is not None:
             self._sweeping.cancel()
         await asyncio.to_thread(self.jobs.close)
+        await self.following.stop()
         await self.naming.stop()
         await asyncio.to_thread(self.pool.close)
         self.people.close()
@@ -463,9 +467,8 @@ def _people(settings: Settings) -> APIRouter:
     async def remove(request: Request, name: str) -> Response:
         """Forget somebody: everything this software made of the person. Nobody is called so from the answer on."""
         service = service_of(request)
-        if found_name(name, (await service.bundle()).labels) is None:
+        if not await service.people.is_known(name):
             raise Problem(404, "nobody", "nobody of this name is enrolled")
-
         told = await service.people.forget(name)
         lists = {"removed": told.removed, "originals": told.originals, "left": told.left}
         return JSONResponse({"name": name} | lists)

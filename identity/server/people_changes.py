@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from augmentor.errors import InputError, PhotoError
+from augmentor.names import found_name
 from identity.bundle import Bundle
 from identity.enrolment import enrol, taken_for, wanted_renders
-from identity.forgetting import Forgotten, forget
+from identity.forgetting import Forgotten, forget, refuse_forgotten
 from identity.people_file import FILE, PeopleFile
 from identity.probes import ProbeChip
+from identity.server.following import Following
 from identity.server.live_run import LiveRun
 from identity.server.naming import Naming, readable
 from identity.server.photo_pool import PhotoPool
@@ -26,6 +28,7 @@ from identity.server.problems import storage_problem
 from identity.server.source import Source
 
 _PATIENCE = 1.0  # seconds that a request waits for another program
+_OTHERS_PATIENCE = 10.0  # seconds that forgetting waits for others who have the run open
 _Answer = TypeVar("_Answer")
 
 
@@ -36,10 +39,11 @@ class PeopleChanges:
         run: the run.
         naming: embeds.
         pool: decodes.
+        following: lets the server's jobs follow.
     """
 
-    def __init__(self, run: LiveRun, naming: Naming, pool: PhotoPool) -> None:
-        self._run, self._naming, self._pool = run, naming, pool
+    def __init__(self, run: LiveRun, naming: Naming, pool: PhotoPool, following: Following) -> None:
+        self._run, self._naming, self._pool, self._following = run, naming, pool, following
         self._turn = threading.Lock()
         self._threads = ThreadPoolExecutor(4, "people")
         self._loop = asyncio.get_running_loop()
@@ -64,11 +68,30 @@ class PeopleChanges:
             with self._turn:
                 refuse_if_locked(self._run.folder)
                 with PeopleFile(self._run.folder) as people:
-                    told = forget(self._run.folder, name, people)
-            readable(self._run)
-            return told
+                    return forget(
+                        self._run.folder,
+                        name,
+                        people,
+                        wait_seconds=_OTHERS_PATIENCE,
+                        let_go=self._following.catch_up,
+                        holders=self._following.holders,
+                    )
 
         return await self._in_thread(forgotten)
+
+    async def is_known(self, name: str) -> bool:
+        """Whether somebody of this name is enrolled, or was and is not forgotten everywhere yet."""
+
+        def known() -> bool:
+            if found_name(name, readable(self._run).labels) is not None:
+                return True
+            if not (self._run.folder / FILE).is_file():
+                return False
+            refuse_if_locked(self._run.folder)
+            with PeopleFile(self._run.folder) as people:
+                return found_name(name, people.forgetting()) is not None
+
+        return await self._in_thread(known)
 
     def enrol_in_thread(self, name: str, photos: Sequence[ProbeChip], sources: Sequence[Source]) -> list[str]:
         """Enrol somebody.
@@ -89,6 +112,7 @@ class PeopleChanges:
         with self._turn:
             refuse_if_locked(folder)
             with PeopleFile(folder) as people, people.exclusive():
+                refuse_forgotten(people, name)
                 before, bundle = readable(self._run), Bundle.load(folder)
                 if bundle.space == before.space:
                     bundle.share_networks(before)

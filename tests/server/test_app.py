@@ -6,6 +6,7 @@ import logging
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from identity.bundle import Bundle
+from identity.forgetting import forget
+from identity.people_file import PeopleFile
 from identity.server import answers
 from identity.unenrolment import without
 from tests.identity.test_recognise import colour_of
@@ -185,6 +188,76 @@ def test_a_folder_becomes_albums_whose_groups_are_named_and_photos_moved(
     assert client.get(f"{where}/thumbnails/99").status_code == 404
     assert client.delete(where).status_code == 204
     assert client.get(where).status_code == 404
+
+
+def job_with_person_1(client: TestClient, run: Bundle) -> str:
+    """A finished job in which person 1 has an album, and its zip was fetched; where it is."""
+    files = sent(
+        ("one.jpg", person(run, 1)), ("nobody.jpg", picture((0, 0, 0))), ("s.jpg", picture(STRANGER))
+    )
+    job = finished(client, client.post("/v1/organise", files=files))
+    where = f"/v1/organise/{job['job']}"
+    move = {"photo": "nobody.jpg", "source": "no face", "target": "person 1"}
+    assert client.post(f"{where}/moves", json=move).status_code == 200
+    assert b"person 1" in client.get(f"{where}/albums.zip").content
+    return where
+
+
+def test_a_finished_job_names_nobody_who_is_forgotten(
+    client: TestClient, run: Bundle, tmp_path: Path
+) -> None:
+    where = job_with_person_1(client, run)
+    told = client.delete("/v1/people/person 1")
+    assert told.status_code == 200 and told.json()["left"] == []
+    assert "person 1" not in client.get(where).text
+    assert b"person 1" not in client.get(f"{where}/albums.zip").content
+
+
+def test_a_job_follows_when_somebody_is_forgotten_by_another_program(
+    client: TestClient, run: Bundle, tmp_path: Path
+) -> None:
+    where = job_with_person_1(client, run)
+    with PeopleFile(tmp_path / "run") as people:
+        assert len(people.holders()) == 1
+        told = forget(tmp_path / "run", "person 1", people, wait_seconds=20)
+    assert told.left == [], "the server was waited for"
+    assert "person 1" not in client.get(where).text
+    assert b"person 1" not in client.get(f"{where}/albums.zip").content
+
+
+def test_a_server_that_ended_is_not_waited_for(run: Bundle, tmp_path: Path) -> None:
+    with served(tmp_path / "run"):
+        pass
+    with PeopleFile(tmp_path / "run") as people:
+        assert people.holders() == []
+
+
+def test_forgetting_what_was_left_is_repeated_over_http(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "run" / "notes.txt").write_text("person 1 came by")
+    first = client.delete("/v1/people/person 1")
+    assert first.status_code == 200 and len(first.json()["left"]) == 1
+    again = client.post("/v1/people", data={"name": "person 1"}, files=sent(("a.jpg", picture(STRANGER))))
+    assert again.status_code == 422
+    (tmp_path / "run" / "notes.txt").unlink()
+    assert client.delete("/v1/people/person 1").json()["left"] == []
+    assert client.delete("/v1/people/person 1").status_code == 404
+
+
+def test_naming_a_group_and_forgetting_at_once_end_both(client: TestClient, run: Bundle) -> None:
+    files = sent(
+        ("s1.jpg", picture(STRANGER)), ("s2.jpg", picture(STRANGER, (0, 0, 0))), ("1.jpg", person(run, 1))
+    )
+    job = finished(client, client.post("/v1/organise", files=files))
+    where = f"/v1/organise/{job['job']}"
+    with ThreadPoolExecutor(2) as threads:
+        named = threads.submit(client.post, f"{where}/names", json={"album": "unknown/001", "name": "Zoë"})
+        gone = threads.submit(client.delete, "/v1/people/person 1")
+        assert gone.result(60).status_code in (200, 503) and named.result(60).status_code in (200, 503)
+    assert client.delete("/v1/people/person 1").status_code in (200, 404)
+    until = time.monotonic() + 20
+    while "person 1" in client.get(where).text and time.monotonic() < until:
+        time.sleep(0.1)
+    assert "person 1" not in client.get(where).text
 
 
 def test_a_large_folder_comes_in_portions(client: TestClient, run: Bundle) -> None:

@@ -1,0 +1,106 @@
+"""The server keeps up with changes of its run: whoever was forgotten leaves its jobs, whoever forgot the person.
+
+The server is registered with the run (`identity.holders`), so that `identity.forget`, called by anybody, waits until
+the jobs are without the person.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from augmentor.errors import InputError
+from identity.bundle import Bundle
+from identity.holders import Holder
+from identity.people_file import PeopleFile
+from identity.server.album_jobs import AlbumJobs
+from identity.server.live_run import LiveRun
+from identity.server.naming import readable
+from identity.server.observed import log_error
+from identity.server.problems import Problem
+
+_SECONDS = 1.0  # between two looks at the run
+_PATIENCE = 5.0  # seconds to wait for another program that changes it
+
+
+class Following:
+    """Lets the jobs of a server follow its run; `start` and `stop` it.
+
+    Args:
+        run: the run.
+        jobs: of the server.
+    """
+
+    def __init__(self, run: LiveRun, jobs: AlbumJobs) -> None:
+        self._run, self._jobs = run, jobs
+        self._bundle: Bundle = readable(run)
+        self._number: int | None = None
+        self._turn = threading.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def holders(self) -> list[int]:
+        """The server's own entries among the holders of the run."""
+        return [] if self._number is None else [self._number]
+
+    async def start(self) -> None:
+        """Register, and follow from now on."""
+        await asyncio.to_thread(self._register)
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Follow no more; the jobs must be closed by then."""
+        if self._task is not None:
+            self._task.cancel()
+        await asyncio.to_thread(self._unregister)
+
+    def catch_up(self) -> list[str]:
+        """Let jobs go on without whoever is not in the run any more; call it in a thread.
+
+        Returns:
+            A line for each job that could not be changed.
+        """
+        with self._turn:
+            bundle = readable(self._run)
+            left = self._jobs.follow(bundle)
+            if left:
+                return left
+            self._bundle = bundle
+            if self._number is not None:
+                with _people_of(self._run.folder) as people:
+                    if people is not None:
+                        people.still_holds(self._number, bundle.saved or 0)
+            return []
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_SECONDS)
+            if self._bundle.outdated:
+                with contextlib.suppress(Problem):  # the run cannot be read now; it was logged
+                    await asyncio.to_thread(self.catch_up)
+
+    def _register(self) -> None:
+        with _people_of(self._run.folder) as people:
+            if people is not None:
+                holder = Holder(self._run.folder, people, "identity.serve")
+                self._number = holder.number
+                holder.catch_up(self._bundle.saved or 0)
+
+    def _unregister(self) -> None:
+        with _people_of(self._run.folder) as people:
+            if people is not None and self._number is not None:
+                people.release(self._number)
+
+
+@contextlib.contextmanager
+def _people_of(run: Path) -> Iterator[PeopleFile | None]:
+    """The file of a run; None where it cannot be written, as in a run that is read-only."""
+    try:
+        people = PeopleFile(run, _PATIENCE)
+    except InputError as error:
+        log_error("registering with the run", error)
+        yield None
+        return
+    with people:
+        yield people
