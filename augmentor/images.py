@@ -20,6 +20,7 @@ import secrets
 import stat
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -28,16 +29,19 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from augmentor.errors import InputError, PhotoError
+from augmentor.file_kinds import METADATA_FILES as METADATA_FILES
+from augmentor.file_kinds import METADATA_FOLDERS as METADATA_FOLDERS
+from augmentor.file_kinds import (
+    PARTIAL_PREFIX,
+    PARTIAL_SUFFIX,
+    is_no_photo,
+    is_system_file,
+    is_system_folder,
+    is_utf8,
+)
+from augmentor.identity_folders import identity_folders
 
 MAX_PIXELS = 120_000_000  # above the 108 megapixels of today's phones; 360 MB as RGB
-
-PHOTO_SUFFIXES = frozenset(
-    [
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
-        *(".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx"),
-        *(".psd", ".ico", ".sgi", ".qoi"),
-    ]
-)
 
 # Pillow's readers that are used. Not among them: EPS (runs Ghostscript), WMF, PDF and other descriptions
 # of pages.
@@ -46,28 +50,11 @@ _FORMATS = (
     *("PPM", "JPEG2000", "PSD", "ICO", "SGI", "QOI"),
 )
 
-# What operating systems and photo managers leave in folders, lower case.
-METADATA_FILES = frozenset(
-    [
-        *(".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".nomedia"),
-        *(".picasa.ini", "picasa.ini"),
-    ]
-)
-METADATA_FOLDERS = frozenset(
-    [
-        *("__macosx", "@eadir", ".trashes", ".spotlight-v100", ".fseventsd", ".thumbnails"),
-        *("$recycle.bin", "system volume information", "lost+found"),
-    ]
-)
+NOT_UTF8 = "its name is not valid UTF-8; rename it"
 _APPLE_DOUBLE = bytes.fromhex("00051607")
-
-# What lies beside the identities in an output folder (lower case): nobody can be called that.
-RESERVED_NAMES = frozenset(["report", "holdout", "manifest.parquet", "failures.csv"])
 
 # Perceptual hashes that differ by no more bits than this are of the same photo; see `perceptual_hash`.
 SAME_PHOTO_BITS = 4
-
-PARTIAL_PREFIX, PARTIAL_SUFFIX = ".likeness-", ".part"
 
 
 def load_image(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -101,7 +88,14 @@ def load_image(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PI
 
 
 def _open_regular(path: Path, name: str) -> io.BufferedReader:
-    """Open a file that is a file; a pipe would block."""
+    """Open a file that is a file; a pipe would block.
+
+    Raises:
+        PhotoError: it is none, or its name could stand in no table, no manifest and no JSON.
+        OSError: it cannot be opened.
+    """
+    if not is_utf8(path):
+        raise PhotoError("unreadable", name, NOT_UTF8)
     if not stat.S_ISREG(path.stat().st_mode):
         raise PhotoError("unreadable", name, "not a file")
     return path.open("rb")
@@ -232,61 +226,89 @@ def _eight_bits(grey: np.ndarray) -> np.ndarray:
     return np.rint(levels * (255 / white)).clip(0, 255).astype(np.uint8)
 
 
-def list_photos(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted, but for the metadata systems leave there.
+@dataclass
+class LeftOut:
+    """What a listing left out, for the one line that says so.
 
-    Files that are no images are listed too, so that reading them reports them. Linked folders are followed.
+    Attributes:
+        not_photos: files whose suffix says that they are no photos.
+    """
+
+    not_photos: int = 0
+
+    def line(self) -> str:
+        """Return the line, empty if nothing was left out."""
+        if not self.not_photos:
+            return ""
+        were = "file that is not a photo was" if self.not_photos == 1 else "files that are not photos were"
+        return f"{self.not_photos} {were} left out (.json, .mp4, .txt and the like)"
+
+
+def list_photos(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+    """Return every file below a folder that may be a photo, sorted.
+
+    Left out are what systems leave in folders, hidden folders, and files whose suffix says that they are no photos
+    (`augmentor.file_kinds`). Any other file is listed, so that reading it reports it; that goes for a link that leads
+    nowhere and for a name that is not valid UTF-8, too. Linked folders are followed, each real folder once.
+
+    Args:
+        folder: to look in.
+        left_out: counts what is left out.
 
     Raises:
-        InputError: `folder` is no readable folder, or a name below it is not valid Unicode.
+        InputError: `folder`, or a folder below it, cannot be read.
     """
-    return list(walk_photos(folder))
+    return list(walk_photos(folder, left_out))
 
 
-def walk_photos(folder: Path) -> Iterator[Path]:
-    """As `list_photos`, one after the other: no more is held than the names in one folder.
+def walk_photos(folder: Path, left_out: LeftOut | None = None) -> Iterator[Path]:
+    """Yield what `list_photos` returns, one after the other: no more is held than the names in one folder.
 
     Raises:
         InputError: as `list_photos`, when the folder's turn comes.
     """
-    return _walk(folder, ())
+    for path in walk_files(folder):
+        if not is_no_photo(path.name):
+            yield path
+        elif left_out is not None:
+            left_out.not_photos += 1
 
 
-def list_identities(folder: Path) -> dict[str, list[Path]]:
-    """The photos of each person: one folder per person, whose name is the person's.
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder in the order of whole paths, but for what systems leave there.
 
-    Any name goes, with spaces, umlauts, emoji or a leading dot, but for `RESERVED_NAMES`. Below a person's
-    folder photos may lie at any depth. A person without photos is listed with none. Photos beside the
-    folders belong to nobody and are an error; other files there (a list, a licence) are not photos and
-    play no part.
+    Raises:
+        InputError: as `list_photos`, when the folder's turn comes.
+    """
+    _require_folder(folder)
+    return _walk(folder, _Links(folder.resolve()))
+
+
+def list_identities(folder: Path, left_out: LeftOut | None = None) -> dict[str, list[Path]]:
+    """Return the photos of each person: one folder per person, whose name is the person's.
+
+    Names follow `augmentor.names`; see `augmentor.identity_folders`. Below a person's folder photos may lie at any
+    depth. A person without photos is listed with none. Photos beside the folders belong to nobody and are an error;
+    other files there (a list, a licence) are not photos and play no part.
+
+    Args:
+        folder: to look in.
+        left_out: counts what is left out of the people's folders.
 
     Returns:
         name → sorted photos, sorted by name.
 
     Raises:
-        InputError: no folder per person, a photo beside them, or a name that is reserved or not valid
-            Unicode.
+        InputError: no folder per person, a photo beside them, or a name that nobody can have.
     """
     _require_folder(folder)
-    entries = [path for path in sorted(folder.iterdir()) if not _is_metadata(path)]
-    people = [path for path in entries if path.is_dir()]
-    loose = [path for path in entries if not path.is_dir() and path.suffix.lower() in PHOTO_SUFFIXES]
-    if not people:
-        found = f"only loose photos ({loose[0].name}, ...)" if loose else "no folder"
-        raise InputError(f"{folder}: {found}; expected one folder of photos per person")
-    if loose:
-        raise InputError(
-            f"{folder}: {len(loose)} photo(s) beside the folders, the first is {loose[0].name}; "
-            "move each into the folder of its person"
-        )
-    for person in people:
-        if person.name.lower() in RESERVED_NAMES:
-            raise InputError(
-                f"{person}: no person can be called {person.name!r}, the output keeps other things "
-                "under that name; rename the folder"
-            )
-        _require_unicode(person)
-    return {person.name: list_photos(person) for person in people}
+    folders: list[str] = []
+    files: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if not _is_metadata(path):
+            (folders if path.is_dir() else files).append(path.name)
+    people = identity_folders(str(folder), folders, files)
+    return {name: list_photos(folder / own, left_out) for name, own in people.items()}
 
 
 def _require_folder(folder: Path) -> None:
@@ -298,45 +320,69 @@ def _require_folder(folder: Path) -> None:
         raise InputError(f"{folder}: no permission to read this folder")
 
 
-def _require_unicode(path: Path) -> None:
-    """Names that are not UTF-8 could be written into no manifest and no report."""
-    try:
-        path.name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{str(path)!r}: a name that is not valid Unicode; rename it") from error
-
-
 def _is_metadata(path: Path) -> bool:
-    """Whether the system, not the user, put this file or folder there."""
-    name = path.name.lower()
-    if name in METADATA_FILES or (name.startswith(PARTIAL_PREFIX) and name.endswith(PARTIAL_SUFFIX)):
-        return not path.is_dir()
+    """Return whether the system, not the user, put this file or folder there."""
+    name = path.name
     if name.startswith("._") and path.is_file() and os.access(path, os.R_OK):
         with path.open("rb") as file:
             return file.read(4) == _APPLE_DOUBLE
-    return name in METADATA_FOLDERS and path.is_dir()
+    if is_system_file(name):
+        return not path.is_dir()
+    return is_system_folder(name) and path.is_dir()
 
 
-def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Files below `folder`, sorted; `above` holds the real folders on the way, so that circular links end."""
-    real = folder.resolve()
-    if real in above:
-        return
+class _Links:
+    """Which linked folders a walk has followed, so that circles end and every real folder is listed once.
+
+    Args:
+        root: the folder where the walk began, without links.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._followed: set[Path] = set()
+
+    def follow(self, folder: Path, linked: bool) -> bool:
+        """Return whether to list a folder.
+
+        Args:
+            folder: on the walk.
+            linked: it is a link, or lies below one.
+        """
+        if not linked:
+            return True  # where the walk comes without links, it comes once
+        real = folder.resolve()
+        if real in self._followed or self._is_walked(real):
+            return False
+        self._followed.add(real)
+        return True
+
+    def _is_walked(self, real: Path) -> bool:
+        """Return whether the walk comes to this folder without links."""
+        if real == self._root:
+            return True
+        return self._root in real.parents and not any(
+            map(is_system_folder, real.relative_to(self._root).parts)
+        )
+
+
+def _walk(folder: Path, links: _Links, linked: bool = False) -> Iterator[Path]:
+    """Yield the files below `folder`, sorted; `linked`: a link led there."""
     _require_folder(folder)
     names = []
     try:
         for path in folder.iterdir():
             if not _is_metadata(path):
-                _require_unicode(path)
                 names.append(f"{path.name}/" if path.is_dir() else path.name)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
     names.sort()  # the slash is what makes this the order of whole paths: a.jpg before a/b.jpg, a-b/ before both
     for name in names:
-        if name.endswith("/"):
-            yield from _walk(folder / name, (*above, real))
-        else:
-            yield folder / name
+        path = folder / name
+        if not name.endswith("/"):
+            yield path
+        elif links.follow(path, below := linked or path.is_symlink()):
+            yield from _walk(path, links, below)
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:

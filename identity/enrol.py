@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_photos
+from augmentor.file_kinds import shown
 from augmentor.names import checked_name
 from augmentor.private_files import private_files
 from identity.people_file import PeopleFile
+from identity.photo_lists import photos_at
 from identity.probes import Looking, ProbeChip, find_chips
 from identity.tensorflow_loading import load_tensorflow
 
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = find_chips(paths, bundle.size, looking, progress="finding faces")
             for photo in found:
                 if photo.chip is None:
-                    print(f"{photo.path}: left out ({photo.reason})", file=sys.stderr)
+                    print(f"{shown(photo.path)}: left out ({photo.reason})", file=sys.stderr)
             photos = [photo for photo in found if photo.chip is not None]
         with PeopleFile(options.model) as people, people.exclusive():
             refuse_forgotten(people, new_name)
@@ -106,15 +107,9 @@ def _listed(given: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: a path that is not there.
     """
-    paths: list[Path] = []
-    for path in given:
-        if path.is_dir():
-            paths += list_photos(path)
-        elif path.is_file():
-            paths.append(path)
-        else:
-            raise InputError(f"{path}: no such photo or folder")
-    return list(dict.fromkeys(paths))
+    if missing := [path for path in given if not path.exists()]:
+        raise InputError(f"{missing[0]}: no such photo or folder")
+    return list(dict.fromkeys(photos_at(given)))
 
 
 if __name__ == "__main__":

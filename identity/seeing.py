@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from augmentor.chip import cut_chip
 from augmentor.errors import PhotoError
 from augmentor.faces import Face, FaceFinder, Policy
+from augmentor.file_kinds import shown
 from augmentor.head_model import HeadModel, load_head_model
 from augmentor.images import load_image
 from augmentor.pose import fit_face
@@ -70,9 +71,9 @@ class PhotoReader:
     def file(self, path: Path) -> SeenPhoto:
         """A photo file; one that cannot be read gets the status `error`."""
         try:
-            return self.image(load_image(path), str(path))
+            return self.image(load_image(path), shown(path))
         except PhotoError as error:
-            return failed(error, str(path))
+            return failed(error, shown(path))
 
     def content(self, content: bytes, name: str, max_pixels: int) -> SeenPhoto:
         """What a photo file holds; it is refused if it has more pixels."""

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from augmentor.balance_report import SHEET_PEOPLE, balance_picture, contact_sheet, evenly
 from augmentor.errors import InputError, LikenessError
+from augmentor.images import LeftOut
 from augmentor.landmark_source import model_path
 from augmentor.manifest import SCHEMA
 from augmentor.people_folder import people_of, photos_of
@@ -99,8 +100,6 @@ def augment(settings: AugmentSettings) -> int:
 def _people(data: Place) -> list[str]:
     """The names of all people, at least one of whom has a photo."""
     people = people_of(data)
-    if WORK in people:
-        raise InputError(f"{data.name(WORK)}: the output keeps its notes under that name; rename the folder")
     if not any(photos_of(data, name) for name in people):
         raise InputError(f"{data.name()}: no photos in any of its {len(people)} folders")
     return people
@@ -188,7 +187,11 @@ class _Job:
     def _unchanged(self, partition: Partition) -> Done | None:
         if partition.name not in self._remembered:
             return None
-        return self._look.unchanged(partition, self._look.photos(partition))
+        left_out = LeftOut()
+        done = self._look.unchanged(partition, self._look.photos(partition, left_out))
+        if done:
+            done.not_photos = left_out.not_photos
+        return done
 
     def _make(self, partitions: Sequence[Partition], progress: "tqdm[Any]") -> None:
         # the driver's node holds the shelf: if that is lost, so is the job
@@ -322,6 +325,8 @@ class _Job:
         settings = self._settings
         for line in table(totals, settings.size, wall, self._losses):
             print(line)
+        if left_out := LeftOut(totals.not_photos).line():
+            print(f"augment: {left_out}", file=sys.stderr)
         code = 0
         if totals.lacking:
             lacking = sorted(totals.lacking)

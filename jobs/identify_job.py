@@ -25,7 +25,7 @@ from jobs.identify_metrics import IdentifyMetrics
 from jobs.identify_settings import IdentifySettings, parse_arguments
 from jobs.identify_summary import IdentifyTotals, identify_lines, identify_summary
 from jobs.names_table import Counts
-from jobs.photo_batches import Batch, PhotoBatches
+from jobs.photo_batches import Batch, PhotoBatches, photos_below
 from jobs.ray_session import is_submitted_job, ray, ray_session
 from jobs.table_join import join_parts
 from jobs.table_place import TablePlace
@@ -61,7 +61,7 @@ def identify(settings: IdentifySettings) -> int:
     model_path("shape_predictor_68_face_landmarks.dat")  # says now, and once, that it is missing
     made_with = {"columns": COLUMNS, "run": digest[:16], "fpir": settings.fpir, "faces": settings.faces}
     data = place_of(settings.data)
-    if next(data.walk(), None) is None:
+    if next(photos_below(data), None) is None:
         raise InputError(f"{data.name()}: no photos")
     about = table.about()
     if about is not None:
@@ -102,6 +102,7 @@ def _counts_if_same(
     if batches.fingerprint != about.get("fingerprint"):
         raise InputError(f"{table.name()}: made of other photos, or some have changed since; {way_out}")
     table.remove_parts()
+    _say(batches.left_out.line())
     return Counts.from_dict(about["counts"])
 
 
@@ -183,6 +184,7 @@ class _Job:
         self._table.remove_parts()
         for line in identify_lines(self._totals, wall, pool.losses):
             print(line)
+        _say(self._batches.left_out.line())
         return _tell(counts, self._table, self._settings.max_failed)
 
     def _received(self, done: BatchDone, progress: "tqdm[Any]") -> None:
@@ -194,9 +196,15 @@ class _Job:
 def _count(data: str, progress: "tqdm[Any]") -> None:
     """Tell the progress bar how many photos there are, which is known long before they are named."""
     try:
-        progress.total = sum(1 for _ in place_of(data).walk())
+        progress.total = sum(1 for _ in photos_below(place_of(data)))
     except LikenessError:
         return  # who draws the batches comes there, too, and says so
+
+
+def _say(line: str) -> None:
+    """Print a line of the job on stderr; nothing if it is empty."""
+    if line:
+        print(f"identify: {line}", file=sys.stderr)
 
 
 def _by_status(counts: Counts) -> str:
