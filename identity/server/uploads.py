@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
 from augmentor.errors import PhotoError
 from augmentor.images import METADATA_FILES, METADATA_FOLDERS
@@ -116,7 +116,7 @@ def _failing(name: str, reason: str, detail: str) -> Source:
 
 def _in_zip(name: str, file: IO[bytes], max_files: int, max_unzipped: int, max_file: int) -> list[Source]:
     try:
-        archive = zipfile.ZipFile(file)
+        archive = zipfile.ZipFile(_seekable(file))
         members = [
             info for info in archive.infolist() if not info.is_dir() and not _is_metadata(info.filename)
         ]
@@ -129,6 +129,25 @@ def _in_zip(name: str, file: IO[bytes], max_files: int, max_unzipped: int, max_f
         told = f"{total / 1e6:.0f} MB when unpacked; at most {max_unzipped / 1e6:.0f}"
         return [_failing(name, "too_large", told)]
     return [_member(archive, info, f"{name}/{shown(info.filename)}", max_file) for info in members]
+
+
+class _Seekable:
+    """A file that can be moved in but does not say so."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def seekable(self) -> bool:
+        """Return true."""
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _seekable(file: IO[bytes]) -> IO[bytes]:
+    """Return the file as `zipfile` asks for it: up to Python 3.10 a `SpooledTemporaryFile` has no `seekable`."""
+    return file if hasattr(file, "seekable") else cast(IO[bytes], _Seekable(file))
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_file: int) -> Source:
