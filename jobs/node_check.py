@@ -51,8 +51,8 @@ def node_findings(data: str | None, out: str | None) -> list[Finding]:
 
 
 def _python() -> Finding:
-    ok = (3, 10) <= tuple(map(int, platform.python_version_tuple()[:2])) < (3, 13)
-    return Finding(f"Python: {platform.python_version()}", ok, "3.10, 3.11 or 3.12 is needed")
+    ok = (3, 10) <= tuple(map(int, platform.python_version_tuple()[:2])) < (3, 14)
+    return Finding(f"Python: {platform.python_version()}", ok, "3.10, 3.11, 3.12 or 3.13 is needed")
 
 
 def _package(name: str, module: str) -> Finding:
