@@ -2,8 +2,8 @@
 
 What becomes of what a file can hold:
     EXIF orientation is applied. A colour profile is converted to sRGB; one that cannot be read is ignored, as
-    viewers do. Transparency is laid over white. Of several frames the first counts. Grey levels of more than
-    8 bits are scaled, never clipped (see `_eight_bits`).
+    viewers do. Transparency is laid over white. Of several frames or pages the first counts. Grey levels of more than
+    8 bits are scaled, never clipped (see `_GreyScale`).
 
 A photo that cannot be used raises a `PhotoError` naming file and reason; a folder or output that cannot be
 used raises an `InputError`. Nothing is left out silently but the metadata files systems leave behind
@@ -19,7 +19,7 @@ import os
 import secrets
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -41,7 +41,12 @@ from augmentor.file_kinds import (
 )
 from augmentor.identity_folders import identity_folders
 
-MAX_PIXELS = 120_000_000  # above the 108 megapixels of today's phones; 360 MB as RGB
+MAX_PIXELS = 250_000_000  # above the 200 megapixels of today's phones; 750 MB as RGB
+LIMIT = "LIKENESS_MAX_PIXELS"  # in the environment: another limit
+_MOST_PAGES = 1000  # of a document, that are counted
+_BAND_PIXELS = (
+    16_000_000  # what is converted at once: a larger photo is held twice, but not three or four times
+)
 
 # Pillow's readers that are used. Not among them: EPS (runs Ghostscript), WMF, PDF and other descriptions
 # of pages.
@@ -53,38 +58,81 @@ _FORMATS = (
 NOT_UTF8 = "its name is not valid UTF-8; rename it"
 _APPLE_DOUBLE = bytes.fromhex("00051607")
 
+_HASHED_PIXELS = 64_000_000
 # Perceptual hashes that differ by no more bits than this are of the same photo; see `perceptual_hash`.
 SAME_PHOTO_BITS = 4
 
 
-def load_image(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+@dataclass(frozen=True)
+class LoadedPhoto:
+    """A photo, upright.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, C-contiguous.
+        more_pages: pages of a scanned document (TIFF) after the first, which alone is in `image`.
+    """
+
+    image: np.ndarray
+    more_pages: int = 0
+
+    @property
+    def note(self) -> str:
+        """What the user should know of it; empty if there is nothing."""
+        if not self.more_pages:
+            return ""
+        return f"{self.more_pages} more page{'s were' if self.more_pages > 1 else ' was'} not looked at"
+
+
+def load_image(source: Path | bytes, *, name: str = "", max_pixels: int | None = None) -> np.ndarray:
+    """Read one photo, upright; see `load_photo`, whose `image` this is."""
+    return load_photo(source, name=name, max_pixels=max_pixels).image
+
+
+def load_photo(source: Path | bytes, *, name: str = "", max_pixels: int | None = None) -> LoadedPhoto:
     """Read one photo, upright.
+
+    While it is decoded, a photo takes some 7 bytes a pixel.
 
     Args:
         source: the file, or its content.
         name: what errors call it; the path if empty.
-        max_pixels: larger photos are refused from their header, before anything is decoded.
-
-    Returns:
-        (H, W, 3) uint8 RGB, C-contiguous.
+        max_pixels: larger photos are refused from their header, before anything is decoded; `pixel_limit()` if None.
 
     Raises:
         PhotoError: `unreadable` or `too_large`.
+        InputError: the limit in the environment is no number.
     """
     name = name or ("" if isinstance(source, bytes) else str(source))
+    limit = pixel_limit() if max_pixels is None else max_pixels
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else _open_regular(source, name) as file:
-            return _decode(file, name, max_pixels)
+            return _decode(file, name, limit)
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
-        raise PhotoError("too_large", name, str(error)) from error
+        raise _too_large(name, "more", limit) from error
     except MemoryError as error:
         raise PhotoError("unreadable", name, "not enough memory to decode it") from error
     except OSError as error:
         raise PhotoError("unreadable", name, error.strerror or str(error)) from error
     except Exception as error:  # decoders raise almost any kind of error on damaged files
         raise PhotoError("unreadable", name, f"{type(error).__name__}: {error}") from error
+
+
+def pixel_limit() -> int:
+    """Return how many pixels a photo may have: `MAX_PIXELS`, or what LIKENESS_MAX_PIXELS in the environment says.
+
+    Raises:
+        InputError: that is no number.
+    """
+    text = os.environ.get(LIMIT, "")
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise InputError(f"{LIMIT}={text}: not a number of pixels; say {MAX_PIXELS}, or leave it out")
+    return int(text or MAX_PIXELS)
+
+
+def _too_large(name: str, pixels: str, limit: int) -> PhotoError:
+    return PhotoError("too_large", name, f"{pixels} than the limit of {limit} pixels ({LIMIT} sets it)")
 
 
 def _open_regular(path: Path, name: str) -> io.BufferedReader:
@@ -101,22 +149,47 @@ def _open_regular(path: Path, name: str) -> io.BufferedReader:
     return path.open("rb")
 
 
-def _decode(file: IO[bytes], name: str, max_pixels: int) -> np.ndarray:
+def _decode(file: IO[bytes], name: str, max_pixels: int) -> LoadedPhoto:
     """Decode an open file to upright RGB."""
     if not file.read(1):
         raise PhotoError("unreadable", name, "empty file")
     file.seek(0)
+    formats = _readable_formats()
+    # Pillow refuses twice as much by itself, also of pictures inside of pictures. Its own number would be below ours.
+    Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
     try:
-        image = Image.open(file, formats=_readable_formats())
+        image = Image.open(file, formats=formats)
     except Image.UnidentifiedImageError as error:
         raise PhotoError("unreadable", name, "not an image, or of an unknown format") from error
     with image:
         width, height = image.size
         if width * height > max_pixels:
-            raise PhotoError("too_large", name, f"{width}x{height} pixels; the limit is {max_pixels}")
+            raise _too_large(name, f"{width}x{height}, more", max_pixels)
+        more_pages = _more_pages(image)
         image.load()
+        orientation = _orientation(image)
         rgb = _as_rgb(image)
-        return np.ascontiguousarray(_upright(rgb, _orientation(image)))
+        image.close()  # gives its memory back before the turn takes as much
+        return LoadedPhoto(np.ascontiguousarray(_upright(rgb, orientation)), more_pages)
+
+
+def _more_pages(image: Image.Image) -> int:
+    """Return how many pages a TIFF has after the first; reduced copies of a page (thumbnails) are none.
+
+    Source:
+        TIFF 6.0, tag 254 (NewSubfileType), bit 0.
+    """
+    if image.format != "TIFF":
+        return 0
+    pages = 0
+    try:
+        for number in range(1, min(getattr(image, "n_frames", 1), _MOST_PAGES)):
+            image.seek(number)
+            pages += not int(getattr(image, "tag_v2", {}).get(254, 0)) & 1
+    except Exception:  # a damaged page after the first does not spoil that
+        pages += 1
+    image.seek(0)
+    return pages
 
 
 @functools.cache
@@ -159,9 +232,32 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 of a decoded image of any mode."""
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)
     if image.mode == "F" or image.mode.startswith("I"):
-        grey = _eight_bits(np.asarray(image))
-        return np.repeat(grey[..., None], 3, axis=2)
+        scale = _GreyScale.of(np.asarray(band) for _, band in _bands(image))
+        for rows, band in _bands(image):
+            rgb[rows] = scale.eight_bits(np.asarray(band))[..., None]
+        return rgb
+    for rows, band in _bands(image):
+        rgb[rows] = _colours(band)
+    return rgb
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Yield an image in bands of whole rows, some `_BAND_PIXELS` each; a small one is one band."""
+    width, height = image.size
+    step = max(1, _BAND_PIXELS // width)
+    if step >= height:
+        yield slice(0, height), image
+        return
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        yield slice(top, bottom), image.crop((0, top, width, bottom))
+
+
+def _colours(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of a decoded image in colour, grey of 8 bits, or with transparency."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         profile = image.info.get("icc_profile")
@@ -208,22 +304,41 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def _eight_bits(grey: np.ndarray) -> np.ndarray:
-    """Scale grey levels of any depth to uint8.
+@dataclass(frozen=True)
+class _GreyScale:
+    """How grey levels of any depth become 8 bits.
 
     White is the highest value of the smallest common depth (8, 10, 12, 14, 16, 24, 32 bits) that holds the
     brightest pixel: cameras and scanners store 10 to 14 bits in 16. Floats go to 1, or, where they exceed
     it by little (up to 16, high dynamic range), to their maximum. Negative levels shift the scale to start
     there.
     """
-    levels = np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0)
-    levels -= min(0.0, float(levels.min()))
-    peak = float(levels.max())
-    if np.issubdtype(grey.dtype, np.floating) and peak <= 16:
-        white = max(1.0, peak)
-    else:
-        white = next((float(2**bits - 1) for bits in (8, 10, 12, 14, 16, 24, 32) if peak < 2**bits), peak)
-    return np.rint(levels * (255 / white)).clip(0, 255).astype(np.uint8)
+
+    black: float
+    white: float
+
+    @classmethod
+    def of(cls, bands: Iterable[np.ndarray]) -> "_GreyScale":
+        """Return the scale of a picture that is given in bands."""
+        black, brightest, floating = 0.0, 0.0, False
+        for band in bands:
+            levels = _levels(band)
+            black, brightest = min(black, float(levels.min())), max(brightest, float(levels.max()))
+            floating = np.issubdtype(band.dtype, np.floating)
+        peak = brightest - black
+        if floating and peak <= 16:
+            return cls(black, max(1.0, peak))
+        depths = (float(2**bits - 1) for bits in (8, 10, 12, 14, 16, 24, 32) if peak < 2**bits)
+        return cls(black, next(depths, peak))
+
+    def eight_bits(self, grey: np.ndarray) -> np.ndarray:
+        """Scale grey levels to uint8."""
+        levels = (_levels(grey) - self.black) * (255 / self.white)
+        return np.rint(levels).clip(0, 255).astype(np.uint8)
+
+
+def _levels(grey: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0)
 
 
 @dataclass
@@ -520,6 +635,9 @@ def perceptual_hash(image: np.ndarray) -> int:
     Source:
         Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010 (DCT hash).
     """
-    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    if grey.size > _HASHED_PIXELS:  # as numbers of four bytes it would take more memory than the photo
+        grey = cv2.resize(grey, (2048, 2048), interpolation=cv2.INTER_AREA)
+    grey = grey.astype(np.float32)
     frequencies = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA))[1:9, 1:9].ravel()
     return int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")

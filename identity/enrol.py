@@ -62,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = find_chips(paths, bundle.size, looking, progress="finding faces")
             for photo in found:
                 if photo.chip is None:
-                    print(f"{shown(photo.path)}: left out ({photo.reason})", file=sys.stderr)
+                    reason = f"{photo.reason}: {photo.detail}" if photo.detail else photo.reason
+                    print(f"{shown(photo.path)}: left out ({reason})", file=sys.stderr)
+                elif photo.detail:
+                    print(f"{shown(photo.path)}: {photo.detail}", file=sys.stderr)
             photos = [photo for photo in found if photo.chip is not None]
         with PeopleFile(options.model) as people, people.exclusive():
             refuse_forgotten(people, new_name)

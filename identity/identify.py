@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers = options.workers or (available_cores() if len(paths) >= _MANY else 1)
         for recognition in recogniser.files(paths, workers):
             print(json.dumps(recognition.as_json(), ensure_ascii=False), flush=True)
+            if recognition.status == "ok" and recognition.detail:
+                tqdm.write(f"{recognition.photo}: {recognition.detail}", file=sys.stderr)
             bar.update()
         bar.close()
     except LikenessError as error:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from augmentor.balance_report import SHEET_PEOPLE, balance_picture, contact_sheet, evenly
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import LeftOut
+from augmentor.images import LeftOut, pixel_limit
 from augmentor.landmark_source import model_path
 from augmentor.manifest import SCHEMA
 from augmentor.people_folder import people_of, photos_of
@@ -154,6 +154,7 @@ class _Job:
                 settings.faces,
                 settings.head_model,
                 settings.views,
+                pixel_limit(),
             ),
         )
         single = settings.format in (FOLDER, LANDMARK_SET)
@@ -327,6 +328,11 @@ class _Job:
             print(line)
         if left_out := LeftOut(totals.not_photos).line():
             print(f"augment: {left_out}", file=sys.stderr)
+        if totals.more_pages:
+            print(
+                f"augment: pages after the first were not looked at, in {totals.more_pages} photos",
+                file=sys.stderr,
+            )
         code = 0
         if totals.lacking:
             lacking = sorted(totals.lacking)

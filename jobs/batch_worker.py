@@ -38,6 +38,7 @@ class NamingSettings:
         digest: of the run (`jobs.trained_run.check_run`).
         fpir: share of strangers who may be given a name.
         faces: which faces of a photo count.
+        max_pixels: of a photo.
     """
 
     model: str
@@ -46,6 +47,7 @@ class NamingSettings:
     digest: str
     fpir: float
     faces: Policy
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass
@@ -58,12 +60,14 @@ class BatchDone:
         seconds: by stage (`STAGES`), by the clock: waiting for storage; decoding photos and finding faces; naming
             these.
         bytes_read: of photos.
+        more_pages: photos with pages after the first, which were not looked at.
     """
 
     counts: Counts
     unchanged: bool = False
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bytes_read: int = 0
+    more_pages: int = 0
 
 
 class _Reader(Protocol):
@@ -96,6 +100,7 @@ class BatchWorker:
         self._recogniser = Recogniser(bundle, settings.fpir, settings.faces)
         self._made = (bundle.size, bundle.align, settings.faces)
         self._reader = PhotoReader(*self._made)
+        self._max_pixels = settings.max_pixels
         self._data = place_of(settings.data)
         self._table = TablePlace(settings.out)
 
@@ -145,7 +150,8 @@ class BatchWorker:
             else:
                 digests.append(hashlib.sha256(content).hexdigest())
                 done.bytes_read += len(content)
-                seen = reader.content(content, photo, MAX_PIXELS)
+                seen = reader.content(content, photo, self._max_pixels)
+                done.more_pages += bool(seen.detail and seen.status != "error")
             done.seconds["read"] += read - start
             done.seconds["see"] += time.perf_counter() - read
             yield seen

@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
+from augmentor.images import pixel_limit
 from augmentor.landmark_source import model_path
 from augmentor.place import Place, is_local, place_of
 from identity.outputs import remember_output
@@ -147,6 +148,7 @@ class _Job:
             digest=digest,
             fpir=settings.fpir,
             faces=settings.faces,
+            max_pixels=pixel_limit(),
         )
         self._batches = PhotoBatches(place_of(settings.data), made_with)
         self._totals = IdentifyTotals()
@@ -185,6 +187,8 @@ class _Job:
         for line in identify_lines(self._totals, wall, pool.losses):
             print(line)
         _say(self._batches.left_out.line())
+        if self._totals.more_pages:
+            _say(f"pages after the first were not looked at, in {self._totals.more_pages} photos")
         return _tell(counts, self._table, self._settings.max_failed)
 
     def _received(self, done: BatchDone, progress: "tqdm[Any]") -> None:

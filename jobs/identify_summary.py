@@ -23,6 +23,7 @@ class IdentifyTotals:
         batches, unchanged: how many there are, and were there before.
         seconds: by stage, over all workers.
         bytes_read: of photos.
+        more_pages: photos with pages after the first, among those named in this run.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -31,6 +32,7 @@ class IdentifyTotals:
     unchanged: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bytes_read: int = 0
+    more_pages: int = 0
 
     def add(self, done: BatchDone) -> None:
         """One more batch."""
@@ -40,6 +42,7 @@ class IdentifyTotals:
         if not done.unchanged:
             self.made.add(done.counts)
         self.bytes_read += done.bytes_read
+        self.more_pages += done.more_pages
         for stage, seconds in done.seconds.items():
             self.seconds[stage] += seconds
 

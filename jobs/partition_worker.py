@@ -363,6 +363,7 @@ class _Work:
             renders=sum(image.kind == "render" for image in images),
             lacking=sorted(n for one in self._plans for n in (*one.empty_identities, *one.short_identities)),
             failures=sorted(failures),
+            more_pages=sum(any(f.detail and not f.reason for f in faces) for faces in self._scans.values()),
         )
 
     def _remember(self, partition: Partition, photos: dict[str, dict[str, FileStamp]]) -> None:

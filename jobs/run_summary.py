@@ -28,6 +28,7 @@ class RunTotals:
         self.made = 0
         self.removed = 0
         self.not_photos = 0
+        self.more_pages = 0
         self.scanned = 0
         self.partitions = 0
         self.unchanged = 0
@@ -52,6 +53,7 @@ class RunTotals:
         self.made += done.made
         self.removed += done.removed
         self.not_photos += done.not_photos
+        self.more_pages += account.more_pages
         self.scanned += done.scanned
         self.bytes_read += done.bytes_read
         self.bytes_written += done.bytes_written
