@@ -219,3 +219,11 @@ def test_the_code_of_this_checkout_is_taken_along(tmp_path: Path) -> None:
         "benchmarks",
         "pyproject.toml",
     }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_rsync_is_told_what_stays_here_in_its_own_words(name: str) -> None:
+    for file in load(name)["rsync_filter"]:
+        # rsync takes a ! for `forget all that was said before`, .rayignore is not for it
+        assert "!" not in (ROOT / file).read_text()
+    assert all("chmod -f 700 /tmp/ray" in command for command in starts(load(name)))
