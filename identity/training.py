@@ -40,6 +40,7 @@ from identity.model_card import model_card
 from identity.outputs import refuse_foreign
 from identity.photo_lists import photos_in
 from identity.probes import Looking, find_chips
+from identity.shared_photos import shared_line, shared_photos
 from identity.training_set import (
     PackedSet,
     TrainingSet,
@@ -140,6 +141,8 @@ def train(config: TrainConfig) -> Bundle:
         _say(
             f"images: {data.lengths.sum() / 1e9:.2f} GB, unpacked to {config.work}; --cache DIR puts them elsewhere"
         )
+    if line := shared_line(shared_photos(data.sources)):
+        _say(line)
     data = data.fetched(config.work)
     held = held_out_rows(data, config.seed)
     _say(

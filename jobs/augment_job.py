@@ -28,6 +28,7 @@ from augmentor.people_folder import people_of, photos_of
 from augmentor.place import Place, is_local, place_of
 from augmentor.render import RENDERER
 from augmentor.view_set import load_view_set
+from identity.shared_photos import shared_line, shared_photos
 from jobs.augment_settings import AugmentSettings, parse_arguments
 from jobs.command_line import absolute, run_command, stop_when_asked
 from jobs.failures import by_reason, failures_csv
@@ -162,6 +163,7 @@ class _Job:
         self._partitions = partitions_of(people, settings.per_class, images)
         self._remembered = known_parts(self._out)
         self._look = PartitionLook(self._set)
+        self._photos: list[pa.Table] = []  # some 150 bytes for each
         self._started = time.perf_counter()
         self._done: dict[str, Done] = {}
         self._workers = 0
@@ -278,6 +280,7 @@ class _Job:
                 for part in read_in_order(self._rows_of, self._partitions):
                     writer.write_table(part.combine_chunks())
                     rows += part.num_rows
+                    self._photos.append(_photos_in(part))
             if rows != images:
                 raise RuntimeError(f"{images} images planned, {rows} made")
             digest = hashlib.sha256()
@@ -328,6 +331,8 @@ class _Job:
             print(line)
         if left_out := LeftOut(totals.not_photos).line():
             print(f"augment: {left_out}", file=sys.stderr)
+        if shared := shared_line(shared_photos(pa.concat_tables(self._photos))):
+            print(f"augment: {shared}", file=sys.stderr)
         if totals.more_pages:
             print(
                 f"augment: pages after the first were not looked at, in {totals.more_pages} photos",
@@ -350,6 +355,13 @@ class _Job:
             f"{totals.rejected} photos rejected{reasons}"
         )
         return code
+
+
+def _photos_in(rows: pa.Table) -> pa.Table:
+    """Return the photos that rows of a manifest show, each once for each person: `photo, sha256, phash, identity`."""
+    columns = ["source", "source_sha256", "source_phash", "identity"]
+    once = rows.select(columns).group_by(columns, use_threads=False).aggregate([])
+    return once.select(columns).rename_columns(["photo", "sha256", "phash", "identity"])
 
 
 _KEPT_FOLDERS = {WORK, SHARDS, "report", "holdout", LANDMARK_SET}
