@@ -19,6 +19,7 @@ from augmentor.private_files import private_files
 from identity.people_file import PeopleFile
 from identity.photo_lists import photos_at
 from identity.probes import Looking, ProbeChip, find_chips
+from identity.sharpness import blurred_line
 from identity.tensorflow_loading import load_tensorflow
 
 if TYPE_CHECKING:
@@ -72,9 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bundle = Bundle.load(options.model)  # as it is now
             grown = enrol(bundle, new_name, photos)
             grown.save(options.model)
+        if bundle.align == "face" and (
+            line := blurred_line(new_name, photos, [shown(photo.path) for photo in photos])
+        ):
+            print(line, file=sys.stderr)
         for name, photo in taken_for(bundle, photos):
             print(
-                f"{photo.path}: looks like {name}, who is enrolled; is it the same person?", file=sys.stderr
+                f"{shown(photo.path)}: looks like {name}, who is enrolled; is it the same person?",
+                file=sys.stderr,
             )
     except LikenessError as error:
         print(error, file=sys.stderr)
