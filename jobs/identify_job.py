@@ -67,7 +67,8 @@ def identify(settings: IdentifySettings) -> int:
     about = table.about()
     if about is not None:
         counts = _counts_if_same(table, about, made_with, data)
-        return _tell(counts, table, settings.max_failed)
+        if counts is not None:
+            return _tell(counts, table, settings.max_failed)
     if is_local(absolute(settings.model)):
         remember_output(Path(absolute(settings.model)), table.name(), "table of names")
     with WorkFolder(table.parts, made_with) as work:
@@ -82,8 +83,12 @@ def identify(settings: IdentifySettings) -> int:
 
 def _counts_if_same(
     table: TablePlace, about: Mapping[str, Any], made_with: Mapping[str, Any], data: Place
-) -> Counts:
-    """What a table that is there holds, if it is what this call would make; also tidies up after a killed run.
+) -> Counts | None:
+    """Return what a table that is there holds, if it is what this call would make; also tidy up after a killed run.
+
+    Returns:
+        None if photos have come, gone or changed since it was made: then it is made anew, and photos that are in it as
+        they are now keep their rows.
 
     Raises:
         InputError: it is something else.
@@ -101,7 +106,12 @@ def _counts_if_same(
     for _ in batches:
         pass
     if batches.fingerprint != about.get("fingerprint"):
-        raise InputError(f"{table.name()}: made of other photos, or some have changed since; {way_out}")
+        if not any(data.stamp(photo) for photo in table.some_photos()):
+            raise InputError(f"{table.name()}: made of other photos; {way_out}")
+        _say(
+            "photos have come, gone or changed since the table was made; those that have not keep their rows"
+        )
+        return None
     table.remove_parts()
     _say(batches.left_out.line())
     return Counts.from_dict(about["counts"])

@@ -228,14 +228,52 @@ def test_a_table_of_something_else_is_refused(
         "made with fpir 0.01 instead of 0.1, faces 'all' instead of 'central'; choose another --out" in line
     )
     other = tmp_path / "other"
-    shutil.copytree(archive, other, symlinks=True)
-    (other / "two.jpg").write_bytes(b"no longer a photo")
-    assert "made of other photos, or some have changed since" in refused(arguments(run, other, made), capsys)
+    other.mkdir()
+    shutil.copy(archive / "two.jpg", other / "another.jpg")
+    assert "made of other photos; choose another --out" in refused(arguments(run, other, made), capsys)
     assert made.read_bytes() == before
     thesis = tmp_path / "thesis.parquet"
     thesis.write_text("my thesis")
     assert "not made by this job" in refused(arguments(run, archive, thesis), capsys)
     assert thesis.read_text() == "my thesis" and not list(tmp_path.glob("*.parts"))
+
+
+@pytest.mark.ray
+def test_photos_that_come_go_or_change_are_named_and_the_others_keep_their_rows(
+    made: Path,
+    run: Path,
+    archive: Path,
+    tmp_path: Path,
+    small_batches: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "names.parquet"
+    shutil.copytree(archive, data, symlinks=True)
+    shutil.copy(made, out)
+    shutil.copy(archive / "two.jpg", data / "0 new.jpg")  # every batch is another one
+    shutil.copy(archive / "2019" / "grey.jpg", data / "two.jpg")
+    gone = min((data / "2019-Zoë").iterdir())
+    gone.unlink()
+    assert main(arguments(run, data, out)) == 0
+    printed = capsys.readouterr()
+    assert "photos have come, gone or changed since the table was made" in printed.err
+    told = json.loads((tmp_path / "names.parquet.summary.json").read_text())
+    # the new one, the changed one, and the two that cannot be read, which are tried again
+    assert (told["photos"], told["this_run"]["photos"]) == (12, 4)
+    before = {row["photo"]: row for row in rows(made)}
+    after = {row["photo"]: row for row in rows(out)}
+    assert after.keys() - before.keys() == {"0 new.jpg"} and before.keys() - after.keys() == {
+        f"2019-Zoë/{gone.name}"
+    }
+    assert (
+        after["two.jpg"]["status"] == "no_face"
+        and after["0 new.jpg"]["sha256"] == before["two.jpg"]["sha256"]
+    )
+    kept = before.keys() & after.keys() - {"two.jpg"}
+    assert {photo: after[photo] for photo in kept} == {photo: before[photo] for photo in kept}
+    assert list(after) == sorted(after) and not (tmp_path / "names.parquet.parts").exists()
+    content = out.read_bytes()
+    assert main(arguments(run, data, out)) == 0 and out.read_bytes() == content
 
 
 @pytest.mark.ray
