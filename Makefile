@@ -1,16 +1,16 @@
-# Needs only Python 3.10 to 3.12 and the package registry. `make demo` and `make test` make their own environment.
-PYTHON ?= $(shell for v in python3.11 python3.12 python3.10 python3; do \
-	command -v $$v >/dev/null 2>&1 && $$v -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' 2>/dev/null \
+# Needs only Python 3.10 to 3.13 and the package registry. `make demo` and `make test` make their own environment.
+PYTHON ?= $(shell for v in python3.11 python3.12 python3.13 python3.10 python3; do \
+	command -v $$v >/dev/null 2>&1 && $$v -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& { echo $$v; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.made
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo check format test test-slow test-cluster soak test-browser test-server test-jax bench lock clean
+.PHONY: setup demo check format test test-slow test-pythons test-cluster soak test-browser test-server test-jax bench lock clean
 setup: $(STAMP)
 $(STAMP): pyproject.toml requirements.lock
-	@test -n "$(PYTHON)" || { echo "no Python 3.10, 3.11 or 3.12 found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -q --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	@touch $@
@@ -29,6 +29,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(RUN) -m pytest -m slow
+
+test-pythons: $(STAMP)
+	@$(RUN) -m tests.pythons
 
 test-cluster: $(STAMP)
 	@$(RUN) -m tests.cluster.machines

@@ -10,14 +10,16 @@ stderr as it is and exit with 2. Photos with a `PhotoError` go into `failures.cs
 
 from pathlib import Path
 
+from augmentor.file_kinds import shown
+
 REASONS = ("unreadable", "too_large", "no_face", "several_faces", "too_small", "bad_pose")
 
 
 class LikenessError(Exception):
-    """An error whose text is meant for the user; always one line."""
+    """An error whose text is meant for the user; always one line, and always printable as UTF-8."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))
+        super().__init__(" ".join(shown(message).splitlines()))
 
 
 class InputError(LikenessError):
@@ -40,7 +42,7 @@ class PhotoError(LikenessError):
         if reason not in REASONS:
             raise ValueError(f"{reason!r} is no reason for a rejected photo; known: {', '.join(REASONS)}")
         self.reason = reason
-        self.path = str(path)
+        self.path = shown(path)
         self.detail = detail
         text = f"{reason} ({detail})" if detail else reason
         super().__init__(f"{self.path}: {text}" if self.path else text)

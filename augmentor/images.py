@@ -2,8 +2,8 @@
 
 What becomes of what a file can hold:
     EXIF orientation is applied. A colour profile is converted to sRGB; one that cannot be read is ignored, as
-    viewers do. Transparency is laid over white. Of several frames the first counts. Grey levels of more than
-    8 bits are scaled, never clipped (see `_eight_bits`).
+    viewers do. Transparency is laid over white. Of several frames or pages the first counts. Grey levels of more than
+    8 bits are scaled, never clipped (see `_GreyScale`).
 
 A photo that cannot be used raises a `PhotoError` naming file and reason; a folder or output that cannot be
 used raises an `InputError`. Nothing is left out silently but the metadata files systems leave behind
@@ -19,7 +19,8 @@ import os
 import secrets
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -28,15 +29,21 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from augmentor.errors import InputError, PhotoError
+from augmentor.file_kinds import (
+    PARTIAL_PREFIX,
+    PARTIAL_SUFFIX,
+    is_no_photo,
+    is_system_file,
+    is_system_folder,
+    is_utf8,
+)
+from augmentor.identity_folders import identity_folders
 
-MAX_PIXELS = 120_000_000  # above the 108 megapixels of today's phones; 360 MB as RGB
-
-PHOTO_SUFFIXES = frozenset(
-    [
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
-        *(".tif", ".tiff", ".bmp", ".dib", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx"),
-        *(".psd", ".ico", ".sgi", ".qoi"),
-    ]
+MAX_PIXELS = 250_000_000  # above the 200 megapixels of today's phones; 750 MB as RGB
+LIMIT = "LIKENESS_MAX_PIXELS"  # in the environment: another limit
+_MOST_PAGES = 1000  # of a document, that are counted
+_BAND_PIXELS = (
+    16_000_000  # what is converted at once: a larger photo is held twice, but not three or four times
 )
 
 # Pillow's readers that are used. Not among them: EPS (runs Ghostscript), WMF, PDF and other descriptions
@@ -46,52 +53,62 @@ _FORMATS = (
     *("PPM", "JPEG2000", "PSD", "ICO", "SGI", "QOI"),
 )
 
-# What operating systems and photo managers leave in folders, lower case.
-METADATA_FILES = frozenset(
-    [
-        *(".ds_store", ".localized", "thumbs.db", "ehthumbs.db", "desktop.ini", ".directory", ".nomedia"),
-        *(".picasa.ini", "picasa.ini"),
-    ]
-)
-METADATA_FOLDERS = frozenset(
-    [
-        *("__macosx", "@eadir", ".trashes", ".spotlight-v100", ".fseventsd", ".thumbnails"),
-        *("$recycle.bin", "system volume information", "lost+found"),
-    ]
-)
+NOT_UTF8 = "its name is not valid UTF-8; rename it"
 _APPLE_DOUBLE = bytes.fromhex("00051607")
 
-# What lies beside the identities in an output folder (lower case): nobody can be called that.
-RESERVED_NAMES = frozenset(["report", "holdout", "manifest.parquet", "failures.csv"])
-
+_HASHED_PIXELS = 64_000_000
 # Perceptual hashes that differ by no more bits than this are of the same photo; see `perceptual_hash`.
 SAME_PHOTO_BITS = 4
 
-PARTIAL_PREFIX, PARTIAL_SUFFIX = ".likeness-", ".part"
+
+@dataclass(frozen=True)
+class LoadedPhoto:
+    """A photo, upright.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, C-contiguous.
+        more_pages: pages of a scanned document (TIFF) after the first, which alone is in `image`.
+    """
+
+    image: np.ndarray
+    more_pages: int = 0
+
+    @property
+    def note(self) -> str:
+        """What the user should know of it; empty if there is nothing."""
+        if not self.more_pages:
+            return ""
+        return f"{self.more_pages} more page{'s were' if self.more_pages > 1 else ' was'} not looked at"
 
 
-def load_image(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def load_image(source: Path | bytes, *, name: str = "", max_pixels: int | None = None) -> np.ndarray:
+    """Read one photo, upright; see `load_photo`, whose `image` this is."""
+    return load_photo(source, name=name, max_pixels=max_pixels).image
+
+
+def load_photo(source: Path | bytes, *, name: str = "", max_pixels: int | None = None) -> LoadedPhoto:
     """Read one photo, upright.
+
+    While it is decoded, a photo takes some 7 bytes a pixel.
 
     Args:
         source: the file, or its content.
         name: what errors call it; the path if empty.
-        max_pixels: larger photos are refused from their header, before anything is decoded.
-
-    Returns:
-        (H, W, 3) uint8 RGB, C-contiguous.
+        max_pixels: larger photos are refused from their header, before anything is decoded; `pixel_limit()` if None.
 
     Raises:
         PhotoError: `unreadable` or `too_large`.
+        InputError: the limit in the environment is no number.
     """
     name = name or ("" if isinstance(source, bytes) else str(source))
+    limit = pixel_limit() if max_pixels is None else max_pixels
     try:
         with io.BytesIO(source) if isinstance(source, bytes) else _open_regular(source, name) as file:
-            return _decode(file, name, max_pixels)
+            return _decode(file, name, limit)
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
-        raise PhotoError("too_large", name, str(error)) from error
+        raise _too_large(name, "more", limit) from error
     except MemoryError as error:
         raise PhotoError("unreadable", name, "not enough memory to decode it") from error
     except OSError as error:
@@ -100,29 +117,77 @@ def load_image(source: Path | bytes, *, name: str = "", max_pixels: int = MAX_PI
         raise PhotoError("unreadable", name, f"{type(error).__name__}: {error}") from error
 
 
+def pixel_limit() -> int:
+    """Return how many pixels a photo may have: `MAX_PIXELS`, or what LIKENESS_MAX_PIXELS in the environment says.
+
+    Raises:
+        InputError: that is no number.
+    """
+    text = os.environ.get(LIMIT, "")
+    if text and not (text.isascii() and text.isdigit() and int(text)):
+        raise InputError(f"{LIMIT}={text}: not a number of pixels; say {MAX_PIXELS}, or leave it out")
+    return int(text or MAX_PIXELS)
+
+
+def _too_large(name: str, pixels: str, limit: int) -> PhotoError:
+    return PhotoError("too_large", name, f"{pixels} than the limit of {limit} pixels ({LIMIT} sets it)")
+
+
 def _open_regular(path: Path, name: str) -> io.BufferedReader:
-    """Open a file that is a file; a pipe would block."""
+    """Open a file that is a file; a pipe would block.
+
+    Raises:
+        PhotoError: it is none, or its name could stand in no table, no manifest and no JSON.
+        OSError: it cannot be opened.
+    """
+    if not is_utf8(path):
+        raise PhotoError("unreadable", name, NOT_UTF8)
     if not stat.S_ISREG(path.stat().st_mode):
         raise PhotoError("unreadable", name, "not a file")
     return path.open("rb")
 
 
-def _decode(file: IO[bytes], name: str, max_pixels: int) -> np.ndarray:
+def _decode(file: IO[bytes], name: str, max_pixels: int) -> LoadedPhoto:
     """Decode an open file to upright RGB."""
     if not file.read(1):
         raise PhotoError("unreadable", name, "empty file")
     file.seek(0)
+    formats = _readable_formats()
+    # Pillow refuses twice as much by itself, also of pictures inside of pictures. Its own number would be below ours.
+    Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
     try:
-        image = Image.open(file, formats=_readable_formats())
+        image = Image.open(file, formats=formats)
     except Image.UnidentifiedImageError as error:
         raise PhotoError("unreadable", name, "not an image, or of an unknown format") from error
     with image:
         width, height = image.size
         if width * height > max_pixels:
-            raise PhotoError("too_large", name, f"{width}x{height} pixels; the limit is {max_pixels}")
+            raise _too_large(name, f"{width}x{height}, more", max_pixels)
+        more_pages = _more_pages(image)
         image.load()
+        orientation = _orientation(image)
         rgb = _as_rgb(image)
-        return np.ascontiguousarray(_upright(rgb, _orientation(image)))
+        image.close()  # gives its memory back before the turn takes as much
+        return LoadedPhoto(np.ascontiguousarray(_upright(rgb, orientation)), more_pages)
+
+
+def _more_pages(image: Image.Image) -> int:
+    """Return how many pages a TIFF has after the first; reduced copies of a page (thumbnails) are none.
+
+    Source:
+        TIFF 6.0, tag 254 (NewSubfileType), bit 0.
+    """
+    if image.format != "TIFF":
+        return 0
+    pages = 0
+    try:
+        for number in range(1, min(getattr(image, "n_frames", 1), _MOST_PAGES)):
+            image.seek(number)
+            pages += not int(getattr(image, "tag_v2", {}).get(254, 0)) & 1
+    except Exception:  # a damaged page after the first does not spoil that
+        pages += 1
+    image.seek(0)
+    return pages
 
 
 @functools.cache
@@ -165,9 +230,32 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
     """(H, W, 3) uint8 of a decoded image of any mode."""
+    width, height = image.size
+    rgb = np.empty((height, width, 3), np.uint8)
     if image.mode == "F" or image.mode.startswith("I"):
-        grey = _eight_bits(np.asarray(image))
-        return np.repeat(grey[..., None], 3, axis=2)
+        scale = _GreyScale.of(np.asarray(band) for _, band in _bands(image))
+        for rows, band in _bands(image):
+            rgb[rows] = scale.eight_bits(np.asarray(band))[..., None]
+        return rgb
+    for rows, band in _bands(image):
+        rgb[rows] = _colours(band)
+    return rgb
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Yield an image in bands of whole rows, some `_BAND_PIXELS` each; a small one is one band."""
+    width, height = image.size
+    step = max(1, _BAND_PIXELS // width)
+    if step >= height:
+        yield slice(0, height), image
+        return
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        yield slice(top, bottom), image.crop((0, top, width, bottom))
+
+
+def _colours(image: Image.Image) -> np.ndarray:
+    """(H, W, 3) uint8 of a decoded image in colour, grey of 8 bits, or with transparency."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         profile = image.info.get("icc_profile")
@@ -214,79 +302,126 @@ def _srgb_profile() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def _eight_bits(grey: np.ndarray) -> np.ndarray:
-    """Scale grey levels of any depth to uint8.
+@dataclass(frozen=True)
+class _GreyScale:
+    """How grey levels of any depth become 8 bits.
 
     White is the highest value of the smallest common depth (8, 10, 12, 14, 16, 24, 32 bits) that holds the
     brightest pixel: cameras and scanners store 10 to 14 bits in 16. Floats go to 1, or, where they exceed
     it by little (up to 16, high dynamic range), to their maximum. Negative levels shift the scale to start
     there.
     """
-    levels = np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0)
-    levels -= min(0.0, float(levels.min()))
-    peak = float(levels.max())
-    if np.issubdtype(grey.dtype, np.floating) and peak <= 16:
-        white = max(1.0, peak)
-    else:
-        white = next((float(2**bits - 1) for bits in (8, 10, 12, 14, 16, 24, 32) if peak < 2**bits), peak)
-    return np.rint(levels * (255 / white)).clip(0, 255).astype(np.uint8)
+
+    black: float
+    white: float
+
+    @classmethod
+    def of(cls, bands: Iterable[np.ndarray]) -> "_GreyScale":
+        """Return the scale of a picture that is given in bands."""
+        black, brightest, floating = 0.0, 0.0, False
+        for band in bands:
+            levels = _levels(band)
+            black, brightest = min(black, float(levels.min())), max(brightest, float(levels.max()))
+            floating = np.issubdtype(band.dtype, np.floating)
+        peak = brightest - black
+        if floating and peak <= 16:
+            return cls(black, max(1.0, peak))
+        depths = (float(2**bits - 1) for bits in (8, 10, 12, 14, 16, 24, 32) if peak < 2**bits)
+        return cls(black, next(depths, peak))
+
+    def eight_bits(self, grey: np.ndarray) -> np.ndarray:
+        """Scale grey levels to uint8."""
+        levels = (_levels(grey) - self.black) * (255 / self.white)
+        return np.rint(levels).clip(0, 255).astype(np.uint8)
 
 
-def list_photos(folder: Path) -> list[Path]:
-    """Every file below a folder, sorted, but for the metadata systems leave there.
+def _levels(grey: np.ndarray) -> np.ndarray:
+    return np.nan_to_num(grey.astype(np.float64), posinf=0.0, neginf=0.0)
 
-    Files that are no images are listed too, so that reading them reports them. Linked folders are followed.
+
+@dataclass
+class LeftOut:
+    """What a listing left out, for the one line that says so.
+
+    Attributes:
+        not_photos: files whose suffix says that they are no photos.
+    """
+
+    not_photos: int = 0
+
+    def line(self) -> str:
+        """Return the line, empty if nothing was left out."""
+        if not self.not_photos:
+            return ""
+        were = "file that is not a photo was" if self.not_photos == 1 else "files that are not photos were"
+        return f"{self.not_photos} {were} left out (.json, .mp4, .txt and the like)"
+
+
+def list_photos(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
+    """Return every file below a folder that may be a photo, sorted.
+
+    Left out are what systems leave in folders, hidden folders, and files whose suffix says that they are no photos
+    (`augmentor.file_kinds`). Any other file is listed, so that reading it reports it; that goes for a link that leads
+    nowhere and for a name that is not valid UTF-8, too. Linked folders are followed, each real folder once.
+
+    Args:
+        folder: to look in.
+        left_out: counts what is left out.
 
     Raises:
-        InputError: `folder` is no readable folder, or a name below it is not valid Unicode.
+        InputError: `folder`, or a folder below it, cannot be read.
     """
-    return list(walk_photos(folder))
+    return list(walk_photos(folder, left_out))
 
 
-def walk_photos(folder: Path) -> Iterator[Path]:
-    """As `list_photos`, one after the other: no more is held than the names in one folder.
+def walk_photos(folder: Path, left_out: LeftOut | None = None) -> Iterator[Path]:
+    """Yield what `list_photos` returns, one after the other: no more is held than the names in one folder.
 
     Raises:
         InputError: as `list_photos`, when the folder's turn comes.
     """
-    return _walk(folder, ())
+    for path in walk_files(folder):
+        if not is_no_photo(path.name):
+            yield path
+        elif left_out is not None:
+            left_out.not_photos += 1
 
 
-def list_identities(folder: Path) -> dict[str, list[Path]]:
-    """The photos of each person: one folder per person, whose name is the person's.
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder in the order of whole paths, but for what systems leave there.
 
-    Any name goes, with spaces, umlauts, emoji or a leading dot, but for `RESERVED_NAMES`. Below a person's
-    folder photos may lie at any depth. A person without photos is listed with none. Photos beside the
-    folders belong to nobody and are an error; other files there (a list, a licence) are not photos and
-    play no part.
+    Raises:
+        InputError: as `list_photos`, when the folder's turn comes.
+    """
+    _require_folder(folder)
+    return _walk(folder, _Links(folder.resolve()))
+
+
+def list_identities(folder: Path, left_out: LeftOut | None = None) -> dict[str, list[Path]]:
+    """Return the photos of each person: one folder per person, whose name is the person's.
+
+    Names follow `augmentor.names`; see `augmentor.identity_folders`. Below a person's folder photos may lie at any
+    depth. A person without photos is listed with none. Photos beside the folders belong to nobody and are an error;
+    other files there (a list, a licence) are not photos and play no part.
+
+    Args:
+        folder: to look in.
+        left_out: counts what is left out of the people's folders.
 
     Returns:
         name → sorted photos, sorted by name.
 
     Raises:
-        InputError: no folder per person, a photo beside them, or a name that is reserved or not valid
-            Unicode.
+        InputError: no folder per person, a photo beside them, or a name that nobody can have.
     """
     _require_folder(folder)
-    entries = [path for path in sorted(folder.iterdir()) if not _is_metadata(path)]
-    people = [path for path in entries if path.is_dir()]
-    loose = [path for path in entries if not path.is_dir() and path.suffix.lower() in PHOTO_SUFFIXES]
-    if not people:
-        found = f"only loose photos ({loose[0].name}, ...)" if loose else "no folder"
-        raise InputError(f"{folder}: {found}; expected one folder of photos per person")
-    if loose:
-        raise InputError(
-            f"{folder}: {len(loose)} photo(s) beside the folders, the first is {loose[0].name}; "
-            "move each into the folder of its person"
-        )
-    for person in people:
-        if person.name.lower() in RESERVED_NAMES:
-            raise InputError(
-                f"{person}: no person can be called {person.name!r}, the output keeps other things "
-                "under that name; rename the folder"
-            )
-        _require_unicode(person)
-    return {person.name: list_photos(person) for person in people}
+    folders: list[str] = []
+    files: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if not _is_metadata(path):
+            (folders if path.is_dir() else files).append(path.name)
+    people = identity_folders(str(folder), folders, files)
+    return {name: list_photos(folder / own, left_out) for name, own in people.items()}
 
 
 def _require_folder(folder: Path) -> None:
@@ -298,45 +433,69 @@ def _require_folder(folder: Path) -> None:
         raise InputError(f"{folder}: no permission to read this folder")
 
 
-def _require_unicode(path: Path) -> None:
-    """Names that are not UTF-8 could be written into no manifest and no report."""
-    try:
-        path.name.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(f"{str(path)!r}: a name that is not valid Unicode; rename it") from error
-
-
 def _is_metadata(path: Path) -> bool:
-    """Whether the system, not the user, put this file or folder there."""
-    name = path.name.lower()
-    if name in METADATA_FILES or (name.startswith(PARTIAL_PREFIX) and name.endswith(PARTIAL_SUFFIX)):
-        return not path.is_dir()
+    """Return whether the system, not the user, put this file or folder there."""
+    name = path.name
     if name.startswith("._") and path.is_file() and os.access(path, os.R_OK):
         with path.open("rb") as file:
             return file.read(4) == _APPLE_DOUBLE
-    return name in METADATA_FOLDERS and path.is_dir()
+    if is_system_file(name):
+        return not path.is_dir()
+    return is_system_folder(name) and path.is_dir()
 
 
-def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """Files below `folder`, sorted; `above` holds the real folders on the way, so that circular links end."""
-    real = folder.resolve()
-    if real in above:
-        return
+class _Links:
+    """Which linked folders a walk has followed, so that circles end and every real folder is listed once.
+
+    Args:
+        root: the folder where the walk began, without links.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._followed: set[Path] = set()
+
+    def follow(self, folder: Path, linked: bool) -> bool:
+        """Return whether to list a folder.
+
+        Args:
+            folder: on the walk.
+            linked: it is a link, or lies below one.
+        """
+        if not linked:
+            return True  # where the walk comes without links, it comes once
+        real = folder.resolve()
+        if real in self._followed or self._is_walked(real):
+            return False
+        self._followed.add(real)
+        return True
+
+    def _is_walked(self, real: Path) -> bool:
+        """Return whether the walk comes to this folder without links."""
+        if real == self._root:
+            return True
+        return self._root in real.parents and not any(
+            map(is_system_folder, real.relative_to(self._root).parts)
+        )
+
+
+def _walk(folder: Path, links: _Links, linked: bool = False) -> Iterator[Path]:
+    """Yield the files below `folder`, sorted; `linked`: a link led there."""
     _require_folder(folder)
     names = []
     try:
         for path in folder.iterdir():
             if not _is_metadata(path):
-                _require_unicode(path)
                 names.append(f"{path.name}/" if path.is_dir() else path.name)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
     names.sort()  # the slash is what makes this the order of whole paths: a.jpg before a/b.jpg, a-b/ before both
     for name in names:
-        if name.endswith("/"):
-            yield from _walk(folder / name, (*above, real))
-        else:
-            yield folder / name
+        path = folder / name
+        if not name.endswith("/"):
+            yield path
+        elif links.follow(path, below := linked or path.is_symlink()):
+            yield from _walk(path, links, below)
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
@@ -474,6 +633,9 @@ def perceptual_hash(image: np.ndarray) -> int:
     Source:
         Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010 (DCT hash).
     """
-    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    if grey.size > _HASHED_PIXELS:  # as numbers of four bytes it would take more memory than the photo
+        grey = cv2.resize(grey, (2048, 2048), interpolation=cv2.INTER_AREA)
+    grey = grey.astype(np.float32)
     frequencies = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA))[1:9, 1:9].ravel()
     return int.from_bytes(np.packbits(frequencies > np.median(frequencies)).tobytes(), "big")

@@ -21,20 +21,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pyarrow.fs
 
 from augmentor.errors import InputError
-from augmentor.images import (
-    METADATA_FILES,
-    METADATA_FOLDERS,
+from augmentor.file_kinds import (
     PARTIAL_PREFIX,
     PARTIAL_SUFFIX,
-    walk_photos,
-    write_whole,
+    as_on_disk,
+    is_system_folder,
+    is_system_path,
+    shown,
 )
+from augmentor.images import NOT_UTF8, walk_files, write_whole
 
 PATIENCE = "LIKENESS_PATIENCE"
 _PATIENCE_SECONDS = 300.0
@@ -99,10 +100,13 @@ class Place(Protocol):
 
     def files(self, below: str = "") -> dict[str, FileStamp]:
         """All files at any depth below a folder (none, if there is no such folder), sorted by path; without those that
-        systems leave in folders (`augmentor.images.METADATA_FILES`) and those half-written.
+        systems leave in folders (`augmentor.file_kinds`), those in hidden folders and those half-written.
+
+        A name that is not valid UTF-8 has its bytes escaped, so that every path can stand in a table or in JSON; who
+        reads such a file gets an OSError that says so.
 
         Raises:
-            InputError: the folder cannot be read, or a name in it is not valid Unicode.
+            InputError: the folder cannot be read.
         """
         ...
 
@@ -225,9 +229,14 @@ class FolderPlace:
     def read(self, path: str) -> bytes:
         """See `Place`."""
         file = self.folder / path
-        if not stat.S_ISREG(patiently(file.stat, _passes).st_mode):
-            raise OSError(errno.EINVAL, "not a file")
-        return patiently(file.read_bytes, _passes)
+        try:
+            if not stat.S_ISREG(patiently(file.stat, _passes).st_mode):
+                raise OSError(errno.EINVAL, "not a file")
+            return patiently(file.read_bytes, _passes)
+        except FileNotFoundError as error:
+            if as_on_disk(path) != path and os.path.lexists(self.folder / as_on_disk(path)):
+                raise OSError(errno.EILSEQ, NOT_UTF8) from error
+            raise
 
     def write(self, path: str, data: bytes) -> None:
         """See `Place`."""
@@ -272,13 +281,13 @@ class FolderPlace:
 
     def walk(self, below: str = "") -> Iterator[tuple[str, FileStamp]]:
         """See `Place`. Linked folders are followed; a link that leads nowhere has the stamp of an empty file."""
-        for file in walk_photos(self.folder / below):
+        for file in walk_files(self.folder / below):
             path = file.relative_to(self.folder).as_posix()
             try:
                 stamp = self.stamp(path)
             except OSError:  # a circle of links; who reads it is told
                 stamp = None
-            yield path, stamp or FileStamp(0, 0)
+            yield shown(path), stamp or FileStamp(0, 0)
 
     def open(self, path: str) -> Any:
         """See `Place`."""
@@ -400,14 +409,14 @@ class BucketPlace:
         for info in self._list(below, recursive=True):
             if info.type == pyarrow.fs.FileType.File and not info.path.endswith("/"):
                 path = info.path[len(root) + 1 :]
-                if not is_metadata_name(path):
+                if not is_system_path(path.removeprefix(f"{below}/" if below else "")):
                     found[path] = FileStamp(info.size or 0, info.mtime_ns or 0)
         return dict(sorted(found.items()))
 
     def walk(self, below: str = "") -> Iterator[tuple[str, FileStamp]]:
         """See `Place`."""
         root = f"{below}/" if below else ""
-        # as in `augmentor.images.walk_photos`, a folder's slash makes this the order of whole paths
+        # as in `augmentor.images.walk_files`, a folder's slash makes this the order of whole paths
         found: list[tuple[str, FileStamp | None]] = []
         for info in self._list(below, recursive=False):
             if info.type == pyarrow.fs.FileType.Directory:
@@ -417,9 +426,9 @@ class BucketPlace:
         for name, stamp in sorted(found, key=lambda one: one[0]):
             path = f"{root}{name}"
             if stamp is None:
-                if name[:-1].lower() not in METADATA_FOLDERS:
+                if not is_system_folder(name[:-1]):
                     yield from self.walk(path[:-1])
-            elif not is_metadata_name(path):
+            elif not is_system_path(name):
                 yield path, stamp
 
     def open(self, path: str) -> Any:
@@ -471,13 +480,3 @@ class BucketPlace:
             )
         except InputError as error:
             raise InputError(f"{self.name(path)}: {error}") from error
-
-
-def is_metadata_name(path: str) -> bool:
-    """Whether a file is, by its name, one that systems leave in folders, or half-written."""
-    *folders, name = PurePosixPath(path.lower()).parts
-    return (
-        name in METADATA_FILES
-        or name.startswith(PARTIAL_PREFIX)
-        or any(f in METADATA_FOLDERS for f in folders)
-    )

@@ -22,7 +22,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import PARTIAL_PREFIX, list_identities
+from augmentor.file_kinds import PARTIAL_PREFIX
+from augmentor.images import list_identities
 from augmentor.manifest import read_manifest
 
 VICTIMS = "ray::_PartitionActor|ray::ViewShelf"

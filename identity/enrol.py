@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_photos
+from augmentor.file_kinds import shown
 from augmentor.names import checked_name
 from augmentor.private_files import private_files
 from identity.people_file import PeopleFile
+from identity.photo_lists import photos_at
 from identity.probes import Looking, ProbeChip, find_chips
+from identity.sharpness import blurred_line
 from identity.tensorflow_loading import load_tensorflow
 
 if TYPE_CHECKING:
@@ -61,16 +63,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = find_chips(paths, bundle.size, looking, progress="finding faces")
             for photo in found:
                 if photo.chip is None:
-                    print(f"{photo.path}: left out ({photo.reason})", file=sys.stderr)
+                    reason = f"{photo.reason}: {photo.detail}" if photo.detail else photo.reason
+                    print(f"{shown(photo.path)}: left out ({reason})", file=sys.stderr)
+                elif photo.detail:
+                    print(f"{shown(photo.path)}: {photo.detail}", file=sys.stderr)
             photos = [photo for photo in found if photo.chip is not None]
         with PeopleFile(options.model) as people, people.exclusive():
             refuse_forgotten(people, new_name)
             bundle = Bundle.load(options.model)  # as it is now
             grown = enrol(bundle, new_name, photos)
             grown.save(options.model)
+        if bundle.align == "face" and (
+            line := blurred_line(new_name, photos, [shown(photo.path) for photo in photos])
+        ):
+            print(line, file=sys.stderr)
         for name, photo in taken_for(bundle, photos):
             print(
-                f"{photo.path}: looks like {name}, who is enrolled; is it the same person?", file=sys.stderr
+                f"{shown(photo.path)}: looks like {name}, who is enrolled; is it the same person?",
+                file=sys.stderr,
             )
     except LikenessError as error:
         print(error, file=sys.stderr)
@@ -106,15 +116,9 @@ def _listed(given: Sequence[Path]) -> list[Path]:
     Raises:
         InputError: a path that is not there.
     """
-    paths: list[Path] = []
-    for path in given:
-        if path.is_dir():
-            paths += list_photos(path)
-        elif path.is_file():
-            paths.append(path)
-        else:
-            raise InputError(f"{path}: no such photo or folder")
-    return list(dict.fromkeys(paths))
+    if missing := [path for path in given if not path.exists()]:
+        raise InputError(f"{missing[0]}: no such photo or folder")
+    return list(dict.fromkeys(photos_at(given)))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import jinja2
 import numpy as np
 
 from augmentor.errors import InputError, PhotoError
+from augmentor.file_kinds import shown
 from augmentor.images import encode_jpeg, load_image, write_whole
 from augmentor.manifest import read_manifest
 from identity.measurement import NO_COLUMN, Evaluation
@@ -89,7 +90,7 @@ def write_report(
     write_whole(folder / "report.csv", _csv(["metric", "value", "low", "high"], rows))
     write_whole(
         folder / "failures.csv",
-        _csv(["photo", "reason", "detail"], [[p.path, p.reason, p.detail] for p in failures]),
+        _csv(["photo", "reason", "detail"], [[shown(p.path), p.reason, p.detail] for p in failures]),
     )
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -169,7 +170,7 @@ def _thumbnail_of_file(path: Path | None) -> str:
 
 def _short(path: Path) -> str:
     """The end of a path that tells photos apart."""
-    return "/".join(path.parts[-2:])
+    return shown("/".join(path.parts[-2:]))
 
 
 def _confusions(evaluation: Evaluation, enrolled: Mapping[str, Path]) -> list[dict[str, Any]]:

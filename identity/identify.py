@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from augmentor.errors import LikenessError
-from augmentor.images import list_photos
+from identity.photo_lists import photos_at
 from identity.probes import available_cores
 from identity.tensorflow_loading import load_tensorflow
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="photo or folder of photos")
     options = parser.parse_args(arguments)
     try:
-        paths = [p for given in options.photos for p in (list_photos(given) if given.is_dir() else [given])]
+        paths = photos_at(options.photos)
         load_tensorflow()
         from identity.bundle import Bundle
         from identity.recognise import Recogniser
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers = options.workers or (available_cores() if len(paths) >= _MANY else 1)
         for recognition in recogniser.files(paths, workers):
             print(json.dumps(recognition.as_json(), ensure_ascii=False), flush=True)
+            if recognition.status == "ok" and recognition.detail:
+                tqdm.write(f"{recognition.photo}: {recognition.detail}", file=sys.stderr)
             bar.update()
         bar.close()
     except LikenessError as error:

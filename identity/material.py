@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from augmentor.errors import InputError
-from augmentor.images import list_identities, list_photos
 from identity.pairs import PhotoPair, read_pairs
+from identity.photo_lists import photos_by_person, photos_in
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def read_material(
     """
 
     def photos(folder: Path | None, option: str) -> list[Path]:
-        found = list_photos(folder) if folder else []
+        found = photos_in(folder) if folder else []
         if folder and not found:
             raise InputError(f"{folder}: no photo in it ({option})")
         return found
 
-    people = list_identities(probes) if probes else {}
+    people = photos_by_person(probes) if probes else {}
     if probes and not any(people.values()):
         raise InputError(f"{probes}: no photo in it (--probes)")
     return Material(

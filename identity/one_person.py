@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 
 from augmentor.errors import InputError
-from augmentor.images import list_photos
 from augmentor.names import checked_name, normalised
 from identity.bare_features import BareFeatures
 from identity.bundle import RUN_FILES, Bundle, keep_backbone
@@ -25,6 +24,7 @@ from identity.gallery import Choice, Gallery, calibration_of, settle
 from identity.leak import TrainingPhotos, find_leaks
 from identity.model_card import model_card
 from identity.outputs import refuse_foreign
+from identity.photo_lists import photos_in
 from identity.probes import ProbeChip, find_chips
 from identity.verification import fit_same_person, mated_cosines
 
@@ -56,12 +56,12 @@ def train_person(
     name = checked_name(name)
     same = [folder for folder in data.iterdir() if normalised(folder.name) == name] if data.is_dir() else []
     folder = same[0] if same else data / name
-    paths = list_photos(folder) if folder.is_dir() else []
+    paths = photos_in(folder) if folder.is_dir() else []
     if not paths:
         raise InputError(
             f"{folder}: no photos of {name}; --data takes a folder with a folder for each person"
         )
-    stranger_paths = list_photos(strangers)
+    stranger_paths = photos_in(strangers)
     if not stranger_paths:
         raise InputError(f"{strangers}: no photo of a stranger in this folder")
     photos = [p for p in find_chips(paths, progress=name) if p.chip is not None]

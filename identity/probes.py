@@ -19,7 +19,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,7 @@ from tqdm import tqdm
 from augmentor.chip import CHIP_SIZE, cut_chip
 from augmentor.errors import PhotoError
 from augmentor.faces import MIN_FACE, FaceFinder, Policy
-from augmentor.images import load_image, perceptual_hash, sha256_of, write_whole
+from augmentor.images import load_image, load_photo, perceptual_hash, sha256_of, write_whole
 from identity.seeing import use_one_core
 from identity.whole_photos import whole_chip
 
@@ -59,7 +59,7 @@ class FoundFace:
 
     Attributes:
         reason: None when there is a face, else one of `augmentor.errors.REASONS`.
-        detail: What exactly is wrong; may be empty.
+        detail: What exactly is wrong, or what else the user should know of the photo; may be empty.
         phash: Perceptual hash of the whole photo; None when it could not be read.
         landmarks: (68, 2) float32 (x, y) photo pixels, or None.
         box: (x, y, width, height) photo pixels, or None.
@@ -301,14 +301,14 @@ def _examine(job: _Job | ProbeChip) -> ProbeChip:
     whole = job.policy == "whole"
     if whole or found is None or found.landmarks is not None:
         try:
-            image = load_image(job.path)
+            photo = load_photo(job.path)
         except PhotoError as error:
             return ProbeChip(job.path, None, error.reason, job.sha256, None, None, None, error.detail)
-        found = found or _find(image, job.policy, job.min_face)
+        found = replace(found or _find(photo.image, job.policy, job.min_face), detail=photo.note)
         if whole:
-            chip = whole_chip(image, job.size)
+            chip = whole_chip(photo.image, job.size)
         elif found.landmarks is not None:
-            chip = cut_chip(image, found.landmarks, job.size)
+            chip = cut_chip(photo.image, found.landmarks, job.size)
     return ProbeChip(
         job.path, chip, found.reason, job.sha256, found.phash, found.landmarks, found.box, found.detail
     )

@@ -77,7 +77,7 @@ class Recognition:
         photo: what to call it.
         status: `ok`, `no_face` or `error`.
         reason: None, or one of `augmentor.errors.REASONS`.
-        detail: what exactly is wrong; may be empty.
+        detail: what exactly is wrong, or what else the user should know of the photo; may be empty.
         faces: the largest first; none exactly when the status is not `ok`.
     """
 
@@ -89,7 +89,7 @@ class Recognition:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, as `identity.identify` prints them."""
-        reason = f"{self.reason}: {self.detail}" if self.detail else self.reason
+        reason = f"{self.reason}: {self.detail}" if self.reason and self.detail else self.reason
         faces = [face.as_json() for face in self.faces]
         return {"photo": self.photo, "status": self.status, "reason": reason, "faces": faces}
 

@@ -7,7 +7,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -17,8 +17,9 @@ from threadpoolctl import threadpool_limits
 from augmentor.chip import cut_chip
 from augmentor.errors import PhotoError
 from augmentor.faces import Face, FaceFinder, Policy
+from augmentor.file_kinds import shown
 from augmentor.head_model import HeadModel, load_head_model
-from augmentor.images import load_image
+from augmentor.images import LoadedPhoto, load_photo
 from augmentor.pose import fit_face
 from identity.whole_photos import whole_chip
 
@@ -33,7 +34,7 @@ class SeenPhoto:
         photo: what to call it.
         status: `ok`, `no_face` or `error`.
         reason: None, or one of `augmentor.errors.REASONS`.
-        detail: what exactly is wrong; may be empty.
+        detail: what exactly is wrong, or what else the user should know of the photo; may be empty.
         faces: the largest first.
         chips: one for each face, (size, size, 3) uint8 RGB.
         poses: (yaw, pitch, roll) in degrees of each face; None where no head fits the landmarks.
@@ -70,16 +71,19 @@ class PhotoReader:
     def file(self, path: Path) -> SeenPhoto:
         """A photo file; one that cannot be read gets the status `error`."""
         try:
-            return self.image(load_image(path), str(path))
+            return self._photo(load_photo(path), shown(path))
         except PhotoError as error:
-            return failed(error, str(path))
+            return failed(error, shown(path))
 
     def content(self, content: bytes, name: str, max_pixels: int) -> SeenPhoto:
         """What a photo file holds; it is refused if it has more pixels."""
         try:
-            return self.image(load_image(content, name=name, max_pixels=max_pixels), name)
+            return self._photo(load_photo(content, name=name, max_pixels=max_pixels), name)
         except PhotoError as error:
             return failed(error, name)
+
+    def _photo(self, photo: LoadedPhoto, name: str) -> SeenPhoto:
+        return replace(self.image(photo.image, name), detail=photo.note)
 
     def image(self, image: np.ndarray, name: str) -> SeenPhoto:
         """An (H, W, 3) uint8 RGB image."""

@@ -214,9 +214,10 @@ def _rewrite_part(folder: Path, part: str, record: dict[str, Any], known: Set[st
 
 def _delete_held_out(root: Path, photo: str, size: int, known: Set[str]) -> bool:
     """Delete the copy of a photo of the person that was held out, if it is the one that was put there."""
-    if normalised(photo.split("/")[0]) not in known:
+    folder, _, rest = photo.partition("/")
+    if normalised(folder) not in known:
         return False
-    file = _inside(root / "holdout", photo)
+    file = _inside(root / "holdout", f"{normalised(folder)}/{rest}")
     if file is None or not _is_file(file) or file.stat().st_size != size:
         return False
     _delete(file, root)

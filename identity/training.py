@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from augmentor.chip import CHIP_SIZE
 from augmentor.errors import InputError
-from augmentor.images import list_photos, make_folder, write_whole
+from augmentor.images import make_folder, write_whole
 from identity.backbone import Weights, load_weights
 from identity.bundle import RUN_FILES, BackboneName, Bundle, keep_backbone
 from identity.dlib_embedding import DlibEmbedding
@@ -38,7 +38,9 @@ from identity.leak import TrainingPhotos, find_leaks
 from identity.learning_curves import CURVES, History, write_curves
 from identity.model_card import model_card
 from identity.outputs import refuse_foreign
+from identity.photo_lists import photos_in
 from identity.probes import Looking, find_chips
+from identity.shared_photos import shared_line, shared_photos
 from identity.training_set import (
     PackedSet,
     TrainingSet,
@@ -129,7 +131,7 @@ def train(config: TrainConfig) -> Bundle:
             f"{config.data}: images of {data.size} pixels are too small for --head seed; make the set with "
             "--size 150, or use --head cosine"
         )
-    stranger_photos = list_photos(config.strangers) if config.strangers else []
+    stranger_photos = photos_in(config.strangers) if config.strangers else []
     if config.strangers and not stranger_photos:
         raise InputError(f"{config.strangers}: no photo of a stranger in this folder")
     refuse_foreign(config.out, (*RUN_FILES, *CURVES), "bundle.json")
@@ -139,6 +141,8 @@ def train(config: TrainConfig) -> Bundle:
         _say(
             f"images: {data.lengths.sum() / 1e9:.2f} GB, unpacked to {config.work}; --cache DIR puts them elsewhere"
         )
+    if line := shared_line(shared_photos(data.sources)):
+        _say(line)
     data = data.fetched(config.work)
     held = held_out_rows(data, config.seed)
     _say(

@@ -8,6 +8,7 @@ files in a bucket after unpacking them (`TrainingSet.fetched`).
 """
 
 import hashlib
+import shlex
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -201,7 +202,10 @@ def _set_of(root: Path, table: pa.Table, digest: str) -> TrainingSet:
     identities = table["identity"].to_pylist()
     names = sorted(set(identities))
     if len(names) < 2:
-        raise InputError(f"{path}: only one person in this set; a classifier needs two or more")
+        raise InputError(
+            f"{path}: only one person in this set, a classifier needs two or more; for a run of one person: "
+            f"identity.train --person {shlex.quote(names[0])} --data PHOTOS --strangers DIR --out RUN"
+        )
     index = {name: number for number, name in enumerate(names)}
     contents = table["source_sha256"].to_pylist()
     content_index = {content: number for number, content in enumerate(sorted(set(contents)))}

@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_identities, list_photos, write_whole
+from augmentor.images import write_whole
 from identity.decision import ProbabilityCurve, fit_probability
+from identity.photo_lists import photos_by_person, photos_in
 
 FILE = Path(__file__).parent / "weights" / "same_person.json"
 _POINTS = 60  # of the stored curve, evenly over the logarithm of the rate
@@ -174,8 +175,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=FILE)
     options = parser.parse_args(arguments)
     try:
-        people = {name: paths for name, paths in list_identities(options.mated).items() if len(paths) > 1}
-        strangers = list_photos(options.strangers)
+        people = {name: paths for name, paths in photos_by_person(options.mated).items() if len(paths) > 1}
+        strangers = photos_in(options.strangers)
         if not people or not strangers:
             raise InputError(f"{options.strangers if people else options.mated}: no photos to calibrate with")
         from identity.tensorflow_loading import load_tensorflow

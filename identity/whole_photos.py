@@ -17,7 +17,8 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.images import list_identities, load_image, perceptual_hash, sha256_of
+from augmentor.images import load_image, perceptual_hash, sha256_of
+from identity.photo_lists import photos_by_person
 from identity.training_set import TrainingSet
 
 IMAGES_PER_PHOTO = 4  # of the class with most photos; a smaller class has more of each
@@ -85,7 +86,7 @@ def read_whole_photos(root: Path, size: int, seed: int) -> WholePhotos:
     Raises:
         InputError: no folder, fewer than two classes, or one without a usable photo.
     """
-    listed = list_identities(root)
+    listed = photos_by_person(root)
     if len(listed) < 2:
         raise InputError(
             f"{root}: {len(listed)} folders of photos in it; --align whole takes one folder for each class, two or more"

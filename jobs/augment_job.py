@@ -21,12 +21,14 @@ from tqdm import tqdm
 
 from augmentor.balance_report import SHEET_PEOPLE, balance_picture, contact_sheet, evenly
 from augmentor.errors import InputError, LikenessError
+from augmentor.images import LeftOut, pixel_limit
 from augmentor.landmark_source import model_path
 from augmentor.manifest import SCHEMA
 from augmentor.people_folder import people_of, photos_of
 from augmentor.place import Place, is_local, place_of
 from augmentor.render import RENDERER
 from augmentor.view_set import load_view_set
+from identity.shared_photos import shared_line, shared_photos
 from jobs.augment_settings import AugmentSettings, parse_arguments
 from jobs.command_line import absolute, run_command, stop_when_asked
 from jobs.failures import by_reason, failures_csv
@@ -99,8 +101,6 @@ def augment(settings: AugmentSettings) -> int:
 def _people(data: Place) -> list[str]:
     """The names of all people, at least one of whom has a photo."""
     people = people_of(data)
-    if WORK in people:
-        raise InputError(f"{data.name(WORK)}: the output keeps its notes under that name; rename the folder")
     if not any(photos_of(data, name) for name in people):
         raise InputError(f"{data.name()}: no photos in any of its {len(people)} folders")
     return people
@@ -155,6 +155,7 @@ class _Job:
                 settings.faces,
                 settings.head_model,
                 settings.views,
+                pixel_limit(),
             ),
         )
         single = settings.format in (FOLDER, LANDMARK_SET)
@@ -162,6 +163,7 @@ class _Job:
         self._partitions = partitions_of(people, settings.per_class, images)
         self._remembered = known_parts(self._out)
         self._look = PartitionLook(self._set)
+        self._photos: list[pa.Table] = []  # some 150 bytes for each
         self._started = time.perf_counter()
         self._done: dict[str, Done] = {}
         self._workers = 0
@@ -188,7 +190,11 @@ class _Job:
     def _unchanged(self, partition: Partition) -> Done | None:
         if partition.name not in self._remembered:
             return None
-        return self._look.unchanged(partition, self._look.photos(partition))
+        left_out = LeftOut()
+        done = self._look.unchanged(partition, self._look.photos(partition, left_out))
+        if done:
+            done.not_photos = left_out.not_photos
+        return done
 
     def _make(self, partitions: Sequence[Partition], progress: "tqdm[Any]") -> None:
         # the driver's node holds the shelf: if that is lost, so is the job
@@ -274,6 +280,7 @@ class _Job:
                 for part in read_in_order(self._rows_of, self._partitions):
                     writer.write_table(part.combine_chunks())
                     rows += part.num_rows
+                    self._photos.append(_photos_in(part))
             if rows != images:
                 raise RuntimeError(f"{images} images planned, {rows} made")
             digest = hashlib.sha256()
@@ -322,6 +329,15 @@ class _Job:
         settings = self._settings
         for line in table(totals, settings.size, wall, self._losses):
             print(line)
+        if left_out := LeftOut(totals.not_photos).line():
+            print(f"augment: {left_out}", file=sys.stderr)
+        if shared := shared_line(shared_photos(pa.concat_tables(self._photos))):
+            print(f"augment: {shared}", file=sys.stderr)
+        if totals.more_pages:
+            print(
+                f"augment: pages after the first were not looked at, in {totals.more_pages} photos",
+                file=sys.stderr,
+            )
         code = 0
         if totals.lacking:
             lacking = sorted(totals.lacking)
@@ -339,6 +355,13 @@ class _Job:
             f"{totals.rejected} photos rejected{reasons}"
         )
         return code
+
+
+def _photos_in(rows: pa.Table) -> pa.Table:
+    """Return the photos that rows of a manifest show, each once for each person: `photo, sha256, phash, identity`."""
+    columns = ["source", "source_sha256", "source_phash", "identity"]
+    once = rows.select(columns).group_by(columns, use_threads=False).aggregate([])
+    return once.select(columns).rename_columns(["photo", "sha256", "phash", "identity"])
 
 
 _KEPT_FOLDERS = {WORK, SHARDS, "report", "holdout", LANDMARK_SET}

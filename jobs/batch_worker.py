@@ -7,10 +7,10 @@ worker that died need not know how far it came.
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from augmentor.errors import PhotoError
 from augmentor.faces import Policy
@@ -26,6 +26,7 @@ from jobs.table_place import TablePlace
 from jobs.trained_run import run_folder
 
 STAGES = ("read", "see", "name")
+_NO_ROWS: list[dict[str, Any]] = []
 _AHEAD = 4  # photos that are read while one is searched for faces
 
 
@@ -38,6 +39,7 @@ class NamingSettings:
         digest: of the run (`jobs.trained_run.check_run`).
         fpir: share of strangers who may be given a name.
         faces: which faces of a photo count.
+        max_pixels: of a photo.
     """
 
     model: str
@@ -46,6 +48,7 @@ class NamingSettings:
     digest: str
     fpir: float
     faces: Policy
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass
@@ -58,12 +61,16 @@ class BatchDone:
         seconds: by stage (`STAGES`), by the clock: waiting for storage; decoding photos and finding faces; naming
             these.
         bytes_read: of photos.
+        kept: photos whose rows an earlier table had.
+        more_pages: photos with pages after the first, which were not looked at.
     """
 
     counts: Counts
     unchanged: bool = False
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bytes_read: int = 0
+    kept: int = 0
+    more_pages: int = 0
 
 
 class _Reader(Protocol):
@@ -96,6 +103,7 @@ class BatchWorker:
         self._recogniser = Recogniser(bundle, settings.fpir, settings.faces)
         self._made = (bundle.size, bundle.align, settings.faces)
         self._reader = PhotoReader(*self._made)
+        self._max_pixels = settings.max_pixels
         self._data = place_of(settings.data)
         self._table = TablePlace(settings.out)
 
@@ -114,15 +122,19 @@ class BatchWorker:
         if there is not None:
             return BatchDone(Counts.of(there, nobody), unchanged=True)
         done = BatchDone(Counts())
+        rows = dict.fromkeys(batch.photos, _NO_ROWS)
         digests: list[str | None] = []
         with self._careful_reader(careful) as reader:
             start = time.perf_counter()
-            seen = self._seen(batch, reader or self._reader, done, digests)
+            seen = self._seen(batch, reader or self._reader, done, digests, rows)
             answers = [found.as_json() for found in self._recogniser.seen(seen)]
             whole = time.perf_counter() - start
         done.seconds["name"] = whole - done.seconds["read"] - done.seconds["see"]
-        rows = [row for pair in zip(answers, digests, strict=True) for row in rows_of(*pair)]
-        content, table = part_bytes(rows, {"fingerprint": batch.fingerprint})
+        for answer, digest in zip(answers, digests, strict=True):
+            rows[answer["photo"]] = rows_of(answer, digest)
+        content, table = part_bytes(
+            (row for own in rows.values() for row in own), {"fingerprint": batch.fingerprint}
+        )
         self._table.write_part(batch.number, content)
         done.counts = Counts.of(table, nobody)
         return done
@@ -131,9 +143,18 @@ class BatchWorker:
         return closing(CarefulReader(*self._made)) if careful else nullcontext()
 
     def _seen(
-        self, batch: Batch, reader: _Reader, done: BatchDone, digests: list[str | None]
+        self,
+        batch: Batch,
+        reader: _Reader,
+        done: BatchDone,
+        digests: list[str | None],
+        rows: dict[str, list[dict[str, Any]]],
     ) -> Iterator[SeenPhoto]:
-        """The photos of a batch after the search for faces, in order; their digests go into `digests`."""
+        """Yield the photos of a batch after the search for faces, in order; their digests go into `digests`.
+
+        Photos that an earlier table has, with the same content, are not searched: their rows go into `rows`.
+        """
+        known = self._table.rows_of(batch.photos)
         contents = read_in_order(self._read, batch.photos, _AHEAD)
         for photo in batch.photos:
             start = time.perf_counter()
@@ -143,9 +164,16 @@ class BatchWorker:
                 digests.append(None)
                 seen = failed(content, photo)
             else:
-                digests.append(hashlib.sha256(content).hexdigest())
+                digest = hashlib.sha256(content).hexdigest()
                 done.bytes_read += len(content)
-                seen = reader.content(content, photo, MAX_PIXELS)
+                if photo in known and _is_answered(known[photo][0], digest):
+                    rows[photo] = known[photo]
+                    done.kept += 1
+                    done.seconds["read"] += read - start
+                    continue
+                digests.append(digest)
+                seen = reader.content(content, photo, self._max_pixels)
+                done.more_pages += bool(seen.detail and seen.status != "error")
             done.seconds["read"] += read - start
             done.seconds["see"] += time.perf_counter() - read
             yield seen
@@ -155,3 +183,8 @@ class BatchWorker:
             return self._data.read(photo)
         except OSError as error:
             return PhotoError("unreadable", photo, error.strerror or str(error))
+
+
+def _is_answered(row: Mapping[str, Any], digest: str) -> bool:
+    """Return whether a row of an earlier table is of this content; what could not be read is tried again."""
+    return bool(row["sha256"] == digest and row["status"] != "error")

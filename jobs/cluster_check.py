@@ -22,7 +22,7 @@ PROGRAMS = {
     "rsync": "apt install rsync",
     "ray": "make setup, then . .venv/bin/activate",
 }
-SUPPORTED = ("3.10", "3.11", "3.12")
+SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
 _PLACEHOLDER = re.compile(r"[A-Z]+(_[A-Z]+)+")
 _SSH_SECONDS = 10
 # Run in a login shell, as Ray does: what it prints are lines `name=value`.

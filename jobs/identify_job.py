@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
+from augmentor.images import pixel_limit
 from augmentor.landmark_source import model_path
 from augmentor.place import Place, is_local, place_of
 from identity.outputs import remember_output
@@ -25,7 +26,7 @@ from jobs.identify_metrics import IdentifyMetrics
 from jobs.identify_settings import IdentifySettings, parse_arguments
 from jobs.identify_summary import IdentifyTotals, identify_lines, identify_summary
 from jobs.names_table import Counts
-from jobs.photo_batches import Batch, PhotoBatches
+from jobs.photo_batches import Batch, PhotoBatches, photos_below
 from jobs.ray_session import is_submitted_job, ray, ray_session
 from jobs.table_join import join_parts
 from jobs.table_place import TablePlace
@@ -61,12 +62,13 @@ def identify(settings: IdentifySettings) -> int:
     model_path("shape_predictor_68_face_landmarks.dat")  # says now, and once, that it is missing
     made_with = {"columns": COLUMNS, "run": digest[:16], "fpir": settings.fpir, "faces": settings.faces}
     data = place_of(settings.data)
-    if next(data.walk(), None) is None:
+    if next(photos_below(data), None) is None:
         raise InputError(f"{data.name()}: no photos")
     about = table.about()
     if about is not None:
         counts = _counts_if_same(table, about, made_with, data)
-        return _tell(counts, table, settings.max_failed)
+        if counts is not None:
+            return _tell(counts, table, settings.max_failed)
     if is_local(absolute(settings.model)):
         remember_output(Path(absolute(settings.model)), table.name(), "table of names")
     with WorkFolder(table.parts, made_with) as work:
@@ -81,8 +83,12 @@ def identify(settings: IdentifySettings) -> int:
 
 def _counts_if_same(
     table: TablePlace, about: Mapping[str, Any], made_with: Mapping[str, Any], data: Place
-) -> Counts:
-    """What a table that is there holds, if it is what this call would make; also tidies up after a killed run.
+) -> Counts | None:
+    """Return what a table that is there holds, if it is what this call would make; also tidy up after a killed run.
+
+    Returns:
+        None if photos have come, gone or changed since it was made: then it is made anew, and photos that are in it as
+        they are now keep their rows.
 
     Raises:
         InputError: it is something else.
@@ -100,8 +106,14 @@ def _counts_if_same(
     for _ in batches:
         pass
     if batches.fingerprint != about.get("fingerprint"):
-        raise InputError(f"{table.name()}: made of other photos, or some have changed since; {way_out}")
+        if not any(data.stamp(photo) for photo in table.some_photos()):
+            raise InputError(f"{table.name()}: made of other photos; {way_out}")
+        _say(
+            "photos have come, gone or changed since the table was made; those that have not keep their rows"
+        )
+        return None
     table.remove_parts()
+    _say(batches.left_out.line())
     return Counts.from_dict(about["counts"])
 
 
@@ -146,6 +158,7 @@ class _Job:
             digest=digest,
             fpir=settings.fpir,
             faces=settings.faces,
+            max_pixels=pixel_limit(),
         )
         self._batches = PhotoBatches(place_of(settings.data), made_with)
         self._totals = IdentifyTotals()
@@ -183,6 +196,9 @@ class _Job:
         self._table.remove_parts()
         for line in identify_lines(self._totals, wall, pool.losses):
             print(line)
+        _say(self._batches.left_out.line())
+        if self._totals.more_pages:
+            _say(f"pages after the first were not looked at, in {self._totals.more_pages} photos")
         return _tell(counts, self._table, self._settings.max_failed)
 
     def _received(self, done: BatchDone, progress: "tqdm[Any]") -> None:
@@ -194,9 +210,15 @@ class _Job:
 def _count(data: str, progress: "tqdm[Any]") -> None:
     """Tell the progress bar how many photos there are, which is known long before they are named."""
     try:
-        progress.total = sum(1 for _ in place_of(data).walk())
+        progress.total = sum(1 for _ in photos_below(place_of(data)))
     except LikenessError:
         return  # who draws the batches comes there, too, and says so
+
+
+def _say(line: str) -> None:
+    """Print a line of the job on stderr; nothing if it is empty."""
+    if line:
+        print(f"identify: {line}", file=sys.stderr)
 
 
 def _by_status(counts: Counts) -> str:

@@ -23,6 +23,8 @@ class IdentifyTotals:
         batches, unchanged: how many there are, and were there before.
         seconds: by stage, over all workers.
         bytes_read: of photos.
+        kept: photos read in this run whose rows an earlier table had.
+        more_pages: photos with pages after the first, among those named in this run.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -31,6 +33,8 @@ class IdentifyTotals:
     unchanged: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bytes_read: int = 0
+    kept: int = 0
+    more_pages: int = 0
 
     def add(self, done: BatchDone) -> None:
         """One more batch."""
@@ -40,6 +44,8 @@ class IdentifyTotals:
         if not done.unchanged:
             self.made.add(done.counts)
         self.bytes_read += done.bytes_read
+        self.kept += done.kept
+        self.more_pages += done.more_pages
         for stage, seconds in done.seconds.items():
             self.seconds[stage] += seconds
 
@@ -48,7 +54,7 @@ def identify_summary(totals: IdentifyTotals, wall: float, workers: int, losses: 
     """The content of `TABLE.summary.json`."""
     import ray
 
-    photos = totals.made.total
+    photos = totals.made.total - totals.kept
     worked = {"read": photos, "see": photos, "name": totals.made.faces}
     return totals.counts.as_dict() | {
         "this_run": {
@@ -81,6 +87,7 @@ def identify_summary(totals: IdentifyTotals, wall: float, workers: int, losses: 
 def identify_lines(totals: IdentifyTotals, wall: float, losses: Losses) -> Iterable[str]:
     """The lines printed at the end."""
     counts, made, seconds = totals.counts, totals.made, totals.seconds
+    photos = made.total - totals.kept
 
     def each(stage: str, count: int, of: str) -> str:
         share = 1e3 * seconds[stage] / count if count else 0.0
@@ -93,11 +100,11 @@ def identify_lines(totals: IdentifyTotals, wall: float, losses: Losses) -> Itera
             "without",
             ", ".join(f"{r} {n}" for r, n in counts.reasons.most_common()) or "every photo has a face",
         ),
-        ("this run", f"{made.total} photos named, {counts.total - made.total} before"),
+        ("this run", f"{photos} photos named, {counts.total - photos} before"),
         ("reading", each("read", made.total, "photos")),
-        ("seeing", each("see", made.total, "photos")),
+        ("seeing", each("see", photos, "photos")),
         ("naming", each("name", made.faces, "faces")),
-        ("all in all", f"{wall:.1f} s, {made.total / wall:.1f} photos/s"),
+        ("all in all", f"{wall:.1f} s, {photos / wall:.1f} photos/s"),
     ]
     if losses.workers:
         lines.append(

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from augmentor.errors import InputError
+from augmentor.file_kinds import is_no_photo, is_system_folder, is_utf8
 from augmentor.place import Place, is_local, place_of
 from jobs.finding import Finding, found
 
@@ -50,8 +51,8 @@ def node_findings(data: str | None, out: str | None) -> list[Finding]:
 
 
 def _python() -> Finding:
-    ok = (3, 10) <= tuple(map(int, platform.python_version_tuple()[:2])) < (3, 13)
-    return Finding(f"Python: {platform.python_version()}", ok, "3.10, 3.11 or 3.12 is needed")
+    ok = (3, 10) <= tuple(map(int, platform.python_version_tuple()[:2])) < (3, 14)
+    return Finding(f"Python: {platform.python_version()}", ok, "3.10, 3.11, 3.12 or 3.13 is needed")
 
 
 def _package(name: str, module: str) -> Finding:
@@ -125,7 +126,7 @@ def readable(data: str) -> Finding:
 
     def look() -> str:
         place = place_of(data)
-        people, _ = place.entries()
+        people = [name for name in place.entries()[0] if not is_system_folder(name)]
         if not people:
             raise InputError("no folders of photos there")
         photo = _first_file(place, people)
@@ -136,10 +137,10 @@ def readable(data: str) -> Finding:
 
 def _first_file(place: Place, people: list[str]) -> str:
     for person in people:
-        _, files = place.entries(person)
+        files = [name for name in place.entries(person)[1] if is_utf8(name) and not is_no_photo(name)]
         if files:
             return f"{person}/{files[0]}"
-    raise InputError(f"no files in its {len(people)} folders")
+    raise InputError(f"no photos in its {len(people)} folders")
 
 
 def writable(out: str) -> Finding:

@@ -37,6 +37,7 @@ class Account:
         renders: images that are renders.
         lacking: identities with fewer images than asked for.
         failures: photos that were rejected, and why.
+        more_pages: photos that were used and have pages after the first.
     """
 
     photos: dict[str, int]
@@ -46,6 +47,7 @@ class Account:
     renders: int
     lacking: list[str]
     failures: list[Failure]
+    more_pages: int = 0
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Account":

@@ -20,6 +20,7 @@ import pyarrow as pa
 from augmentor.balance import Plan, PlannedImage, hold_out, plan
 from augmentor.effects import draw_effects
 from augmentor.errors import InputError, PhotoError
+from augmentor.images import LeftOut
 from augmentor.manifest import SCHEMA, ManifestRow, sorted_table, table_of
 from augmentor.people_folder import photos_of
 from augmentor.place import FileStamp, Place, place_of
@@ -64,6 +65,7 @@ class Done:
         scanned: photos searched for faces now.
         made: images made now.
         removed: images removed.
+        not_photos: files beside the photos that were left out.
         unchanged: everything was as it should be.
         seconds: by stage (`STAGES`): storage by the clock, the others of a core.
         bytes_read: of photos.
@@ -75,6 +77,7 @@ class Done:
     scanned: int = 0
     made: int = 0
     removed: int = 0
+    not_photos: int = 0
     unchanged: bool = False
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     bytes_read: int = 0
@@ -104,9 +107,9 @@ class PartitionLook:
         self.out: Place = place_of(settings.out)
         self.sink = image_sink(settings.format, self.out, settings.render.seed)
 
-    def photos(self, partition: Partition) -> dict[str, dict[str, FileStamp]]:
-        """Identity → its photos, relative to the data folder."""
-        return {name: photos_of(self.data, name) for name in partition.identities}
+    def photos(self, partition: Partition, left_out: LeftOut) -> dict[str, dict[str, FileStamp]]:
+        """Return the photos of each identity, relative to the data folder; count files that are no photos."""
+        return {name: photos_of(self.data, name, left_out) for name in partition.identities}
 
     def unchanged(self, partition: Partition, photos: dict[str, dict[str, FileStamp]]) -> Done | None:
         """The account, if everything is as it was left; else None."""
@@ -164,13 +167,15 @@ class PartitionWorker:
         Raises:
             InputError: the input cannot be read, or the output not be written.
         """
-        photos = self._look.photos(partition)
+        left_out = LeftOut()
+        photos = self._look.photos(partition, left_out)
         done = self._look.unchanged(partition, photos)
-        if done:
-            return done
-        with _scanner(careful, self._settings.render) as careful_scanner:
-            work = _Work(self._settings, self._look, self._view_set, self._views, self._worker)
-            return work.do(partition, photos, known, careful_scanner or self._worker)
+        if not done:
+            with _scanner(careful, self._settings.render) as careful_scanner:
+                work = _Work(self._settings, self._look, self._view_set, self._views, self._worker)
+                done = work.do(partition, photos, known, careful_scanner or self._worker)
+        done.not_photos = left_out.not_photos
+        return done
 
 
 def _scanner(careful: bool, settings: RenderSettings) -> AbstractContextManager[CarefulScanner | None]:
@@ -210,7 +215,9 @@ class _Work:
             {name: list(own) for name, own in photos.items()}, settings.hold_out, settings.render.seed
         )
         for name in partition.identities:
-            self._set_aside(name, held.get(name, ()))
+            unreadable = self._set_aside(name, held.get(name, ()))
+            kept[name] = sorted([*kept[name], *unreadable])
+            held[name] = [photo for photo in held.get(name, ()) if photo not in unreadable]
         self._old = {
             file: (sha, size)
             for file, sha, size in zip(
@@ -243,20 +250,24 @@ class _Work:
         self._done.bytes_read += len(content)
         return content
 
-    def _set_aside(self, name: str, held: Sequence[str]) -> None:
-        """Copy the photos set aside, as they are, and remove what else lies there."""
+    def _set_aside(self, name: str, held: Sequence[str]) -> list[str]:
+        """Copy the photos set aside and remove what else lies there; returns those that cannot be read."""
         out = self._look.out
         there = out.files(f"holdout/{name}") if self._settings.hold_out else {}
+        copied, unreadable = set(), []
         for photo in held:
-            content, path = self._read(photo), f"holdout/{photo}"
+            content = self._read(photo)
             if isinstance(content, PhotoError):
-                raise InputError(
-                    f"{self._look.data.name(photo)}: cannot read it to set it aside ({content.detail})"
-                )
+                unreadable.append(photo)
+                continue
+            # the folder of the person may be spelled in another form of Unicode than the name
+            path = f"holdout/{name}/{photo.split('/', 1)[1]}"
+            copied.add(path)
             if path not in there or there[path].size != len(content) or out.read(path) != content:
                 self._timed(out.write, path, content)
-        for path in there.keys() - {f"holdout/{photo}" for photo in held}:
+        for path in there.keys() - copied:
             out.remove(path)
+        return unreadable
 
     def _identity(self, name: str, photos: dict[str, FileStamp]) -> None:
         """Scan, plan and make the images of one person."""
@@ -352,6 +363,7 @@ class _Work:
             renders=sum(image.kind == "render" for image in images),
             lacking=sorted(n for one in self._plans for n in (*one.empty_identities, *one.short_identities)),
             failures=sorted(failures),
+            more_pages=sum(any(f.detail and not f.reason for f in faces) for faces in self._scans.values()),
         )
 
     def _remember(self, partition: Partition, photos: dict[str, dict[str, FileStamp]]) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from augmentor.place import Place
+from augmentor.file_kinds import is_no_photo
+from augmentor.images import LeftOut
+from augmentor.place import FileStamp, Place
 
 BATCH = 64  # photos: some ten seconds of work
 
@@ -39,11 +41,13 @@ class PhotoBatches:
 
     Attributes:
         photos, batches: how many were drawn.
+        left_out: counts the files that are no photos.
     """
 
     def __init__(self, data: Place, made_with: Mapping[str, object]) -> None:
         self.photos = 0
         self.batches = 0
+        self.left_out = LeftOut()
         self._data, self._made_with = data, made_with
         self._whole = hashlib.sha256()
 
@@ -51,9 +55,9 @@ class PhotoBatches:
         """Draw them.
 
         Raises:
-            InputError: a folder cannot be read, or a name is not valid Unicode.
+            InputError: a folder cannot be read.
         """
-        found = self._data.walk()
+        found = photos_below(self._data, self.left_out)
         while own := list(islice(found, BATCH)):
             told = json.dumps(
                 [self._made_with, [[path, stamp.size, stamp.changed] for path, stamp in own]], sort_keys=True
@@ -70,6 +74,19 @@ class PhotoBatches:
     def fingerprint(self) -> str:
         """Of all batches drawn; `whole_fingerprint` of theirs."""
         return self._whole.hexdigest()
+
+
+def photos_below(data: Place, left_out: LeftOut | None = None) -> Iterator[tuple[str, FileStamp]]:
+    """Yield every file of an archive that may be a photo, in the order of paths; count the others.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+    for path, stamp in data.walk():
+        if not is_no_photo(path):
+            yield path, stamp
+        elif left_out is not None:
+            left_out.not_photos += 1
 
 
 def whole_fingerprint(fingerprints: Iterable[str]) -> str:

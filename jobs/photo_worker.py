@@ -17,7 +17,7 @@ from augmentor.chip import chip_landmarks, chip_transform, cut_chip
 from augmentor.effects import apply_effects, expression_of
 from augmentor.errors import PhotoError
 from augmentor.faces import FaceFinder, Policy
-from augmentor.images import encode_jpeg, load_image, perceptual_hash
+from augmentor.images import MAX_PIXELS, encode_jpeg, load_image, load_photo, perceptual_hash
 from augmentor.light import relight
 from augmentor.manifest import ManifestRow
 from augmentor.render import PreparedPhoto, prepare_photo, render_views
@@ -38,6 +38,7 @@ class RenderSettings:
     faces: Policy
     head_model: str = "built-in"
     views: str = SPREAD
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,12 @@ class PhotoWorker:
         try:
             if isinstance(content, PhotoError):
                 raise content
-            image = load_image(content, name=photo)
+            loaded = load_photo(content, name=photo, max_pixels=self._settings.max_pixels)
         except PhotoError as error:
             failed = replace(blank, reason=error.reason, detail=error.detail)
             return Scanned((failed,), time.process_time() - start), []
-        blank = replace(blank, phash=perceptual_hash(image))
+        image = loaded.image
+        blank = replace(blank, phash=perceptual_hash(image), detail=loaded.note)
         search = self._find_faces(image)
         if not search:
             failed = replace(blank, reason=search.reason)
@@ -130,7 +132,7 @@ class PhotoWorker:
         Raises:
             PhotoError: it cannot be decoded any more.
         """
-        image = load_image(content, name=faces[0].photo)
+        image = load_image(content, name=faces[0].photo, max_pixels=self._settings.max_pixels)
         return [self._prepare(image, face.landmarks) for face in faces if face.landmarks is not None]
 
     def make_images(

@@ -6,9 +6,12 @@ Alone, a job starts a Ray of its own on this machine and stops it at the end. Wi
 
 import os
 import secrets
+import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 # Ray reads this when it is imported; without it, it warns on every machine without a GPU.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -22,7 +25,9 @@ if not {"RAY_ADDRESS", "RAY_AUTH_MODE"} & os.environ.keys() and "ray" not in sys
 import ray  # here only: others take it from this module, so that Ray finds its settings
 
 from augmentor.errors import InputError
+from jobs.session_folder import session_folder
 
+ANSWER_SECONDS = 10.0  # how long a cluster may take to answer: its head may be starting
 OBJECT_STORE_BYTES = 1_500_000_000  # views take 0.3 GB at 150 px, photos in flight less
 
 
@@ -47,24 +52,60 @@ def ray_session(workers: int | None) -> Iterator[int]:
         yield workers or cluster_cores()
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
-    try:
-        if os.environ.get("RAY_ADDRESS"):
-            ray.init(**quiet)
+    with ExitStack() as stack:
+        if address := cluster_address():
+            require_answer(address)
+            settings: dict[str, Any] = {}
         else:
-            ray.init(
-                address="local",
-                num_cpus=workers or _cores(),
-                num_gpus=0,
-                include_dashboard=False,
-                object_store_memory=_object_store_bytes(),
-                **quiet,
-            )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise InputError(f"Ray does not start: {error}") from error
-    try:
+            settings = {
+                "address": "local",
+                "num_cpus": workers or _cores(),
+                "num_gpus": 0,
+                "include_dashboard": False,
+                "object_store_memory": _object_store_bytes(),
+                "_temp_dir": str(stack.enter_context(session_folder())),
+            }
+        try:
+            ray.init(**quiet, **settings)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+            raise InputError(f"Ray does not start: {error}") from error
+        stack.callback(ray.shutdown)
         yield workers or cluster_cores()
-    finally:
-        ray.shutdown()
+
+
+def cluster_address() -> str:
+    """Return the address of the cluster to work on; empty if there is none and the job starts a Ray of its own."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    return "" if address == "local" else address
+
+
+def require_answer(address: str) -> None:
+    """Connect to the port of a cluster: Ray itself would try for a quarter of an hour.
+
+    Raises:
+        InputError: nothing answers there.
+    """
+    place = address.removeprefix("ray://")
+    if "://" in place:
+        raise InputError(
+            f"RAY_ADDRESS={address}: that is for `ray job submit`; to start a job from here give HOST:6379, or unset it"
+        )
+    host, _, port = place.rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto` and the like: Ray knows what is meant
+    until = time.monotonic() + ANSWER_SECONDS
+    while True:
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS / 2):
+                return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() + 1 > until:
+                reason = getattr(error, "strerror", None) or error
+                raise InputError(
+                    f"RAY_ADDRESS={address}: no cluster answers there ({reason}); start it, or unset "
+                    "RAY_ADDRESS to work on this machine alone"
+                ) from error
+        time.sleep(1)
 
 
 def cluster_cores() -> int:

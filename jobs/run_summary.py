@@ -27,6 +27,8 @@ class RunTotals:
         self.renders = 0
         self.made = 0
         self.removed = 0
+        self.not_photos = 0
+        self.more_pages = 0
         self.scanned = 0
         self.partitions = 0
         self.unchanged = 0
@@ -50,6 +52,8 @@ class RunTotals:
         self.renders += account.renders
         self.made += done.made
         self.removed += done.removed
+        self.not_photos += done.not_photos
+        self.more_pages += account.more_pages
         self.scanned += done.scanned
         self.bytes_read += done.bytes_read
         self.bytes_written += done.bytes_written
@@ -75,6 +79,7 @@ def summary(totals: RunTotals, wall: float, workers: int, losses: Losses | None)
         "photos": totals.photos,
         "held_out": totals.held_out,
         "rejected": totals.rejected,
+        "not_photos": totals.not_photos,
         "rejected_by_reason": dict(Counter(f.reason for f in totals.failures if f.photo)),
         "images": totals.images,
         "renders": totals.renders,

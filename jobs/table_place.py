@@ -6,10 +6,12 @@ TABLE.parquet.parts/00000000.parquet ...    the rows of each batch, as long as t
 TABLE.parquet.parts/.work/          `jobs.work_folder`: what the parts were made with, and a lock
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
@@ -17,6 +19,7 @@ from augmentor.place import FolderPlace, place_of
 from jobs.names_table import SCHEMA, about_of
 
 _PART = ".parquet"
+_SOME_ROWS = 256
 
 
 class TablePlace:
@@ -66,6 +69,37 @@ class TablePlace:
             return {}
         except OSError as error:
             raise InputError(f"{self.name()}: cannot be read ({error.strerror or error})") from error
+
+    def some_photos(self) -> list[str]:
+        """Return the names of some photos in the table: enough to tell whether it is of the same archive.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        try:
+            with self.place.open(self.file) as file:
+                first = next(pq.ParquetFile(file).iter_batches(_SOME_ROWS, columns=["photo"]), None)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{self.name()}: cannot be read ({error}); delete it") from error
+        return [] if first is None else list(dict.fromkeys(first["photo"].to_pylist()))
+
+    def rows_of(self, photos: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of photos that are in the table; none if there is no table.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        if self.place.stamp(self.file) is None:
+            return {}
+        found: dict[str, list[dict[str, Any]]] = {}
+        try:
+            with self.place.open(self.file) as file:
+                rows = pq.read_table(file, filters=pc.field("photo").isin(list(photos)))
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(f"{self.name()}: cannot be read ({error}); delete it") from error
+        for row in rows.to_pylist():
+            found.setdefault(row["photo"], []).append(row)
+        return found
 
     def read_part(self, number: int) -> pa.Table:
         """The rows of a batch.

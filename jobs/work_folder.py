@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from augmentor.errors import InputError
-from augmentor.images import PARTIAL_PREFIX, PARTIAL_SUFFIX
+from augmentor.file_kinds import PARTIAL_PREFIX, PARTIAL_SUFFIX
 from augmentor.place import FolderPlace, Place
 
 FOLDER = ".work"

@@ -2,11 +2,15 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from jobs.cluster_check import SUPPORTED
+from tests.pythons import FILES, PROMISED
 
 ROOT = Path(__file__).parent.parent
 FORBIDDEN = {
@@ -58,6 +62,15 @@ def test_importing_augmentor_loads_neither_tensorflow_nor_ray() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_the_pythons_that_are_promised_are_tested_and_nothing_else_is_promised() -> None:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    assert tuple(re.findall(r'"Programming Language :: Python :: (3\.\d+)"', text)) == PROMISED
+    beyond = f"3.{int(PROMISED[-1].split('.')[1]) + 1}"
+    assert f'requires-python = ">={PROMISED[0]},<{beyond}"' in text
+    assert SUPPORTED == PROMISED
+    assert all((ROOT / file).is_file() for file in FILES)
 
 
 def test_no_file_is_called_utils() -> None:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from augmentor.errors import PhotoError
-from augmentor.images import METADATA_FILES, METADATA_FOLDERS, PHOTO_SUFFIXES
+from augmentor.file_kinds import is_called_photo, is_system_path
 from identity.server.problems import Problem
 from identity.server.source import Source, pieces
 
@@ -183,7 +183,7 @@ def _in_zip(name: str, file: IO[bytes], max_files: int, left: int, max_file: int
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_file: int) -> Source:
     suffix = _SUFFIX.search(info.filename)
-    if suffix and suffix[0].lower() not in PHOTO_SUFFIXES:
+    if suffix and not is_called_photo(f"name{suffix[0]}"):
         return _failing(name, "unreadable", f"no photo's name ends in {suffix[0]}")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         # of other methods `zipfile` unpacks a whole piece at once: 20 GB from a megabyte of bzip2
@@ -207,5 +207,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_file
 
 
 def _is_metadata(name: str) -> bool:
-    *folders, file = re.split(r"[/\\]", name.lower())
-    return file in METADATA_FILES or file.startswith("._") or bool(METADATA_FOLDERS & set(folders))
+    """Whether a system, not the user, put a file into a zip."""
+    parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]
+    path, file = "/".join(parts), parts[-1] if parts else ""
+    return is_system_path(path) or file.startswith("._")

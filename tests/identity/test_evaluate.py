@@ -99,7 +99,7 @@ def folders(tmp_path: Path) -> Path:
     save(tmp_path / "probes/Ann/2.jpg", picture(1, 2))
     save(tmp_path / "probes/Bö b/1.jpg", picture(2, 3))
     save(tmp_path / "probes/Bö b/2.jpg", np.zeros((96, 96, 3), np.uint8))
-    save(tmp_path / "probes/.Cy/1.jpg", picture(1, 4))
+    save(tmp_path / "probes/Cy & co/1.jpg", picture(1, 4))
     for i in range(3):
         save(tmp_path / f"strangers/deep/{i}.jpg", picture(50 + i))
     save(tmp_path / "strangers/dark.jpg", np.full((96, 96, 3), 9, np.uint8))
@@ -113,7 +113,7 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
-PEOPLE = {"Ann": 1, "Bö b": 2, ".Cy": 3, "Dee": 4}
+PEOPLE = {"Ann": 1, "Bö b": 2, "Cy & co": 3, "Dee": 4}
 
 
 def all_of(folder: Path) -> Material:
@@ -130,7 +130,7 @@ def test_every_number_matches_hand_count(folders: Path) -> None:
     numbers = result.as_json()
     told = [name for name in numbers if name.removesuffix("_ci") in KEYS]  # there may be more
     assert told == [name for key in KEYS for name in (key, f"{key}_ci")]
-    assert numbers["rank1"] == 0.6  # of five one is dark, one looks like Ann and is called .Cy
+    assert numbers["rank1"] == 0.6  # of five one is dark, one looks like Ann and is called Cy & co
     assert numbers["rank5"] == 0.8  # four names enrolled: everybody with a face
     assert numbers["dir_at_fpir_1"] == numbers["dir_at_fpir_10"] == 0.6
     assert numbers["tpir_at_stored_1"] == 0.6 and numbers["fpir_realised_1"] == 0.0
@@ -162,12 +162,14 @@ def test_what_is_not_measured_is_null_and_there(folders: Path) -> None:
 
 def test_names_that_are_not_enrolled_are_an_error(folders: Path) -> None:
     run = Pictures({"Ann": 1, "Bö b": 2})
-    with pytest.raises(InputError, match=r"1 of 3 names are not enrolled in this run \(\.Cy\).*--strangers"):
+    with pytest.raises(
+        InputError, match=r"1 of 3 names are not enrolled in this run \(Cy & co\).*--strangers"
+    ):
         evaluate("run", run, all_of(folders), gallery=run)
 
 
 def test_decomposed_umlauts_are_the_same_name(folders: Path) -> None:
-    run = Pictures({"Ann": 1, "Bo\u0308 b": 2, ".Cy": 3})
+    run = Pictures({"Ann": 1, "Bo\u0308 b": 2, "Cy & co": 3})
     assert evaluate("run", run, all_of(folders), gallery=run).rates["rank1"].value == 0.6
 
 

@@ -93,7 +93,10 @@ def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path, capsys: pytest.
     assert bundle.shares == {"dlib": 1.0}
     assert bundle.backbone is None
     assert Bundle.load(tmp_path).embed(drawn_face(0, 0)[None]).shape == (1, 128)
-    assert "only 5 of them: these thresholds mean next to nothing" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "only 5 of them: these thresholds mean next to nothing" in told
+    # the first photos of persons 1 and 2 have hashes that differ in two bits
+    assert "under two people, take each from one of them: person ü1/0.jpg and person ü2/0.jpg" in told
 
 
 def test_a_set_in_shards_trains_from_a_uri(data: Path, tmp_path: Path) -> None:
@@ -119,6 +122,7 @@ def test_a_run_does_not_keep_the_key_of_a_bucket() -> None:
     ("options", "message"),
     [
         (["--data", "nowhere"], "no manifest"),
+        (["--data", "one"], "identity.train --person 'person ü0' --data PHOTOS --strangers DIR"),
         (["--weights", "nowhere.npz"], "no such weights file"),
         (["--weights", "damaged.npz"], "damaged"),
         (["--strangers", "nowhere"], "no such folder"),
@@ -141,6 +145,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    write_drawn_set(Path("one"), [2])
     Path("damaged.npz").write_bytes(weights.read_bytes()[:1000])
     arguments = ["--data", str(data), "--out", "run", "--weights", str(weights), *options]
     assert main(arguments) == 2

@@ -24,7 +24,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("made-up")
     write_people(made, PeopleOptions(identities=4, photos=(3, 3)), workers=1, progress=False)
     folder = tmp_path_factory.mktemp("people")
-    names = ["Zoë", "two words", ".leading dot", "😀 smile"]
+    names = ["Zoë", "two words", "d'Arc & (Jeanne)", "😀 smile"]
     sources = sorted((made / "photos").iterdir())
     for name, source, count in zip(names, sources, (3, 2, 1, 2), strict=True):
         (folder / name).mkdir()

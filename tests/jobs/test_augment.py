@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import unicodedata
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 
 from augmentor.images import load_image
 from augmentor.manifest import read_manifest
+from identity.set_forgetting import forget_in_set
 from jobs.augment_job import main
 
 ROOT = Path(__file__).parents[2]
@@ -182,6 +184,47 @@ def test_held_out_photos_are_copied_and_never_augmented(
     table = read_manifest(out / "manifest.parquet")
     assert not held & set(table["source"].to_pylist())
     assert set(Counter(table["identity"].to_pylist()).values()) == {PER_CLASS}
+
+
+@pytest.mark.ray
+def test_awkward_names_stop_nobody_and_are_accounted_for(
+    two_cpu_ray: None, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(people, data)
+    mac = unicodedata.normalize("NFD", "Zoë")
+    (data / "Zoë").rename(data / mac)
+    good = min((data / mac).iterdir()).read_bytes()
+    Path(os.fsdecode(os.fsencode(data / mac) + b"/caf\xe9.jpg")).write_bytes(good)
+    (data / "two words" / "gone.jpg").symlink_to(tmp_path / "nothing")
+    for number, photo in enumerate(sorted((data / "😀 smile").iterdir())):
+        shutil.copy(photo, data / "d'Arc & (Jeanne)" / f"copy {number}.jpg")
+    (data / mac / "1.jpg.json").write_text("{}")
+    (data / ".ipynb_checkpoints").mkdir()
+    (data / ".ipynb_checkpoints" / "1.jpg").write_bytes(good)
+    call = arguments(data, out, "--hold-out", "1", "--seed", "3", "--max-failed", "0.5")
+    assert main(call) == 0
+    printed = capsys.readouterr()
+    assert "augment: 1 file that is not a photo was left out" in printed.err
+    assert (
+        "augment: 1 photo is under two people, take each from one of them: d'Arc & (Jeanne)/copy"
+        in printed.err
+    )
+    table = read_manifest(out / "manifest.parquet")
+    assert set(table["identity"].to_pylist()) == {path.name for path in people.iterdir()}
+    failures = list(csv.DictReader((out / "failures.csv").open()))
+    assert [(row["photo"], row["identity"]) for row in failures] == [
+        (f"{mac}/caf\\xe9.jpg", "Zoë"),
+        ("two words/gone.jpg", "two words"),
+    ]
+    assert "not valid UTF-8; rename it" in failures[0]["detail"]
+    aside = {path.parent.name for path in (out / "holdout").rglob("*.jpg")}
+    assert "Zoë" in aside and aside <= {path.name for path in people.iterdir()}
+    before = snapshot(out)
+    assert main(call) == 0
+    assert snapshot(out) == before
+    removal = forget_in_set(out, ["Zoë"])
+    assert removal.left == [] and not (out / "holdout" / "Zoë").exists() and not (out / "Zoë").exists()
 
 
 @pytest.mark.ray

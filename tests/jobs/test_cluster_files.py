@@ -2,7 +2,9 @@
 
 import os
 import re
+import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +166,64 @@ def test_all_files_pin_the_same_python() -> None:
     (want,) = re.findall(r"want=(3\.\d+)", (ROOT / "jobs" / "cluster.yaml").read_text())
     assert f"-py{want.replace('.', '')}" in (ROOT / "jobs" / "rayjob.yaml").read_text()
     assert f"python{want}-venv" in " ".join(load("cluster-aws.yaml")["initialization_commands"])
+
+
+def test_a_submitted_job_takes_the_code_along_and_no_photos(tmp_path: Path) -> None:
+    from ray._private.runtime_env.packaging import create_package
+
+    folder = tmp_path / "checkout"
+    code = [
+        "augmentor/data/x.npz",
+        "identity/server/page/p.html",
+        "jobs/augment.py",
+        "datasets/a.py",
+        "pyproject.toml",
+    ]
+    photos = [
+        "photos/Ann/1.jpg",
+        "balanced/manifest.parquet",
+        "strangers/1.jpg",
+        "albums/a/1.jpg",
+        "loose.jpg",
+        "x",
+    ]
+    others = [
+        "p/1.jpg",
+        ".hidden/1.jpg",
+        "runs/a/arrays.npz",
+        "jobs/__pycache__/a.pyc",
+        "benchmarks/results/r.csv",
+    ]
+    for name in [*code, *photos, *others]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    for name in (".rayignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder / name)
+    create_package(str(folder), tmp_path / "package.zip", include_gitignore=True)
+    with zipfile.ZipFile(tmp_path / "package.zip") as package:
+        assert sorted(package.namelist()) == sorted(code)
+
+
+def test_the_code_of_this_checkout_is_taken_along(tmp_path: Path) -> None:
+    from ray._private.runtime_env.packaging import create_package
+
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a checkout")
+    create_package(str(ROOT), tmp_path / "package.zip", include_gitignore=True)
+    with zipfile.ZipFile(tmp_path / "package.zip") as package:
+        taken = set(package.namelist())
+    code = {"augmentor", "identity", "jobs", "datasets"}
+    needed = {name for name in tracked.stdout.splitlines() if name.split("/")[0] in code}
+    assert needed <= taken and {name.split("/")[0] for name in taken} <= code | {
+        "benchmarks",
+        "pyproject.toml",
+    }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_rsync_is_told_what_stays_here_in_its_own_words(name: str) -> None:
+    for file in load(name)["rsync_filter"]:
+        # rsync takes a ! for `forget all that was said before`, .rayignore is not for it
+        assert "!" not in (ROOT / file).read_text()
+    assert all("chmod -f 700 /tmp/ray" in command for command in starts(load(name)))

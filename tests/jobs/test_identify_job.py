@@ -61,7 +61,8 @@ def archive(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     height = min(image.shape[0] for image in two)
     (folder / "two.jpg").write_bytes(encode_jpeg(np.concatenate([i[:height] for i in two], axis=1)))
     (folder / "2019" / "grey.jpg").write_bytes(encode_jpeg(np.full((120, 120, 3), 128, np.uint8)))
-    (folder / "2019.txt").write_text("no photo")
+    (folder / "2019.scan").write_text("no photo")
+    (folder / "2019.txt").write_text("left out")
     (folder / "gone.jpg").symlink_to(folder / "nothing")
     return folder
 
@@ -97,6 +98,55 @@ def rows(table: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.ray
+def test_a_name_that_is_no_utf8_and_files_that_are_no_photos_stop_nothing(
+    two_cpu_ray: None, run: Path, people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "names.parquet"
+    shutil.copytree(people / "Zoë", data)
+    good = min(data.iterdir()).read_bytes()
+    Path(os.fsdecode(os.fsencode(data) + b"/caf\xe9.jpg")).write_bytes(good)
+    (data / "1.jpg.json").write_text("{}")
+    (data / "2.MP4").write_bytes(b"film")
+    for _ in range(2):
+        capsys.readouterr()
+        assert main(arguments(run, data, out)) == 0
+        assert "identify: 2 files that are not photos were left out" in capsys.readouterr().err
+        (row,) = (row for row in rows(out) if row["status"] == "error")
+        assert row["photo"] == "caf\\xe9.jpg"
+        assert row["reason"] == "unreadable: its name is not valid UTF-8; rename it"
+        assert sum(row["status"] == "ok" for row in rows(out)) == 3
+
+
+def test_photos_of_all_kinds_of_names_are_named_on_a_strict_stdout(
+    run: Path, people: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(people / "Zoë", data)
+    good = min(data.iterdir())
+    bad = Path(os.fsdecode(os.fsencode(data) + b"/caf\xe9.jpg"))
+    bad.write_bytes(good.read_bytes())
+    (data / "gone.jpg").symlink_to(tmp_path / "nothing")
+    (data / "2.AAE").write_text("<plist/>")
+    explicit = tmp_path / "photo.txt"  # who names a file means it
+    explicit.write_bytes(good.read_bytes())
+    words = ["-m", "identity.identify", "--model", str(run), str(data), str(bad), str(explicit)]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
+    assert "1 file that is not a photo was left out" in done.stderr.decode("utf-8")
+    by_name = {Path(line["photo"]).name: line for line in lines}
+    assert len(lines) == 7 and by_name["photo.txt"]["status"] == "ok"
+    assert by_name["caf\\xe9.jpg"]["reason"] == "unreadable: its name is not valid UTF-8; rename it"
+    assert by_name["gone.jpg"]["reason"] == "unreadable: No such file or directory"
+
+
 def refused(call: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     assert main(call) == 2
@@ -128,7 +178,7 @@ def test_the_table_says_what_identity_identify_says(
                 # faces come in other batches there, so that the last digit may be rounded otherwise
                 assert row[key] == pytest.approx(face[key], abs=1.01e-4)
     statuses = {row["photo"]: row["status"] for row in table}
-    assert statuses["2019/grey.jpg"] == "no_face" and statuses["2019.txt"] == statuses["gone.jpg"] == "error"
+    assert statuses["2019/grey.jpg"] == "no_face" and statuses["2019.scan"] == statuses["gone.jpg"] == "error"
     assert sum(row["photo"] == "two.jpg" for row in table) == 2
     assert {row["name"] for row in table} >= {"Zoë", "unknown", None}
 
@@ -178,14 +228,52 @@ def test_a_table_of_something_else_is_refused(
         "made with fpir 0.01 instead of 0.1, faces 'all' instead of 'central'; choose another --out" in line
     )
     other = tmp_path / "other"
-    shutil.copytree(archive, other, symlinks=True)
-    (other / "two.jpg").write_bytes(b"no longer a photo")
-    assert "made of other photos, or some have changed since" in refused(arguments(run, other, made), capsys)
+    other.mkdir()
+    shutil.copy(archive / "two.jpg", other / "another.jpg")
+    assert "made of other photos; choose another --out" in refused(arguments(run, other, made), capsys)
     assert made.read_bytes() == before
     thesis = tmp_path / "thesis.parquet"
     thesis.write_text("my thesis")
     assert "not made by this job" in refused(arguments(run, archive, thesis), capsys)
     assert thesis.read_text() == "my thesis" and not list(tmp_path.glob("*.parts"))
+
+
+@pytest.mark.ray
+def test_photos_that_come_go_or_change_are_named_and_the_others_keep_their_rows(
+    made: Path,
+    run: Path,
+    archive: Path,
+    tmp_path: Path,
+    small_batches: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "names.parquet"
+    shutil.copytree(archive, data, symlinks=True)
+    shutil.copy(made, out)
+    shutil.copy(archive / "two.jpg", data / "0 new.jpg")  # every batch is another one
+    shutil.copy(archive / "2019" / "grey.jpg", data / "two.jpg")
+    gone = min((data / "2019-Zoë").iterdir())
+    gone.unlink()
+    assert main(arguments(run, data, out)) == 0
+    printed = capsys.readouterr()
+    assert "photos have come, gone or changed since the table was made" in printed.err
+    told = json.loads((tmp_path / "names.parquet.summary.json").read_text())
+    # the new one, the changed one, and the two that cannot be read, which are tried again
+    assert (told["photos"], told["this_run"]["photos"]) == (12, 4)
+    before = {row["photo"]: row for row in rows(made)}
+    after = {row["photo"]: row for row in rows(out)}
+    assert after.keys() - before.keys() == {"0 new.jpg"} and before.keys() - after.keys() == {
+        f"2019-Zoë/{gone.name}"
+    }
+    assert (
+        after["two.jpg"]["status"] == "no_face"
+        and after["0 new.jpg"]["sha256"] == before["two.jpg"]["sha256"]
+    )
+    kept = before.keys() & after.keys() - {"two.jpg"}
+    assert {photo: after[photo] for photo in kept} == {photo: before[photo] for photo in kept}
+    assert list(after) == sorted(after) and not (tmp_path / "names.parquet.parts").exists()
+    content = out.read_bytes()
+    assert main(arguments(run, data, out)) == 0 and out.read_bytes() == content
 
 
 @pytest.mark.ray
@@ -222,7 +310,7 @@ def test_a_photo_that_crashes_its_reader_is_a_row_and_the_rest_is_as_ever(
 ) -> None:
     data, out = tmp_path / "data", tmp_path / "names.parquet"
     shutil.copytree(archive, data, symlinks=True)
-    (data / "2019.txt").write_bytes(b"POISON")
+    (data / "2019.scan").write_bytes(b"POISON")
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *arguments(run, data, out)],
         env=os.environ | {"PYTHONPATH": POISONED},
@@ -232,10 +320,10 @@ def test_a_photo_that_crashes_its_reader_is_a_row_and_the_rest_is_as_ever(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    (poison,) = (row for row in rows(out) if row["photo"] == "2019.txt")
+    (poison,) = (row for row in rows(out) if row["photo"] == "2019.scan")
     assert (poison["status"], poison["face"], len(poison["sha256"])) == ("error", None, 64)
     assert poison["reason"] == "unreadable: crashes the program that reads it, tried 2 times"
-    rest = [[row for row in rows(table) if row["photo"] != "2019.txt"] for table in (out, made)]
+    rest = [[row for row in rows(table) if row["photo"] != "2019.scan"] for table in (out, made)]
     for own, expected in zip(*rest, strict=True):
         assert {k: v for k, v in own.items() if k not in ("score", "probability", "quality")} == {
             k: v for k, v in expected.items() if k not in ("score", "probability", "quality")

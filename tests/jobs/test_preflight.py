@@ -172,7 +172,7 @@ def test_data_is_read(people: Path, tmp_path: Path) -> None:
     assert "4 folders" in readable(f"file://{people}").what
     assert "no folders of photos there" in readable(str(tmp_path / "none")).what
     (tmp_path / "empty").mkdir()
-    assert "no files in its" in readable(str(tmp_path)).what
+    assert "no photos in its" in readable(str(tmp_path)).what
     assert "no ftp://" in readable("ftp://x/y").what
 
 

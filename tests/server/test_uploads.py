@@ -52,6 +52,20 @@ def test_what_systems_leave_in_zips_is_left_out() -> None:
     assert [s.name for s in sources(("z", zipped(*[(n, b"") for n in names])))] == ["z/a.jpg"]
 
 
+class SpooledIn310:
+    """What `tempfile.SpooledTemporaryFile` is up to Python 3.10: it has none of io's questions."""
+
+    def __init__(self, content: bytes) -> None:
+        file = io.BytesIO(content)
+        self.read, self.seek, self.tell, self.close = file.read, file.seek, file.tell, file.close
+
+
+def test_a_zip_is_read_from_a_file_that_does_not_say_that_it_is_seekable() -> None:
+    file: Any = SpooledIn310(zipped(("a.jpg", b"A"), ("b.jpg", b"B")))
+    found = sources_of([("z.zip", file)], 10, 1000, 500)
+    assert [(s.name, s.read()) for s in found] == [("z.zip/a.jpg", b"A"), ("z.zip/b.jpg", b"B")]
+
+
 def test_a_damaged_zip_is_one_photo_that_cannot_be_read() -> None:
     whole = zipped(("a.jpg", bytes(300)))
     (found,) = sources(("z.zip", whole[: len(whole) // 2]))
