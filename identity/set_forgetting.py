@@ -62,6 +62,7 @@ def forget_in_set(root: Path, names: Collection[str]) -> SetRemoval:
     if rows is not None:
         _delete_images(root, rows, known, told)
     _delete_parts(root, known, told)
+    _delete_unfinished(root, known, told)
     _delete_failures(root, known)
     if rows is not None:
         mine = _of(rows, known)
@@ -163,6 +164,30 @@ def _delete_parts(root: Path, known: Set[str], told: SetRemoval) -> None:
             f"{shards} of the shards in {root / 'shards'}, with other people's images: the command that made them "
             "makes them again without the person"
         )
+
+
+def _delete_unfinished(root: Path, known: Set[str], told: SetRemoval) -> None:
+    """Delete what workers that were killed wrote for the person; `PART.making` names such files."""
+    count = 0
+    for record in sorted((root / ".work" / "parts").glob("*.making")):
+        try:
+            files = [str(file) for file in json.loads(record.read_text("utf-8"))]
+        except (OSError, ValueError, TypeError):
+            told.left.append(f"{record}: damaged, it may tell of the person; run jobs/augment.py again")
+            continue
+        own = [file for file in files if normalised(file.removeprefix("holdout/").split("/")[0]) in known]
+        for name in own:
+            for folder in (root, root / _LANDMARK_SET):
+                file = _inside(folder, name)
+                for made in (file, file and file.with_suffix(".mat")):
+                    if made is not None and _is_file(made) and (made == file or folder != root):
+                        _delete(made, root)
+                        count += made == file
+        if own:
+            others = sorted(set(files) - set(own))
+            write_whole(record, json.dumps(others, ensure_ascii=False).encode(), durable=True)
+    if count:
+        told.removed.append(f"{count} images of a job in {root} that did not end")
 
 
 def _rewrite_part(folder: Path, part: str, record: dict[str, Any], known: Set[str]) -> None:

@@ -24,6 +24,7 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.images import LeftOut, pixel_limit
 from augmentor.landmark_source import model_path
 from augmentor.manifest import SCHEMA
+from augmentor.names import normalised
 from augmentor.people_folder import people_of, photos_of
 from augmentor.place import Place, is_local, place_of
 from augmentor.render import RENDERER
@@ -32,11 +33,11 @@ from identity.shared_photos import shared_line, shared_photos
 from jobs.augment_settings import AugmentSettings, parse_arguments
 from jobs.command_line import absolute, run_command, stop_when_asked
 from jobs.failures import by_reason, failures_csv
-from jobs.image_shards import SHARD_IMAGES
-from jobs.image_sink import FOLDER, OUR_FILE, SHARDS
+from jobs.image_shards import SHARD_IMAGES, SUFFIXES
+from jobs.image_sink import FOLDER, SHARDS, labels_file
 from jobs.landmark_set import FOLDER_NAME as LANDMARK_SET
-from jobs.partition import Partition, known_names, partitions_of
-from jobs.partition_state import known_parts, read_rows, remove_state
+from jobs.partition import Partition, is_partition_name, known_names, partitions_of
+from jobs.partition_state import known_parts, read_account, read_rows, remove_state
 from jobs.partition_worker import Done, PartitionLook, PartitionWorker, SetSettings
 from jobs.photo_worker import RenderSettings
 from jobs.ray_session import is_submitted_job, ray, ray_session
@@ -162,6 +163,7 @@ class _Job:
         images = FOLDER_IMAGES if single else SHARD_IMAGES
         self._partitions = partitions_of(people, settings.per_class, images)
         self._remembered = known_parts(self._out)
+        self._of_gone_people = self._files_of_gone_people()  # now: workers forget them
         self._look = PartitionLook(self._set)
         self._photos: list[pa.Table] = []  # some 150 bytes for each
         self._started = time.perf_counter()
@@ -254,23 +256,49 @@ class _Job:
         for name in self._remembered - wanted:
             remove_state(self._out, name)
         for file in self._out.entries(SHARDS)[1]:
-            if file.rpartition(".")[0] not in wanted:
+            stem, _, suffix = file.rpartition(".")
+            if stem not in wanted and is_partition_name(stem) and suffix in SUFFIXES.values():
                 self._out.remove(f"{SHARDS}/{file}")
-        people = {name for partition in self._partitions for name in partition.identities}
         removed = 0
-        for root in ("", LANDMARK_SET):
-            for name in self._out.entries(root)[0]:
-                if name in people or (not root and name.lower() in _KEPT_FOLDERS):
-                    continue
-                below = f"{root}/{name}" if root else name
-                ours = [path for path in self._out.files(below) if OUR_FILE.fullmatch(path)]
-                for path in ours:
-                    self._out.remove(path)
-                removed += sum(path.endswith(".jpg") for path in ours)
-        for name in self._out.entries("holdout")[0]:
-            if name not in people:
-                self._out.remove_folder(f"holdout/{name}")
+        for path, size in self._of_gone_people.items():
+            stamp = self._out.stamp(path)
+            if stamp is not None and size in (None, stamp.size):
+                self._out.remove(path)
+                removed += path.endswith(".jpg") and not path.startswith("holdout/")
         return removed
+
+    def _files_of_gone_people(self) -> dict[str, int | None]:
+        """Files that the last run made for people who are no more, and their bytes where they are known.
+
+        A file that its records do not name is somebody's own, and stays.
+        """
+        people = {name for partition in self._partitions for name in partition.identities}
+        gone = {
+            name
+            for root in ("", LANDMARK_SET, "holdout")
+            for name in self._out.entries(root)[0]
+            if name not in people and (root or name.lower() not in _KEPT_FOLDERS)
+        }
+        if not gone:
+            return {}
+        files: dict[str, int | None] = {}
+        for name in self._remembered:
+            known = read_account(self._out, name)
+            for photo, stamp in known.stamps.items() if known else ():
+                folder, _, rest = photo.partition("/")
+                if normalised(folder) in gone:
+                    files[f"holdout/{normalised(folder)}/{rest}"] = stamp.size
+        content = _read_or_none(self._out, "manifest.parquet")
+        if content is None:
+            return files
+        try:
+            rows = pq.read_table(pa.BufferReader(content), columns=["file", "identity", "bytes"])
+        except pa.ArrowException:  # damaged: it tells of no file, and is written anew
+            return files
+        for row in rows.filter(pc.is_in(rows["identity"], pa.array(sorted(gone)))).to_pylist():
+            files |= {row["file"]: row["bytes"], f"{LANDMARK_SET}/{row['file']}": row["bytes"]}
+            files[f"{LANDMARK_SET}/{labels_file(row['file'])}"] = None
+        return files
 
     def _write_manifest(self, images: int) -> None:
         """The rows of all partitions, one after the other, each a row group; nothing is held but one of them."""

@@ -6,7 +6,6 @@ others      OUT/shards/<partition>.tar, .tfrecord or .parquet (`jobs.image_shard
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -21,12 +20,16 @@ from jobs.partition import Partition
 FOLDER = "folder"
 FORMATS = (FOLDER, *SUFFIXES, LANDMARK_SET)
 SHARDS = "shards"
-# augmentor.balance.output_file: a name, eight hexadecimal digits, and what was made of the photo.
-OUR_FILE = re.compile(r".*-[0-9a-f]{8}(-[^/]*)?\.(jpg|mat)")
 
 
 class ImageSink(Protocol):
-    """Takes the images of one partition after the other."""
+    """Takes the images of one partition after the other.
+
+    Attributes:
+        single_files: whether each image becomes a file of its own.
+    """
+
+    single_files: bool
 
     def there(self, partition: Partition) -> dict[str, int]:
         """Bytes of the images that need not be made again if what they show has not changed, by file."""
@@ -36,8 +39,8 @@ class ImageSink(Protocol):
         """An image and its row."""
         ...
 
-    def close(self, partition: Partition, planned: Collection[str]) -> int:
-        """Everything is there; remove what is not `planned`. Returns how many images were removed."""
+    def close(self, partition: Partition, planned: Collection[str], made: Collection[str]) -> int:
+        """Everything is there; remove what was `made` and is not `planned`. Returns how many images were removed."""
         ...
 
     def digest(self, partition: Partition) -> str:
@@ -64,6 +67,8 @@ class FolderSink:
         prefix: of the folders of identities, with a slash; where there is one, labels are written beside the images.
     """
 
+    single_files = True
+
     def __init__(self, out: Place, prefix: str) -> None:
         self._out = out
         self._prefix = prefix
@@ -81,18 +86,19 @@ class FolderSink:
         found = self._lies(partition)
         if not self._prefix:
             return found
-        return {file: size for file, size in found.items() if _labels_file(file) in found}
+        return {file: size for file, size in found.items() if labels_file(file) in found}
 
     def put(self, row: ManifestRow, image: bytes) -> None:
         """See `ImageSink`."""
         if self._prefix:
-            self._out.write(self._prefix + _labels_file(row.file), labels_of_row(row))
+            self._out.write(self._prefix + labels_file(row.file), labels_of_row(row))
         self._out.write(self._prefix + row.file, image)
 
-    def close(self, partition: Partition, planned: Collection[str]) -> int:
+    def close(self, partition: Partition, planned: Collection[str], made: Collection[str]) -> int:
         """See `ImageSink`."""
-        wanted = {*planned, *map(_labels_file, planned if self._prefix else ())}
-        stale = [f for f in self._lies(partition) if f not in wanted and OUR_FILE.fullmatch(f)]
+        images = set(made) - set(planned)
+        unwanted = {*images, *map(labels_file, images if self._prefix else ())}
+        stale = [file for file in self._lies(partition) if file in unwanted]
         for file in stale:
             self._out.remove(self._prefix + file)
         return sum(file.endswith(".jpg") for file in stale)
@@ -107,7 +113,8 @@ class FolderSink:
         return lambda file: self._out.read(self._prefix + file)
 
 
-def _labels_file(image: str) -> str:
+def labels_file(image: str) -> str:
+    """The file with the landmarks of an image, beside it."""
     return image.removesuffix(".jpg") + ".mat"
 
 
@@ -119,6 +126,8 @@ class ShardSink:
         kind: of the shard.
         seed: of the order in it.
     """
+
+    single_files = False
 
     def __init__(self, out: Place, kind: str, seed: int) -> None:
         self._out, self._kind, self._seed = out, kind, seed
@@ -136,7 +145,7 @@ class ShardSink:
         """See `ImageSink`."""
         self._images.append(Packed(row, image))
 
-    def close(self, partition: Partition, planned: Collection[str]) -> int:
+    def close(self, partition: Partition, planned: Collection[str], made: Collection[str]) -> int:
         """See `ImageSink`."""
         images, self._images = self._images, []
         if images:

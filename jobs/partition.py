@@ -7,6 +7,7 @@ the one is still known of both (`known_names`).
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -85,6 +86,11 @@ def known_names(partition: Partition, names: Collection[str]) -> list[str]:
 def partition_name(bits: int, number: int) -> str:
     """Of the files of a partition."""
     return f"{bits:02d}-{number:08d}"
+
+
+def is_partition_name(name: str) -> bool:
+    """Whether a name is one that `partition_name` gives."""
+    return re.fullmatch(r"\d{2}-\d{8}", name) is not None
 
 
 def _lot(name: str) -> int:

@@ -3,6 +3,8 @@
     <partition>.scan.parquet    what the scan found out about each photo (`jobs.scan_table`)
     <partition>.rows.parquet    its rows of the manifest
     <partition>.json            written last: stamps of the photos, a digest of the images, and the account
+    <partition>.making          only while it is worked on: the files that may have been written since, so that what
+                                a killed worker wrote is known to be the job's own
 
 Who is killed before the last of them leaves a partition that is done again.
 """
@@ -23,6 +25,7 @@ from jobs.scan_table import ScannedFace, read_scan, scan_bytes
 
 PARTS = ".work/parts"
 _KINDS = (".scan.parquet", ".rows.parquet", ".json")
+_MAKING = ".making"
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,31 @@ def write_state(out: Place, name: str, known: Known) -> None:
     out.write(told, json.dumps(content, ensure_ascii=False, sort_keys=True).encode())
 
 
+def read_making(out: Place, name: str) -> set[str]:
+    """Return the files that a worker which was killed may have written for a partition, relative to the output."""
+    try:
+        return set(json.loads(out.read(f"{PARTS}/{name}{_MAKING}")))
+    except (OSError, ValueError, TypeError):
+        return set()
+
+
+def write_making(out: Place, name: str, files: Iterable[str]) -> None:
+    """Remember the files that are about to be written for a partition, with those that were before.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    out.write(f"{PARTS}/{name}{_MAKING}", json.dumps(sorted(files), ensure_ascii=False).encode())
+
+
+def end_making(out: Place, name: str) -> None:
+    """Forget what was being written: the other files tell of it now."""
+    out.remove(f"{PARTS}/{name}{_MAKING}")
+
+
 def remove_state(out: Place, name: str) -> None:
     """Forget a partition."""
-    for kind in reversed(_KINDS):
+    for kind in (*reversed(_KINDS), _MAKING):
         out.remove(f"{PARTS}/{name}{kind}")
 
 

@@ -8,7 +8,7 @@ a worker that died need not know how far it came.
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ from augmentor.effects import draw_effects
 from augmentor.errors import InputError, PhotoError
 from augmentor.images import LeftOut
 from augmentor.manifest import SCHEMA, ManifestRow, sorted_table, table_of
+from augmentor.names import normalised
 from augmentor.people_folder import photos_of
 from augmentor.place import FileStamp, Place, place_of
 from augmentor.view_key import allowed
@@ -30,7 +31,16 @@ from jobs.careful_scan import CarefulScanner
 from jobs.failures import NO_PHOTO, Failure
 from jobs.image_sink import image_sink
 from jobs.partition import Partition
-from jobs.partition_state import Account, Known, read_account, read_known, write_state
+from jobs.partition_state import (
+    Account,
+    Known,
+    end_making,
+    read_account,
+    read_known,
+    read_making,
+    write_making,
+    write_state,
+)
 from jobs.photo_worker import PhotoWorker, PreparedFace, RenderSettings, Scanned
 from jobs.scan_table import ScannedFace
 from jobs.view_shelf import ViewSource
@@ -210,6 +220,8 @@ class _Work:
         look, settings = self._look, self._settings
         self._scanner = scanner
         self._known = read_known(look.out, known)
+        self._partition = partition.name
+        self._making = read_making(look.out, partition.name)
         self._done = done = Done(partition.name, Account({}, {}, 0, 0, 0, [], []))
         kept, held = hold_out(
             {name: list(own) for name, own in photos.items()}, settings.hold_out, settings.render.seed
@@ -229,7 +241,7 @@ class _Work:
         for name in partition.identities:
             self._identity(name, {photo: photos[name][photo] for photo in kept[name]})
         planned = {image.file for one in self._plans for image in one.images}
-        done.removed = self._timed(look.sink.close, partition, planned)
+        done.removed = self._timed(look.sink.close, partition, planned, {*self._old, *self._making})
         done.account = self._account(photos, held)
         self._remember(partition, photos)
         return done
@@ -264,10 +276,24 @@ class _Work:
             path = f"holdout/{name}/{photo.split('/', 1)[1]}"
             copied.add(path)
             if path not in there or there[path].size != len(content) or out.read(path) != content:
+                self._intend([path])
                 self._timed(out.write, path, content)
-        for path in there.keys() - copied:
+        for path in (there.keys() - copied) & self._set_aside_before(name):
             out.remove(path)
         return unreadable
+
+    def _set_aside_before(self, name: str) -> set[str]:
+        """Copies of photos of a person that this job made; anything else there is somebody's own."""
+        stamps = self._known.stamps
+        own = [photo.split("/", 1)[1] for photo in stamps if normalised(photo.split("/")[0]) == name]
+        return {f"holdout/{name}/{photo}" for photo in own} | self._making
+
+    def _intend(self, files: Iterable[str]) -> None:
+        """Remember files that are about to be written."""
+        new = set(files) - self._making
+        if new:
+            self._making |= new
+            self._timed(write_making, self._look.out, self._partition, self._making)
 
     def _identity(self, name: str, photos: dict[str, FileStamp]) -> None:
         """Scan, plan and make the images of one person."""
@@ -285,6 +311,8 @@ class _Work:
                 self._kept.append(image.file)
             else:
                 missing.setdefault(image.photo, []).append(image)
+        if self._look.sink.single_files:
+            self._intend(image.file for images in missing.values() for image in images)
         views = self._views.views(image.view for images in missing.values() for image in images if image.view)
         for photo, images in missing.items():
             faces = [face for face in self._scans[photo] if face.reason is None]
@@ -385,3 +413,5 @@ class _Work:
                 rows=rows,
             ),
         )
+        if self._making:
+            self._timed(end_making, self._look.out, partition.name)

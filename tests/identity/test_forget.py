@@ -349,3 +349,20 @@ def test_what_a_killed_save_left_of_the_run_as_it_was_goes(run: Path) -> None:
 
 def _record() -> ForgettingRecord:
     return ForgettingRecord(ANN, [ANN], [], [], None, [], [], {}, [])
+
+
+def test_images_of_a_job_that_was_killed_go_too(run: Path, tmp_path: Path) -> None:
+    data, name = tmp_path / "set", "person ü0"
+    unfinished = [f"{name}/half-0123abcd.jpg", f"holdout/{name}/1.jpg", "person ü1/other-0123abcd.jpg"]
+    for file in unfinished:
+        (data / file).parent.mkdir(parents=True, exist_ok=True)
+        (data / file).write_bytes(b"made by a worker that was killed")
+    parts = data / ".work" / "parts"
+    parts.mkdir(parents=True)
+    (parts / "01-00000000.making").write_text(json.dumps([*unfinished, "../../thesis.jpg"]))
+    _rename_ann(run, name)
+    with PeopleFile(run) as people:
+        assert forget(run, name, people).left == []
+    assert not (data / name).exists() and not (data / "holdout" / name).exists()
+    assert (data / unfinished[2]).is_file()
+    assert json.loads((parts / "01-00000000.making").read_text()) == ["../../thesis.jpg", unfinished[2]]

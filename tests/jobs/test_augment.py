@@ -20,8 +20,13 @@ import pytest
 
 from augmentor.images import load_image
 from augmentor.manifest import read_manifest
+from augmentor.people_folder import people_of
+from augmentor.place import FolderPlace
 from identity.set_forgetting import forget_in_set
 from jobs.augment_job import main
+from jobs.image_sink import FolderSink
+from jobs.partition import partitions_of
+from jobs.partition_state import read_making, write_making
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "jobs" / "augment.py"
@@ -471,3 +476,40 @@ def test_submitted_to_a_cluster_it_makes_the_same_set(
             cluster.wait(10)
         shutil.rmtree(temporary, ignore_errors=True)
     assert contents(out) == contents(made)
+
+
+@pytest.mark.ray
+def test_files_of_the_users_in_the_output_survive_people_who_come_and_go(
+    made: Path, people: Path, tmp_path: Path
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(people, data)
+    assert main(arguments(data, out, "--hold-out", "1")) == 0
+    aside = next((out / "holdout" / "Zoë").iterdir())
+    mine = [
+        *(out / "Zoë" / "IMG-0123abcd.jpg", out / "Zoë" / "notes.txt", out / "holdout" / "Zoë" / "mine.jpg"),
+        *(out / "two words" / "mine-0123abcd.jpg", out / "holdout" / "two words" / "mine.jpg"),
+        *(out / "shards" / "mine.tar", out / "of my own" / "x-0123abcd.jpg"),
+    ]
+    for file in mine:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"of the user")
+    shutil.rmtree(data / "Zoë")
+    assert main(arguments(data, out, "--hold-out", "1")) == 0
+    assert all(file.read_bytes() == b"of the user" for file in mine)
+    assert {p.name for p in (out / "Zoë").iterdir()} == {"IMG-0123abcd.jpg", "notes.txt"}
+    assert not aside.exists() and [p.name for p in (out / "holdout" / "Zoë").iterdir()] == ["mine.jpg"]
+
+
+def test_what_a_killed_worker_wrote_is_known_and_goes_when_it_is_not_wanted(
+    people: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    partition = partitions_of(people_of(FolderPlace(people)), 6, 512)[0]
+    write_making(FolderPlace(out), partition.name, ["Zoë/old-0123abcd.jpg"])
+    (out / "Zoë").mkdir()
+    for name in ("old-0123abcd.jpg", "mine-0123abcd.jpg"):
+        (out / "Zoë" / name).write_bytes(b"x")
+    sink = FolderSink(FolderPlace(out), "")
+    assert sink.close(partition, [], read_making(FolderPlace(out), partition.name)) == 1
+    assert [path.name for path in (out / "Zoë").iterdir()] == ["mine-0123abcd.jpg"]
