@@ -219,10 +219,8 @@ def slow_uploads(watch: Watch) -> None:
 def ranges_of_a_zip(watch: Watch) -> None:
     where = watch.finished(watch.post("/v1/organise", ("face.jpg", watch.face)))
     for wanted in ["x", "bytes=0-0", "bytes=9-1", "bytes=" + ",".join(["0-"] * 500)] * 10:
-        assert requests.get(f"{where}/albums.zip", headers={"range": wanted}, timeout=60).status_code in (
-            200,
-            206,
-        )
+        answer = requests.get(f"{where}/albums.zip", headers={"range": wanted}, timeout=60)
+        assert answer.status_code in (200, 206, 416), answer.text
     (job,) = [one for one in watch.tmp.glob("likeness-server-*/*") if list(one.glob("photos/face.jpg"))]
     assert len(list(job.glob("*.zip"))) == 1
     assert requests.delete(where, timeout=60).status_code == 204
