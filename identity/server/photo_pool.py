@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import multiprocessing
 import os
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLong
@@ -29,7 +30,7 @@ import cv2
 import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
-from augmentor.errors import PhotoError
+from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces import POLICIES, FaceFinder, Policy
 from augmentor.images import load_image, perceptual_hash
 from identity.photo_work import Box, face_again, thumbnail
@@ -44,7 +45,7 @@ except ImportError:  # Windows has no such limits
     resource = None  # type: ignore[assignment]
 
 _PHOTOS_OF_A_PROCESS = 500
-_NICE = 10
+_NICE = 5
 _NEEDS_NO_PIXELS = 64_000_000  # bytes: the file itself, and what looking for faces takes
 _BYTES_A_PIXEL = 14  # decoded, converted, turned: two copies of four bytes, two of three
 ORDINARY_PIXELS = 25_000_000
@@ -198,10 +199,10 @@ class PhotoPool:
         arguments: Sequence[Any],
     ) -> Any:
         content = await asyncio.get_running_loop().run_in_executor(self._readers, source.read)
-        words = [content, source.name, limits, *arguments]
-        future = pool.schedule(function, args=words, timeout=limits.seconds)
+        words = [function, content, source.name, limits, arguments]
+        future = pool.schedule(_work, args=words, timeout=limits.seconds)
         try:
-            return await asyncio.wrap_future(future)
+            found = await asyncio.wrap_future(future)
         except (TooLong, asyncio.TimeoutError) as error:
             detail = f"not read within {limits.seconds:g} s"
             raise PhotoError("unreadable", source.name, detail) from error
@@ -210,6 +211,9 @@ class PhotoPool:
         except asyncio.CancelledError:
             future.cancel()
             raise
+        if isinstance(found, LikenessError):
+            raise found
+        return found
 
     def close(self) -> None:
         """End the processes."""
@@ -246,26 +250,37 @@ def _start(size: int, align: str) -> None:
     _readers.update({policy: PhotoReader(size, align, policy) for policy in POLICIES})  # type: ignore[arg-type]
 
 
-@contextmanager
-def _limited(name: str, limits: PhotoLimits) -> Iterator[None]:
-    """Let a photo add no more address space than it may; what it cannot have makes it too large."""
-    with _less_memory(limits.memory):
-        try:
-            yield
-        except MemoryError as error:
-            raise _too_much(name, limits) from error
-        except cv2.error as error:
-            if error.code == cv2.Error.StsNoMem:
-                raise _too_much(name, limits) from error
+def _work(
+    function: Callable[..., Any], content: bytes, name: str, limits: PhotoLimits, arguments: Sequence[Any]
+) -> Any:
+    """What a function makes of a photo, or the `LikenessError` why it makes nothing of it.
+
+    An error that is raised keeps alive what the functions it went through hold, until the next photo is done: the
+    picture, often. So errors are returned, and what they hold is let go.
+    """
+    try:
+        with _less_memory(limits.memory):
+            return function(content, name, limits, *arguments)
+    except Exception as error:
+        told = _told(error, name, limits)
+        if told is None:
             raise
-        except PhotoError as error:
-            if isinstance(error.__cause__, MemoryError):
-                raise _too_much(name, limits) from error
-            raise
+        held: BaseException | None = error
+        while held is not None:
+            traceback.clear_frames(held.__traceback__)
+            held = held.__cause__ or held.__context__
+    return told
 
 
-def _too_much(name: str, limits: PhotoLimits) -> PhotoError:
-    return PhotoError("too_large", name, f"reading it takes more than {limits.memory / 1e6:.0f} MB of memory")
+def _told(error: Exception, name: str, limits: PhotoLimits) -> LikenessError | None:
+    """What is told of an error; None of one that nobody thought of."""
+    no_memory = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
+    if no_memory or isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+        more = f"reading it takes more than {limits.memory / 1e6:.0f} MB of memory"
+        return PhotoError("too_large", name, more)
+    if isinstance(error, PhotoError):
+        return PhotoError(error.reason, error.path, error.detail)
+    return InputError(str(error)) if isinstance(error, InputError) else None
 
 
 @contextmanager
@@ -289,31 +304,27 @@ def _see(
     content: bytes, name: str, limits: PhotoLimits, policy: str, hashed: bool
 ) -> tuple[SeenPhoto, tuple[str, int | None]]:
     sha256 = hashlib.sha256(content).hexdigest() if hashed else ""
-    with _limited(name, limits):
-        try:
-            image = load_image(content, name=name, max_pixels=limits.pixels)
-        except PhotoError as error:
-            if error.reason == "too_large" or isinstance(error.__cause__, MemoryError):
-                raise  # it may have another try, with more memory
-            return failed(error, name), (sha256, None)
-        return _readers[policy].image(image, name), (sha256, perceptual_hash(image) if hashed else None)
+    try:
+        image = load_image(content, name=name, max_pixels=limits.pixels)
+    except PhotoError as error:
+        if error.reason == "too_large" or isinstance(error.__cause__, MemoryError):
+            raise  # it may have another try, with more memory
+        return failed(error, name), (sha256, None)
+    return _readers[policy].image(image, name), (sha256, perceptual_hash(image) if hashed else None)
 
 
 def _thumbnail(content: bytes, name: str, limits: PhotoLimits) -> bytes:
-    with _limited(name, limits):
-        return thumbnail(load_image(content, name=name, max_pixels=limits.pixels))
+    return thumbnail(load_image(content, name=name, max_pixels=limits.pixels))
 
 
 def _face_again(
     content: bytes, name: str, limits: PhotoLimits, path: Path, box: Box, size: int
 ) -> ProbeChip | None:
-    with _limited(name, limits):
-        if not _finder:
-            _finder.append(FaceFinder("all", second_opinion=True))
-        image = load_image(content, name=name, max_pixels=limits.pixels)
-        return face_again(_finder[0], image, path, box, size)
+    if not _finder:
+        _finder.append(FaceFinder("all", second_opinion=True))
+    image = load_image(content, name=name, max_pixels=limits.pixels)
+    return face_again(_finder[0], image, path, box, size)
 
 
 def _renders(content: bytes, name: str, limits: PhotoLimits, wanted: WantedRenders) -> np.ndarray:
-    with _limited(name, limits):
-        return make_renders(load_image(content, name=name, max_pixels=limits.pixels), name, wanted)
+    return make_renders(load_image(content, name=name, max_pixels=limits.pixels), name, wanted)

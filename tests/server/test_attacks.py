@@ -138,7 +138,7 @@ def attacked(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Itera
     face = next(made_up.photos.rglob("*.jpg")).read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(tmp))
-        with serving(made_up.run, log, ["--workers", "2", "--photo-seconds", "120"]) as (url, process):
+        with serving(made_up.run, log, ["--workers", "2", "--photo-seconds", "300"]) as (url, process):
             watch = Watch(url, process.pid, tmp, face)
             threads = [threading.Thread(target=watch.memory), threading.Thread(target=watch.ask)]
             for thread in threads:
@@ -151,9 +151,11 @@ def attacked(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def thumbnails_of_a_huge_photo(watch: Watch) -> None:
     where = watch.finished(watch.post("/v1/organise", ("huge.png", png(EDGE, EDGE))))
+    (photo,) = requests.get(where, timeout=60).json()["albums"]["photos"]
+    assert photo["status"] == "no_face", photo
     with ThreadPoolExecutor(12) as threads:
         asked = [threads.submit(requests.get, f"{where}/thumbnails/0", timeout=300) for _ in range(12)]
-    assert {one.result().status_code for one in asked} <= {200, 503}
+    assert {one.result().status_code for one in asked} <= {200, 503}, asked[0].result().content
     assert any(one.result().status_code == 200 for one in asked)
     assert requests.delete(where, timeout=60).status_code == 204
 
@@ -217,10 +219,8 @@ def slow_uploads(watch: Watch) -> None:
 def ranges_of_a_zip(watch: Watch) -> None:
     where = watch.finished(watch.post("/v1/organise", ("face.jpg", watch.face)))
     for wanted in ["x", "bytes=0-0", "bytes=9-1", "bytes=" + ",".join(["0-"] * 500)] * 10:
-        assert requests.get(f"{where}/albums.zip", headers={"range": wanted}, timeout=60).status_code in (
-            200,
-            206,
-        )
+        answer = requests.get(f"{where}/albums.zip", headers={"range": wanted}, timeout=60)
+        assert answer.status_code in (200, 206, 416), answer.text
     (job,) = [one for one in watch.tmp.glob("likeness-server-*/*") if list(one.glob("photos/face.jpg"))]
     assert len(list(job.glob("*.zip"))) == 1
     assert requests.delete(where, timeout=60).status_code == 204

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -74,6 +75,17 @@ def test_no_kind_of_photo_gets_more_memory_than_another() -> None:
     limits = PhotoLimits(60, 120_000_000, memory_for(20_000_000))
     seen = with_pool(limits, lambda pool: pool.see(source(grey_tiff(8000, 7000))))
     assert (seen.status, seen.reason) == ("error", "too_large")
+
+
+@LINUX
+def test_a_photo_that_did_not_fit_leaves_no_memory_behind() -> None:
+    async def ask(pool: PhotoPool) -> int:
+        await pool.see(source(png(5000, 4900)))
+        await pool.see(source(grey_tiff(5000, 4900)))
+        readers = [p for p in psutil.Process().children(recursive=True) if p.memory_info().rss > 50e6]
+        return max(reader.memory_info().rss for reader in readers)
+
+    assert with_pool(PhotoLimits(60, 120_000_000, 400_000_000), ask) < 300e6
 
 
 def test_more_pixels_than_most_photos_have_are_looked_at_a_few_photos_at_a_time(
