@@ -158,7 +158,7 @@ def test_rejected_photos_are_listed_and_an_identity_without_image_exits_1(
 ) -> None:
     data = tmp_path / "data"
     shutil.copytree(people / "Zoë", data / "Zoë")
-    (data / "Zoë" / "notes.txt").write_text("no image")
+    (data / "Zoë" / "notes.scan").write_text("no image")
     whole = min((people / "Zoë").iterdir()).read_bytes()
     (data / "Nobody").mkdir()
     (data / "Nobody" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
@@ -172,7 +172,7 @@ def test_rejected_photos_are_listed_and_an_identity_without_image_exits_1(
     assert [(row["photo"], row["reason"]) for row in rows] == [
         ("", "no_photo"),
         ("Nobody/cut.jpg", "unreadable"),
-        ("Zoë/notes.txt", "unreadable"),
+        ("Zoë/notes.scan", "unreadable"),
     ]
     assert read_manifest(out / "manifest.parquet").num_rows == PER_CLASS
 

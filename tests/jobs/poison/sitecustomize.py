@@ -6,14 +6,14 @@ from typing import Any
 
 from augmentor import images
 
-_load_image = images.load_image
+_load_photo = images.load_photo
 
 
-def load_image(source: Any, **options: Any) -> Any:
+def load_photo(source: Any, **options: Any) -> Any:
     """As the real one, but for what it dies of."""
     if isinstance(source, bytes) and b"POISON" in source:
         os.kill(os.getpid(), signal.SIGSEGV)
-    return _load_image(source, **options)
+    return _load_photo(source, **options)
 
 
-images.load_image = load_image
+images.load_photo = load_photo
