@@ -41,7 +41,7 @@ test-cluster: $(STAMP)
 soak: $(STAMP)
 	@$(RUN) -m tests.cluster.machines
 	$(RUN) -m pip install -q --disable-pip-version-check -e '.[cluster-tests]'
-	$(RUN) -m pytest -m soak tests/cluster
+	$(RUN) -m pytest -m soak tests
 
 test-browser: $(STAMP)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
