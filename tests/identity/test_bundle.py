@@ -1,8 +1,12 @@
 """A bundle comes back as it was saved, and a damaged one is refused in one line."""
 
+import errno
+import hashlib
+import io
 import json
 import os
 import stat
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,3 +188,38 @@ def test_every_save_is_another_state_also_where_the_clock_stands_still(tmp_path:
     os.utime(tmp_path / "bundle.json", ns=(time, time))
     assert bundle.outdated
     np.testing.assert_array_equal(bundle.as_it_is_now().crowding, bundle.crowding + 1)
+
+
+def _huge_npz() -> bytes:
+    """An array that says it has 8 TB."""
+    packed = io.BytesIO()
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)}
+    )
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("crowding.npy", header.getvalue())
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"no zip", b"PK\x03\x04 cut", _huge_npz()], ids=["none", "cut", "huge"])
+def test_a_bundle_that_somebody_forged_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    small_bundle().save(tmp_path)
+    described = json.loads((tmp_path / "bundle.json").read_text())
+    listed = described["files"]["arrays.npz"]
+    (tmp_path / listed["file"]).write_bytes(content)
+    listed["sha256"] = hashlib.sha256(content).hexdigest()
+    (tmp_path / "bundle.json").write_text(json.dumps(described))
+    with pytest.raises(InputError, match="damaged") as refused:
+        Bundle.load(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_run_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(InputError, match="cannot be opened for writing") as told:
+        PeopleFile(tmp_path)
+    assert "move it away" not in str(told.value)
