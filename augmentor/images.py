@@ -42,9 +42,7 @@ from augmentor.identity_folders import identity_folders
 MAX_PIXELS = 250_000_000  # above the 200 megapixels of today's phones; 750 MB as RGB
 LIMIT = "LIKENESS_MAX_PIXELS"  # in the environment: another limit
 _MOST_PAGES = 1000  # of a document, that are counted
-_BAND_PIXELS = (
-    16_000_000  # what is converted at once: a larger photo is held twice, but not three or four times
-)
+_BAND_PIXELS = 4_000_000  # converted at once: a photo is held twice, but not three or four times
 
 # Pillow's readers that are used. Not among them: EPS (runs Ghostscript), WMF, PDF and other descriptions
 # of pages.
