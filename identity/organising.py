@@ -20,13 +20,15 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError
-from augmentor.images import list_photos, remove_half_written
+from augmentor.file_kinds import shown
+from augmentor.images import remove_half_written
 from augmentor.names import checked_name, folders_of
 from identity.bundle import Bundle
 from identity.decision import accept_score
 from identity.hash_distance import same_pictures
 from identity.likeness_groups import likeness_groups
 from identity.people_file import PeopleFile, Placed, StoredFace, StoredPhoto
+from identity.photo_lists import photos_in
 from identity.photo_work import InProcess, PhotoWork
 from identity.placing import HOW, free_name, put, take_out
 from identity.recognise import Recognition
@@ -164,7 +166,7 @@ def organise(
     photos, albums = photos.resolve(), albums.resolve()
     if photos == albums or photos in albums.parents or albums in photos.parents:
         raise InputError(f"{albums}: one folder must not lie in the other ({photos})")
-    paths = list_photos(photos)
+    paths = photos_in(photos)
     if not paths:
         raise InputError(f"{photos}: no photo in it")
     try:
@@ -258,7 +260,8 @@ def _refresh(
         How many photos were looked at, and those that are gone but for their files in the albums.
     """
     known = {photo.path: photo for photo in people.photos(number)}
-    listed = {path.relative_to(photos).as_posix(): path for path in paths}
+    # a name that is no UTF-8 is stored as messages show it; its photo cannot be read and is in no album
+    listed = {shown(path.relative_to(photos).as_posix()): path for path in paths}
     kept = {
         file.photo
         for file in people.placed(number)

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import MAX_PIXELS
 from augmentor.private_files import private_files
 from identity.probes import available_cores
 from identity.tensorflow_loading import load_tensorflow
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # imported here: processes that look for faces import this module and need none of it
         from identity.server.access import LOOPBACK
-        from identity.server.settings import MEGABYTE, Settings, read_keys
+        from identity.server.settings import MEGABYTE, SERVED_PIXELS, Settings, read_keys
 
         keys = read_keys(options.keys) if options.keys else frozenset()
         if not keys and not options.open and options.host not in LOOPBACK:
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_body=options.max_body * MEGABYTE,
             max_bodies=2 * options.max_body * MEGABYTE,
             max_files=options.max_files,
-            max_pixels=options.max_pixels,
+            max_pixels=options.max_pixels or SERVED_PIXELS,
             photo_memory=options.photo_memory * MEGABYTE if options.photo_memory else None,
             photo_seconds=options.photo_seconds,
             max_requests=options.max_requests,
@@ -159,7 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, help="of the networks (a quarter of the cores)")
     add("--max-body", type=int, default=512, metavar="MB", help="of a request (512)")
     add("--max-files", type=int, default=5000, metavar="N", help="photos of a request (5000)")
-    add("--max-pixels", type=int, default=MAX_PIXELS, metavar="N", help="of a photo (120 million)")
+    add(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="of a photo; 200-megapixel phones need 250000000 and 2 GB more (120 million)",
+    )
     add(
         "--photo-memory",
         type=int,

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from augmentor.errors import InputError
-from augmentor.images import MAX_PIXELS
 from identity.probes import available_cores
 
 LEAST_KEY = 16  # characters
+# fewer than commands read (`augmentor.images.MAX_PIXELS`): uploads may be anything, and the largest decides how much
+# memory a server may need; enough for 108 megapixels
+SERVED_PIXELS = 120_000_000
 MEGABYTE = 1_000_000
 
 
@@ -60,7 +62,7 @@ class Settings:
     max_files: int = 5000
     max_file: int = 256 * MEGABYTE
     max_unzipped: int = 2000 * MEGABYTE
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = SERVED_PIXELS
     photo_memory: int | None = None
     photo_seconds: float = 30.0
     request_seconds: float = 600.0

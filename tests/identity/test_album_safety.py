@@ -4,6 +4,7 @@
 
 import csv
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,18 @@ def test_a_link_that_leads_nowhere_is_a_photo_that_cannot_be_read(
     (photos / "dead.jpg").symlink_to(photos / "was here.jpg")
     found = put(run, photos, albums)
     assert found.photos["dead.jpg"].status == "error" and len(found.placed) == 7
+
+
+def test_a_photo_whose_name_is_no_utf8_stops_nothing_and_is_told(
+    run: Bundle, photos: Path, albums: Path
+) -> None:
+    odd = os.fsdecode(os.fsencode(photos) + b"/caf\xe9.jpg")
+    Path(odd).write_bytes((photos / "a.png").read_bytes())
+    found = put(run, photos, albums)
+    (name,) = [path for path in found.photos if path.startswith("caf")]
+    assert name.isprintable() and found.photos[name].status == "error"
+    page = pages(found, photos, albums).read_text("utf-8")
+    assert name in page and len(found.placed) == 7
 
 
 def test_what_a_killed_call_left_half_written_goes(run: Bundle, photos: Path, albums: Path) -> None:
