@@ -37,7 +37,7 @@ from identity.organising import REVIEW, decide
 from identity.people_file import PeopleFile, PhotoCollection
 from identity.placing import remove_empty_folders, take_out
 from identity.set_forgetting import forget_in_set
-from identity.traces import left_elsewhere, left_in_outputs, left_in_run
+from identity.traces import left_elsewhere, left_in_albums, left_in_outputs, left_in_run
 from identity.unenrolment import without
 from identity.user_cache import user_cache
 from identity.written_files import WrittenFiles
@@ -117,6 +117,7 @@ def forget(
     told.originals = list(dict.fromkeys([*record.photos, *told.originals]))
     told.left += left_elsewhere(record, names)
     told.left += left_in_run(run, names)
+    told.left += left_in_albums(names, people)
     told.left += left_in_outputs(names, people)
     if not people.clean(wait_seconds):
         told.left.append(_still_read(people))

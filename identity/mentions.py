@@ -88,9 +88,11 @@ def _pattern(name: str) -> str:
     """A regular expression that finds a name."""
     if len(name) <= _SHORT and not _stands_without_blanks(name[0]):
         return f"{_BEFORE}{re.escape(name)}{_AFTER}"
+    # `Ada_B ~e45f48153b` is the folder of `Ada:B` (augmentor.names), and no mention of `Ada_B`
+    other = r"(?!(?: |%20)~[0-9a-f]{10})"
     before = "" if _stands_without_blanks(name[0]) else r"(?<!\w)"
     after = "" if _stands_without_blanks(name[-1]) else r"(?!\w)"
-    return f"{before}{re.escape(name)}{after}"
+    return f"{before}{re.escape(name)}{after}{other}"
 
 
 def _stands_without_blanks(character: str) -> bool:

@@ -53,6 +53,15 @@ def left_in_run(run: Path, names: Sequence[str]) -> Iterator[str]:
             yield f"{file}: mentions the person; delete it, or make it again"
 
 
+def left_in_albums(names: Sequence[str], people: PeopleFile) -> Iterator[str]:
+    """Search the albums that were made with the run, the user's own files in them included."""
+    mentions = Mentions(names)
+    for collection in people.collections():
+        if collection.own and collection.albums.is_dir():
+            for file in mentions.below(collection.albums):
+                yield f"{file}: mentions the person; delete it, or take the name out"
+
+
 def left_in_outputs(names: Sequence[str], people: PeopleFile) -> Iterator[str]:
     """Search what was made with the run elsewhere."""
     mentions = Mentions(names)

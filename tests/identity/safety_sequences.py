@@ -16,6 +16,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -349,9 +350,12 @@ def _spellings(name: str) -> set[bytes]:
 
 
 def _has(text: bytes, spelling: bytes, name: str) -> bool:
-    """A name of one letter is in every file: it counts between quotes, slashes or tags only."""
+    """A name of one letter is in every file: it counts between quotes, slashes or tags only.
+
+    A longer one may begin the folder of another person: `Ada_B ~e45f48153b` is that of `Ada:B`.
+    """
     if len(name) > 1:
-        return spelling in text
+        return re.search(re.escape(spelling) + rb"(?!(?: |%20)~[0-9a-f]{10})", text) is not None
     return any(a + spelling + b in text for a, b in ((b'"', b'"'), (b"/", b"/"), (b">", b"<"), (b",", b",")))
 
 

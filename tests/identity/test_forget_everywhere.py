@@ -374,3 +374,11 @@ def test_photos_whose_path_has_the_name_leave_the_albums_too(run: Path, tmp_path
     assert forgotten(run).left == []
     assert files_with(tmp_path / "albums", ANN) == [] and files_with(run, ANN) == []
     assert (photos / ANN / "nobody.png").is_file()
+
+
+def test_a_page_in_the_albums_that_the_user_edited_is_listed_and_stays(run: Path, tmp_path: Path) -> None:
+    organised(run, tmp_path / "photos", tmp_path / "albums")
+    (tmp_path / "albums" / "index.html").write_text(f"<p>my page about {ANN}</p>", "utf-8")
+    told = forgotten(run)
+    assert len(told.left) == 1 and "index.html" in told.left[0]
+    assert ANN in (tmp_path / "albums" / "index.html").read_text("utf-8")

@@ -42,6 +42,14 @@ def test_a_name_counts_as_whole_words_only() -> None:
     assert Mentions(["写真"]).in_text("旧写真館"), "no blanks between words"
 
 
+def test_the_folder_of_another_person_is_no_mention() -> None:
+    found = Mentions(["Ada_B"])
+    assert not found.in_text("albums/Ada_B ~e45f48153b/1.jpg") and not found.in_text(
+        "Ada_B%20~e45f48153b/1.jpg"
+    )
+    assert found.in_text("albums/Ada_B/1.jpg") and found.in_text("Ada_B ~ her brother")
+
+
 def test_a_name_of_one_letter_is_not_found_in_prose() -> None:
     a = Mentions(["a"])
     assert not a.in_text("a person on a photo <a href='x'>page</a>")
