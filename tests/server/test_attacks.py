@@ -83,11 +83,32 @@ class Watch:
     def post(self, path: str, *files: tuple[str, bytes]) -> requests.Response:
         return requests.post(self.url + path, files=[("files", file) for file in files], timeout=300)
 
+    def get(self, where: str) -> dict[str, Any]:
+        """A document, asked for until there is a place for the request."""
+        while (answer := requests.get(where, timeout=60)).status_code == 503:
+            time.sleep(float(answer.headers["retry-after"]))
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def results(self, *files: tuple[str, bytes]) -> list[dict[str, Any]]:
+        """What is said of photos."""
+        answer = self.post("/v1/identify", *files)
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["results"]
+        return found
+
+    def delete(self, where: str) -> None:
+        """Delete a job."""
+        while (answer := requests.delete(where, timeout=60)).status_code == 503:
+            time.sleep(float(answer.headers["retry-after"]))
+        assert answer.status_code == 204, answer.text
+
     def finished(self, told: requests.Response) -> str:
         """Address of a job, once it is done."""
         assert told.status_code == 202, told.text
         where = f"{self.url}/v1/organise/{told.json()['job']}"
-        while (job := requests.get(where, timeout=60).json())["status"] == "running":
+        while (job := self.get(where))["status"] == "running":
             time.sleep(0.2)
         assert job["status"] == "done", job["detail"]
         return where
@@ -151,26 +172,26 @@ def attacked(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 def thumbnails_of_a_huge_photo(watch: Watch) -> None:
     where = watch.finished(watch.post("/v1/organise", ("huge.png", png(EDGE, EDGE))))
-    (photo,) = requests.get(where, timeout=60).json()["albums"]["photos"]
+    (photo,) = watch.get(where)["albums"]["photos"]
     assert photo["status"] == "no_face", photo
     with ThreadPoolExecutor(12) as threads:
         asked = [threads.submit(requests.get, f"{where}/thumbnails/0", timeout=300) for _ in range(12)]
     assert {one.result().status_code for one in asked} <= {200, 503}, asked[0].result().content
     assert any(one.result().status_code == 200 for one in asked)
-    assert requests.delete(where, timeout=60).status_code == 204
+    watch.delete(where)
 
 
 def photos_that_decode_to_gigabytes(watch: Watch) -> None:
     tiff = float_tiff(EDGE)
-    answer = watch.post("/v1/identify", *[(f"{k}.tiff", tiff) for k in range(3)])
-    states = {(one["status"], (one["reason"] or "").partition(":")[0]) for one in answer.json()["results"]}
-    assert states <= {("no_face", "no_face"), ("error", "too_large"), ("error", "unreadable")}, answer.text
+    found = watch.results(*[(f"{k}.tiff", tiff) for k in range(3)])
+    states = {(one["status"], (one["reason"] or "").partition(":")[0]) for one in found}
+    assert states <= {("no_face", "no_face"), ("error", "too_large"), ("error", "unreadable")}, found
 
 
 def a_zip_of_equal_names(watch: Watch) -> None:
     where = watch.finished(watch.post("/v1/organise", ("holiday.zip", equal_names(2_500, b"no photo"))))
-    assert requests.get(where, timeout=60).json()["photos"] == 2_500
-    assert requests.delete(where, timeout=60).status_code == 204
+    assert watch.get(where)["photos"] == 2_500
+    watch.delete(where)
 
 
 def uploads_of_many_equal_names(watch: Watch) -> None:
@@ -181,7 +202,7 @@ def uploads_of_many_equal_names(watch: Watch) -> None:
         assert one.result().status_code in (202, 503), one.result().text
         if one.result().status_code == 202:
             job = one.result().json()["job"]
-            assert requests.delete(f"{watch.url}/v1/organise/{job}", timeout=60).status_code == 204
+            watch.delete(f"{watch.url}/v1/organise/{job}")
 
 
 def large_json(watch: Watch) -> None:
@@ -191,13 +212,13 @@ def large_json(watch: Watch) -> None:
             answer = requests.post(
                 f"{watch.url}/v1/organise/x/names", data=body, headers={"content-type": kind}, timeout=60
             )
-            assert answer.status_code == 413
+            assert answer.status_code in (413, 503)
 
 
 def zips_of_a_million_entries(watch: Watch) -> None:
     content = million_entries()
     for _ in range(3):
-        (result,) = watch.post("/v1/identify", ("z.zip", content)).json()["results"]
+        (result,) = watch.results(("z.zip", content))
         assert result["reason"].startswith("too_large"), result
 
 
@@ -220,19 +241,18 @@ def ranges_of_a_zip(watch: Watch) -> None:
     where = watch.finished(watch.post("/v1/organise", ("face.jpg", watch.face)))
     for wanted in ["x", "bytes=0-0", "bytes=9-1", "bytes=" + ",".join(["0-"] * 500)] * 10:
         answer = requests.get(f"{where}/albums.zip", headers={"range": wanted}, timeout=60)
-        assert answer.status_code in (200, 206, 416), answer.text
+        assert answer.status_code in (200, 206, 416, 503), answer.text
     (job,) = [one for one in watch.tmp.glob("likeness-server-*/*") if list(one.glob("photos/face.jpg"))]
     assert len(list(job.glob("*.zip"))) == 1
-    assert requests.delete(where, timeout=60).status_code == 204
+    watch.delete(where)
 
 
 def odd_names(watch: Watch) -> None:
     files = [(name, watch.face) for name in ODD]
-    told = watch.post("/v1/identify", *files)
-    assert [one["status"] for one in told.json()["results"]] == ["ok"] * len(ODD), told.text
+    assert [one["status"] for one in watch.results(*files)] == ["ok"] * len(ODD)
     where = watch.finished(watch.post("/v1/organise", *files))
-    assert requests.get(where, timeout=60).json()["photos"] == len(ODD)
-    assert requests.delete(where, timeout=60).status_code == 204
+    assert watch.get(where)["photos"] == len(ODD)
+    watch.delete(where)
 
 
 ATTACKS: tuple[Callable[[Watch], None], ...] = (
@@ -252,9 +272,11 @@ def test_attacks_at_once_cost_little_memory_and_nobody_else_an_answer(attacked: 
     watch, log = attacked
     with ThreadPoolExecutor(len(ATTACKS)) as threads:
         under_way = {attack.__name__: threads.submit(patient, attack, watch) for attack in ATTACKS}
-    took = {name: round(one.result(), 1) for name, one in under_way.items()}
     slowest = max(watch.answered)
-    print(f"peak {watch.peak / 1e9:.2f} GB, {len(watch.answered)} asked, slowest {slowest:.2f} s, {took}")
+    print(f"peak {watch.peak / 1e9:.2f} GB, {len(watch.answered)} asked, slowest {slowest:.2f} s")
+    print({name: one.exception() or f"{one.result():.1f} s" for name, one in under_way.items()})
+    for attack in under_way.values():
+        attack.result()
     assert watch.peak < MOST_MEMORY
     assert len(watch.answered) > 5 and slowest < MOST_SECONDS, watch.answered
     assert watch.page == {200}
