@@ -35,6 +35,7 @@ from augmentor.head_view import make_view
 from augmentor.render import prepare_photo, render_views
 from augmentor.view_key import ViewKey, allowed
 from identity.backbone import EMBEDDING_SIZE, PROJECTION
+from identity.cut import LANDMARKS68
 from identity.distillation import agreement, centred
 from identity.dlib_embedding import DlibEmbedding
 from identity.face_space import load_face_space, unit
@@ -266,6 +267,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         prepare_keras(options.threads)
         faces = load_faces(options.work)
+        if faces.teachers != ("dlib",) or faces.cut != LANDMARKS68:
+            raise InputError(
+                f"{options.work}: these students learn from dlib alone; name a cache of its chips"
+            )
         with np.load(options.work / "faces.npz", allow_pickle=False) as saved:
             raw, landmarks = saved["teacher"].astype(np.float32), saved["landmarks"]
         if options.only is None:  # all there is material for
