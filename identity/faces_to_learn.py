@@ -96,6 +96,7 @@ def load_faces(work: Path) -> Faces:
     if (work / "render_of.npy").is_file():
         renders = np.load(work / "renders.npy", mmap_mode="r", allow_pickle=False)
         render_of = np.load(work / "render_of.npy", allow_pickle=False)
+        renders = renders[: len(render_of)]
         if (work / "render_yaw.npy").is_file():
             render_yaw = np.load(work / "render_yaw.npy", allow_pickle=False)
     return Faces(

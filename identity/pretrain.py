@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--batch", type=int, default=Recipe.batch)
     p.add_argument("--renders", type=int, default=0, help="renders to make of the faces, spread over them")
+    p.add_argument("--cache-only", action="store_true", help="fill the cache, train nothing")
     p.add_argument("--threads", type=int, default=0, help="0: all cores")
     p.add_argument("--checkpoint-minutes", type=float, default=5)
     p.add_argument("--rows-every", type=int, default=4, help="checkpoints for each row of the learning curve")
@@ -161,6 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cache_faces(options.photos, options.teacher, work, cut_named(options.chips))
         if options.renders:
             cache_renders(options.photos, work, options.renders, options.seed)
+        if options.cache_only:
+            print(f"faces{' and renders' if options.renders else ''} in {work}")
+            return 0
         prepare_keras(options.threads)
         from identity.faces_to_learn import load_faces  # Keras from here on
         from identity.pretrained_weights import finish

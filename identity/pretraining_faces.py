@@ -4,7 +4,9 @@ Everything is cached in one folder, so that training starts at once the second t
     chips.npy    (N, E, E, 3) uint8, faces in the order of their paths, as `identity.cut` cuts them (E 150 or 200)
     faces.npz    paths (N,), landmarks (N, 68, 2) float32 in photo pixels, teacher (N, D) what all teachers say, side by
                  side, teachers and widths (T,) whose columns these are, cut, points (N, 5, 2) where that needs them
-    renders.npy, render_of.npy, render_yaw.npy    (R, 150, 150, 3) uint8, the row of chips.npy each shows, its yaw
+    renders.npy, render_of.npy, render_yaw.npy    (R, 150, 150, 3) uint8, the row of chips.npy each shows, its yaw;
+                 while they are made, renders.npy is longer than the others
+    rendering.npz    how far the renders are made
 """
 
 import multiprocessing
@@ -36,6 +38,7 @@ CHIP = 150  # of dlib's net, pixels
 SMALLEST_FACE = 24
 TURNED_BANDS, VIEWS_PER_SIDE = (20, 35, 50, 65, 80), 20  # degrees, each +- 7
 VIEW_EDGE, VIEW_PADDING = 225, 0.75  # as many pixels for each of the face's as a picture of POINTS5
+SAVED_EVERY = 1000  # faces rendered
 FARTHEST_APART = 10.0  # of landmarks and five points, root mean square in pixels of a chip of 150
 
 
@@ -179,11 +182,10 @@ def _joined(answers: Sequence[Answers], cut: Cut) -> tuple[dict[str, np.ndarray]
 
 
 def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
-    """Render `count` pictures of the cached faces at other poses, spread over them, unless `work` has that many."""
-    if (work / "render_of.npy").is_file() and len(
-        np.load(work / "render_of.npy", allow_pickle=False)
-    ) >= count:
-        return
+    """Render `count` pictures of the cached faces at other poses, spread over them, unless `work` has that many.
+
+    What is there can be learnt from while the rest is made; a rendering that was killed goes on.
+    """
     with np.load(work / "faces.npz", allow_pickle=False) as saved:
         paths, landmarks = saved["paths"], saved["landmarks"]
         cut = CUTS[str(saved["cut"])] if "cut" in saved.files else LANDMARKS68
@@ -193,22 +195,66 @@ def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
         usable = usable[[_agree(*both) for both in zip(landmarks, points, strict=True)]]
     per_face = max(1, round(count / max(1, len(usable))))
     rows = np.random.default_rng(seed).permutation(usable)[: -(-count // per_face)]
-    tasks = [(int(row), str(paths[row]), landmarks[row], per_face, seed, cut) for row in rows]
-    temporary = work / "renders.tmp.npy"
     shape = (len(rows) * per_face, cut.rendered, cut.rendered, 3)
-    stored = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-    shown: list[int] = []
-    yaws: list[float] = []
+    made = _Renders(work, shape, [count, seed])
+    if made.faces == len(rows):
+        return
+    tasks = [(int(row), str(paths[row]), landmarks[row], per_face, seed, cut) for row in rows[made.faces :]]
     for task, pictures in _in_processes(_render, source, tasks, "rendering"):
-        for yaw, picture in pictures or ():
-            stored[len(shown)] = picture
-            shown.append(task[0])
-            yaws.append(yaw)
-    stored.flush()
-    temporary.replace(work / "renders.npy")
-    np.save(work / "render_yaw.npy", np.array(yaws, np.float32))
-    np.save(work / "render_of.npy", np.array(shown, np.int64))
-    tqdm.write(f"{len(shown)} renders of {len(set(shown))} faces")
+        made.add(task[0], pictures or ())
+        if made.faces % SAVED_EVERY == 0:
+            made.save()
+    made.save()
+    tqdm.write(f"{len(made.shown)} renders of {len(set(made.shown))} faces")
+
+
+class _Renders:
+    """The renders of a cache while they are made.
+
+    Args:
+        work: folder of the cache.
+        shape: of the array of all of them.
+        asked: what tells one rendering from another.
+    """
+
+    def __init__(self, work: Path, shape: tuple[int, ...], asked: list[int]) -> None:
+        self._work, self._asked = work, asked
+        self.faces = 0
+        self.shown: list[int] = []
+        self._yaws: list[float] = []
+        progress, file = work / "rendering.npz", work / "renders.npy"
+        if progress.is_file() and file.is_file():
+            with np.load(progress, allow_pickle=False) as saved:
+                if saved["asked"].tolist() == asked:
+                    self.faces, self.shown, self._yaws = (
+                        int(saved["faces"]),
+                        saved["of"].tolist(),
+                        saved["yaw"].tolist(),
+                    )
+        if self.shown or self.faces:
+            self._stored = np.load(file, mmap_mode="r+", allow_pickle=False)
+        else:
+            (work / "render_of.npy").unlink(missing_ok=True)
+            self._stored = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+
+    def add(self, row: int, pictures: Sequence[tuple[float, np.ndarray]]) -> None:
+        """Keep the yaws and pictures of the next face."""
+        for yaw, picture in pictures:
+            self._stored[len(self.shown)] = picture
+            self.shown.append(row)
+            self._yaws.append(yaw)
+        self.faces += 1
+
+    def save(self) -> None:
+        """Make what is there usable: first the pictures, then what they show."""
+        self._stored.flush()
+        of, yaw = np.array(self.shown, np.int64), np.array(self._yaws, np.float32)
+        for name, array in (("render_yaw", yaw), ("render_of", of)):
+            np.save(self._work / f"{name}.tmp.npy", array)
+            (self._work / f"{name}.tmp.npy").replace(self._work / f"{name}.npy")
+        temporary = self._work / "rendering.tmp.npz"
+        np.savez(temporary, asked=self._asked, faces=self.faces, of=of, yaw=yaw)
+        temporary.replace(self._work / "rendering.npz")
 
 
 def _agree(landmarks: np.ndarray, points: np.ndarray) -> bool:
