@@ -3,7 +3,7 @@
     python -m benchmarks.held_out_faces --work WORK [--weights face FILE...] [--json]
 
 WORK is the cache of `identity.pretrain`, best of `--chips points5` with renders and two teachers. No student has learnt
-from the faces that are held out (`HELD_OUT` of `identity.faces_to_learn`). For each file of weights, for the photos as
+from the faces that are held out (`identity.held_out`). For each file of weights, for the photos as
 they are and for each band of |yaw|:
 
     agreement   mean cosine to each centred teacher's answer to the photo; for a teacher that the weights have not

@@ -37,56 +37,66 @@ pack() {
         --renders "${RENDERS:-174000}" || return 1
     $PYTHON -m identity.pretraining_pack make --work "$work" --out "$PACK" --also "$also" --renders "${TRAVEL:-120000}"
 }
-[ "${1:-}" = pack ] && { pack; exit $?; }
 
-mkdir -p "$KEEP/pack" "$KEEP/nets" || exit 1
-for folder in "$PACK"/*/; do
-    [ -d "$folder" ] && cp -r "$folder" "$KEEP/pack/" && say "took $folder"
-done
-ls -l "$KEEP"/pack/*
-[ "${1:-}" = load ] && { nvidia-smi --query-gpu=name,memory.total --format=csv,noheader; exit 0; }
-[ "${1:-}" = train ] || { echo "load or train?" >&2; exit 2; }
-: "${OUT:?names the folder for the results}"
+load() {
+    mkdir -p "$KEEP/pack" "$KEEP/nets" || return 1
+    for folder in "$PACK"/*/; do
+        [ -d "$folder" ] && cp -r "$folder" "$KEEP/pack/" && say "took $folder"
+    done
+    ls -l "$KEEP"/pack/*
+}
 
-find "$KEEP/pack" \( -name '*.tflite' -o -name '*.dat' \) -exec cp {} "$KEEP/nets/" \;
-wheels=$(find "$KEEP/pack" -name '*.whl')
-if [ -n "$wheels" ]; then
+train() {
+    : "${OUT:?names the folder for the results}"
+
+    find "$KEEP/pack" \( -name '*.tflite' -o -name '*.dat' \) -exec cp {} "$KEEP/nets/" \;
+    wheels=$(find "$KEEP/pack" -name '*.whl')
+    if [ -n "$wheels" ]; then
+        # shellcheck disable=SC2086
+        $PYTHON -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$KEEP/site" $wheels || return 1
+    fi
+    export PYTHONPATH="$KEEP/site:$PWD" KERAS_BACKEND=jax PYTHONUNBUFFERED=1
+    export JAX_COMPILATION_CACHE_DIR="$KEEP/jaxcache" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=2
+    mkdir -p "$JAX_COMPILATION_CACHE_DIR"
+    parts=$(find "$KEEP/pack" -name 'jaxcache.tar.gz.*' | sort)
     # shellcheck disable=SC2086
-    $PYTHON -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$KEEP/site" $wheels || exit 1
-fi
-export PYTHONPATH="$KEEP/site:$PWD" KERAS_BACKEND=jax PYTHONUNBUFFERED=1
-export JAX_COMPILATION_CACHE_DIR="$KEEP/jaxcache" JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=2
-mkdir -p "$JAX_COMPILATION_CACHE_DIR"
-parts=$(find "$KEEP/pack" -name 'jaxcache.tar.gz.*' | sort)
-# shellcheck disable=SC2086
-[ -n "$parts" ] && cat $parts | tar xz -C "$KEEP" && say "what an earlier run compiled is there"
-$PYTHON - <<'END' || exit 3
+    [ -n "$parts" ] && cat $parts | tar xz -C "$KEEP" && say "what an earlier run compiled is there"
+    $PYTHON - <<'END' || return 3
 import os, sys, jax, keras
 print("jax", jax.__version__, "keras", keras.__version__, jax.devices(), flush=True)
 if jax.default_backend() != "gpu" and not os.environ.get("ALLOW_CPU"):
     sys.exit("JAX finds no GPU; nothing was run")
 END
-say "opening the pack"
-[ -f "$KEEP/work/faces.npz" ] || $PYTHON -m identity.pretraining_pack open --pack "$KEEP/pack" --work "$KEEP/work" 2>&1 | tail -1
-[ -f "$KEEP/work/faces.npz" ] || exit 1
+    say "opening the pack"
+    [ -f "$KEEP/work/faces.npz" ] || $PYTHON -m identity.pretraining_pack open --pack "$KEEP/pack" --work "$KEEP/work" 2>&1 | tail -1
+    [ -f "$KEEP/work/faces.npz" ] || return 1
 
-left=$((LIMIT - RESERVE - ($(date +%s) - began)))
-say "training for $left s"
-settings=() how=()
-[ -n "$START" ] && how=(--start "$START")
-[ -f "$KEEP/work/checkpoint.npz" ] && how=(--resume)  # a second try on the same machine
-for setting in $RECIPE; do settings+=(--set "$setting"); done
-$PYTHON -m identity.pretrain --photos faces_unlabelled.zip --chips points5 --work "$KEEP/work" --nets "$KEEP/nets" \
-    --out "$OUT/face.npz" "${how[@]}" --batch "$BATCH" --minutes "$($PYTHON -c "print($left / 60)")" \
-    --budget 3000000 --checkpoint-minutes "${ROWS_EVERY:-1.5}" --rows-every 1 "${settings[@]}" > "$OUT/run.log" 2>&1
-code=$?
-tr '\r' '\n' < "$OUT/run.log" | tail -15
-cp "$KEEP/work/log.csv" "$OUT/" 2> /dev/null && cat "$OUT/log.csv"
-say "exit code $code"
-tar cz -C "$KEEP" jaxcache > "$KEEP/jaxcache.tar.gz"
-if [ "$(stat -c %s "$KEEP/jaxcache.tar.gz")" -lt 45000000 ]; then  # 16 MiB a file and eight files come back
-    split -b 15000000 -d -a 1 "$KEEP/jaxcache.tar.gz" "$OUT/jaxcache.tar.gz."
-fi
-ls -l "$OUT"
-say "done"
-exit $code
+    left=$((LIMIT - RESERVE - ($(date +%s) - began)))
+    [ "$left" -ge 60 ] || { say "LIMIT=$LIMIT leaves $left s for training: nothing was run" >&2; return 1; }
+    say "training for $left s"
+    settings=() how=()
+    [ -n "$START" ] && how=(--start "$START")
+    [ -f "$KEEP/work/checkpoint.npz" ] && how=(--resume)  # a second try on the same machine
+    for setting in $RECIPE; do settings+=(--set "$setting"); done
+    $PYTHON -m identity.pretrain --photos faces_unlabelled.zip --chips points5 --work "$KEEP/work" --nets "$KEEP/nets" \
+        --out "$OUT/face.npz" "${how[@]}" --batch "$BATCH" --minutes "$($PYTHON -c "print($left / 60)")" \
+        --budget 3000000 --checkpoint-minutes "${ROWS_EVERY:-1.5}" --rows-every 1 "${settings[@]}" > "$OUT/run.log" 2>&1
+    code=$?
+    tr '\r' '\n' < "$OUT/run.log" | tail -15
+    cp "$KEEP/work/log.csv" "$OUT/" 2> /dev/null && cat "$OUT/log.csv"
+    say "exit code $code"
+    tar cz -C "$KEEP" jaxcache > "$KEEP/jaxcache.tar.gz"
+    if [ "$(stat -c %s "$KEEP/jaxcache.tar.gz")" -lt 45000000 ]; then  # 16 MiB a file and eight files come back
+        split -b 15000000 -d -a 1 "$KEEP/jaxcache.tar.gz" "$OUT/jaxcache.tar.gz."
+    fi
+    ls -l "$OUT"
+    say "done"
+    return $code
+}
+
+case ${1:-} in  # in one line each, so that bash has read all of this file before it begins
+    pack) pack; exit $? ;;
+    load) load; nvidia-smi --query-gpu=name,memory.total --format=csv,noheader; exit $? ;;
+    train) load && train; exit $? ;;
+    *) echo "pack, load or train?" >&2; exit 2 ;;
+esac

@@ -6,7 +6,7 @@
 WORK is the cache that `identity.pretrain --renders N` made of ZIP, WORK2 one it made of the photos of
 `datasets.synthetic`. Every student starts from the same random weights and sees the same number of faces, with a
 schedule of that length; a run of this length is far from the end, so what differs here may draw level later. Measured
-on faces that no student saw (`HELD_OUT` of `identity.faces_to_learn`):
+on faces that no student saw (`identity.held_out`):
 
     agreement   mean cosine to the centred teacher, of their photos
     turned      the same of renders of 300 of them whose yaw differs from the photo's by more than 30 degrees, to the

@@ -1,7 +1,5 @@
 """The cached faces of a pre-training with what is to be learnt of them, and the batches drawn from them."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,10 +8,9 @@ import numpy as np
 from augmentor.errors import InputError
 from identity.cut import CUTS, LANDMARKS68, Cut
 from identity.distillation import centred_blocks
+from identity.held_out import held_out_rows
 from identity.pretraining_recipe import Recipe
 from identity.student_view import jittered
-
-HELD_OUT = 0.025  # of the faces
 
 
 @dataclass
@@ -61,17 +58,6 @@ class Faces:
                 chip = self.renders[self.ordered[self.first[row] + rng.integers(self.count[row])]]
             shown[k] = jittered(chip, size, recipe.zoom * self.cut.room, rng)
         return shown, self.targets[rows]
-
-
-def held_out_rows(paths: Sequence[str]) -> np.ndarray:
-    """Rows of the faces that are never trained on, in an order drawn by lot.
-
-    A face's lot is a hash of its path: where more faces are found, or fewer, those held out stay the same, and a run
-    that goes on from an earlier one's weights does not measure on faces that one has seen.
-    """
-    lots = np.array([int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") for path in paths])
-    order = np.argsort(lots)
-    return order[lots[order] < HELD_OUT * 2.0**64]
 
 
 def load_faces(work: Path) -> Faces:

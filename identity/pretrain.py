@@ -22,6 +22,7 @@ The cache (`--work`, 68 to 120 kB a face) and the checkpoint in it survive a kil
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -77,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--minutes",
         type=float,
-        help="train so long, compiling included; the budget follows from the speed measured",
+        help="train until so long after the call, compiling included; the budget follows from the speed measured",
     )
     p.add_argument("--batch", type=int, default=Recipe.batch)
     p.add_argument("--renders", type=int, default=0, help="renders to make of the faces, spread over them")
@@ -153,6 +154,7 @@ def begin_training(faces: "Faces", recipe: Recipe, work: Path, nets: Path | None
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit code."""
+    began = time.monotonic()
     options = parser().parse_args(arguments)
     work = options.work or options.out.with_suffix(".work")
     try:
@@ -183,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.checkpoint_minutes * 60,
             work / "log.csv",
             options.rows_every,
-            options.minutes and options.minutes * 60,
+            None if options.minutes is None else options.minutes * 60 - (time.monotonic() - began),
         )
         digest = finish(training, options.out, options.photos.name)
     except LikenessError as error:

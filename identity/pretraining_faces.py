@@ -32,6 +32,7 @@ from augmentor.render import prepare_photo, render_views
 from augmentor.view import View
 from augmentor.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey, allowed, spread_view_keys
 from identity.cut import CUTS, LANDMARKS68, POINTS5, Cut
+from identity.held_out import held_out_rows
 from identity.teacher_file import Answers, read_answers
 
 CHIP = 150  # of dlib's net, pixels
@@ -195,6 +196,8 @@ def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
         usable = usable[[_agree(*both) for both in zip(landmarks, points, strict=True)]]
     per_face = max(1, round(count / max(1, len(usable))))
     rows = np.random.default_rng(seed).permutation(usable)[: -(-count // per_face)]
+    held_out = np.isin(rows, held_out_rows(paths.tolist()))
+    rows = np.concatenate([rows[held_out], rows[~held_out]])  # what is measured by is there first
     shape = (len(rows) * per_face, cut.rendered, cut.rendered, 3)
     made = _Renders(work, shape, [count, seed])
     if made.faces == len(rows):

@@ -6,7 +6,8 @@ import pytest
 
 from augmentor.errors import InputError
 from identity.backbone import face_embedding_model, load_weights
-from identity.faces_to_learn import Faces, held_out_rows
+from identity.faces_to_learn import Faces
+from identity.held_out import held_out_rows
 from identity.pretrain import main, parser, recipe_of
 from identity.pretrained_weights import finish
 from identity.pretraining import Pretraining, Speed, linear_fit
