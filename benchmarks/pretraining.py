@@ -6,7 +6,7 @@
 WORK is the cache that `identity.pretrain --renders N` made of ZIP, WORK2 one it made of the photos of
 `datasets.synthetic`. Every student starts from the same random weights and sees the same number of faces, with a
 schedule of that length; a run of this length is far from the end, so what differs here may draw level later. Measured
-on faces that no student saw (`HELD_OUT` of `identity.faces_to_learn`):
+on faces that no student saw (`identity.held_out`):
 
     agreement   mean cosine to the centred teacher, of their photos
     turned      the same of renders of 300 of them whose yaw differs from the photo's by more than 30 degrees, to the
@@ -35,6 +35,7 @@ from augmentor.head_view import make_view
 from augmentor.render import prepare_photo, render_views
 from augmentor.view_key import ViewKey, allowed
 from identity.backbone import EMBEDDING_SIZE, PROJECTION
+from identity.cut import LANDMARKS68
 from identity.distillation import agreement, centred
 from identity.dlib_embedding import DlibEmbedding
 from identity.face_space import load_face_space, unit
@@ -266,6 +267,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         prepare_keras(options.threads)
         faces = load_faces(options.work)
+        if faces.teachers != ("dlib",) or faces.cut != LANDMARKS68:
+            raise InputError(
+                f"{options.work}: these students learn from dlib alone; name a cache of its chips"
+            )
         with np.load(options.work / "faces.npz", allow_pickle=False) as saved:
             raw, landmarks = saved["teacher"].astype(np.float32), saved["landmarks"]
         if options.only is None:  # all there is material for

@@ -190,7 +190,8 @@ def face_embedding_model(
     """Backbone, mean over positions and projection: what pre-training held against its teacher.
 
     Returns:
-        Model from (N, size, size, 3) float32 RGB 0-255 to (N, 128) float32, not normalised.
+        Model from (N, size, size, 3) float32 RGB 0-255 to (N, D) float32, not normalised; D is 128 where dlib's net was
+        the only teacher, else each teacher has its columns, in the order of `teachers` of the card.
 
     Raises:
         InputError: as `build_backbone`, or the weights carry no face embedding (`imagenet`, `noisy-student`).
@@ -199,7 +200,7 @@ def face_embedding_model(
     if f"{PROJECTION}/kernel" not in loaded.arrays:
         raise InputError(f"weights {loaded.card.get('name')}: no face embedding in them; use --weights face")
     backbone = build_backbone(loaded, size, builder)
-    model = with_projection(backbone)
+    model = with_projection(backbone, loaded.arrays[f"{PROJECTION}/bias"].shape[0])
     model.get_layer(PROJECTION).set_weights(
         [loaded.arrays[f"{PROJECTION}/kernel"], loaded.arrays[f"{PROJECTION}/bias"]]
     )
@@ -207,10 +208,10 @@ def face_embedding_model(
     return model
 
 
-def with_projection(backbone: keras.Model) -> keras.Model:
-    """`backbone` with mean pooling and a linear projection to the embedding on top, its weights random."""
+def with_projection(backbone: keras.Model, width: int = EMBEDDING_SIZE) -> keras.Model:
+    """`backbone` with mean pooling and a linear projection to `width` numbers on top, its weights random."""
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
-    embedding = keras.layers.Dense(EMBEDDING_SIZE, name=PROJECTION)(pooled)
+    embedding = keras.layers.Dense(width, name=PROJECTION)(pooled)
     return keras.Model(backbone.input, embedding, name="face_embedding")
 
 

@@ -1,19 +1,16 @@
 """The cached faces of a pre-training with what is to be learnt of them, and the batches drawn from them."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from augmentor.errors import InputError
-from identity.distillation import centred
-from identity.pretraining_faces import CHIP
+from identity.cut import CUTS, LANDMARKS68, Cut
+from identity.distillation import centred_blocks
+from identity.held_out import held_out_rows
 from identity.pretraining_recipe import Recipe
 from identity.student_view import jittered
-
-HELD_OUT = 0.025  # of the faces
 
 
 @dataclass
@@ -21,12 +18,15 @@ class Faces:
     """Chips to learn from with their targets; rows of `renders` show the face of row `render_of`.
 
     Attributes:
-        chips: (N, 150, 150, 3) uint8, on disk.
-        targets: (N, 128) float32 unit rows.
+        chips: (N, E, E, 3) uint8, on disk, as `cut` has them.
+        targets: (N, D) float32, the columns of each teacher unit rows, or zeros where it has no answer.
         held_out: (M,) rows never trained on, for choosing.
         renders, render_of: (R, 150, 150, 3) uint8 on disk and (R,) rows of `chips`; R may be 0.
         paths: (N,) of the photos.
-        centre: (128,) float32, what the unit vectors of all targets shared before it was taken off.
+        centre: (D,) float32, what the unit vectors of all targets shared before it was taken off.
+        teachers, widths: names of the teachers, and how many columns of `targets` each has.
+        cut: what the pictures show.
+        render_yaw: (R,) float32 degrees; empty where the cache is of an earlier version.
     """
 
     chips: np.ndarray
@@ -36,6 +36,10 @@ class Faces:
     render_of: np.ndarray
     paths: np.ndarray
     centre: np.ndarray
+    teachers: tuple[str, ...] = ("dlib",)
+    widths: tuple[int, ...] = (128,)
+    cut: Cut = LANDMARKS68
+    render_yaw: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         self.training = np.setdiff1d(np.arange(len(self.chips)), self.held_out)
@@ -45,26 +49,15 @@ class Faces:
         self.ordered = order
 
     def batch(self, recipe: Recipe, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """(batch, size, size, 3) float32 0-255 and (batch, 128) float32."""
+        """(batch, size, size, 3) float32 0-255 and (batch, D) float32."""
         rows = rng.choice(self.training, recipe.batch, replace=False)
         shown = np.empty((recipe.batch, size, size, 3), np.float32)
         for k, row in enumerate(rows):
-            chip = self.chips[row]
+            chip = self.cut.student(self.chips[row][None])[0]
             if self.count[row] and rng.random() < recipe.render_share:
                 chip = self.renders[self.ordered[self.first[row] + rng.integers(self.count[row])]]
-            shown[k] = jittered(chip, size, recipe.zoom, rng)
+            shown[k] = jittered(chip, size, recipe.zoom * self.cut.room, rng)
         return shown, self.targets[rows]
-
-
-def held_out_rows(paths: Sequence[str]) -> np.ndarray:
-    """Rows of the faces that are never trained on, in an order drawn by lot.
-
-    A face's lot is a hash of its path: where more faces are found, or fewer, those held out stay the same, and a run
-    that goes on from an earlier one's weights does not measure on faces that one has seen.
-    """
-    lots = np.array([int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") for path in paths])
-    order = np.argsort(lots)
-    return order[lots[order] < HELD_OUT * 2.0**64]
 
 
 def load_faces(work: Path) -> Faces:
@@ -74,13 +67,24 @@ def load_faces(work: Path) -> Faces:
         InputError: too few faces to hold any out.
     """
     with np.load(work / "faces.npz", allow_pickle=False) as saved:
-        paths, (targets, centre) = saved["paths"], centred(saved["teacher"])
+        paths, said = saved["paths"], saved["teacher"]
+        several = "teachers" in saved.files
+        teachers = tuple(saved["teachers"].tolist()) if several else ("dlib",)
+        widths = tuple(saved["widths"].tolist()) if several else (said.shape[1],)
+        cut = CUTS[str(saved["cut"])] if several else LANDMARKS68
+    targets, centre = centred_blocks(said, widths)
     chips = np.load(work / "chips.npy", mmap_mode="r", allow_pickle=False)
     held_out = held_out_rows(paths.tolist())
     if not 0 < len(held_out) < len(chips):
         raise InputError(f"{work}: {len(chips)} faces are too few to hold some out; some hundreds will do")
-    renders, render_of = np.zeros((0, CHIP, CHIP, 3), np.uint8), np.zeros(0, np.int64)
-    if (work / "renders.npy").is_file():
+    renders, render_of = np.zeros((0, cut.rendered, cut.rendered, 3), np.uint8), np.zeros(0, np.int64)
+    render_yaw = np.zeros(0, np.float32)
+    if (work / "render_of.npy").is_file():
         renders = np.load(work / "renders.npy", mmap_mode="r", allow_pickle=False)
         render_of = np.load(work / "render_of.npy", allow_pickle=False)
-    return Faces(chips, targets, held_out, renders, render_of, paths, centre)
+        renders = renders[: len(render_of)]
+        if (work / "render_yaw.npy").is_file():
+            render_yaw = np.load(work / "render_yaw.npy", allow_pickle=False)
+    return Faces(
+        chips, targets, held_out, renders, render_of, paths, centre, teachers, widths, cut, render_yaw
+    )

@@ -1,22 +1,28 @@
-"""Pre-train the EfficientNet-B0 on unlabelled faces: distil dlib's face embedding into it.
+"""Pre-train the EfficientNet-B0 on unlabelled faces: distil face embeddings, dlib's and others', into it.
 
-`python -m identity.pretrain --photos ZIP_OR_DIR --out WEIGHTS [--teacher NPZ] [--resume]`
+`python -m identity.pretrain --photos ZIP_OR_DIR --out WEIGHTS [--teacher NPZ]... [--resume]`
 
 The inputs are faces without names and, once cached, renders of them at other poses; the target of a face and of all its
-renders is the embedding dlib gives the photo. Small inputs learn faster per minute, but features do not carry over
-between sizes by themselves, so batches of several sizes are mixed from the start, and the share of time spent at the
-size that is used in the end grows until it is all of it. See docs/pretraining.md for what was tried.
+renders is the embedding that each teacher gives the photo: one trunk, a projection for each of them. Small inputs learn
+faster per minute, but features do not carry over between sizes by themselves, so batches of several sizes are mixed
+from the start, and the share of time spent at the size that is used in the end grows until it is all of it. See
+docs/pretraining.md for what was tried.
 
 It runs on TensorFlow, and on a machine without it on Keras' JAX backend (`KERAS_BACKEND=jax`), there at one size:
 `--set sizes=128 --set first_shares=1`. On JAX the device makes the views, too, and can show faces between two faces
-(`--set blends=0.5`). On a GPU it computes in bfloat16; weights and their average stay float32.
+(`--set blends=0.5`), for which the teachers' nets are asked. On a GPU it computes in bfloat16; weights and their
+average stay float32.
 
-The cache (`--work`, chips of 150 px: 68 kB a face) and the checkpoint in it survive a kill; `--resume` goes on.
+`--chips points5` cuts the faces by five points, which one of the teachers' files has to hold, and renders them turned
+up to 90 degrees; the usual chips are those of the weights that ship.
+
+The cache (`--work`, 68 to 120 kB a face) and the checkpoint in it survive a kill; `--resume` goes on.
 """
 
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,10 +31,12 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from augmentor.errors import InputError, LikenessError
+from identity.cut import CUTS, LANDMARKS68, cut_named
 from identity.pretraining_recipe import Recipe
 from identity.tensorflow_loading import load_tensorflow
 
 if TYPE_CHECKING:
+    from identity.faces_to_learn import Faces
     from identity.pretraining import Pretraining
 
 
@@ -41,7 +49,19 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--out", type=Path, required=True, help="weights file to write (.npz); its card goes beside it"
     )
-    p.add_argument("--teacher", type=Path, help="npz with `paths` and `embeddings`; computed when not given")
+    p.add_argument(
+        "--teacher",
+        type=Path,
+        action="append",
+        default=[],
+        help="npz with `paths` and `embeddings`, for each teacher one; dlib's is computed when none is given",
+    )
+    p.add_argument(
+        "--chips", default=LANDMARKS68.name, help=f"how faces are cut: {', '.join(CUTS)} ({LANDMARKS68.name})"
+    )
+    p.add_argument(
+        "--nets", type=Path, help="folder with the teachers' nets, to be asked about blends (on JAX)"
+    )
     p.add_argument("--work", type=Path, help="cache and checkpoint; by default OUT with .work added")
     p.add_argument("--start", type=Path, help="weights of an earlier run to begin with, with a new schedule")
     p.add_argument(
@@ -55,10 +75,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--budget", type=int, default=Recipe.budget, help="images at 150 px that the time would do for"
     )
+    p.add_argument(
+        "--minutes",
+        type=float,
+        help="train until so long after the call, compiling included; the budget follows from the speed measured",
+    )
     p.add_argument("--batch", type=int, default=Recipe.batch)
     p.add_argument("--renders", type=int, default=0, help="renders to make of the faces, spread over them")
+    p.add_argument("--cache-only", action="store_true", help="fill the cache, train nothing")
     p.add_argument("--threads", type=int, default=0, help="0: all cores")
     p.add_argument("--checkpoint-minutes", type=float, default=5)
+    p.add_argument("--rows-every", type=int, default=4, help="checkpoints for each row of the learning curve")
     p.add_argument("--seed", type=int, default=0)
     return p
 
@@ -105,36 +132,47 @@ def prepare_keras(threads: int) -> None:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
 
 
-def training_class() -> "type[Pretraining]":
-    """How the Keras backend in use trains: on JAX the device does all of it."""
+def begin_training(faces: "Faces", recipe: Recipe, work: Path, nets: Path | None = None) -> "Pretraining":
+    """Return a training as the Keras backend in use does it: on JAX the device does all of it.
+
+    Args:
+        faces: to learn from.
+        recipe: of the training.
+        work: folder of the cache and the checkpoint.
+        nets: folder of the teachers' nets, asked about blends on JAX.
+    """
     import keras
 
     if keras.backend.backend() == "jax":
         from identity.pretraining_on_device import DevicePretraining
 
-        return DevicePretraining
+        return DevicePretraining(faces, recipe, work, nets)
     from identity.pretraining import Pretraining
 
-    return Pretraining
+    return Pretraining(faces, recipe, work)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; exit code."""
+    began = time.monotonic()
     options = parser().parse_args(arguments)
     work = options.work or options.out.with_suffix(".work")
     try:
         recipe = recipe_of(options)
         from identity.pretraining_faces import cache_faces, cache_renders
 
-        cache_faces(options.photos, options.teacher, work)
+        cache_faces(options.photos, options.teacher, work, cut_named(options.chips))
         if options.renders:
             cache_renders(options.photos, work, options.renders, options.seed)
+        if options.cache_only:
+            print(f"faces{' and renders' if options.renders else ''} in {work}")
+            return 0
         prepare_keras(options.threads)
         from identity.faces_to_learn import load_faces  # Keras from here on
         from identity.pretrained_weights import finish
 
         cv2.setNumThreads(1)
-        training = training_class()(load_faces(work), recipe, work)
+        training = begin_training(load_faces(work), recipe, work, options.nets)
         if options.resume:
             training.resume()
         elif (work / "checkpoint.npz").exists():
@@ -143,7 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         elif options.start:
             training.start_from(options.start)
-        training.run(options.checkpoint_minutes * 60, work / "log.csv")
+        training.run(
+            options.checkpoint_minutes * 60,
+            work / "log.csv",
+            options.rows_every,
+            None if options.minutes is None else options.minutes * 60 - (time.monotonic() - began),
+        )
         digest = finish(training, options.out, options.photos.name)
     except LikenessError as error:
         print(error, file=sys.stderr)

@@ -4,6 +4,7 @@ import csv
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,23 @@ from tqdm import tqdm
 from augmentor.errors import InputError
 from identity.backbone import (
     PROJECTION,
+    Weights,
     bare_backbone,
     default_builder,
     fill_backbone,
     load_weights,
     with_projection,
 )
-from identity.distillation import DistillationLoss, agreement
+from identity.distillation import DistillationLoss, agreements
 from identity.faces_to_learn import Faces
 from identity.pretraining_recipe import Recipe
 from identity.student_view import plain
+from identity.teacher_file import blocks
 
 _AT_ONCE = 50  # faces embedded
+_COMPILING = 2  # calls of `train_step` at the beginning
+_FITTED = 8000  # faces that the projection of a new teacher is fitted to
+_RIDGE = 0.01  # of the mean variance
 
 
 class Pretraining:
@@ -47,7 +53,8 @@ class Pretraining:
                 f"several sizes need TensorFlow, this is Keras on {keras.backend.backend()}: "
                 f"--set sizes={recipe.sizes[-1]} --set first_shares=1"
             )
-        self.model = (on_top or with_projection)(bare_backbone(None if any_size else recipe.sizes[-1]))
+        backbone = bare_backbone(None if any_size else recipe.sizes[-1])
+        self.model = on_top(backbone) if on_top else with_projection(backbone, sum(faces.widths))
         for layer in self.model.get_layer("efficientnet-b0").layers:
             if isinstance(layer, keras.layers.Dropout):
                 layer.rate *= recipe.drop_connect / 0.2
@@ -58,7 +65,8 @@ class Pretraining:
             recipe.learning_rate, weight_decay=recipe.weight_decay, clipnorm=5.0
         )
         self.optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-        self.loss = DistillationLoss(recipe.relation_weight)
+        weights = recipe.weights_of(len(faces.teachers))
+        self.loss = DistillationLoss(recipe.relation_weight, faces.widths, weights)
         self.model.compile(self.optimizer, self.loss, jit_compile="auto" if not any_size else False)
         self.optimizer.build(self.model.trainable_variables)
         self.step, self.spent, self.seconds = 0, 0.0, 0.0
@@ -70,14 +78,21 @@ class Pretraining:
         """0 at the start, 1 at the end."""
         return self.spent / self.recipe.budget
 
+    @property
+    def zoom(self) -> float:
+        """How much closer than its pictures the student looks."""
+        return self.recipe.zoom * self.faces.cut.room
+
     def train_step(self) -> tuple[int, float]:
         """One batch; its size and loss.
 
         Raises:
             InputError: the loss is not finite, or the recipe asks for blends.
         """
-        if self.recipe.blends:
-            raise InputError("blends are made where Keras runs on JAX: KERAS_BACKEND=jax, or --set blends=0")
+        if self.recipe.blends or self.recipe.jitters:
+            raise InputError(
+                "blends and jitters are made where Keras runs on JAX: KERAS_BACKEND=jax, or --set blends=0"
+            )
         began = time.monotonic()
         rng = np.random.default_rng([self.recipe.seed, self.step])
         size = int(rng.choice(self.recipe.sizes, p=self.recipe.size_probabilities(self.progress)))
@@ -109,9 +124,7 @@ class Pretraining:
                 f"{file}: no face embedding in these weights; --start takes a file of this program"
             )
         fill_backbone(self.model, weights.arrays, str(file))
-        self.model.get_layer(PROJECTION).set_weights(
-            [weights.arrays[f"{PROJECTION}/kernel"], weights.arrays[f"{PROJECTION}/bias"]]
-        )
+        self.model.get_layer(PROJECTION).set_weights(self._projection_from(weights))
         self.average = [w.astype("f4") for w in self.model.get_weights()]
         if self.frozen:  # their batch norm keeps the statistics it has now: make them this size's
             for layer in self.frozen:
@@ -122,8 +135,28 @@ class Pretraining:
             self.average = [w.astype("f4") for w in self.model.get_weights()]
         self.started_from = weights.digest
 
-    def held_out_agreement(self, size: int, faces: int = 300) -> float:
-        """Mean cosine of the averaged student to the teacher on held-out faces at `size`, plain chips.
+    def _projection_from(self, weights: Weights) -> list[np.ndarray]:
+        """Return kernel and bias of the projection, the columns of each teacher those that `weights` have for it.
+
+        What a teacher that the weights have not learnt from says is fitted to the pooled maps, so that the training
+        begins with the best that the trunk can tell of it as it is.
+        """
+        kernel, bias = weights.arrays[f"{PROJECTION}/kernel"], weights.arrays[f"{PROJECTION}/bias"]
+        has = weights.card.get("teachers") or {"dlib": len(bias)}
+        known = dict(zip(has, blocks(tuple(has.values())), strict=True))
+        parts, maps = [], None
+        for name, columns in zip(self.faces.teachers, blocks(self.faces.widths), strict=True):
+            if name in known:
+                parts.append((kernel[:, known[name]], bias[known[name]]))
+                continue
+            if maps is None:
+                rows = np.random.default_rng(0).permutation(self.faces.training)[:_FITTED]
+                maps = self.embedded(rows, self.recipe.sizes[-1], "pool")
+            parts.append(linear_fit(maps, self.faces.targets[rows][:, columns]))
+        return [np.concatenate([part[k] for part in parts], axis=-1) for k in (0, 1)]
+
+    def held_out_agreement(self, size: int, faces: int = 300) -> dict[str, float]:
+        """Mean cosine of the averaged student to each teacher on held-out faces at `size`, plain chips.
 
         While sizes are mixed, batch norm's moving statistics fit none of them, so they are estimated here anew at this
         size from training faces; the final weights get the same treatment.
@@ -133,15 +166,30 @@ class Pretraining:
         self.model.set_weights(self.average_at(size, batches=6))
         found = self.embedded(rows, size)
         self.model.set_weights(kept)
-        return agreement(found, self.faces.targets[rows])
+        return agreements(found, self.faces.targets[rows], self.faces.teachers, self.faces.widths)
 
-    def embedded(self, rows: np.ndarray, size: int) -> np.ndarray:
-        """(len(rows), 128) the student's embeddings of plain chips."""
+    def embedded(self, rows: np.ndarray, size: int, layer: str = PROJECTION) -> np.ndarray:
+        """Return what a layer of the student, by default its last, makes of plain chips: (len(rows), D)."""
+        return self.embedded_pictures(
+            lambda part: self.faces.cut.student(self.faces.chips[part]), rows, size, layer
+        )
+
+    def embedded_pictures(
+        self,
+        pictures: Callable[[np.ndarray], np.ndarray],
+        rows: np.ndarray,
+        size: int,
+        layer: str = PROJECTION,
+    ) -> np.ndarray:
+        """Return the same of other pictures; `pictures` gives those of some rows."""
+        model = self.model
+        if layer != PROJECTION:
+            model = keras.Model(self.model.input, self.model.get_layer(layer).output)
         filled = np.resize(
             rows, -(-len(rows) // _AT_ONCE) * _AT_ONCE
         )  # one shape, so that nothing is compiled twice
         found = [
-            self.model.predict_on_batch(plain(self.faces.chips[part], size, self.recipe.zoom))
+            model.predict_on_batch(plain(pictures(part), size, self.zoom))
             for part in filled.reshape(-1, _AT_ONCE)
         ]
         return np.concatenate(found)[: len(rows)]
@@ -222,32 +270,98 @@ class Pretraining:
                 float(saved["seconds"]),
             )
 
-    def run(self, checkpoint_seconds: float, log: Path, checkpoints_per_row: int = 4) -> None:
+    def run(
+        self,
+        checkpoint_seconds: float,
+        log: Path,
+        checkpoints_per_row: int = 4,
+        seconds: float | None = None,
+    ) -> None:
         """Train to the end of the budget, with a checkpoint every `checkpoint_seconds`.
 
         Every fourth adds a row to `log`: measuring the agreement takes about as long as ten batches at 150 px.
+
+        Args:
+            checkpoint_seconds: between checkpoints.
+            log: file of the learning curve.
+            checkpoints_per_row: how many checkpoints make one row.
+            seconds: where it is given, the budget is as much as can be done in this time, compiling included, at the
+                speed that is measured on the way.
         """
         bar = tqdm(total=self.recipe.budget, initial=round(self.spent), unit="img", desc="pre-training")
-        since, losses, checkpoints = time.monotonic(), [], 0
+        began = since = time.monotonic()
+        losses: list[float] = []
+        checkpoints, speed = 0, Speed()
         while self.spent < self.recipe.budget:
             before = self.spent
             size, loss = self.train_step()
+            now = time.monotonic()
             losses.append(loss)
+            if seconds is not None:
+                speed.add(now, self.spent)
+                left = max(0.0, seconds - (now - began))
+                if left == 0 or speed.measured:
+                    budget = self.spent + speed.per_second * left
+                    self.recipe = replace(self.recipe, budget=max(1, math.ceil(budget)))
+                    bar.total = self.recipe.budget
             bar.update(round(self.spent) - round(before))
             bar.set_postfix(step=self.step, size=size, loss=f"{np.mean(losses[-50:]):.3f}")
-            if time.monotonic() - since > checkpoint_seconds:
+            if now - since > checkpoint_seconds:
                 self.save()
                 checkpoints += 1
                 if checkpoints % checkpoints_per_row == 0:
-                    sizes = sorted({self.recipe.sizes[0], self.recipe.sizes[-1]})
-                    found = {s: self.held_out_agreement(s) for s in sizes}
-                    append_row(log, self, float(np.mean(losses)), found)
-                    told = ", ".join(f"{s} px {a:.3f}" for s, a in found.items())
-                    tqdm.write(f"step {self.step}, agreement {told}")
+                    self.note(log, float(np.mean(losses)))
                     losses = []
                 since = time.monotonic()
         self.save()
         bar.close()
+
+    def note(self, log: Path, loss: float) -> None:
+        """Add a row to the learning curve."""
+        found: dict[str, float] = {}
+        for size in sorted({self.recipe.sizes[0], self.recipe.sizes[-1]}):
+            by_teacher = self.held_out_agreement(size)
+            if len(by_teacher) == 1:
+                found[f"agreement_{size}"] = next(iter(by_teacher.values()))
+            else:
+                found |= {f"agreement_{size}_{name}": value for name, value in by_teacher.items()}
+        append_row(log, self, loss, found)
+        told = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+        tqdm.write(f"step {self.step}, {told}")
+
+
+class Speed:
+    """How fast a training goes on once everything is compiled."""
+
+    def __init__(self) -> None:
+        self._calls, self._since, self._spent, self.per_second = 0, 0.0, 0.0, 0.0
+
+    def add(self, now: float, spent: float) -> None:
+        """Note how much of the budget is spent; the first calls, which compile, do not count."""
+        self._calls += 1
+        if self._calls <= _COMPILING:
+            self._since, self._spent = now, spent
+        else:
+            self.per_second = (spent - self._spent) / max(1e-9, now - self._since)
+
+    @property
+    def measured(self) -> bool:
+        """Whether enough calls were timed."""
+        return self._calls >= _COMPILING + 3
+
+
+def linear_fit(maps: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return kernel (D, K) and bias (K,) of the ridge regression from maps (N, D) to targets (N, K).
+
+    Rows of zeros of the targets, which are no answers, do not count.
+    """
+    answered = np.abs(targets).sum(1) > 0
+    x, y = maps[answered].astype(np.float64), targets[answered].astype(np.float64)
+    mean, middle = x.mean(0), y.mean(0)
+    square = (x - mean).T @ (x - mean)
+    square += np.eye(len(square)) * _RIDGE * np.trace(square) / len(square)
+    kernel = np.linalg.solve(square, (x - mean).T @ (y - middle))
+    return kernel.astype(np.float32), (middle - mean @ kernel).astype(np.float32)
 
 
 def frozen_layers(model: keras.Model, first_trained: str) -> list[keras.layers.Layer]:
@@ -265,14 +379,12 @@ def frozen_layers(model: keras.Model, first_trained: str) -> list[keras.layers.L
     return list(layers[: names.index(first_trained)])
 
 
-def append_row(log: Path, training: Pretraining, loss: float, agreement: dict[int, float]) -> None:
+def append_row(log: Path, training: Pretraining, loss: float, agreement: dict[str, float]) -> None:
     """One line of the learning curve."""
     new = not log.exists()
     with log.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
-            writer.writerow(
-                ["seconds", "step", "progress", "loss", *(f"agreement_{s}" for s in sorted(agreement))]
-            )
+            writer.writerow(["seconds", "step", "progress", "loss", *agreement])
         row = [round(training.seconds), training.step, round(training.progress, 4), round(loss, 4)]
-        writer.writerow(row + [round(agreement[s], 4) for s in sorted(agreement)])
+        writer.writerow(row + [round(value, 4) for value in agreement.values()])

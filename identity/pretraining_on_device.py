@@ -1,7 +1,7 @@
 """Pre-training that leaves all to the accelerator: faces, views, blends, teacher, steps and the weights' average.
 
 Taken with Keras' JAX backend (`KERAS_BACKEND=jax`). A step waits for nothing from the host, which only hands out
-learning rates; the faces stay on the device, 68 kB for each chip and each render.
+learning rates; the faces stay on the device, 68 to 120 kB for each face and 68 kB for each render.
 """
 
 import math
@@ -17,12 +17,12 @@ from jax import random
 from tqdm import tqdm
 
 from augmentor.errors import InputError
-from augmentor.landmark_source import model_path
-from identity.dlib_embedding import CHIP_SIZE, WEIGHTS_NAME, build_dlib_net, read_dlib_weights
 from identity.faces_to_learn import Faces
 from identity.pretraining import Pretraining
 from identity.pretraining_recipe import Recipe
-from identity.views_on_device import blends, mirrored_at_random, views
+from identity.teacher_file import blocks
+from identity.teacher_net import NETS, load_net
+from identity.views_on_device import blends, mirrored_at_random, moved, views
 
 STEPS_AT_ONCE = 20  # handed to the device before the losses are looked at
 _PART = 4096
@@ -53,19 +53,29 @@ class State(NamedTuple):
 class DevicePretraining(Pretraining):
     """`Pretraining` at one size, its steps on the device.
 
+    Args:
+        faces, recipe, work: see `Pretraining`.
+        nets: folder of the teachers' nets, for blends and jitters.
+
     Raises:
-        InputError: several sizes; blends of chips that are not the teacher's size, as earlier versions cut them.
+        InputError: several sizes; blends or jitters of chips that are not the size the cut says, as earlier versions
+            cut them, or without a teacher's net.
     """
 
-    def __init__(self, faces: Faces, recipe: Recipe, work: Path) -> None:
-        self._teacher = None
-        if recipe.blends:
-            if faces.chips.shape[1] != CHIP_SIZE:
+    def __init__(self, faces: Faces, recipe: Recipe, work: Path, nets: Path | None = None) -> None:
+        self._nets: list[Any] = []
+        self._chips: list[tuple[np.ndarray, np.ndarray] | None] = []
+        if recipe.blends or recipe.jitters:
+            if faces.chips.shape[1] != faces.cut.edge:
                 raise InputError(
-                    f"{work}: chips of {faces.chips.shape[1]} px, of an earlier version; the teacher of blends needs "
-                    f"{CHIP_SIZE}: name another --work"
+                    f"{work}: chips of {faces.chips.shape[1]} px, of an earlier version; the teachers of blends need "
+                    f"{faces.cut.edge}: name another --work"
                 )
-            self._teacher = build_dlib_net(read_dlib_weights(model_path(WEIGHTS_NAME)))
+            self._nets = [load_net(name, nets) for name in faces.teachers]
+            for name in faces.teachers:
+                net = NETS[name]
+                as_it_is = net.places is None and (faces.cut.edge, faces.cut.density) == (net.size, 1.0)
+                self._chips.append(None if as_it_is else faces.cut.resampling(net.size, net.places))
         super().__init__(faces, recipe, work)
         self._on_device: DeviceFaces | None = None
         self._state: State | None = None
@@ -80,14 +90,14 @@ class DevicePretraining(Pretraining):
         began = time.monotonic()
         size, cost = self.recipe.sizes[-1], self.recipe.cost(self.recipe.sizes[-1])
         faces, state = self._faces(), self._state or self._begin()
-        teacher = [v.value for v in self._teacher.variables] if self._teacher else []
+        teachers = self.teacher_values()
         losses = []
         for _ in range(min(STEPS_AT_ONCE, math.ceil((self.recipe.budget - self.spent) / cost))):
             rate = self.recipe.learning_rate_at(self.step, self.progress)
             key = random.fold_in(random.key(self.recipe.seed), self.step)
             kept = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
             state, loss = self._step_on_device(
-                state, faces, teacher, key, jnp.float32(rate), jnp.float32(kept)
+                state, faces, teachers, key, jnp.float32(rate), jnp.float32(kept)
             )
             losses.append(loss)
             self.step += 1
@@ -100,6 +110,10 @@ class DevicePretraining(Pretraining):
             )
         self.seconds += time.monotonic() - began
         return size, mean
+
+    def teacher_values(self) -> list[list]:
+        """Return the weights of every teacher's net; none where no teacher is asked."""
+        return [[v.value for v in net.variables] for net in self._nets]
 
     def save(self) -> None:
         """Checkpoint, whole or not at all."""
@@ -136,7 +150,8 @@ class DevicePretraining(Pretraining):
         if self._on_device is None:
             faces = self.faces
             # a face without renders is never looked up among them, but its place must exist
-            renders = faces.renders if len(faces.renders) else np.zeros_like(faces.chips[:1])
+            none = np.zeros_like(faces.cut.student(faces.chips[:1]))
+            renders = faces.renders if len(faces.renders) else none
             self._on_device = DeviceFaces(
                 _on_device(faces.chips, "faces to the device"),
                 jnp.asarray(faces.targets),
@@ -179,13 +194,13 @@ class DevicePretraining(Pretraining):
         self,
         state: State,
         faces: DeviceFaces,
-        teacher: list,
+        teachers: list[list],
         key: jax.Array,
         rate: jax.Array,
         kept: jax.Array,
     ) -> tuple[State, jax.Array]:
         """One batch: the next state and the loss."""
-        shown, targets = self._batch(faces, teacher, key)
+        shown, targets = self._batch(faces, teachers, key)
 
         def loss_of(trained: list) -> tuple[jax.Array, list]:
             found, others = self.model.stateless_call(trained, state.others, shown, training=True)
@@ -198,34 +213,50 @@ class DevicePretraining(Pretraining):
         average = [kept * a + (1 - kept) * t for a, t in zip(state.average, trained, strict=True)]
         return State(trained, others, optimizer, average), loss
 
-    def _batch(self, faces: DeviceFaces, teacher: list, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """(batch, size, size, 3) and (batch, 128) float32, the first `recipe.blends` of them blends."""
-        recipe = self.recipe
-        keys = random.split(key, 7)
+    def _batch(self, faces: DeviceFaces, teachers: list[list], key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """(batch, size, size, 3) and (batch, D) float32: blends first, then jitters, then faces and renders."""
+        recipe, cut = self.recipe, self.faces.cut
+        keys = random.split(key, 8)
         rows = random.choice(keys[0], faces.training, (recipe.batch,), replace=False)
-        shown, targets = faces.chips[rows], faces.targets[rows]
         blended = round(recipe.blends * recipe.batch)
+        asked = blended + round(recipe.jitters * recipe.batch)
+        pictures, targets = faces.chips[rows], faces.targets[rows]
         use = random.bernoulli(keys[1], recipe.render_share, (recipe.batch,)) & (faces.count[rows] > 0)
-        use &= jnp.arange(recipe.batch) >= blended
+        use &= jnp.arange(recipe.batch) >= asked
         which = faces.first[rows] + random.randint(
             keys[2], (recipe.batch,), 0, jnp.maximum(faces.count[rows], 1)
         )
         render = faces.renders[faces.ordered[jnp.minimum(which, len(faces.ordered) - 1)]]
-        shown = jnp.where(use[:, None, None, None], render, shown)
-        if blended:
-            others = faces.chips[random.choice(keys[3], faces.training, (blended,), replace=False)]
-            between = jnp.round(blends(keys[4], mirrored_at_random(keys[6], shown[:blended]), others))
-            targets = jnp.concatenate([self._asked(faces, teacher, between), targets[blended:]])
-            shown = jnp.concatenate([between.astype(jnp.uint8), shown[blended:]])
-        return views(keys[5], shown, recipe.sizes[-1], recipe.zoom), targets
+        shown = jnp.where(use[:, None, None, None], render, cut.student(pictures))
+        if asked:
+            parts = []
+            if blended:
+                others = faces.chips[random.choice(keys[3], faces.training, (blended,), replace=False)]
+                parts.append(blends(keys[4], mirrored_at_random(keys[6], pictures[:blended]), others))
+            if asked > blended:
+                parts.append(moved(keys[7], pictures[blended:asked]))
+            new = jnp.round(jnp.concatenate(parts))
+            targets = jnp.concatenate([self._asked(faces, teachers, new), targets[asked:]])
+            shown = jnp.concatenate([cut.student(new).astype(jnp.uint8), shown[asked:]])
+        return views(keys[5], shown, recipe.sizes[-1], self.zoom), targets
 
-    def _asked(self, faces: DeviceFaces, teacher: list, chips: jax.Array) -> jax.Array:
-        """(N, 128) what the teacher says of (N, 150, 150, 3) chips and their mirror images, centred."""
-        assert self._teacher is not None
-        both = jnp.concatenate([chips, chips[:, :, ::-1]])
-        found, _ = self._teacher.stateless_call([], teacher, both, training=False)
-        mean = found[: len(chips)] + found[len(chips) :]
-        return _unit(_unit(mean) - faces.centre)
+    def _asked(self, faces: DeviceFaces, teachers: list[list], pictures: jax.Array) -> jax.Array:
+        """(N, D) what the teachers say of their chips of (N, E, E, 3) pictures, and of the mirror images, centred."""
+        said = []
+        parts = zip(self._nets, self._chips, teachers, blocks(self.faces.widths), strict=True)
+        for net, resampling, values, columns in parts:
+            chips = pictures if resampling is None else _resampled(pictures, *resampling)
+            both = jnp.concatenate([chips, chips[:, :, ::-1]])
+            found, _ = net.stateless_call([], values, both, training=False)
+            mean = found[: len(chips)] + found[len(chips) :]
+            said.append(_unit(_unit(mean) - faces.centre[columns]))
+        return jnp.concatenate(said, axis=1)
+
+
+def _resampled(pictures: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
+    """(N, E, E, 3) pictures, every line and then every column of them read by a matrix (size, E)."""
+    lines = jnp.einsum("ij,njkc->nikc", rows, pictures.astype(jnp.float32))
+    return jnp.clip(jnp.einsum("lk,nikc->nilc", columns, lines), 0, 255)
 
 
 def _unit(rows: jax.Array) -> jax.Array:

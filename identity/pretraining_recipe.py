@@ -25,7 +25,10 @@ class Recipe:
         frozen_before: name of the first layer of the B0 that is trained; "" for all. The layers before it are the
             ones with large maps: on a CPU they take half of a step, and learn little in a later run.
         drop_connect: how often the last block is left out of a step, earlier ones in proportion (0.2 as published).
+        jitters: share of a batch that shows a face moved, turned and scaled a little, with what the teachers say of it
+            so; only where blends can be.
         relation_weight: of the loss that holds the cosines of pairs of faces together, see `identity.distillation`.
+        teacher_weights: of the teachers' losses, one for each in the order of `--teacher`; a single one: all alike.
         zoom: how much closer than the chip the student looks, in use; while it learns, up to `_SCALED` more or less.
     """
 
@@ -41,17 +44,21 @@ class Recipe:
     ema: float = 0.998
     render_share: float = 0.5
     blends: float = 0.0
+    jitters: float = 0.0
     frozen_before: str = ""
     drop_connect: float = 0.2
     relation_weight: float = 1.0
+    teacher_weights: tuple[float, ...] = (1.0,)
     zoom: float = 1.07
     seed: int = 0
 
     def __post_init__(self) -> None:
         if len(self.sizes) != len(self.first_shares) or abs(sum(self.first_shares) - 1) > 1e-6:
             raise InputError("one share for each size, adding up to 1")
-        if not 0 <= self.blends <= 1:
-            raise InputError("blends is a share of the batch, 0 to 1")
+        if min(self.blends, self.jitters) < 0 or self.blends + self.jitters > 1:
+            raise InputError("blends and jitters are shares of the batch, 0 to 1 together")
+        if min(self.teacher_weights, default=0) <= 0:
+            raise InputError("teacher_weights must be above 0")
         if not 1 <= self.zoom < 2:
             raise InputError("zoom must be at least 1 and below 2")
         if self.budget < 1 or self.batch < 2 or not 0 <= self.mix_from < self.last_from <= 1:
@@ -69,6 +76,20 @@ class Recipe:
         """Linear warm-up, then half a cosine over the progress."""
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * cosine
+
+    def weights_of(self, teachers: int) -> tuple[float, ...]:
+        """Return the weight of each of so many teachers.
+
+        Raises:
+            InputError: the recipe has another number of them.
+        """
+        if len(self.teacher_weights) == 1:
+            return self.teacher_weights * teachers
+        if len(self.teacher_weights) != teachers:
+            raise InputError(
+                f"--set teacher_weights: {len(self.teacher_weights)} weights for {teachers} teachers"
+            )
+        return self.teacher_weights
 
     def cost(self, size: int) -> float:
         """What a batch of `size` takes off the budget."""

@@ -49,6 +49,19 @@ def views(key: jax.Array, chips: jax.Array, size: int, zoom: float) -> jax.Array
     return _recoloured(keys[3], _blurred(keys[2], shown))
 
 
+def moved(key: jax.Array, pictures: jax.Array) -> jax.Array:
+    """Pictures as if cut again, less exactly: moved, turned and scaled at random, like views, at their own size.
+
+    Args:
+        key: of JAX's random numbers.
+        pictures: (N, E, E, 3) RGB 0-255, of any type.
+
+    Returns:
+        (N, E, E, 3) float32.
+    """
+    return _warped(key, pictures, pictures.shape[1], 1.0)
+
+
 def mirrored_at_random(key: jax.Array, chips: jax.Array) -> jax.Array:
     """(N, E, E, 3) chips, half of them with left and right exchanged."""
     chosen = random.bernoulli(key, 0.5, (len(chips), 1, 1, 1))
@@ -83,10 +96,10 @@ def _warped(key: jax.Array, chips: jax.Array, size: int, zoom: float) -> jax.Arr
     keys, (count, edge) = random.split(key, 3), chips.shape[:2]
     scale = size / edge * zoom * random.uniform(keys[0], (count, 1), minval=1 - SCALED, maxval=1 + SCALED)
     turn = random.normal(keys[1], (count, 1)) * jnp.deg2rad(TURNED_DEGREES)
-    moved = random.normal(keys[2], (count, 2)) * MOVED * size
+    shift = random.normal(keys[2], (count, 2)) * MOVED * size
     along = jnp.arange(size) - (size - 1) / 2
-    x = jnp.tile(along, size)[None] - moved[:, :1]  # (count, size * size), from the middle of the view
-    y = jnp.repeat(along, size)[None] - moved[:, 1:]
+    x = jnp.tile(along, size)[None] - shift[:, :1]  # (count, size * size), from the middle of the view
+    y = jnp.repeat(along, size)[None] - shift[:, 1:]
     cos, sin = jnp.cos(turn) / scale, jnp.sin(turn) / scale
     middle, last = (edge - 1) / 2, edge - 1
     source = [

