@@ -39,6 +39,9 @@ def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program(folder / "ssh", 'for last; do :; done; exec bash -c "$last"')
     monkeypatch.setenv("PATH", f"{folder}:{Path(sys.executable).parent}:/usr/bin:/bin")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    # a login shell sets a PATH of its own, in which this machine may have no rsync
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".bash_profile").write_text(f'export PATH="{folder}:$PATH"\n')
     return folder
 
 

@@ -85,7 +85,8 @@ def test_a_photo_that_did_not_fit_leaves_no_memory_behind() -> None:
         readers = [p for p in psutil.Process().children(recursive=True) if p.memory_info().rss > 50e6]
         return max(reader.memory_info().rss for reader in readers)
 
-    assert with_pool(PhotoLimits(60, 120_000_000, 400_000_000), ask) < 300e6
+    # about 300 MB are the libraries and what the allocator keeps; a copy of the photo would be 74 MB more
+    assert with_pool(PhotoLimits(60, 120_000_000, 400_000_000), ask) < 360e6
 
 
 def test_more_pixels_than_most_photos_have_are_looked_at_a_few_photos_at_a_time(
