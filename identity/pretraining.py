@@ -299,10 +299,9 @@ class Pretraining:
             losses.append(loss)
             if seconds is not None:
                 speed.add(now, self.spent)
-                left = max(0.0, seconds - (now - began))
-                if left == 0 or speed.measured:
-                    budget = self.spent + speed.per_second * left
-                    self.recipe = replace(self.recipe, budget=max(1, math.ceil(budget)))
+                budget = speed.budget(seconds - (now - began))
+                if budget is not None:
+                    self.recipe = replace(self.recipe, budget=budget)
                     bar.total = self.recipe.budget
             bar.update(round(self.spent) - round(before))
             bar.set_postfix(step=self.step, size=size, loss=f"{np.mean(losses[-50:]):.3f}")
@@ -334,20 +333,24 @@ class Speed:
     """How fast a training goes on once everything is compiled."""
 
     def __init__(self) -> None:
-        self._calls, self._since, self._spent, self.per_second = 0, 0.0, 0.0, 0.0
+        self._calls, self._since, self._from = 0, 0.0, 0.0
+        self._now, self._spent = 0.0, 0.0
 
     def add(self, now: float, spent: float) -> None:
         """Note how much of the budget is spent; the first calls, which compile, do not count."""
         self._calls += 1
+        self._now, self._spent = now, spent
         if self._calls <= _COMPILING:
-            self._since, self._spent = now, spent
-        else:
-            self.per_second = (spent - self._spent) / max(1e-9, now - self._since)
+            self._since, self._from = now, spent
 
-    @property
-    def measured(self) -> bool:
-        """Whether enough calls were timed."""
-        return self._calls >= _COMPILING + 3
+    def budget(self, left: float) -> int | None:
+        """Return what can be spent in all if so many seconds are left; None while that is not known."""
+        if left <= 0:
+            return max(1, math.ceil(self._spent))
+        if self._calls < _COMPILING + 3:
+            return None
+        per_second = (self._spent - self._from) / max(1e-9, self._now - self._since)
+        return max(1, math.ceil(self._spent + per_second * left))
 
 
 def linear_fit(maps: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
