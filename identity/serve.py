@@ -88,6 +88,7 @@ def _serve(settings: Any) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)  # each large upload is a nameless file
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     log_to_stderr()
+    sys.setswitchinterval(0.001)  # threads that unpack uploads give way to the one that answers
     # its access log would have the names of people in paths
     config = uvicorn.Config(
         make_app(settings),
@@ -168,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         "--photo-memory",
         type=int,
         metavar="MB",
-        help="that reading a photo may add to its process (what --max-pixels take: 1750); only Linux keeps to it",
+        help="that reading a photo may add to its process (what --max-pixels take: 1264); only Linux keeps to it",
     )
     add(
         "--photo-seconds", type=float, default=30.0, metavar="S", help="for a photo, then it is given up (30)"

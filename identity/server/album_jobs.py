@@ -210,6 +210,7 @@ class AlbumJobs:
         self._room = Room(most_bytes_of_all)
         self._jobs: dict[str, AlbumJob] = {}
         self._adding = threading.Lock()
+        self._keeping = threading.Lock()  # one upload is unpacked at a time, or they would keep Python busy
         self._thread = ThreadPoolExecutor(1, "albums")
         self._loop = asyncio.get_running_loop()
 
@@ -250,9 +251,10 @@ class AlbumJobs:
             job.check_kept()
             if job.status != RECEIVING:
                 raise Problem(409, "begun", "the photos are being sorted already; begin another job")
-            for source in sources:
-                job.check_kept()
-                self._keep(job, source)
+            with self._keeping:
+                for source in sources:
+                    job.check_kept()
+                    self._keep(job, source)
             if more:
                 return job
             if not job.total:

@@ -21,6 +21,7 @@ from identity.server.problems import Problem, busy
 ALWAYS = OPEN | {"/metrics"}
 MOST_WITHOUT_PHOTOS = 64_000  # bytes of a body that has no photos
 _UPLOADS = re.compile(r"/v1/identify|/v1/verify|/v1/people|/v1/organise(/[^/]+/photos)?|/upload")
+_LONGEST_RETRY = 10  # seconds
 _PAUSE = 1.0  # seconds without a byte, after which an upload gives way to others
 _GRACE, _LEAST_RATE = 5.0, 10_000.0  # after these seconds, or with fewer bytes a second, too
 _LONG_GRACE, _LEAST_RATE_EVER = 30.0, 1_000.0  # and after these it is given up whether others wait or not
@@ -115,6 +116,11 @@ class Slots:
         """Whether a request would be sent away."""
         return len(self._open) >= self.most and not any(one.gives_way for one in self._open)
 
+    @property
+    def receiving(self) -> bool:
+        """Whether some request still waits for its body."""
+        return any(one.since is not None for one in self._open)
+
     def take(self, caller: int | None) -> Upload:
         """A slot for a request.
 
@@ -188,7 +194,9 @@ class Limits:
         try:
             slot = self._slots.take(scope.get("state", {}).get("caller"))
         except Problem as problem:
-            problem.headers = {"Retry-After": str(max(1, math.ceil(self._usual)))}
+            # an upload gives way within seconds, an answer that is being made does not
+            seconds = 1 if self._slots.receiving else min(_LONGEST_RETRY, math.ceil(self._usual))
+            problem.headers = {"Retry-After": str(max(1, seconds))}
             await problem.response()(scope, receive, send)
             return
         started = asyncio.get_running_loop().time()

@@ -47,7 +47,7 @@ except ImportError:  # Windows has no such limits
 _PHOTOS_OF_A_PROCESS = 500
 _NICE = 5
 _NEEDS_NO_PIXELS = 64_000_000  # bytes: the file itself, and what looking for faces takes
-_BYTES_A_PIXEL = 14  # decoded, converted, turned: two copies of four bytes, two of three
+_BYTES_A_PIXEL = 10  # what most formats take while they are read, see `augmentor.images`
 ORDINARY_PIXELS = 25_000_000
 _ORDINARY_BYTES = 32_000_000  # of a file
 _STATM = Path("/proc/self/statm")
@@ -181,14 +181,13 @@ class PhotoPool:
         """Call a function with the content of a photo, its limits and the arguments, in one of the processes."""
         ordinary = self._limits.ordinary
         if source.size <= _ORDINARY_BYTES:
-            try:
-                async with self._turns:
-                    return await self._turn(self._pool, function, source, ordinary, arguments)
-            except PhotoError as error:
-                if error.reason != "too_large" or ordinary == self._limits:
-                    raise
+            async with self._turns:
+                found = await self._turn(self._pool, function, source, ordinary, arguments)
+            too_large = isinstance(found, PhotoError) and found.reason == "too_large"
+            if not too_large or ordinary == self._limits:
+                return _raised(found)
         async with self._large:
-            return await self._turn(self._large_pool, function, source, self._limits, arguments)
+            return _raised(await self._turn(self._large_pool, function, source, self._limits, arguments))
 
     async def _turn(
         self,
@@ -198,11 +197,12 @@ class PhotoPool:
         limits: PhotoLimits,
         arguments: Sequence[Any],
     ) -> Any:
+        """What `_work` returns; raises where there is nothing to work on, or its process ended."""
         content = await asyncio.get_running_loop().run_in_executor(self._readers, source.read)
         words = [function, content, source.name, limits, arguments]
         future = pool.schedule(_work, args=words, timeout=limits.seconds)
         try:
-            found = await asyncio.wrap_future(future)
+            return await asyncio.wrap_future(future)
         except (TooLong, asyncio.TimeoutError) as error:
             detail = f"not read within {limits.seconds:g} s"
             raise PhotoError("unreadable", source.name, detail) from error
@@ -211,9 +211,6 @@ class PhotoPool:
         except asyncio.CancelledError:
             future.cancel()
             raise
-        if isinstance(found, LikenessError):
-            raise found
-        return found
 
     def close(self) -> None:
         """End the processes."""
@@ -221,6 +218,12 @@ class PhotoPool:
             pool.stop()
             pool.join()
         self._readers.shutdown(wait=False, cancel_futures=True)
+
+
+def _raised(found: Any) -> Any:
+    if isinstance(found, LikenessError):
+        raise found
+    return found
 
 
 def _processes(workers: int, size: int, align: str, nice: int) -> ProcessPool:

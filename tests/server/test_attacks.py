@@ -41,7 +41,8 @@ class Watch:
         process: number of its process.
         tmp: its folder for temporary files.
         face: a photo of somebody it knows.
-        peak: most memory of all its processes together, bytes.
+        made: what is sent.
+        peak, at_peak: most memory of all its processes together, bytes, and that of each.
         answered: seconds of each identify.
         page: statuses of the page and of healthz.
     """
@@ -50,21 +51,24 @@ class Watch:
     process: int
     tmp: Path
     face: bytes
+    made: "Made"
     peak: int = 0
+    at_peak: list[int] = field(default_factory=list)
     answered: list[float] = field(default_factory=list)
     page: set[int] = field(default_factory=set)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def memory(self) -> None:
-        """Add up what all processes have resident, again and again."""
+        """Add up what all processes have in memory, what they share counted once, again and again."""
         server = psutil.Process(self.process)
-        while not self.stop.wait(0.05):
-            total = 0
+        while not self.stop.wait(0.2):
+            had = []
             with suppress(psutil.NoSuchProcess):
                 for one in [server, *server.children(recursive=True)]:
-                    with suppress(psutil.NoSuchProcess):
-                        total += one.memory_info().rss
-            self.peak = max(self.peak, total)
+                    with suppress(OSError, psutil.Error):
+                        had.append(own_memory(one.pid))
+            if sum(had) > self.peak:
+                self.peak, self.at_peak = sum(had), had
 
     def ask(self) -> None:
         """Ask who somebody is, as a client does that waits when it is told to."""
@@ -114,6 +118,14 @@ class Watch:
         return where
 
 
+def own_memory(process: int) -> int:
+    """Bytes a process has in memory, and its part of what it shares with others."""
+    for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return 1024 * int(line.split()[1])
+    return 0
+
+
 def png(width: int, height: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (width, height), (9, 120, 200)).save(file, "PNG", compress_level=9)
@@ -152,6 +164,18 @@ def million_entries() -> bytes:
     return start + directory + end
 
 
+@dataclass(frozen=True)
+class Made:
+    """What is sent, made before the server is watched: making it would keep the watch waiting."""
+
+    huge: bytes = field(default_factory=lambda: png(EDGE, EDGE))
+    tiff: bytes = field(default_factory=lambda: float_tiff(EDGE))
+    equal: bytes = field(default_factory=lambda: equal_names(2_500, b"no photo"))
+    small: bytes = field(default_factory=lambda: equal_names(1_200, b"no photo"))
+    million: bytes = field(default_factory=million_entries)
+    json: bytes = field(default_factory=lambda: b'{"album": "' + b"x" * 60_000_000 + b'"}')
+
+
 @pytest.fixture(scope="module")
 def attacked(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Watch, Path]]:
     tmp = tmp_path_factory.mktemp("tmp")
@@ -160,7 +184,7 @@ def attacked(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(tmp))
         with serving(made_up.run, log, ["--workers", "2", "--photo-seconds", "300"]) as (url, process):
-            watch = Watch(url, process.pid, tmp, face)
+            watch = Watch(url, process.pid, tmp, face, Made())
             threads = [threading.Thread(target=watch.memory), threading.Thread(target=watch.ask)]
             for thread in threads:
                 thread.start()
@@ -171,7 +195,7 @@ def attacked(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def thumbnails_of_a_huge_photo(watch: Watch) -> None:
-    where = watch.finished(watch.post("/v1/organise", ("huge.png", png(EDGE, EDGE))))
+    where = watch.finished(watch.post("/v1/organise", ("huge.png", watch.made.huge)))
     (photo,) = watch.get(where)["albums"]["photos"]
     assert photo["status"] == "no_face", photo
     with ThreadPoolExecutor(12) as threads:
@@ -182,20 +206,19 @@ def thumbnails_of_a_huge_photo(watch: Watch) -> None:
 
 
 def photos_that_decode_to_gigabytes(watch: Watch) -> None:
-    tiff = float_tiff(EDGE)
-    found = watch.results(*[(f"{k}.tiff", tiff) for k in range(3)])
+    found = watch.results(*[(f"{k}.tiff", watch.made.tiff) for k in range(3)])
     states = {(one["status"], (one["reason"] or "").partition(":")[0]) for one in found}
     assert states <= {("no_face", "no_face"), ("error", "too_large"), ("error", "unreadable")}, found
 
 
 def a_zip_of_equal_names(watch: Watch) -> None:
-    where = watch.finished(watch.post("/v1/organise", ("holiday.zip", equal_names(2_500, b"no photo"))))
+    where = watch.finished(watch.post("/v1/organise", ("holiday.zip", watch.made.equal)))
     assert watch.get(where)["photos"] == 2_500
     watch.delete(where)
 
 
 def uploads_of_many_equal_names(watch: Watch) -> None:
-    content = equal_names(1_200, b"no photo")
+    content = watch.made.small
     with ThreadPoolExecutor(6) as threads:
         asked = [threads.submit(watch.post, "/v1/organise?more=true", ("z.zip", content)) for _ in range(6)]
     for one in asked:
@@ -206,17 +229,19 @@ def uploads_of_many_equal_names(watch: Watch) -> None:
 
 
 def large_json(watch: Watch) -> None:
-    body = b'{"album": "' + b"x" * 60_000_000 + b'"}'
     for kind in ("application/json", "multipart/form-data; boundary=x"):
         with suppress(requests.ConnectionError):  # it may hang up before all is sent
             answer = requests.post(
-                f"{watch.url}/v1/organise/x/names", data=body, headers={"content-type": kind}, timeout=60
+                f"{watch.url}/v1/organise/x/names",
+                data=watch.made.json,
+                headers={"content-type": kind},
+                timeout=60,
             )
             assert answer.status_code in (413, 503)
 
 
 def zips_of_a_million_entries(watch: Watch) -> None:
-    content = million_entries()
+    content = watch.made.million
     for _ in range(3):
         (result,) = watch.results(("z.zip", content))
         assert result["reason"].startswith("too_large"), result
@@ -274,6 +299,7 @@ def test_attacks_at_once_cost_little_memory_and_nobody_else_an_answer(attacked: 
         under_way = {attack.__name__: threads.submit(patient, attack, watch) for attack in ATTACKS}
     slowest = max(watch.answered)
     print(f"peak {watch.peak / 1e9:.2f} GB, {len(watch.answered)} asked, slowest {slowest:.2f} s")
+    print([f"{one / 1e9:.2f}" for one in watch.at_peak], [round(s, 1) for s in watch.answered if s > 2])
     print({name: one.exception() or f"{one.result():.1f} s" for name, one in under_way.items()})
     for attack in under_way.values():
         attack.result()
