@@ -11,18 +11,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from augmentor.effects import EFFECTS, EXPRESSION, Effect, apply_effects, expression_of
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.expression import NAMES as EXPRESSION_NAMES
-from augmentor.faces import FaceFinder
-from augmentor.head_model import HeadModel, load_head_model
-from augmentor.head_view import make_view
-from augmentor.images import encode_jpeg, load_image, write_whole
-from augmentor.light import relight
-from augmentor.prepared_photo import PreparedPhoto, prepare_photo
-from augmentor.render import render_view
-from augmentor.surface import surface_vertices
-from augmentor.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey
+from augmentor.faces.face_finder import FaceFinder
+from augmentor.head.expression import NAMES as EXPRESSION_NAMES
+from augmentor.head.head_model import HeadModel, load_head_model
+from augmentor.head.surface import surface_vertices
+from augmentor.photos.images import encode_jpeg, load_image, write_whole
+from augmentor.rendering.effects import EFFECTS, EXPRESSION, Effect, apply_effects, expression_of
+from augmentor.rendering.light import relight
+from augmentor.rendering.prepared_photo import PreparedPhoto, prepare_photo
+from augmentor.rendering.render import render_view
+from augmentor.views.head_view import make_view
+from augmentor.views.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey
 
 GAP, CAPTION = 6, 20  # pixels
 QUALITY = 92

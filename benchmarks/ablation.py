@@ -28,17 +28,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from augmentor.balancing.manifest import read_manifest
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_identities, list_photos
-from augmentor.manifest import read_manifest
-from identity.decision import DecisionConstants, accept_score, crowding
-from identity.embedding import PartEmbedder
-from identity.face_space import unit
-from identity.features import FrozenBackbone
-from identity.measurement import NO_COLUMN, ProbeScores, Rate, measure_search, measure_share
-from identity.metrics import NEVER, NEVER_RANKED, ranks_of_truth
-from identity.probes import ProbeChip, find_chips
-from identity.training_set import TrainingSet, read_training_set, spread_renders
+from augmentor.photos.images import list_identities, list_photos
+from identity.chips.probes import ProbeChip, find_chips
+from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
+from identity.decisions.open_set import DecisionConstants, accept_score, crowding
+from identity.evaluation.rates import NO_COLUMN, ProbeScores, Rate, measure_search, measure_share
+from identity.networks.embedding import PartEmbedder
+from identity.networks.face_space import unit
+from identity.networks.features import FrozenBackbone
+from identity.training.training_set import TrainingSet, read_training_set, spread_renders
 
 WAYS = ("photos", "flips", "pose", "renders", "half")
 MEASURED = ("rank1", "few", "dir_at_fpir_1", "dir_at_fpir_10")
@@ -62,7 +62,7 @@ class Images:
 
 @dataclass
 class MapsInMemory:
-    """Backbone maps of `Images`, as the training of a head reads them (`identity.features.Maps`).
+    """Backbone maps of `Images`, as the training of a head reads them (`identity.networks.features.Maps`).
 
     Attributes:
         values: (U, h, w, c) float16, one for each chip.
@@ -148,8 +148,8 @@ def head_embedder(
     images: Images, classes: int, backbone: FrozenBackbone, epochs: int, seed: int, work: Path
 ) -> tuple[PartEmbedder, np.ndarray]:
     """A cosine head trained on the images; the embedder with it, and the (N, D) embeddings of the images."""
-    from identity.head_training import FitConfig, run_head, train_head
-    from identity.heads import HeadConfig, embedding_model
+    from identity.networks.heads import HeadConfig, embedding_model
+    from identity.training.head_training import FitConfig, run_head, train_head
 
     parts = [
         backbone.maps(images.chips[k : k + 256])
@@ -201,7 +201,7 @@ def scores(
 
 def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
     """All ways, sources and seeds; one row each."""
-    from identity.backbone import load_weights
+    from identity.networks.backbone import load_weights
 
     cv2.setNumThreads(1)
     data = read_training_set(options.data)

@@ -28,17 +28,17 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is imported; Ray doe
 import cv2
 from tqdm import tqdm
 
-from augmentor.balance import plan
-from augmentor.chip import cut_chip
+from augmentor.balancing.plan import plan
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces import FaceFinder
-from augmentor.images import encode_jpeg, list_identities, load_image, perceptual_hash, write_whole
-from augmentor.prepared_photo import prepare_photo
-from augmentor.render import render_views
-from augmentor.view import View
-from augmentor.view_key import allowed
-from augmentor.view_set import ViewSet, load_view_set
-from jobs.photo_worker import RENDER_QUALITY, PhotoWorker, RenderSettings
+from augmentor.faces.chip import cut_chip
+from augmentor.faces.face_finder import FaceFinder
+from augmentor.photos.images import encode_jpeg, list_identities, load_image, perceptual_hash, write_whole
+from augmentor.rendering.prepared_photo import prepare_photo
+from augmentor.rendering.render import render_views
+from augmentor.views.view import View
+from augmentor.views.view_key import allowed
+from augmentor.views.view_set import ViewSet, load_view_set
+from jobs.balancing.photo_worker import RENDER_QUALITY, PhotoWorker, RenderSettings
 
 SIZE, SEED = 150, 0
 

@@ -23,19 +23,19 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_photos
+from augmentor.photos.images import list_photos
 from benchmarks.face_space import NO_SPACE, embed_photos
-from identity.bundle import Bundle
-from identity.decision import DecisionConstants
-from identity.dlib_embedding import DlibEmbedding
-from identity.embedding import PartEmbedder
+from identity.chips.probes import find_chips
+from identity.decisions.open_set import DecisionConstants
+from identity.decisions.templates import Choice, calibration_of, settle
 from identity.evaluate import default_cache, load_model
-from identity.evaluation import Gallery, evaluate
-from identity.gallery import Choice, calibration_of, settle
-from identity.material import read_material
-from identity.paired import differences
-from identity.probes import find_chips
-from identity.training_set import TrainingSet, read_training_set
+from identity.evaluation.material import read_material
+from identity.evaluation.on_photos import Gallery, evaluate
+from identity.evaluation.paired import differences
+from identity.networks.dlib_embedding import DlibEmbedding
+from identity.networks.embedding import PartEmbedder
+from identity.runs.bundle import Bundle
+from identity.training.training_set import TrainingSet, read_training_set
 
 SHOWN = ("rank1", "dir_at_fpir_1", "dir_at_fpir_10")
 CHUNK = 64

@@ -2,7 +2,8 @@
 
 DIR has a folder of photos for each person, ../shared/data/lfw1013/train in the table of docs/decisions/0020-quality.md.
 One photo of every ninth person is blurred or made small, its face found and cut out; a row tells, for each way, the
-quantiles of the cosine with the mirror image and of `identity.sharpness.detail`, and how many enrolment would warn of.
+quantiles of the cosine with the mirror image and of `identity.chips.sharpness.detail`, and how many enrolment would
+warn of.
 """
 
 import argparse
@@ -13,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from augmentor.chip import cut_chip
-from augmentor.faces import FaceFinder
-from augmentor.images import list_identities, load_image
-from identity.bare_features import BareFeatures
-from identity.sharpness import LITTLE_DETAIL, detail
-from identity.tensorflow_loading import load_tensorflow
+from augmentor.faces.chip import cut_chip
+from augmentor.faces.face_finder import FaceFinder
+from augmentor.photos.images import list_identities, load_image
+from identity.chips.sharpness import LITTLE_DETAIL, detail
+from identity.networks.tensorflow_loading import load_tensorflow
+from identity.runs.bare_features import BareFeatures
 
 _FACE = 110  # pixels of a face in LFW's photos
 Change = Callable[[np.ndarray], np.ndarray]

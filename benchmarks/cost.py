@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from augmentor.errors import InputError
-from jobs.image_shards import SHARD_IMAGES
+from jobs.balancing.image_shards import SHARD_IMAGES
 
 MILLION = 1_000_000
 VIRTUAL_PER_CORE = 2

@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_keras(0)
     import keras
 
-    from augmentor.landmark_source import model_path
-    from identity.backbone import build_backbone, load_weights
-    from identity.dlib_embedding import CHIP_SIZE, WEIGHTS_NAME, build_dlib_net, read_dlib_weights
+    from augmentor.faces.landmark_source import model_path
+    from identity.networks.backbone import build_backbone, load_weights
+    from identity.networks.dlib_embedding import CHIP_SIZE, WEIGHTS_NAME, build_dlib_net, read_dlib_weights
 
     weights = load_weights("face")
     size = weights.size or CHIP_SIZE

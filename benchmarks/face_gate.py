@@ -20,8 +20,8 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces import FaceFinder
-from augmentor.images import list_photos, load_image
+from augmentor.faces.face_finder import FaceFinder
+from augmentor.photos.images import list_photos, load_image
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:

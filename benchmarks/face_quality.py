@@ -1,4 +1,4 @@
-"""What foretells that a face is named wrongly: the table behind `quality` of `identity.recognise`.
+"""What foretells that a face is named wrongly: the table behind `quality` of `identity.runs.recogniser`.
 
     python -m benchmarks.face_quality --data OUT [--json]
 
@@ -19,12 +19,12 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
+from augmentor.balancing.manifest import read_manifest
 from augmentor.errors import LikenessError
-from augmentor.manifest import read_manifest
-from identity.embedding import PartEmbedder
-from identity.face_space import unit
-from identity.features import jittered, mirrored
-from identity.training_set import read_training_set
+from identity.networks.embedding import PartEmbedder
+from identity.networks.face_space import unit
+from identity.networks.features import jittered, mirrored
+from identity.training.training_set import read_training_set
 
 CHUNK = 64
 

@@ -1,4 +1,4 @@
-"""What centring and evening out embeddings are worth: the tables behind `identity.face_space`.
+"""What centring and evening out embeddings are worth: the tables behind `identity.networks.face_space`.
 
     python -m benchmarks.face_space --data OUT --strangers DIR --teacher NPZ [--json]           dlib's embedding
     python -m benchmarks.face_space --data OUT --strangers DIR --faces WORK --part face         the B0's pooled maps
@@ -27,19 +27,19 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_photos
-from identity.backbone import load_weights
-from identity.decision import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
-from identity.dlib_embedding import EMBEDDING_SIZE
-from identity.embedding import PartEmbedder, join
-from identity.face_space import FaceSpace, face_space
-from identity.features import FrozenBackbone, pooled
-from identity.gallery import Choice, Gallery, leave_one_out
-from identity.metrics import NEVER, eer, tpir_at_fpir
-from identity.pretrained_weights import SPACE_DIRECTIONS, SPACE_EVENNESS, SPACE_FACES
-from identity.probes import find_chips
-from identity.teacher_file import read_teacher
-from identity.training_set import TrainingSet, read_training_set
+from augmentor.photos.images import list_photos
+from identity.chips.probes import find_chips
+from identity.decisions.metrics import NEVER, eer, tpir_at_fpir
+from identity.decisions.open_set import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
+from identity.decisions.templates import Choice, Gallery, leave_one_out
+from identity.networks.backbone import load_weights
+from identity.networks.dlib_embedding import EMBEDDING_SIZE
+from identity.networks.embedding import PartEmbedder, join
+from identity.networks.face_space import FaceSpace, face_space
+from identity.networks.features import FrozenBackbone, pooled
+from identity.pretraining.student_weights import SPACE_DIRECTIONS, SPACE_EVENNESS, SPACE_FACES
+from identity.pretraining.teacher_file import read_teacher
+from identity.training.training_set import TrainingSet, read_training_set
 
 # (centre, evenness) of dlib's embedding; (directions kept, evenness) of the B0's, fully centred; dlib's share of both
 DLIB_SPACES: tuple[tuple[float, float], ...] = (

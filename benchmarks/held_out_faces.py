@@ -3,7 +3,7 @@
     python -m benchmarks.held_out_faces --work WORK [--weights face FILE...] [--json]
 
 WORK is the cache of `identity.pretrain`, best of `--chips points5` with renders and two teachers. No student has learnt
-from the faces that are held out (`identity.held_out`). For each file of weights, for the photos as
+from the faces that are held out (`identity.pretraining.held_out`). For each file of weights, for the photos as
 they are and for each band of |yaw|:
 
     agreement   mean cosine to each centred teacher's answer to the photo; for a teacher that the weights have not
@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
-from identity.backbone import FACE_WEIGHTS, load_weights
-from identity.distillation import agreements
-from identity.face_space import unit
-from identity.faces_to_learn import load_faces
-from identity.metrics import eer
+from identity.decisions.metrics import eer
+from identity.networks.backbone import FACE_WEIGHTS, load_weights
+from identity.networks.face_space import unit
 from identity.pretrain import begin_training, prepare_keras
-from identity.pretrained_weights import YAWS
-from identity.pretraining import Pretraining
-from identity.pretraining_recipe import Recipe
+from identity.pretraining.distillation import agreements
+from identity.pretraining.faces_to_learn import load_faces
+from identity.pretraining.recipe import Recipe
+from identity.pretraining.student import Pretraining
+from identity.pretraining.student_weights import YAWS
 
 
 def measure(training: Pretraining, file: Path, most: int) -> list[dict[str, Any]]:

@@ -23,10 +23,10 @@ import dlib
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_identities, list_photos
-from identity.likeness_groups import likeness_groups
-from identity.organising import GROUP_FMR
-from identity.tensorflow_loading import load_tensorflow
+from augmentor.photos.images import list_identities, list_photos
+from identity.albums.likeness_groups import likeness_groups
+from identity.albums.sorting import GROUP_FMR
+from identity.networks.tensorflow_loading import load_tensorflow
 
 RATES = (GROUP_FMR, 3e-4, 1e-3)
 WAYS = ("average", "complete", "single", "whispers")
@@ -61,8 +61,8 @@ def judge(groups: np.ndarray, who: np.ndarray) -> dict[str, float]:
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each way and rate."""
-    from identity.bundle import Bundle
-    from identity.probes import find_chips
+    from identity.chips.probes import find_chips
+    from identity.runs.bundle import Bundle
 
     bundle = Bundle.load(options.model)
     if bundle.same_person is None:

@@ -21,13 +21,13 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_identities, list_photos
-from identity.bare_features import BareFeatures
-from identity.decision import accept_score
-from identity.embedding import join
-from identity.gallery import Choice, calibration_of, settle
-from identity.one_person import BARE, CONFIDENCE, gallery_of_one
-from identity.probes import ProbeChip, find_chips
+from augmentor.photos.images import list_identities, list_photos
+from identity.chips.probes import ProbeChip, find_chips
+from identity.decisions.open_set import accept_score
+from identity.decisions.templates import Choice, calibration_of, settle
+from identity.networks.embedding import join
+from identity.runs.bare_features import BareFeatures
+from identity.training.one_person import BARE, CONFIDENCE, gallery_of_one
 
 MORE = 2  # photos beside those that make the template
 RATES = ("named", "strangers", "no_face")

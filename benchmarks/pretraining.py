@@ -4,9 +4,9 @@
         [--only NAME ...]
 
 WORK is the cache that `identity.pretrain --renders N` made of ZIP, WORK2 one it made of the photos of
-`datasets.synthetic`. Every student starts from the same random weights and sees the same number of faces, with a
+`augmentor.made_up.people`. Every student starts from the same random weights and sees the same number of faces, with a
 schedule of that length; a run of this length is far from the end, so what differs here may draw level later. Measured
-on faces that no student saw (`identity.held_out`):
+on faces that no student saw (`identity.pretraining.held_out`):
 
     agreement   mean cosine to the centred teacher, of their photos
     turned      the same of renders of 300 of them whose yaw differs from the photo's by more than 30 degrees, to the
@@ -30,24 +30,24 @@ from keras import ops
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.head_model import load_head_model
-from augmentor.head_view import make_view
-from augmentor.render import prepare_photo, render_views
-from augmentor.view_key import ViewKey, allowed
-from identity.backbone import EMBEDDING_SIZE, PROJECTION
-from identity.cut import LANDMARKS68
-from identity.distillation import agreement, centred
-from identity.dlib_embedding import DlibEmbedding
-from identity.face_space import load_face_space, unit
-from identity.faces_to_learn import Faces, load_faces
-from identity.features import JITTERS, jittered, mirrored, resized
-from identity.metrics import eer
+from augmentor.head.head_model import load_head_model
+from augmentor.rendering.render import prepare_photo, render_views
+from augmentor.views.head_view import make_view
+from augmentor.views.view_key import ViewKey, allowed
+from identity.decisions.metrics import eer
+from identity.networks.backbone import EMBEDDING_SIZE, PROJECTION
+from identity.networks.dlib_embedding import DlibEmbedding
+from identity.networks.face_space import load_face_space, unit
+from identity.networks.features import JITTERS, jittered, mirrored, resized
 from identity.pretrain import prepare_keras
-from identity.pretraining import Pretraining
-from identity.pretraining_faces import CHIP, Photos
-from identity.pretraining_recipe import Recipe
-from identity.student_view import jittered as crop
-from identity.student_view import plain
+from identity.pretraining.cut import LANDMARKS68
+from identity.pretraining.distillation import agreement, centred
+from identity.pretraining.face_cache import CHIP, Photos
+from identity.pretraining.faces_to_learn import Faces, load_faces
+from identity.pretraining.recipe import Recipe
+from identity.pretraining.student import Pretraining
+from identity.pretraining.student_view import jittered as crop
+from identity.pretraining.student_view import plain
 
 FEW = 6144
 SELF_SUPERVISED = "a third of the steps without a teacher first"

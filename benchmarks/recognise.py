@@ -32,21 +32,21 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     import cv2
 
     cv2.setNumThreads(threads or (os.cpu_count() or 1))
-    from identity.tensorflow_loading import load_tensorflow
+    from identity.networks.tensorflow_loading import load_tensorflow
 
     load_tensorflow()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
-    from augmentor.chip import cut_chip
-    from augmentor.faces import FaceFinder
-    from identity.backbone import load_weights
-    from identity.dlib_embedding import DlibEmbedding
+    from augmentor.faces.chip import cut_chip
+    from augmentor.faces.face_finder import FaceFinder
     from identity.export import LiteModel, lite_model
-    from identity.features import FrozenBackbone, pooled, resized
-    from identity.heads import HeadConfig, build_head, embedding_model
-    from identity.inference import Inference
+    from identity.networks.backbone import load_weights
+    from identity.networks.dlib_embedding import DlibEmbedding
+    from identity.networks.features import FrozenBackbone, pooled, resized
+    from identity.networks.heads import HeadConfig, build_head, embedding_model
+    from identity.networks.inference import Inference
 
     images = photos(options)
     finder = FaceFinder("central")
@@ -107,16 +107,16 @@ def photos(options: argparse.Namespace) -> list[np.ndarray]:
         InputError: no photo in the folder.
     """
     from augmentor.errors import InputError
-    from augmentor.images import list_photos, load_image
+    from augmentor.photos.images import list_photos, load_image
 
     if options.photos:
         paths = list_photos(options.photos)[: options.faces]
         if not paths:
             raise InputError(f"{options.photos}: no photo in it")
         return [load_image(path) for path in paths]
-    from augmentor.head_model import load_head_model
-    from datasets.synthetic import PeopleOptions, draw_photos, people_names
-    from datasets.synthetic_render import Studio
+    from augmentor.head.head_model import load_head_model
+    from augmentor.made_up.people import PeopleOptions, draw_photos, people_names
+    from augmentor.made_up.render import Studio
 
     people = PeopleOptions(options.faces, (1, 1), seed=11, size=PHOTO_SIZE)
     studio = Studio(load_head_model())
@@ -131,8 +131,8 @@ def dlib_library() -> Callable[[np.ndarray], object]:
     """dlib's own embedding of (N, 150, 150, 3) chips."""
     import dlib
 
-    from augmentor.landmark_source import model_path
-    from identity.dlib_embedding import WEIGHTS_NAME
+    from augmentor.faces.landmark_source import model_path
+    from identity.networks.dlib_embedding import WEIGHTS_NAME
 
     net = dlib.face_recognition_model_v1(str(model_path(WEIGHTS_NAME)))
     return lambda chips: net.compute_face_descriptor(list(chips))

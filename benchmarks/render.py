@@ -22,25 +22,25 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from augmentor.balance import PhotoRecord, plan
-from augmentor.effects import EFFECTS, apply_effects, draw_effects, expression_of
+from augmentor.balancing.plan import PhotoRecord, plan
 from augmentor.errors import LikenessError, PhotoError
-from augmentor.faces import FaceFinder
-from augmentor.head_model import HeadModel, load_head_model
-from augmentor.head_view import make_view
-from augmentor.images import encode_jpeg
-from augmentor.light import relight
-from augmentor.pose import Camera
-from augmentor.render import PreparedPhoto, prepare_photo, render_views
-from augmentor.view import View
-from augmentor.view_key import ViewKey, allowed, spread_view_keys
-from datasets.synthetic import PeopleOptions, draw_photos, people_names
-from datasets.synthetic_render import Studio
+from augmentor.faces.face_finder import FaceFinder
+from augmentor.head.head_model import HeadModel, load_head_model
+from augmentor.head.pose import Camera
+from augmentor.made_up.people import PeopleOptions, draw_photos, people_names
+from augmentor.made_up.render import Studio
+from augmentor.photos.images import encode_jpeg
+from augmentor.rendering.effects import EFFECTS, apply_effects, draw_effects, expression_of
+from augmentor.rendering.light import relight
+from augmentor.rendering.render import PreparedPhoto, prepare_photo, render_views
+from augmentor.views.head_view import make_view
+from augmentor.views.view import View
+from augmentor.views.view_key import ViewKey, allowed, spread_view_keys
 
 PHOTO_SIZE = 250
 PER_CLASS = 128
 LIGHT_AND_QUALITY = ("light", "grey", "low_resolution", "blur", "noise", "jpeg")
-JPEG_QUALITY = 92  # of the job's renders (jobs.photo_worker)
+JPEG_QUALITY = 92  # of the job's renders (jobs.balancing.photo_worker)
 
 
 @dataclass(frozen=True)

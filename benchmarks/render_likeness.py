@@ -24,18 +24,18 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from augmentor.chip import cut_chip
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces import FaceFinder
-from augmentor.head_model import HeadModel, load_head_model
-from augmentor.head_view import make_view
-from augmentor.images import list_photos, load_image
-from augmentor.pose import fit_face
-from augmentor.prepared_photo import PreparedPhoto, prepare_photo
-from augmentor.render import RenderedView, render_view
-from augmentor.view import View
-from augmentor.view_key import AS_PHOTO, ViewKey
-from identity.dlib_embedding import DlibEmbedding
+from augmentor.faces.chip import cut_chip
+from augmentor.faces.face_finder import FaceFinder
+from augmentor.head.head_model import HeadModel, load_head_model
+from augmentor.head.pose import fit_face
+from augmentor.photos.images import list_photos, load_image
+from augmentor.rendering.prepared_photo import PreparedPhoto, prepare_photo
+from augmentor.rendering.render import RenderedView, render_view
+from augmentor.views.head_view import make_view
+from augmentor.views.view import View
+from augmentor.views.view_key import AS_PHOTO, ViewKey
+from identity.networks.dlib_embedding import DlibEmbedding
 
 YAWS = (0, 22, 40, 55, 75)
 NEAR_FRONTAL = 15.0

@@ -21,15 +21,15 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_photos
+from augmentor.photos.images import list_photos
 from benchmarks.face_space import embed_photos
-from identity.decision import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
-from identity.embedding import PartEmbedder
-from identity.face_space import unit
-from identity.gallery import Gallery
-from identity.metrics import threshold_at
-from identity.probes import find_chips
-from identity.training_set import TrainingSet, read_training_set
+from identity.chips.probes import find_chips
+from identity.decisions.metrics import threshold_at
+from identity.decisions.open_set import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
+from identity.decisions.templates import Gallery
+from identity.networks.embedding import PartEmbedder
+from identity.networks.face_space import unit
+from identity.training.training_set import TrainingSet, read_training_set
 
 WEIGHTS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
 FEWEST = 3

@@ -7,7 +7,8 @@ workers     the same work (`--identities` people) by one and by two processes of
             cores can do; each makes the views for itself), by the job with one and with two workers on one machine,
             and by the job on two nodes of one core each (`ray.cluster_utils`; they share this machine with Ray's own
             processes): seconds without the start of Ray and models, which one person tells
-ways        the partitions of that work through `jobs.worker_pool` and through Ray Data (`map_batches` with actors),
+ways        the partitions of that work through `jobs.cluster.worker_pool` and through Ray Data (`map_batches` with
+actors),
             Ray warm in both: seconds
 Medians of `--rounds`, the ways in turn.
 """
@@ -31,8 +32,8 @@ import psutil
 from threadpoolctl import threadpool_limits
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_identities
-from augmentor.view_set import load_view_set
+from augmentor.photos.images import list_identities
+from augmentor.views.view_set import load_view_set
 
 PHOTOS = (1000, 4000, 16000)
 PARTS = ("photos", "workers", "ways")
@@ -137,8 +138,8 @@ def without_ray(data: Path, out: Path, options: argparse.Namespace, processes: i
 def _share_of_work(
     data: Path, out: Path, options: argparse.Namespace, number: int, of: int, ready: Any
 ) -> None:
-    from jobs.partition_worker import PartitionWorker
-    from jobs.view_shelf import OwnViews
+    from jobs.balancing.partition_worker import PartitionWorker
+    from jobs.balancing.view_shelf import OwnViews
 
     view_set = load_view_set("built-in", 150, 0)
     worker = PartitionWorker(settings_of(data, out, options), view_set, OwnViews(view_set))
@@ -152,8 +153,8 @@ def _share_of_work(
 
 def settings_of(data: Path, out: Path, options: argparse.Namespace) -> Any:
     """Of the set, as the job has them."""
-    from jobs.partition_worker import SetSettings
-    from jobs.photo_worker import RenderSettings
+    from jobs.balancing.partition_worker import SetSettings
+    from jobs.balancing.photo_worker import RenderSettings
 
     return SetSettings(
         str(data), str(out), options.per_class, 0, "folder", (), RenderSettings(150, 0, "central")
@@ -162,8 +163,8 @@ def settings_of(data: Path, out: Path, options: argparse.Namespace) -> Any:
 
 def partitions(data: Path, options: argparse.Namespace) -> Any:
     """Of the people in `data`, as the job deals them."""
-    from jobs.augment_job import FOLDER_IMAGES
-    from jobs.partition import partitions_of
+    from jobs.balancing.augment_job import FOLDER_IMAGES
+    from jobs.balancing.partition import partitions_of
 
     return partitions_of(list(list_identities(data)), options.per_class, FOLDER_IMAGES)
 
@@ -210,10 +211,10 @@ def by_workers(people: dict[str, list[Path]], folder: Path, options: argparse.Na
 
 def by_ways(people: dict[str, list[Path]], folder: Path, options: argparse.Namespace) -> dict[str, float]:
     """See the module."""
-    from jobs.augment_job import _PartitionActor
-    from jobs.ray_session import ray, ray_session
-    from jobs.view_shelf import ViewShelf
-    from jobs.worker_pool import WorkerPool, actor_options
+    from jobs.balancing.augment_job import _PartitionActor
+    from jobs.balancing.view_shelf import ViewShelf
+    from jobs.cluster.ray_session import ray, ray_session
+    from jobs.cluster.worker_pool import WorkerPool, actor_options
 
     some = folder / "some-ways"
     some.mkdir()

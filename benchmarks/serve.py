@@ -27,8 +27,8 @@ import requests
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_photos
-from identity.tensorflow_loading import load_tensorflow
+from augmentor.photos.images import list_photos
+from identity.networks.tensorflow_loading import load_tensorflow
 
 WARM = 3.0
 OVERLOADED = 16
@@ -38,8 +38,8 @@ _START_SECONDS = 120
 def plain_loop(model: Path, paths: Sequence[Path]) -> dict[str, float]:
     """Photos and faces a second of the recogniser alone."""
     load_tensorflow()
-    from identity.bundle import Bundle
-    from identity.recognise import Recogniser
+    from identity.runs.bundle import Bundle
+    from identity.runs.recogniser import Recogniser
 
     recogniser = Recogniser(Bundle.load(model))
     list(recogniser.files(paths[:3]))  # networks and models load

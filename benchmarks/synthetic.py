@@ -2,11 +2,12 @@
 
     python -m benchmarks.synthetic --identities 60 [--photos 4] [--seed 1000] [--json]
 
-Protocol: photos as `datasets.synthetic` makes them, through JPEG; the project's face finder (HOG upsampled once, then
+Protocol: photos as `augmentor.made_up.people` makes them, through JPEG; the project's face finder (HOG upsampled once,
+then
 twice; most central face); dlib's 128-d embedding of the chip, photo only; all mated pairs, all non-mated pairs; EER on
 Euclidean distance and on cosine. Landmark error: mean distance of dlib's points from the true ones, in percent of
-the true distance between the outer corners of the eyes, photos with |yaw| <= 40. Pose error: `augmentor.pose` on dlib's
-points and on the true ones, against the true pose.
+the true distance between the outer corners of the eyes, photos with |yaw| <= 40. Pose error: `augmentor.head.pose` on
+dlib's points and on the true ones, against the true pose.
 """
 
 import argparse
@@ -19,16 +20,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from augmentor.chip import cut_chip
 from augmentor.errors import LikenessError, PhotoError
-from augmentor.faces import FaceFinder
-from augmentor.head_model import HeadModel, load_head_model
-from augmentor.images import encode_jpeg, load_image
-from augmentor.pose import estimate_camera, fit_face
-from datasets.synthetic import PeopleOptions, draw_photos, people_names
-from datasets.synthetic_render import Photo, Studio
-from identity.dlib_embedding import DlibEmbedding
-from identity.metrics import eer
+from augmentor.faces.chip import cut_chip
+from augmentor.faces.face_finder import FaceFinder
+from augmentor.head.head_model import HeadModel, load_head_model
+from augmentor.head.pose import estimate_camera, fit_face
+from augmentor.made_up.people import PeopleOptions, draw_photos, people_names
+from augmentor.made_up.render import Photo, Studio
+from augmentor.photos.images import encode_jpeg, load_image
+from identity.decisions.metrics import eer
+from identity.networks.dlib_embedding import DlibEmbedding
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import list_identities
+from augmentor.photos.images import list_identities
 from benchmarks.face_gate import wilson
-from identity.tensorflow_loading import load_tensorflow
+from identity.networks.tensorflow_loading import load_tensorflow
 
 FPIR = 0.1
 
@@ -69,9 +69,9 @@ def share(hits: int, of: int) -> dict[str, Any]:
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each start and depth of fine-tuning."""
-    from identity.bundle import Bundle
-    from identity.recognise import OTHER, Recogniser
-    from identity.training import TrainConfig, train
+    from identity.runs.bundle import Bundle
+    from identity.runs.recogniser import OTHER, Recogniser
+    from identity.training.pipeline import TrainConfig, train
 
     def run(data: Path, name: str, weights: str, blocks: int) -> Recogniser:
         out = options.work / name

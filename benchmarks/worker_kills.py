@@ -21,10 +21,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from augmentor.balancing.manifest import read_manifest
 from augmentor.errors import InputError, LikenessError
-from augmentor.file_kinds import PARTIAL_PREFIX
-from augmentor.images import list_identities
-from augmentor.manifest import read_manifest
+from augmentor.photos.file_kinds import PARTIAL_PREFIX
+from augmentor.photos.images import list_identities
 
 VICTIMS = "ray::_PartitionActor|ray::ViewShelf"
 OWN = ("lock", "summary.json")

@@ -1,1 +1,1 @@
-"""Recipes for data sets, run from the checkout (`python -m datasets.synthetic`); not installed."""
+"""Recipes for data sets, run from a checkout: `python -m datasets.synthetic`, `python -m datasets.lfw`."""

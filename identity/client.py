@@ -20,7 +20,7 @@ from urllib.parse import quote
 import requests
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import write_whole
+from augmentor.photos.images import write_whole
 
 _PORTION = 20  # photos of one request
 _BUSY = frozenset([429, 503])

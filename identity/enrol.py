@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.file_kinds import shown
-from augmentor.names import checked_name
-from augmentor.private_files import private_files
-from identity.people_file import PeopleFile
-from identity.photo_lists import photos_at
-from identity.probes import Looking, ProbeChip, find_chips
-from identity.sharpness import blurred_line
-from identity.tensorflow_loading import load_tensorflow
+from augmentor.photos.file_kinds import shown
+from augmentor.photos.names import checked_name
+from augmentor.photos.private_files import private_files
+from identity.chips.photo_lists import photos_at
+from identity.chips.probes import Looking, ProbeChip, find_chips
+from identity.chips.sharpness import blurred_line
+from identity.networks.tensorflow_loading import load_tensorflow
+from identity.runs.collection import PeopleFile
 
 if TYPE_CHECKING:
-    from identity.bundle import Bundle
+    from identity.runs.bundle import Bundle
 
 
 @private_files()
@@ -51,9 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         new_name = checked_name(options.name)
         paths = [] if options.group else _listed(options.photos)
         load_tensorflow()
-        from identity.bundle import Bundle
-        from identity.enrolment import enrol, taken_for
-        from identity.forgetting import refuse_forgotten
+        from identity.forgetting.forget_person import refuse_forgotten
+        from identity.runs.bundle import Bundle
+        from identity.runs.enrolment import enrol, taken_for
 
         bundle = Bundle.load(options.model)  # tells how to look at photos
         if options.group:
@@ -95,8 +95,8 @@ def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[ProbeCh
     Raises:
         InputError: not one album, or none that was made with this run.
     """
-    from identity.group_enrolment import group_photos
-    from identity.organising import decide
+    from identity.albums.group_enrolment import group_photos
+    from identity.albums.sorting import decide
 
     if len(given) != 1:
         raise InputError("--group takes one album, such as ALBUMS/unknown/001")

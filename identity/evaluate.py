@@ -7,7 +7,7 @@
     --against MODEL  another run on the same photos: differences, paired by person
     --groups CSV     who belongs to which group: rates by group
 
-What is measured, and how: `identity.evaluation`.
+What is measured, and how: `identity.evaluation.on_photos`.
 """
 
 import argparse
@@ -21,19 +21,19 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
-from identity.bare_features import BARE_MODELS, BareFeatures
-from identity.evaluation import Comparer, Gallery, evaluate
-from identity.groups import group_table, measure_groups, read_groups
-from identity.leak import TrainingPhotos
-from identity.material import Material, read_material
-from identity.measurement import Evaluation, Rate
-from identity.outputs import refuse_foreign, remember_output
-from identity.paired import differences
-from identity.tensorflow_loading import load_tensorflow
-from identity.user_cache import user_cache
+from identity.evaluation.error_groups import group_table, measure_groups, read_groups
+from identity.evaluation.material import Material, read_material
+from identity.evaluation.on_photos import Comparer, Gallery, evaluate
+from identity.evaluation.paired import differences
+from identity.evaluation.rates import Evaluation, Rate
+from identity.networks.tensorflow_loading import load_tensorflow
+from identity.runs.bare_features import BARE_MODELS, BareFeatures
+from identity.runs.leak_guard import TrainingPhotos
+from identity.runs.outputs import refuse_foreign, remember_output
+from identity.runs.user_cache import user_cache
 
 if TYPE_CHECKING:
-    from identity.report_figures import RunHistory
+    from identity.evaluation.report_figures import RunHistory
 
 _TITLES = {
     "rank1": "rank-1 (closed set)",
@@ -142,7 +142,7 @@ def load_model(model: str) -> tuple[Comparer, Gallery | None, TrainingPhotos | N
         raise InputError(
             f"{model}: no such run; --model takes the folder that identity.train wrote, or {', '.join(BARE_MODELS)}"
         )
-    from identity.bundle import Bundle  # inside: imports TensorFlow
+    from identity.runs.bundle import Bundle  # inside: imports TensorFlow
 
     bundle = Bundle.load(Path(model))
     sources = bundle.sources.to_pydict()
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         by_group = measure_groups(evaluation, groups) if groups else []
         if options.report:
             # inside: matplotlib is only needed here
-            from identity.evaluation_report import enrolled_photos, write_report
+            from identity.evaluation.report import enrolled_photos, write_report
 
             shown = enrolled_photos(training_set) if training_set else {}
             print(write_report(evaluation, options.report, shown, _history(options.model)), file=sys.stderr)
@@ -208,8 +208,8 @@ def _history(model: str) -> "RunHistory | None":
     """How a run was made; None for bare features."""
     if model in BARE_MODELS:
         return None
-    from identity.bundle import Bundle
-    from identity.report_figures import run_history
+    from identity.evaluation.report_figures import run_history
+    from identity.runs.bundle import Bundle
 
     return run_history(Path(model), Bundle.load(Path(model)).sources["identity"].to_pylist())
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.images import write_whole
-from identity.inference import folded
-from identity.tensorflow_loading import load_tensorflow
+from augmentor.photos.images import write_whole
+from identity.networks.inference import folded
+from identity.networks.tensorflow_loading import load_tensorflow
 
 TOLERANCE = 1e-3
 
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         load_tensorflow()
-        from identity.bundle import Bundle
-        from identity.outputs import refuse_foreign, remember_output
+        from identity.runs.bundle import Bundle
+        from identity.runs.outputs import refuse_foreign, remember_output
 
         refuse_foreign(options.out, ("people.json", "templates.npy"), "embedding.tflite")
         difference = export(Bundle.load(options.model), options.out)
@@ -57,7 +57,7 @@ def export(bundle: Any, out: Path) -> float:
     """Write the three files of a run.
 
     Args:
-        bundle: an `identity.bundle.Bundle`.
+        bundle: an `identity.runs.bundle.Bundle`.
         out: folder, made if missing.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Forget a person: `python -m identity.forget --model RUN --name NAME`. What that means: `identity.forgetting`.
+"""Forget a person: `python -m identity.forget --model RUN --name NAME`; see `identity.forgetting.forget_person`.
 
 From the moment the run is written the name is never answered again. Exit code 0: nothing is left; 1: the person is not
 named any more, but traces are left, which are listed: deal with them and give the same command again; 2: wrong call or
@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from augmentor.errors import LikenessError
-from augmentor.names import printable
-from augmentor.private_files import private_files
-from identity.tensorflow_loading import load_tensorflow
+from augmentor.photos.names import printable
+from augmentor.photos.private_files import private_files
+from identity.networks.tensorflow_loading import load_tensorflow
 
 _SHOWN = 20
 
@@ -35,9 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         load_tensorflow()
-        from identity.bundle import Bundle
-        from identity.forgetting import forget
-        from identity.people_file import PeopleFile
+        from identity.forgetting.forget_person import forget
+        from identity.runs.bundle import Bundle
+        from identity.runs.collection import PeopleFile
 
         bundle = Bundle.load(options.model)
         with PeopleFile(options.model) as people:

@@ -1,7 +1,7 @@
 """Name the people on photos: `python -m identity.identify --model RUN [--fpir 0.01] PHOTO...`.
 
 PHOTO is a photo or a folder of photos. Prints one JSON object a line for every photo, unreadable ones too, and nothing
-else on stdout; see `identity.recognise`. Exit code 0: done; 2: wrong call or no usable run, one line on stderr.
+else on stdout; see `identity.runs.recogniser`. Exit code 0: done; 2: wrong call or no usable run, one line on stderr.
 """
 
 import argparse
@@ -13,9 +13,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from augmentor.errors import LikenessError
-from identity.photo_lists import photos_at
-from identity.probes import available_cores
-from identity.tensorflow_loading import load_tensorflow
+from identity.chips.photo_lists import photos_at
+from identity.chips.probes import available_cores
+from identity.networks.tensorflow_loading import load_tensorflow
 
 _MANY = 32  # photos, for which starting more processes takes less time than it saves
 
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         paths = photos_at(options.photos)
         load_tensorflow()
-        from identity.bundle import Bundle
-        from identity.recognise import Recogniser
+        from identity.runs.bundle import Bundle
+        from identity.runs.recogniser import Recogniser
 
         recogniser = Recogniser(Bundle.load(options.model), options.fpir, options.faces)
         bar = tqdm(total=len(paths), unit="photo", disable=None)  # none where stderr is no terminal

@@ -1,7 +1,7 @@
 """Sort photos into albums by person: `python -m identity.organise --model RUN PHOTOS ALBUMS`.
 
 PHOTOS is a folder of photos, which stay as they are; ALBUMS gets a folder for each person, and others for the doubtful,
-the unknown and photos without a face, see `identity.organising`; besides `index.html` to look at, `albums.json` and
+the unknown and photos without a face, see `identity.albums.sorting`; besides `index.html` to look at, `albums.json` and
 `albums.csv`. The same command again takes in what is new; `--undo` takes everything out of ALBUMS again.
 
 Exit code 0: done; 2: wrong call or unusable input, one line on stderr.
@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from augmentor.errors import LikenessError
-from identity.probes import available_cores
-from identity.tensorflow_loading import load_tensorflow
+from identity.chips.probes import available_cores
+from identity.networks.tensorflow_loading import load_tensorflow
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _organise(options: argparse.Namespace) -> int:
     load_tensorflow()
-    from identity.albums_page import write_pages
-    from identity.bundle import Bundle
-    from identity.holders import Holder
-    from identity.organising import NO_FACE, REVIEW, UNKNOWN, decide, organise, place_again
-    from identity.people_file import PeopleFile
-    from identity.recognise import Recogniser
+    from identity.albums.page import write_pages
+    from identity.albums.sorting import NO_FACE, REVIEW, UNKNOWN, decide, organise, place_again
+    from identity.runs.bundle import Bundle
+    from identity.runs.collection import PeopleFile
+    from identity.runs.holders import Holder
+    from identity.runs.recogniser import Recogniser
 
     recogniser = Recogniser(Bundle.load(options.model), options.fpir)
     photos, albums = options.photos.resolve(), options.albums.resolve()
@@ -111,8 +111,8 @@ def _organise(options: argparse.Namespace) -> int:
 
 
 def _undo(options: argparse.Namespace) -> int:
-    from identity.organising import undo
-    from identity.people_file import PeopleFile
+    from identity.albums.sorting import undo
+    from identity.runs.collection import PeopleFile
 
     with PeopleFile(options.model) as people:
         undone = undo(options.albums, people)

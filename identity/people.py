@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from augmentor.errors import LikenessError
-from augmentor.private_files import private_files
-from identity.tensorflow_loading import load_tensorflow
+from augmentor.photos.private_files import private_files
+from identity.networks.tensorflow_loading import load_tensorflow
 
 
 @private_files()
@@ -36,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         load_tensorflow()
-        from identity.bundle import Bundle
-        from identity.forgetting import refuse_forgotten
-        from identity.people_file import PeopleFile
-        from identity.renaming import merged, photo_counts, renamed
+        from identity.forgetting.forget_person import refuse_forgotten
+        from identity.runs.bundle import Bundle
+        from identity.runs.collection import PeopleFile
+        from identity.runs.renaming import merged, photo_counts, renamed
 
         if not (options.rename or options.merge or options.moved):
             for name, photos in photo_counts(Bundle.load(options.model)).items():

@@ -31,13 +31,13 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from augmentor.errors import InputError, LikenessError
-from identity.cut import CUTS, LANDMARKS68, cut_named
-from identity.pretraining_recipe import Recipe
-from identity.tensorflow_loading import load_tensorflow
+from identity.networks.tensorflow_loading import load_tensorflow
+from identity.pretraining.cut import CUTS, LANDMARKS68, cut_named
+from identity.pretraining.recipe import Recipe
 
 if TYPE_CHECKING:
-    from identity.faces_to_learn import Faces
-    from identity.pretraining import Pretraining
+    from identity.pretraining.faces_to_learn import Faces
+    from identity.pretraining.student import Pretraining
 
 
 def parser() -> argparse.ArgumentParser:
@@ -144,10 +144,10 @@ def begin_training(faces: "Faces", recipe: Recipe, work: Path, nets: Path | None
     import keras
 
     if keras.backend.backend() == "jax":
-        from identity.pretraining_on_device import DevicePretraining
+        from identity.pretraining.on_device import DevicePretraining
 
         return DevicePretraining(faces, recipe, work, nets)
-    from identity.pretraining import Pretraining
+    from identity.pretraining.student import Pretraining
 
     return Pretraining(faces, recipe, work)
 
@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     work = options.work or options.out.with_suffix(".work")
     try:
         recipe = recipe_of(options)
-        from identity.pretraining_faces import cache_faces, cache_renders
+        from identity.pretraining.face_cache import cache_faces, cache_renders
 
         cache_faces(options.photos, options.teacher, work, cut_named(options.chips))
         if options.renders:
@@ -168,8 +168,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"faces{' and renders' if options.renders else ''} in {work}")
             return 0
         prepare_keras(options.threads)
-        from identity.faces_to_learn import load_faces  # Keras from here on
-        from identity.pretrained_weights import finish
+        from identity.pretraining.faces_to_learn import load_faces  # Keras from here on
+        from identity.pretraining.student_weights import finish
 
         cv2.setNumThreads(1)
         training = begin_training(load_faces(work), recipe, work, options.nets)

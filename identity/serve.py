@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.private_files import private_files
-from identity.probes import available_cores
-from identity.tensorflow_loading import load_tensorflow
+from augmentor.photos.private_files import private_files
+from identity.chips.probes import available_cores
+from identity.networks.tensorflow_loading import load_tensorflow
 
 
 @private_files()
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rate=options.rate,
         )
         load_tensorflow(settings.threads)
-        from identity.bundle import Bundle
+        from identity.runs.bundle import Bundle
 
         Bundle.load(settings.model).decision.threshold(
             settings.fpir

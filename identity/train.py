@@ -1,9 +1,10 @@
 """Train a model on a balanced set: `python -m identity.train --data OUT --out RUN`.
 
-OUT is what `jobs/augment.py` wrote, in any format, named by a path or a URI (see `augmentor.place`); with
-`--person NAME` a folder of photos by person (see `identity.one_person`), with `--align whole` a folder of photos of
-anything by class (see `identity.whole_photos`). RUN becomes the model (see `identity.bundle`), with `curves.png` and
-what is needed to go on after a kill under `features/`.
+OUT is what `jobs/augment.py` wrote, in any format, named by a path or a URI (see `augmentor.photos.place`); with
+`--person NAME` a folder of photos by person (see `identity.training.one_person`), with `--align whole` a folder of
+photos of
+anything by class (see `identity.training.whole_photos`). RUN becomes the model (see `identity.runs.bundle`), with
+`curves.png` and what is needed to go on after a kill under `features/`.
 Exit code 0: done; 2: wrong call or unusable input, one line on stderr.
 """
 
@@ -14,8 +15,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.private_files import private_files
-from identity.tensorflow_loading import load_tensorflow
+from augmentor.photos.private_files import private_files
+from identity.networks.tensorflow_loading import load_tensorflow
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,11 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         # imported here: worker processes that look for faces import this module and need no TensorFlow
         load_tensorflow()
-        from identity.training import TrainConfig, summary, train
-        from identity.training_set import located
+        from identity.training.pipeline import TrainConfig, summary, train
+        from identity.training.training_set import located
 
         if options.person is not None:
-            from identity.one_person import train_person
+            from identity.training.one_person import train_person
 
             photos = located(options.data)
             if isinstance(photos, str):

@@ -21,12 +21,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.faces import Policy
-from augmentor.images import load_image
-from identity.bare_features import BARE_MODELS, BareFeatures
-from identity.seeing import PhotoReader, SeenPhoto
-from identity.tensorflow_loading import load_tensorflow
-from identity.verification import SamePerson
+from augmentor.faces.face_finder import Policy
+from augmentor.photos.images import load_image
+from identity.chips.seeing import PhotoReader, SeenPhoto
+from identity.decisions.same_person import SamePerson
+from identity.networks.tensorflow_loading import load_tensorflow
+from identity.runs.bare_features import BARE_MODELS, BareFeatures
 
 FACES: dict[str, Policy] = {"largest": "largest", "best-pair": "all", "reject": "reject"}
 
@@ -61,7 +61,7 @@ def load_comparer(model: str) -> Comparer:
         raise InputError(
             f"{model}: no such run; --model takes the folder that identity.train wrote, or {', '.join(BARE_MODELS)}"
         )
-    from identity.bundle import Bundle
+    from identity.runs.bundle import Bundle
 
     bundle = Bundle.load(Path(model))
     if bundle.align != "face":

@@ -59,7 +59,7 @@ def run_demo(out: Path, identities: int, per_class: int, seed: int) -> dict[str,
     module = [sys.executable, "-m"]
     step(
         "Make up people: a few photos each, and strangers",
-        [*module, "datasets.synthetic", "--out", people, "--identities", identities, "--photos", "3-6"]
+        [*module, "augmentor.made_up.people", "--out", people, "--identities", identities, "--photos", "3-6"]
         + ["--strangers", 80, "--seed", seed],
     )
     calibration, test = split_strangers(people / "strangers", out)

@@ -17,11 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from augmentor.errors import LikenessError
-from augmentor.place import PATIENCE
-from jobs.cluster_check import cluster_findings
-from jobs.command_line import OneLineParser
-from jobs.finding import Finding
-from jobs.node_check import node_findings
+from augmentor.photos.place import PATIENCE
+from jobs.cluster.check_result import Finding
+from jobs.cluster.cluster_check import cluster_findings
+from jobs.cluster.command_line import OneLineParser
+from jobs.cluster.node_check import node_findings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

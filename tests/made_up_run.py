@@ -37,7 +37,18 @@ class MadeUp:
 
 def make(root: Path) -> MadeUp:
     """Make up eight people, balance seven, train."""
-    _call("-m", "datasets.synthetic", "--out", root, "--identities", 8, "--photos", "5-5", "--strangers", 170)
+    _call(
+        "-m",
+        "augmentor.made_up.people",
+        "--out",
+        root,
+        "--identities",
+        8,
+        "--photos",
+        "5-5",
+        "--strangers",
+        170,
+    )
     people = sorted((root / "photos").iterdir())
     newcomer = people[-1].rename(root / "newcomer")
     _call(

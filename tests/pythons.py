@@ -20,16 +20,16 @@ ENVIRONMENTS = ROOT / "build" / "pythons"
 PROMISED = ("3.10", "3.11", "3.12", "3.13")
 # Every package, in a minute: `tests/conftest.py` marks their tests with `pythons`, but for the slow ones.
 FILES = (
-    "tests/augmentor/test_file_kinds.py",
-    "tests/augmentor/test_identity_folders.py",
-    "tests/augmentor/test_images.py",
-    "tests/augmentor/test_manifest.py",
-    "tests/augmentor/test_names.py",
-    "tests/augmentor/test_place.py",
-    "tests/identity/test_bundle.py",
+    "tests/augmentor/photos/test_file_kinds.py",
+    "tests/augmentor/photos/test_identity_folders.py",
+    "tests/augmentor/photos/test_images.py",
+    "tests/augmentor/balancing/test_manifest.py",
+    "tests/augmentor/photos/test_names.py",
+    "tests/augmentor/photos/test_place.py",
+    "tests/identity/runs/test_bundle.py",
     "tests/identity/test_forget.py",
     "tests/identity/test_organise.py",
-    "tests/jobs/test_partition.py",
+    "tests/jobs/balancing/test_partition.py",
     "tests/server/test_app.py",
     "tests/server/test_uploads.py",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.cluster_check import SUPPORTED
+from jobs.cluster.cluster_check import SUPPORTED
 from tests.pythons import FILES, PROMISED
 
 ROOT = Path(__file__).parent.parent

@@ -18,22 +18,22 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from augmentor.errors import LikenessError, PhotoError
-from identity.albums_page import as_json, write_pages
-from identity.bundle import Bundle
-from identity.forgetting_record import is_album_of
-from identity.group_enrolment import group_photos
-from identity.organising import Albums, decide, move_photo, organise, place_again
-from identity.people_file import PeopleFile
-from identity.photo_work import Box
-from identity.probes import ProbeChip
-from identity.recognise import Recognition
+from identity.albums.group_enrolment import group_photos
+from identity.albums.page import as_json, write_pages
+from identity.albums.photo_work import Box
+from identity.albums.sorting import Albums, decide, move_photo, organise, place_again
+from identity.albums.written_files import WrittenFiles
+from identity.chips.probes import ProbeChip
+from identity.forgetting.journal import is_album_of
+from identity.runs.bundle import Bundle
+from identity.runs.collection import PeopleFile
+from identity.runs.recogniser import Recognition
 from identity.server.naming import Naming, readable
 from identity.server.observed import log_error
 from identity.server.photo_pool import PhotoPool
 from identity.server.problems import Problem, busy, storage_problem
 from identity.server.source import Source, file_source
 from identity.server.uploads import safe_path
-from identity.written_files import WrittenFiles
 
 RECEIVING, RUNNING, DONE, FAILED = "receiving", "running", "done", "failed"
 _LOCK_SECONDS = 5.0

@@ -1,4 +1,4 @@
-"""What answers look like, for the OpenAPI document; `identity.recognise` and `identity.verify` make them."""
+"""What answers look like, for the OpenAPI document; `identity.runs.recogniser` and `identity.verify` make them."""
 
 from typing import Annotated, Any, Literal
 

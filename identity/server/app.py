@@ -12,14 +12,14 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.faces import Policy
-from augmentor.names import checked_new_name, found_name
-from identity.bundle import Bundle
-from identity.decision import SEARCHED_FPIRS
-from identity.probes import ProbeChip
-from identity.recognise import Recognition
-from identity.renaming import photo_counts
-from identity.seeing import SeenPhoto, failed
+from augmentor.faces.face_finder import Policy
+from augmentor.photos.names import checked_new_name, found_name
+from identity.chips.probes import ProbeChip
+from identity.chips.seeing import SeenPhoto, failed
+from identity.decisions.open_set import SEARCHED_FPIRS
+from identity.runs.bundle import Bundle
+from identity.runs.recogniser import Recognition
+from identity.runs.renaming import photo_counts
 from identity.server import answers
 from identity.server.access import Access
 from identity.server.album_jobs import AlbumJobs

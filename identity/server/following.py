@@ -1,7 +1,7 @@
 """The server keeps up with changes of its run: whoever was forgotten leaves its jobs, whoever forgot the person.
 
-The server is registered with the run (`identity.holders`), so that `identity.forget`, called by anybody, waits until
-the jobs are without the person.
+The server is registered with the run (`identity.runs.holders`), so that `identity.forget`, called by anybody, waits
+until the jobs are without the person.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from augmentor.errors import InputError
-from identity.bundle import Bundle
-from identity.holders import Holder
-from identity.people_file import PeopleFile
+from identity.runs.bundle import Bundle
+from identity.runs.collection import PeopleFile
+from identity.runs.holders import Holder
 from identity.server.album_jobs import AlbumJobs
 from identity.server.live_run import LiveRun
 from identity.server.naming import readable

@@ -3,8 +3,8 @@
 import threading
 from pathlib import Path
 
-from identity.bundle import Bundle
-from identity.recognise import Recogniser
+from identity.runs.bundle import Bundle
+from identity.runs.recogniser import Recogniser
 
 _MOST_RATES = 32
 

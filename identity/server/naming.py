@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from augmentor.errors import InputError
-from identity.bundle import Bundle
-from identity.recognise import Recognition
-from identity.seeing import SeenPhoto
+from identity.chips.seeing import SeenPhoto
+from identity.runs.bundle import Bundle
+from identity.runs.recogniser import Recognition
 from identity.server.live_run import LiveRun
 from identity.server.observed import Metrics, log_error
 from identity.server.problems import unavailable

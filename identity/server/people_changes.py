@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.names import found_name
-from identity.bundle import Bundle
-from identity.enrolment import enrol, taken_for, wanted_renders
-from identity.forgetting import Forgotten, forget, refuse_forgotten
-from identity.people_file import FILE, PeopleFile
-from identity.probes import ProbeChip
+from augmentor.photos.names import found_name
+from identity.chips.probes import ProbeChip
+from identity.forgetting.forget_person import Forgotten, forget, refuse_forgotten
+from identity.runs.bundle import Bundle
+from identity.runs.collection import FILE, PeopleFile
+from identity.runs.enrolment import enrol, taken_for, wanted_renders
 from identity.server.following import Following
 from identity.server.live_run import LiveRun
 from identity.server.naming import Naming, readable
@@ -61,7 +61,7 @@ class PeopleChanges:
 
         Raises:
             Problem: another program is changing the run.
-            InputError: as `identity.forgetting.forget`.
+            InputError: as `identity.forgetting.forget_person.forget`.
         """
 
         def forgotten() -> Forgotten:
@@ -106,7 +106,7 @@ class PeopleChanges:
 
         Raises:
             Problem: another program is changing the run.
-            InputError: as `identity.enrolment.enrol`.
+            InputError: as `identity.runs.enrolment.enrol`.
         """
         folder = self._run.folder
         with self._turn:

@@ -31,12 +31,12 @@ import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces import POLICIES, FaceFinder, Policy
-from augmentor.images import load_image, perceptual_hash
-from identity.photo_work import Box, face_again, thumbnail
-from identity.probes import ProbeChip
-from identity.renders_of_photo import WantedRenders, make_renders
-from identity.seeing import PhotoReader, SeenPhoto, failed, use_one_core
+from augmentor.faces.face_finder import POLICIES, FaceFinder, Policy
+from augmentor.photos.images import load_image, perceptual_hash
+from identity.albums.photo_work import Box, face_again, thumbnail
+from identity.chips.probes import ProbeChip
+from identity.chips.renders_of_photo import WantedRenders, make_renders
+from identity.chips.seeing import PhotoReader, SeenPhoto, failed, use_one_core
 from identity.server.source import Source
 
 try:
@@ -47,7 +47,7 @@ except ImportError:  # Windows has no such limits
 _PHOTOS_OF_A_PROCESS = 500
 _NICE = 5
 _NEEDS_NO_PIXELS = 64_000_000  # bytes: the file itself, and what looking for faces takes
-_BYTES_A_PIXEL = 10  # what most formats take while they are read, see `augmentor.images`
+_BYTES_A_PIXEL = 10  # what most formats take while they are read, see `augmentor.photos.images`
 ORDINARY_PIXELS = 25_000_000
 _ORDINARY_BYTES = 32_000_000  # of a file
 _STATM = Path("/proc/self/statm")
@@ -86,7 +86,7 @@ class PhotoPool:
 
     Args:
         size: edge of the chips, pixels.
-        align: `face` or `whole`, see `identity.seeing`.
+        align: `face` or `whole`, see `identity.chips.seeing`.
         workers: processes.
         limits: of each photo.
     """
@@ -117,7 +117,7 @@ class PhotoPool:
         await asyncio.gather(*(self.see(nothing) for _ in range(self.workers)))
 
     async def see(self, source: Source, policy: Policy = "all") -> SeenPhoto:
-        """What is on a photo; see `identity.seeing`."""
+        """What is on a photo; see `identity.chips.seeing`."""
         try:
             seen, _ = await self._run(_see, source, policy, False)
         except PhotoError as error:
@@ -168,7 +168,7 @@ class PhotoPool:
         return await self._run(_face_again, source, path, box, size)
 
     async def renders(self, sources: Sequence[Source], wanted: Sequence[WantedRenders]) -> np.ndarray | None:
-        """The renders that `identity.enrolment.enrol` wants; None if it wants none.
+        """The renders that `identity.runs.enrolment.enrol` wants; None if it wants none.
 
         Raises:
             PhotoError: as `probe`.

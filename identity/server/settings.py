@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from augmentor.errors import InputError
-from identity.probes import available_cores
+from identity.chips.probes import available_cores
 
 LEAST_KEY = 16  # characters
-# fewer than commands read (`augmentor.images.MAX_PIXELS`): uploads may be anything, and the largest decides how much
-# memory a server may need; enough for 108 megapixels
+# fewer than commands read (`augmentor.photos.images.MAX_PIXELS`): uploads may be anything, and the largest decides how
+# much memory a server may need; enough for 108 megapixels
 SERVED_PIXELS = 120_000_000
 MEGABYTE = 1_000_000
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from augmentor.errors import PhotoError
-from augmentor.file_kinds import is_called_photo, is_system_path
+from augmentor.photos.file_kinds import is_called_photo, is_system_path
 from identity.server.problems import Problem
 from identity.server.source import Source, pieces
 

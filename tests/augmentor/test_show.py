@@ -3,13 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augmentor.faces import FaceFinder
-from augmentor.head_model import load_head_model
-from augmentor.images import encode_jpeg, load_image
-from augmentor.prepared_photo import prepare_photo
+from augmentor.faces.face_finder import FaceFinder
+from augmentor.head.head_model import load_head_model
+from augmentor.made_up.people import PeopleOptions, draw_photos, people_names
+from augmentor.made_up.render import Studio
+from augmentor.photos.images import encode_jpeg, load_image
+from augmentor.rendering.prepared_photo import prepare_photo
 from augmentor.show import MESH, fitted_mesh, main
-from datasets.synthetic import PeopleOptions, draw_photos, people_names
-from datasets.synthetic_render import Studio
 
 
 @pytest.fixture(scope="module")

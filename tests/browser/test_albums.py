@@ -6,7 +6,7 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="make test-browser installs Playwright")
 
-from identity.bundle import Bundle  # noqa: E402
+from identity.runs.bundle import Bundle  # noqa: E402
 from tests.browser.chromium import chromium, scrolls_sideways, too_faint, watch  # noqa: E402
 from tests.identity.test_organise import pages, photos, put, run  # noqa: E402, F401
 

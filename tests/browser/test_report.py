@@ -7,10 +7,10 @@ import pytest
 
 playwright = pytest.importorskip("playwright.sync_api", reason="make test-browser installs Playwright")
 
-from identity.evaluation_report import write_report  # noqa: E402
-from identity.report_figures import run_history  # noqa: E402
+from identity.evaluation.report import write_report  # noqa: E402
+from identity.evaluation.report_figures import run_history  # noqa: E402
 from tests.browser.chromium import chromium, scrolls_sideways, too_faint, watch  # noqa: E402
-from tests.identity.test_evaluation_report import small_evaluation  # noqa: E402
+from tests.identity.evaluation.test_evaluation_report import small_evaluation  # noqa: E402
 
 pytestmark = pytest.mark.browser
 

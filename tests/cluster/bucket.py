@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from augmentor.place import FolderPlace, place_of
+from augmentor.photos.place import FolderPlace, place_of
 
 RATE = 0.05  # of requests that are refused
 

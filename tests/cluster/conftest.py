@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from datasets.synthetic import PeopleOptions, write_people
-from jobs.ray_session import ray
+from augmentor.made_up.people import PeopleOptions, write_people
+from jobs.cluster.ray_session import ray
 from tests.cluster.bucket import Bucket, bucket_of
 from tests.cluster.machines import Machine, machines, missing
 

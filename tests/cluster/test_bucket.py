@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.place import PATIENCE, BucketPlace, place_of
-from datasets.synthetic import PeopleOptions, write_people
-from identity.training_set import read_training_set
-from jobs.augment_job import main
+from augmentor.made_up.people import PeopleOptions, write_people
+from augmentor.photos.place import PATIENCE, BucketPlace, place_of
+from identity.training.training_set import read_training_set
+from jobs.balancing.augment_job import main
 from tests.cluster.bucket import Bucket, upload
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]

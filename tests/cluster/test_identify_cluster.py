@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.images import list_photos
-from augmentor.place import place_of
-from datasets.synthetic import PeopleOptions, write_people
-from jobs import photo_batches
-from jobs.identify_job import main
+from augmentor.made_up.people import PeopleOptions, write_people
+from augmentor.photos.images import list_photos
+from augmentor.photos.place import place_of
+from jobs.naming import photo_batches
+from jobs.naming.identify_job import main
 from tests.cluster.bucket import Bucket, upload
 from tests.cluster.waiting import wait_for
 from tests.jobs.dlib_run import write_dlib_run

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from augmentor.manifest import read_manifest
-from datasets.synthetic import PeopleOptions, write_people
-from jobs import augment_job
+from augmentor.balancing.manifest import read_manifest
+from augmentor.made_up.people import PeopleOptions, write_people
+from jobs.balancing import augment_job
 from tests.cluster.waiting import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.images import load_image
-from augmentor.manifest import read_manifest
+from augmentor.balancing.manifest import read_manifest
+from augmentor.photos.images import load_image
 from tests.cluster.conftest import ROOT, Site
 from tests.cluster.machines import Machine
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from augmentor.manifest import read_manifest
-from datasets.synthetic import PeopleOptions, write_people
-from jobs.cluster_check import ssh_command
+from augmentor.balancing.manifest import read_manifest
+from augmentor.made_up.people import PeopleOptions, write_people
+from jobs.cluster.cluster_check import ssh_command
 from tests.cluster.conftest import Site
 from tests.cluster.machines import USER, Machine
 from tests.cluster.proxy import connect_proxy

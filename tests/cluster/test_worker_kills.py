@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from augmentor.made_up.people import PeopleOptions, write_people
 from benchmarks.worker_kills import main
-from datasets.synthetic import PeopleOptions, write_people
 
 pytestmark = [pytest.mark.soak, pytest.mark.ray, pytest.mark.timeout(1200)]
 

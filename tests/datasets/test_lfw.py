@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from augmentor.errors import InputError
-from datasets import lfw
+from augmentor.photos import lfw
 
 
 def archive_of(path: Path, names: list[str]) -> None:

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.faces import FaceFinder
-from augmentor.head_model import HeadModel, load_head_model
-from augmentor.images import load_image
-from datasets.synthetic import PeopleOptions, main, people_names, photo_range, write_people
-from datasets.synthetic_person import make_person, plan_shot
-from datasets.synthetic_raster import Surface, rasterise, shadow_map, vertex_normals
-from datasets.synthetic_skin import paint_skin
+from augmentor.faces.face_finder import FaceFinder
+from augmentor.head.head_model import HeadModel, load_head_model
+from augmentor.made_up.people import PeopleOptions, main, people_names, photo_range, write_people
+from augmentor.made_up.person import make_person, plan_shot
+from augmentor.made_up.raster import Surface, rasterise, shadow_map, vertex_normals
+from augmentor.made_up.skin import paint_skin
+from augmentor.photos.images import load_image
 
 SMALL = PeopleOptions(identities=2, photos=(2, 2), strangers=1, seed=3, size=128)
 

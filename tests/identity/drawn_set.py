@@ -6,10 +6,16 @@ import cv2
 import keras
 import numpy as np
 
-from augmentor.images import encode_jpeg
-from augmentor.manifest import ManifestRow, write_manifest
-from identity.backbone import backbone_arrays, bare_backbone, save_weights, space_arrays, with_projection
-from identity.face_space import face_space
+from augmentor.balancing.manifest import ManifestRow, write_manifest
+from augmentor.photos.images import encode_jpeg
+from identity.networks.backbone import (
+    backbone_arrays,
+    bare_backbone,
+    save_weights,
+    space_arrays,
+    with_projection,
+)
+from identity.networks.face_space import face_space
 
 
 def drawn_face(person: int, photo: int, turn: int = 0, size: int = 64) -> np.ndarray:

@@ -34,21 +34,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from augmentor.balancing.manifest import ManifestRow, write_manifest
 from augmentor.errors import LikenessError
-from augmentor.images import encode_jpeg
-from augmentor.manifest import ManifestRow, write_manifest
-from identity import holders, seeing
-from identity.albums_page import write_pages
-from identity.bundle import Bundle
-from identity.enrolment import enrol
-from identity.forgetting import forget, refuse_forgotten
-from identity.organising import organise, undo
-from identity.people_file import PeopleFile
-from identity.probes import ProbeChip
-from identity.recognise import Recogniser
-from identity.renaming import merged, renamed
+from augmentor.photos.images import encode_jpeg
+from identity.albums.page import write_pages
+from identity.albums.sorting import organise, undo
+from identity.chips import seeing
+from identity.chips.probes import ProbeChip
+from identity.forgetting.forget_person import forget, refuse_forgotten
+from identity.runs import holders
+from identity.runs.bundle import Bundle
+from identity.runs.collection import PeopleFile
+from identity.runs.enrolment import enrol
+from identity.runs.recogniser import Recogniser
+from identity.runs.renaming import merged, renamed
+from tests.identity.runs.test_recogniser import SquareFinder, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
-from tests.identity.test_recognise import SquareFinder, photo
 
 NAMES = ["Ann Ü", "O'Brien", "Ada:B", "写真", "a", "Bo & Co", "[test]", "A#B?c=1", "Zoë", "Ada_B", "x<b>"]
 _ENDED, _REFUSED, _LEFT = 0, 2, 1

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from identity.bundle import Bundle
+from identity.chips.probes import ProbeChip
 from identity.enrol import main
-from identity.enrolment import enrol, taken_for
-from identity.face_space import unit
-from identity.probes import ProbeChip
-from tests.identity.test_bundle import small_bundle
+from identity.networks.face_space import unit
+from identity.runs.bundle import Bundle
+from identity.runs.enrolment import enrol, taken_for
+from tests.identity.runs.test_bundle import small_bundle
 
 
 class ColourEmbedder:

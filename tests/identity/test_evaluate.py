@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces import Face, FaceSearch
-from augmentor.images import encode_jpeg, load_image, perceptual_hash, sha256_of
+from augmentor.faces.face_finder import Face, FaceSearch
+from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
 from identity import evaluate as module
-from identity import evaluation, probes
-from identity.decision import DecisionConstants
+from identity.chips import probes
+from identity.decisions.metrics import NEVER, NEVER_RANKED
+from identity.decisions.open_set import DecisionConstants
 from identity.evaluate import main
-from identity.evaluation import evaluate
-from identity.leak import TrainingPhotos
-from identity.material import Material, read_material
-from identity.measurement import PairScores, measure_pairs
-from identity.metrics import NEVER, NEVER_RANKED
+from identity.evaluation import on_photos as evaluation
+from identity.evaluation.material import Material, read_material
+from identity.evaluation.on_photos import evaluate
+from identity.evaluation.rates import PairScores, measure_pairs
+from identity.runs.leak_guard import TrainingPhotos
 
 SIZE = 32
 KEYS = [
@@ -188,7 +189,7 @@ def test_measuring_on_a_training_photo_is_refused(folders: Path, place: str, sam
 def test_a_copy_among_many_is_left_out_and_said(
     folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("identity.evaluation.FEW_COPIES", 0.2)
+    monkeypatch.setattr("identity.evaluation.on_photos.FEW_COPIES", 0.2)
     photo = folders / "probes/Ann/1.jpg"
     training = TrainingPhotos(["Ann/first.jpg"], ["another"], np.array([perceptual_hash(load_image(photo))]))
     material, run = all_of(folders), Pictures(PEOPLE)

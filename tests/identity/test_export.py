@@ -8,14 +8,14 @@ import pytest
 
 from augmentor.errors import InputError
 from identity import export as module
-from identity.backbone import load_weights
-from identity.bundle import Bundle
-from identity.embedding import PartEmbedder
 from identity.export import LiteModel, embedding_graph, export, lite_model, main
-from identity.features import FrozenBackbone, resized, resized_graph
-from identity.heads import HeadConfig, build_head, embedding_model
+from identity.networks.backbone import load_weights
+from identity.networks.embedding import PartEmbedder
+from identity.networks.features import FrozenBackbone, resized, resized_graph
+from identity.networks.heads import HeadConfig, build_head, embedding_model
+from identity.runs.bundle import Bundle
 from tests.identity.drawn_set import drawn_face, write_random_weights
-from tests.identity.test_bundle import small_bundle
+from tests.identity.runs.test_bundle import small_bundle
 
 
 @pytest.mark.parametrize(("edge", "size"), [(150, 128), (64, 96), (150, 75), (48, 48)])

@@ -10,26 +10,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from augmentor.balancing.manifest import read_manifest, write_manifest
 from augmentor.errors import InputError
-from augmentor.images import PARTIAL_PREFIX, PARTIAL_SUFFIX, encode_jpeg
-from augmentor.manifest import read_manifest, write_manifest
-from identity import seeing
-from identity.albums_page import write_pages
-from identity.bundle import Bundle
+from augmentor.photos.images import PARTIAL_PREFIX, PARTIAL_SUFFIX, encode_jpeg
+from identity.albums.page import write_pages
+from identity.albums.sorting import organise
+from identity.chips import seeing
 from identity.enrol import main as enrol_main
 from identity.forget import main
-from identity.forgetting import forget
-from identity.forgetting_record import ForgettingRecord
-from identity.organising import organise
+from identity.forgetting.forget_person import forget
+from identity.forgetting.journal import ForgettingRecord
 from identity.people import main as people_main
-from identity.people_file import PeopleFile
-from identity.recognise import Recogniser
-from identity.renaming import merged
-from identity.training import TrainConfig, train
-from identity.unenrolment import without
+from identity.runs.bundle import Bundle
+from identity.runs.collection import PeopleFile
+from identity.runs.recogniser import Recogniser
+from identity.runs.renaming import merged
+from identity.runs.unenrolment import without
+from identity.training.pipeline import TrainConfig, train
 from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
+from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
-from tests.identity.test_recognise import SquareFinder, colour_of, photo
 
 ANN = "Ann Ü"
 

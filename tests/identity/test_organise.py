@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.images import encode_jpeg, sha256_of
+from augmentor.photos.images import encode_jpeg, sha256_of
 from identity import organise as module
-from identity import seeing
-from identity.albums_page import write_pages
-from identity.bundle import Bundle
-from identity.decision import ProbabilityCurve
-from identity.organising import Albums, organise, undo
-from identity.people_file import FILE, PeopleFile
-from identity.recognise import Recogniser
-from identity.verification import SamePerson
+from identity.albums.page import write_pages
+from identity.albums.sorting import Albums, organise, undo
+from identity.chips import seeing
+from identity.decisions.open_set import ProbabilityCurve
+from identity.decisions.same_person import SamePerson
+from identity.runs.bundle import Bundle
+from identity.runs.collection import FILE, PeopleFile
+from identity.runs.recogniser import Recogniser
+from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
 from tests.identity.test_enrol import trained
-from tests.identity.test_recognise import SquareFinder, colour_of, photo
 
 STRANGER, OTHER_STRANGER = (60, 240, 250), (130, 130, 40)
 

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from identity.backbone import face_embedding_model, load_weights
-from identity.faces_to_learn import Faces
-from identity.held_out import held_out_rows
+from identity.networks.backbone import face_embedding_model, load_weights
 from identity.pretrain import main, parser, recipe_of
-from identity.pretrained_weights import finish
-from identity.pretraining import Pretraining, Speed, linear_fit
-from identity.pretraining_recipe import Recipe
-from identity.student_view import jittered
+from identity.pretraining.faces_to_learn import Faces
+from identity.pretraining.held_out import held_out_rows
+from identity.pretraining.recipe import Recipe
+from identity.pretraining.student import Pretraining, Speed, linear_fit
+from identity.pretraining.student_view import jittered
+from identity.pretraining.student_weights import finish
 from tests.identity.drawn_set import write_random_weights
 
 
@@ -149,7 +149,7 @@ def two_teachers(count: int = 24) -> Faces:
 def test_a_second_teacher_joins_weights_that_learnt_from_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("identity.pretrained_weights.FITTING_BATCHES", 1)
+    monkeypatch.setattr("identity.pretraining.student_weights.FITTING_BATCHES", 1)
     first = load_weights(write_random_weights(tmp_path / "first.npz")).arrays["projection/kernel"]
     recipe = Recipe(budget=8, sizes=(32,), first_shares=(1.0,), batch=4, warm_up=2)
     both = Pretraining(two_teachers(), recipe, tmp_path)

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from augmentor.balancing.manifest import read_manifest
 from augmentor.errors import InputError
-from augmentor.manifest import read_manifest
-from identity.bundle import Bundle
+from identity.runs.bundle import Bundle
 from identity.train import main
-from identity.training import TrainConfig, _plain, train
-from identity.training_set import held_out_rows, read_training_set, rows_of_photos, spread_renders
+from identity.training.pipeline import TrainConfig, _plain, train
+from identity.training.training_set import held_out_rows, read_training_set, rows_of_photos, spread_renders
 from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
 
 PHOTOS = [1, 2, 3, 4, 5]

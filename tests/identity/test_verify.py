@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.images import encode_jpeg
-from identity import seeing
+from augmentor.photos.images import encode_jpeg
 from identity import verify as module
-from identity.decision import ProbabilityCurve
-from identity.face_space import unit
-from identity.verification import SamePerson
+from identity.chips import seeing
+from identity.decisions.open_set import ProbabilityCurve
+from identity.decisions.same_person import SamePerson
+from identity.networks.face_space import unit
 from identity.verify import main, verify
-from tests.identity.test_recognise import SquareFinder, photo
+from tests.identity.runs.test_recogniser import SquareFinder, photo
 
 RED, ORANGE, GREEN = (200, 60, 60), (200, 90, 60), (60, 200, 60)
 

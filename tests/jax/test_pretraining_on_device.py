@@ -14,15 +14,15 @@ if os.environ.get("KERAS_BACKEND") != "jax":
 
 from augmentor.errors import InputError  # noqa: E402
 from identity import pretraining_on_device  # noqa: E402
-from identity.backbone import load_weights  # noqa: E402
-from identity.cut import POINTS5  # noqa: E402
-from identity.faces_to_learn import Faces  # noqa: E402
-from identity.mobilefacenet import PLACES  # noqa: E402
+from identity.networks.backbone import load_weights  # noqa: E402
 from identity.pretrain import begin_training  # noqa: E402
-from identity.pretrained_weights import finish  # noqa: E402
-from identity.pretraining_on_device import DevicePretraining  # noqa: E402
-from identity.pretraining_recipe import Recipe  # noqa: E402
-from identity.teacher_net import load_net  # noqa: E402
+from identity.pretraining.cut import POINTS5  # noqa: E402
+from identity.pretraining.faces_to_learn import Faces  # noqa: E402
+from identity.pretraining.mobilefacenet import PLACES  # noqa: E402
+from identity.pretraining.on_device import DevicePretraining  # noqa: E402
+from identity.pretraining.recipe import Recipe  # noqa: E402
+from identity.pretraining.student_weights import finish  # noqa: E402
+from identity.pretraining.teacher_net import load_net  # noqa: E402
 
 RECIPE = Recipe(
     budget=40,

@@ -5,8 +5,8 @@ import pytest
 pytestmark = pytest.mark.jax
 jax = pytest.importorskip("jax", reason="needs JAX: make test-jax")
 
-from identity.student_view import jittered, plain  # noqa: E402
-from identity.views_on_device import blends, mirrored_at_random, views  # noqa: E402
+from identity.pretraining.student_view import jittered, plain  # noqa: E402
+from identity.pretraining.views_on_device import blends, mirrored_at_random, views  # noqa: E402
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_views_of_the_device_are_spread_like_those_of_the_host(chip: np.ndarray)
 
 
 def test_a_view_without_luck_is_the_plain_one(chip: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    from identity import views_on_device
+    from identity.pretraining.student import views_on_device
 
     for name in ("SCALED", "TURNED_DEGREES", "MOVED", "BLURRED", "GREY", "BRIGHTER", "TINTED", "LIFTED"):
         monkeypatch.setattr(views_on_device, name, 0.0)

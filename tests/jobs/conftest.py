@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from datasets.synthetic import PeopleOptions, write_people
+from augmentor.made_up.people import PeopleOptions, write_people
 
 
 @pytest.fixture(scope="session")
 def two_cpu_ray() -> Iterator[None]:
     """A local Ray with two CPUs, which jobs in this process use."""
 
-    from jobs.ray_session import ray_session
+    from jobs.cluster.ray_session import ray_session
 
     with ray_session(workers=2):
         yield

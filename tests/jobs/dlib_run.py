@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from identity.bundle import Bundle
-from identity.decision import Decision, DecisionConstants, ProbabilityCurve
-from identity.embedding import PartEmbedder
-from identity.face_space import unit
-from identity.seeing import PhotoReader
+from identity.chips.seeing import PhotoReader
+from identity.decisions.open_set import Decision, DecisionConstants, ProbabilityCurve
+from identity.networks.embedding import PartEmbedder
+from identity.networks.face_space import unit
+from identity.runs.bundle import Bundle
 
 
 def write_dlib_run(people: Path, labels: Sequence[str], folder: Path) -> None:

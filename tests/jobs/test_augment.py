@@ -18,15 +18,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.images import load_image
-from augmentor.manifest import read_manifest
-from augmentor.people_folder import people_of
-from augmentor.place import FolderPlace
-from identity.set_forgetting import forget_in_set
-from jobs.augment_job import main
-from jobs.image_sink import FolderSink
-from jobs.partition import partitions_of
-from jobs.partition_state import read_making, write_making
+from augmentor.balancing.manifest import read_manifest
+from augmentor.photos.images import load_image
+from augmentor.photos.people_folder import people_of
+from augmentor.photos.place import FolderPlace
+from identity.forgetting.balanced_set import forget_in_set
+from jobs.balancing.augment_job import main
+from jobs.balancing.image_sink import FolderSink
+from jobs.balancing.partition import partitions_of
+from jobs.balancing.partition_state import read_making, write_making
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "jobs" / "augment.py"

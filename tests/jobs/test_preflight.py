@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from augmentor.errors import InputError
-from augmentor.place import PATIENCE
-from jobs import cluster_check, node_check, preflight
-from jobs.cluster_check import local_ray, pinned_python, placeholders, programs, ssh_command
-from jobs.finding import Finding, found
-from jobs.node_check import free_space, readable, writable
+from augmentor.photos.place import PATIENCE
+from jobs import preflight
+from jobs.cluster import cluster_check, node_check
+from jobs.cluster.check_result import Finding, found
+from jobs.cluster.cluster_check import local_ray, pinned_python, placeholders, programs, ssh_command
+from jobs.cluster.node_check import free_space, readable, writable
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "jobs" / "cluster.yaml"

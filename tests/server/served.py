@@ -12,18 +12,18 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from augmentor.images import encode_jpeg
-from identity import seeing
-from identity.bundle import Bundle
-from identity.decision import ProbabilityCurve
-from identity.recognise import Recogniser
+from augmentor.photos.images import encode_jpeg
+from identity.chips import seeing
+from identity.decisions.open_set import ProbabilityCurve
+from identity.decisions.same_person import SamePerson
+from identity.runs.bundle import Bundle
+from identity.runs.recogniser import Recogniser
 from identity.server import app as module
 from identity.server import photo_pool
 from identity.server.app import make_app
 from identity.server.settings import Settings
-from identity.verification import SamePerson
+from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
-from tests.identity.test_recognise import SquareFinder, colour_of, photo
 
 STRANGER = (60, 240, 250)
 

@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from identity import enrolment, photo_work
-from identity.bundle import Bundle
+from identity.albums import photo_work
+from identity.runs import enrolment
+from identity.runs.bundle import Bundle
 from identity.server import album_jobs
 from identity.server.album_jobs import FreePaths
 from identity.server.scratch import Scratch, sweep
-from tests.identity.test_recognise import colour_of
+from tests.identity.runs.test_recogniser import colour_of
 from tests.server.served import STRANGER, patched, picture, saved_run, served
 from tests.server.test_app import albums_of, finished, names, sent
 from tests.server.test_uploads import zipped
@@ -126,9 +127,9 @@ def test_the_servers_own_process_decodes_no_photo_of_a_job(
 
     for name in ("load_image", "sha256_of", "InProcess"):
         monkeypatch.setattr(photo_work, name, decoded)
-    monkeypatch.setattr("identity.organising.InProcess", decoded)
-    monkeypatch.setattr("identity.albums_page.InProcess", decoded)
-    monkeypatch.setattr("identity.group_enrolment.InProcess", decoded)
+    monkeypatch.setattr("identity.albums.sorting.InProcess", decoded)
+    monkeypatch.setattr("identity.albums.page.InProcess", decoded)
+    monkeypatch.setattr("identity.albums.group_enrolment.InProcess", decoded)
     where = done(client, ("a.jpg", picture(STRANGER)), ("b.jpg", picture(STRANGER, (0, 0, 0))))
     assert client.get(f"{where}/thumbnails/1").content[:2] == b"\xff\xd8"
     named = client.post(f"{where}/names", json={"album": "unknown/001", "name": "Zoë"})

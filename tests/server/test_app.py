@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from identity.bundle import Bundle
-from identity.forgetting import forget
-from identity.people_file import PeopleFile
+from identity.forgetting.forget_person import forget
+from identity.runs.bundle import Bundle
+from identity.runs.collection import PeopleFile
+from identity.runs.unenrolment import without
 from identity.server import answers
-from identity.unenrolment import without
-from tests.identity.test_recognise import colour_of
+from tests.identity.runs.test_recogniser import colour_of
 from tests.server.served import STRANGER, patched, picture, saved_run, served
 from tests.server.test_uploads import zipped
 

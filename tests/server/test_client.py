@@ -10,11 +10,11 @@ import pytest
 import uvicorn
 
 from augmentor.errors import InputError
-from identity.bundle import Bundle
 from identity.client import Client, ServerError
+from identity.runs.bundle import Bundle
 from identity.server.app import make_app
 from identity.server.settings import Settings
-from tests.identity.test_recognise import colour_of
+from tests.identity.runs.test_recogniser import colour_of
 from tests.made_up_run import free_port
 from tests.server.served import STRANGER, patched, picture, saved_run
 

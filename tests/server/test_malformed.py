@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import requests
 
-from augmentor.images import encode_jpeg
+from augmentor.photos.images import encode_jpeg
 from tests.made_up_run import MadeUp, serving
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(3600)]

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from augmentor.images import encode_jpeg, load_image, perceptual_hash
+from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash
 from identity.server import photo_pool
 from identity.server.photo_pool import PhotoLimits, PhotoPool, memory_for
 from identity.server.source import Source, file_source

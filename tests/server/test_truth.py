@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from identity.bundle import Bundle
-from identity.people_file import FILE, PeopleFile
+from identity.runs.bundle import Bundle
+from identity.runs.collection import FILE, PeopleFile
 from identity.server import app as module
 from identity.server import observed
 from identity.server.problems import input_problem, storage_problem
-from tests.identity.test_recognise import colour_of
+from tests.identity.runs.test_recogniser import colour_of
 from tests.server.served import STRANGER, patched, picture, saved_run, served
 from tests.server.test_app import names, sent
 

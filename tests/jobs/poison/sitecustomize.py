@@ -4,7 +4,7 @@ import os
 import signal
 from typing import Any
 
-from augmentor import images
+from augmentor.photos import images
 
 _load_photo = images.load_photo
 

@@ -1,0 +1,93 @@
+"""The head laid over a photo: where every point of its surface lies there.
+
+The fitted head leaves a pixel or two between its landmarks and the detected ones. A smooth displacement of the whole
+surface takes that away, so that eyes, nose and mouth are sampled exactly where they are and the far cheek ends where
+the photo's outline is.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from augmentor.head.detector_offsets import detector_offsets
+from augmentor.head.head_model import HeadModel
+from augmentor.head.pose import FaceFit
+
+REACH = 10.0  # mm over which a landmark's displacement fades to three quarters
+INNER_SLACK, CONTOUR_SLACK = 0.05, 0.5  # variance of landmark noise relative to the displacement's
+CONTOUR = np.arange(17)
+_OUTLINE_REACH = 0.7  # of the way from a contour landmark to the middle of the face, along its row
+
+
+def register(landmarks: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: HeadModel) -> np.ndarray:
+    """Where the vertices of a fitted head lie in the photo.
+
+    Inner landmarks are met (nearly) exactly; contour landmarks tell only how far out the outline is, for whatever
+    part of the head forms it in this pose.
+
+    Args:
+        landmarks: (68, 2) pixels.
+        vertices: (V, 3) mm, `head` with the fit's coefficients.
+        fit: of these landmarks.
+        head: the head model.
+
+    Returns:
+        (V, 2) float32 pixels.
+    """
+    projected = fit.camera.project(vertices)
+    anchors = head.landmarks68.copy()
+    across = fit.camera.rotation[:2, 0] / max(float(np.linalg.norm(fit.camera.rotation[:2, 0])), 1e-9)
+    anchors[CONTOUR] = _outline_vertices(projected @ across, head)
+    residual = landmarks - fit.camera.project(vertices[anchors] + detector_offsets())
+    residual[CONTOUR] = _across_outline(landmarks[CONTOUR] - projected[anchors[CONTOUR]], landmarks[CONTOUR])
+    basis = displacement_basis(head, tuple(anchors[CONTOUR].tolist()))
+    slack = np.full(68, INNER_SLACK)
+    slack[CONTOUR] = CONTOUR_SLACK
+    weights = np.linalg.solve(basis[:, anchors].T + np.diag(slack), residual)
+    return (projected + (weights.T.astype(np.float32) @ basis).T).astype(np.float32)
+
+
+def _outline_vertices(sideways: np.ndarray, head: HeadModel) -> np.ndarray:
+    """(17,) the vertex that forms the outline in each contour landmark's row: the one furthest to its side."""
+    columns = head.grid_shape[1]
+    chosen = head.landmarks68[CONTOUR].copy()
+    for number, vertex in enumerate(chosen.tolist()):
+        row, column = divmod(vertex, columns)
+        side = np.sign(column - columns // 2)
+        if side:
+            last = columns // 2 + side * int(abs(column - columns // 2) * (1 - _OUTLINE_REACH))
+            candidates = row * columns + np.arange(column, last, -side)
+            chosen[number] = candidates[np.argmax(side * sideways[candidates])]
+    return chosen
+
+
+def _across_outline(residual: np.ndarray, contour: np.ndarray) -> np.ndarray:
+    """The part of contour residuals (17, 2) that is across the detected contour: along it, landmarks tell nothing."""
+    tangent = np.gradient(contour.astype(np.float64), axis=0)
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], 1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    return (residual * normal).sum(1, keepdims=True) * normal
+
+
+def displacement_basis(head: HeadModel, contour_vertices: tuple[int, ...]) -> np.ndarray:
+    """Kernels (68, V) float32 around the contour's vertices (17) and the inner landmarks: Matern 3/2 of the distance.
+
+    Not Gaussians, which overshoot between landmarks a few mm apart. Distances are those of a head with its mouth open:
+    else the upper and the lower lip would be one.
+    """
+    inner = _kernels(head, tuple(head.landmarks68[17:].tolist()))
+    return np.concatenate([*(_kernels(head, (vertex,)) for vertex in contour_vertices), inner])
+
+
+@lru_cache(maxsize=1024)
+def _kernels(head: HeadModel, centres: tuple[int, ...]) -> np.ndarray:
+    """The kernels (N, V) float32 around N vertices; a contour has some four hundred to choose from."""
+    vertices = _opened(head)
+    distance = np.linalg.norm(vertices[list(centres)][:, None] - vertices, axis=2) / REACH
+    return ((1 + distance) * np.exp(-distance)).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _opened(head: HeadModel) -> np.ndarray:
+    """The mean head with its mouth open, (V, 3) mm."""
+    return head.vertices(None, head.expression_weights({"jawOpen": 0.7}))

@@ -1,0 +1,126 @@
+"""A view of the head model: its surface, rasterised at one shape, expression and pose.
+
+Source:
+    Masi et al., ECCV 2016. Differs: any shape that the model's modes give, any pose.
+"""
+
+import cv2
+import numpy as np
+
+from augmentor.faces.chip import CHIP_PADDING, chip_transform
+from augmentor.head.detector_offsets import detector_offsets
+from augmentor.head.head_model import HeadModel
+from augmentor.head.pose import HeadPose, rotation_from_pose
+from augmentor.head.surface import flatten_ears, surface_normals, surface_triangles, surface_vertices
+from augmentor.views.background import outline_of
+from augmentor.views.raster import interpolate, rasterise
+from augmentor.views.view import View, assemble_view, map_side, project
+from augmentor.views.view_key import EXPRESSIONS, ViewKey
+
+SHAPE_STD = 0.6  # of the population's: stronger draws turn the face into somebody else's
+# mm from the camera to the head: little perspective keeps most of a likeness (decision 0015)
+VIEW_DISTANCE = 6000.0
+_SUPERSAMPLE = 2
+
+
+def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = CHIP_PADDING) -> View:
+    """Rasterise the head at `key`, placed like every chip by the true projected landmarks.
+
+    Deterministic.
+
+    Args:
+        head: the head model.
+        key: shape, expression and pose.
+        size: side of the picture, pixels.
+        padding: room around the face; chips have little, a face detector wants more.
+
+    Raises:
+        InputError: the head model has no mode that the key's expression needs.
+    """
+    shape = shape_coefficients(head, key.shape)
+    with_ears = head.vertices(shape, head.expression_weights(EXPRESSIONS[key.expression]))
+    vertices = flatten_ears(with_ears, head)
+    rotation = rotation_from_pose(HeadPose(yaw=key.yaw, pitch=key.pitch, roll=key.roll))
+    landmarks = vertices[head.landmarks68] + detector_offsets()
+    projection = _chip_projection(landmarks, rotation, size, padding)
+    points, depth = project(projection, vertices), vertices @ projection[2, :3] + projection[2, 3]
+    normals = surface_normals(vertices, head)
+    patch = surface_triangles(head)
+    columns = head.grid_shape[1]
+    place = np.stack([np.arange(len(vertices)) % columns, np.arange(len(vertices)) // columns], 1)
+    side = _SUPERSAMPLE * map_side(size)
+    fine_points = (points + 0.5) * (side / size) - 0.5
+    triangle, weights = rasterise(fine_points, depth, patch, (side, side))
+    values = np.concatenate([depth[:, None], place, vertices, normals], 1)
+    fine = interpolate(triangle, weights, patch, values)
+    pixel, face = _halve(fine, triangle >= 0)
+    normal = pixel[..., 6:] / np.maximum(np.linalg.norm(pixel[..., 6:], axis=-1, keepdims=True), 1e-6)
+    scale = float(np.linalg.norm(projection[0, :3]) / VIEW_DISTANCE)
+    outline = outline_of(project(projection, with_ears[surface_vertices(head)]), key.roll, scale)
+    return assemble_view(
+        key,
+        size,
+        padding,
+        position=pixel[..., 3:6],
+        normal=normal,
+        grid=pixel[..., 1:3],
+        face=face,
+        projection=projection,
+        outline=outline,
+        head=head,
+        vertices=flatten_ears(head.vertices(shape), head),
+        points=points,
+        landmarks_2d=project(projection, landmarks),
+        landmarks_visible=_landmarks_visible(head, fine_points, depth, normals @ rotation.T, fine[..., 0]),
+    )
+
+
+def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
+    """Identity coefficients (K,) of a view shape: zero for the mean head, else a fixed draw with SHAPE_STD."""
+    modes = len(head.identity_modes)
+    if shape == 0:
+        return np.zeros(modes, np.float32)
+    return (SHAPE_STD * np.random.default_rng([20161008, shape]).standard_normal(modes)).astype(np.float32)
+
+
+def _chip_projection(landmarks: np.ndarray, rotation: np.ndarray, size: int, padding: float) -> np.ndarray:
+    """The camera that puts a head at `rotation` into the chip that its own landmarks define."""
+    camera = np.concatenate([rotation, [[0], [0], [VIEW_DISTANCE]]], 1)
+    camera[:2] *= VIEW_DISTANCE  # one pixel per mm before the chip's own scale
+    chip_from_image = np.eye(3)
+    chip_from_image[:2] = chip_transform(project(camera, landmarks), size, padding)
+    return chip_from_image @ camera
+
+
+def _halve(fine: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bring values (2h, 2h, C), depth first and grid place next, to (h, h, C), with the coverage (h, h).
+
+    Where the four places differ much, one surface hides another: the front one is taken, not a mixture.
+    """
+    places = [(fine[y::2, x::2], covered[y::2, x::2]) for y in (0, 1) for x in (0, 1)]
+    front, nearest = np.zeros_like(places[0][0]), np.full(places[0][1].shape, np.inf, np.float32)
+    for values, here in places:
+        nearer = here & (values[..., 0] < nearest)
+        front[nearer], nearest[nearer] = values[nearer], values[nearer, 0]
+    total, count = np.zeros_like(front), np.zeros_like(nearest)
+    for values, here in places:
+        near = np.abs(values[..., 1:3] - front[..., 1:3])
+        same = here & (near[..., 0] < 3) & (near[..., 1] < 3)
+        total += values * same[..., None]
+        count += same
+    coverage = sum(here.astype(np.float32) for _, here in places) / np.float32(4)
+    face = cv2.GaussianBlur(coverage, (3, 3), 0.5) * (coverage > 0)
+    return total / np.maximum(count, 1)[..., None], face
+
+
+def _landmarks_visible(
+    head: HeadModel, points: np.ndarray, depth: np.ndarray, normals: np.ndarray, fine_depth: np.ndarray
+) -> np.ndarray:
+    """(68,) bool: the landmark's surface faces the camera and nothing lies more than 4 mm in front of it."""
+    ids = head.landmarks68
+    spot = np.rint(points[ids]).astype(int)
+    inside = ((spot >= 0) & (spot < len(fine_depth))).all(1)
+    spot = np.clip(spot, 0, len(fine_depth) - 1)
+    front = fine_depth[spot[:, 1], spot[:, 0]]
+    hidden = inside & (front > 0) & (depth[ids] > front + 4.0)
+    return (normals[ids, 2] < 0.1) & ~hidden

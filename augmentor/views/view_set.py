@@ -1,0 +1,74 @@
+"""What photos are rendered into: a head and its views, as `--head-model` names them.
+
+built-in     the project's head, views drawn from it
+ict:DIR      a user's ICT-FaceKit checkout, views drawn from it
+views:DIR    ready views from the `.mat` models of Masi et al. in DIR, seen with the built-in head
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from augmentor.head.head_model import HeadModel, load_head_model
+from augmentor.views.head_view import make_view
+from augmentor.views.mat_views import load_mat_views
+from augmentor.views.view import View
+from augmentor.views.view_key import ViewKey, paper_view_keys, spread_view_keys
+
+READY = "views:"
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """A head and the views of it.
+
+    Attributes:
+        head: photos are fitted with it.
+        keys: the views there are.
+        size: side of the renders, pixels.
+        ready: by name, views that exist already; the others are made from the head.
+    """
+
+    head: HeadModel
+    keys: Sequence[ViewKey]
+    size: int
+    ready: dict[str, View] = field(default_factory=dict)
+
+    def view(self, key: ViewKey) -> View:
+        """The view of one key; takes 0.1 s where it has to be made."""
+        return self.ready[key.name] if key.name in self.ready else make_view(self.head, key, self.size)
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal; another head or other views have another."""
+        digest = hashlib.sha256(self.head.mean.tobytes() + self.head.identity_modes.tobytes())
+        for key in self.keys:
+            digest.update(key.name.encode())
+            if key.name in self.ready:
+                digest.update(self.ready[key.name].position.tobytes())
+        return digest.hexdigest()
+
+
+SPREAD, PAPER = "spread", "paper"
+POSES = (SPREAD, PAPER)
+
+
+def load_view_set(spec: str, size: int, seed: int, poses: str = SPREAD) -> ViewSet:
+    """Load what `spec` (see above) names.
+
+    Args:
+        spec: value of `--head-model`.
+        size: side of the renders, pixels.
+        seed: of the views drawn; ready views and those of the paper are as they are.
+        poses: `spread` over what photos show, or `paper`, the setting of Masi et al.; ready views have their own.
+
+    Raises:
+        InputError: no such thing, or it is damaged.
+    """
+    if not spec.startswith(READY):
+        keys = paper_view_keys() if poses == PAPER else spread_view_keys(seed)
+        return ViewSet(load_head_model(spec), keys, size)
+    head = load_head_model("built-in")
+    ready = load_mat_views(Path(spec.removeprefix(READY)), head, size)
+    return ViewSet(head, [view.key for view in ready], size, {view.key.name: view for view in ready})

@@ -1,0 +1,104 @@
+"""What albums need the pixels of a photo for; whoever must not decode photos itself lets others do it.
+
+The command line decodes in its own process (`InProcess`). The server is sent photos by anybody, and gives this work to
+processes whose memory and time are limited.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from augmentor.errors import PhotoError
+from augmentor.faces.chip import cut_chip
+from augmentor.faces.face_finder import Face, FaceFinder
+from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
+from identity.chips.probes import ProbeChip
+
+Box = tuple[float, float, float, float]
+_EDGE = 240  # of a thumbnail's shorter side, pixels
+_SAME_FACE = 0.5  # intersection over union of the box now and when the photo was organised
+
+
+class PhotoWork(Protocol):
+    """Does what needs the pixels of a photo."""
+
+    def hashes(self, path: Path, status: str) -> tuple[str, int | None]:
+        """Return SHA-256 and perceptual hash of a photo file.
+
+        Args:
+            path: of the file.
+            status: see `identity.runs.recogniser`; of a photo with an `error` there is no perceptual hash.
+        """
+        ...
+
+    def thumbnail(self, path: Path) -> bytes:
+        """Return a small JPEG of a photo file.
+
+        Raises:
+            PhotoError: it cannot be read.
+        """
+        ...
+
+    def face_again(self, path: Path, box: Box, size: int) -> ProbeChip | None:
+        """Return the face of a photo file that was found at `box` before, or None if it is not found again.
+
+        Args:
+            path: of the file.
+            box: x, y, width, height in photo pixels.
+            size: edge of the chip, pixels.
+
+        Raises:
+            PhotoError: it cannot be read.
+        """
+        ...
+
+
+class InProcess:
+    """Decodes in this process: for photos of the user who started it."""
+
+    def __init__(self) -> None:
+        self._finder: FaceFinder | None = None
+
+    def hashes(self, path: Path, status: str) -> tuple[str, int | None]:
+        """As `PhotoWork`."""
+        try:
+            return sha256_of(path), None if status == "error" else perceptual_hash(load_image(path))
+        except PhotoError:
+            return "", None
+
+    def thumbnail(self, path: Path) -> bytes:
+        """As `PhotoWork`."""
+        return thumbnail(load_image(path))
+
+    def face_again(self, path: Path, box: Box, size: int) -> ProbeChip | None:
+        """As `PhotoWork`."""
+        if self._finder is None:
+            self._finder = FaceFinder("all", second_opinion=True)
+        return face_again(self._finder, load_image(path), path, box, size)
+
+
+def thumbnail(image: np.ndarray) -> bytes:
+    """A small JPEG of an (H, W, 3) uint8 RGB image."""
+    scale = _EDGE / min(image.shape[:2])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    return encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image, 80)
+
+
+def face_again(finder: FaceFinder, image: np.ndarray, path: Path, box: Box, size: int) -> ProbeChip | None:
+    """The face of an image that was found at `box` before, without the hashes of its file."""
+    again = [face for face in finder(image).faces if overlap(face, box) >= _SAME_FACE]
+    if not again:
+        return None
+    face = max(again, key=lambda f: overlap(f, box))
+    chip = cut_chip(image, face.landmarks, size)
+    return ProbeChip(path, chip, None, "", None, face.landmarks, face.box)
+
+
+def overlap(face: Face, box: Box) -> float:
+    """Intersection over union of a face's box and another (x, y, width, height)."""
+    low = np.maximum(face.box[:2], box[:2])
+    high = np.minimum(np.add(face.box[:2], face.box[2:]), np.add(box[:2], box[2:]))
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    return shared / (face.box[2] * face.box[3] + box[2] * box[3] - shared)

@@ -1,0 +1,63 @@
+"""The renders of one photo that go into a template; needs neither a run nor a network, so any process can make them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from augmentor.errors import InputError, PhotoError
+from augmentor.head.head_model import load_head_model
+from augmentor.rendering.prepared_photo import prepare_photo
+from augmentor.rendering.render import render_views
+from augmentor.views.head_view import make_view
+from augmentor.views.view_key import allowed, spread_view_keys
+from identity.training.whole_photos import random_crop
+
+
+@dataclass(frozen=True)
+class WantedRenders:
+    """Renders of one photo that a template wants.
+
+    Attributes:
+        photo: its number.
+        count: how many.
+        landmarks: of its face; None: crops of the whole photo instead.
+        size: edge of the renders, pixels.
+        seed: of the views.
+        seeds: of the crops, one each.
+    """
+
+    photo: int
+    count: int
+    landmarks: np.ndarray | None
+    size: int
+    seed: int
+    seeds: tuple[int, ...] = ()
+
+
+def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndarray:
+    """Renders of a photo at views drawn as for training, or crops of it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        name: of the photo, for errors.
+        wanted: which.
+
+    Returns:
+        (N, size, size, 3) uint8 RGB.
+
+    Raises:
+        InputError: no head fits the landmarks.
+    """
+    if wanted.landmarks is None:
+        crops = [random_crop(image, wanted.size, np.random.default_rng([k, 5])) for k in wanted.seeds]
+        return np.stack(crops)
+    head = load_head_model()
+    try:
+        prepared = prepare_photo(image, wanted.landmarks, head, wanted.size)
+    except PhotoError as error:
+        raise InputError(f"{name}: {error}; leave it out") from error
+    yaw = prepared.fit.camera.pose.yaw
+    usable = [key for key in spread_view_keys(wanted.seed) if allowed(yaw, key)]
+    drawn = np.random.default_rng([wanted.photo, 5]).permutation(len(usable))[: wanted.count]
+    views = [make_view(head, usable[k], wanted.size) for k in drawn]
+    return np.stack([rendered.image for rendered in render_views(prepared, views)])

@@ -1,0 +1,218 @@
+"""Are two photos of the same person: a threshold for every false match rate, and a probability.
+
+The cosine of two faces is compared with cosines of calibration photos of different people: a false match rate (FMR) of
+0.1 % is the cosine that one in a thousand of those pairs reaches. The probability comes from those pairs and from pairs
+of photos of the same people, weighed as if every second pair were of one person.
+
+A run is calibrated when it is trained. Bare features are calibrated once, and what comes out ships with the package:
+
+    python -m identity.decisions.same_person --mated DIR --strangers DIR --out identity/weights/same_person.json
+
+`--mated` has a folder for each person, `--strangers` one photo each of other people. Only the probability depends on
+the mated pairs, thresholds do not.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from augmentor.errors import InputError, LikenessError
+from augmentor.photos.images import write_whole
+from identity.chips.photo_lists import photos_by_person, photos_in
+from identity.decisions.open_set import ProbabilityCurve, fit_probability
+
+FILE = Path(__file__).parent.parent / "weights" / "same_person.json"
+_POINTS = 60  # of the stored curve, evenly over the logarithm of the rate
+_FEWEST_ABOVE = 10  # pairs must lie above a threshold for its rate to be told
+_MOST_PAIRS = 500_000
+
+
+@dataclass(frozen=True)
+class SamePerson:
+    """When two faces are taken for one person's.
+
+    Attributes:
+        rates: false match rates, ascending.
+        cosines: the cosine that such a share of calibration pairs of different people reaches.
+        pairs: how many pairs of different people, `photos` of how many photos.
+        mated: how many pairs of the same person.
+        probability: cosine to probability.
+    """
+
+    rates: tuple[float, ...]
+    cosines: tuple[float, ...]
+    pairs: int
+    photos: int
+    mated: int
+    probability: ProbabilityCurve
+
+    def threshold(self, fmr: float) -> float:
+        """Cosine from which two faces are the same person's.
+
+        Raises:
+            InputError: a rate that the calibration pairs cannot tell.
+        """
+        low, high = self.rates[0], self.rates[-1]
+        if not low <= fmr <= high:
+            raise InputError(
+                f"--fmr {fmr:g}: calibrated with {self.pairs} pairs of {self.photos} photos, which tell rates from "
+                f"{low:.2g} to {high:.2g}"
+            )
+        return float(np.interp(np.log(fmr), np.log(self.rates), self.cosines))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "rates": [float(f"{rate:.4g}") for rate in self.rates],
+            "cosines": [round(cosine, 5) for cosine in self.cosines],
+            "pairs": self.pairs,
+            "photos": self.photos,
+            "mated": self.mated,
+            "probability": {"slope": self.probability.slope, "intercept": self.probability.intercept},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SamePerson":
+        """Read what `as_dict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: `values` is not such a dictionary.
+        """
+        return cls(
+            tuple(float(rate) for rate in values["rates"]),
+            tuple(float(cosine) for cosine in values["cosines"]),
+            int(values["pairs"]),
+            int(values["photos"]),
+            int(values["mated"]),
+            ProbabilityCurve(**values["probability"]),
+        )
+
+
+def fit_same_person(
+    mated: np.ndarray, embeddings: np.ndarray, labels: np.ndarray, seed: int = 0
+) -> SamePerson | None:
+    """From calibration photos; None where there are too few of different people to tell any rate.
+
+    Args:
+        mated: (M,) cosines of two photos of the same person.
+        embeddings: (S, D) unit rows of calibration photos; all pairs of different people among them count, of many a
+            seeded choice.
+        labels: (S,) who is on them, -1 for people who are on one photo only.
+    """
+    rows, columns = np.triu_indices(len(embeddings), 1)
+    different = (labels[rows] != labels[columns]) | (labels[rows] < 0)
+    rows, columns = rows[different], columns[different]
+    if len(rows) > _MOST_PAIRS:
+        chosen = np.random.default_rng([seed, 13]).permutation(len(rows))[:_MOST_PAIRS]
+        rows, columns = rows[chosen], columns[chosen]
+    if len(rows) < 10 * _FEWEST_ABOVE:
+        return None
+    nonmated = np.einsum("nd,nd->n", embeddings[rows], embeddings[columns]).astype(np.float64)
+    rates = np.geomspace(_FEWEST_ABOVE / len(nonmated), 0.5, _POINTS)
+    # the cosine between the last pair that may pass and the first that may not
+    cosines = np.quantile(nonmated, 1 - rates, method="hazen")
+    curve = fit_probability(mated.astype(np.float64), np.ones(len(mated), bool), nonmated)
+    return SamePerson(
+        tuple(rates.tolist()), tuple(cosines.tolist()), len(nonmated), len(embeddings), len(mated), curve
+    )
+
+
+def mated_cosines(
+    embeddings: np.ndarray, labels: np.ndarray, most_each: int = 10, seed: int = 0
+) -> np.ndarray:
+    """(M,) cosines of pairs of photos of the same person, at most `most_each` pairs of one.
+
+    Args:
+        embeddings: (P, D) unit rows.
+        labels: (P,) who is on them.
+    """
+    rng = np.random.default_rng([seed, 14])
+    found: list[float] = []
+    order = np.argsort(labels, kind="stable")
+    for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        rows, columns = np.triu_indices(len(own), 1)
+        chosen = rng.permutation(len(rows))[:most_each]
+        pairs = embeddings[own[rows[chosen]]] * embeddings[own[columns[chosen]]]
+        found += pairs.sum(axis=1).tolist()
+    return np.array(found, np.float64)
+
+
+def load_same_person(model: str, face_digest: str) -> SamePerson:
+    """What ships for bare features.
+
+    Args:
+        model: one of `identity.runs.bare_features.BARE_MODELS`.
+        face_digest: of the face weights in use; empty where none take part.
+
+    Raises:
+        InputError: the file is missing or damaged, or was made with other face weights.
+    """
+    way_out = "install the package again, or make it with python -m identity.decisions.same_person"
+    try:
+        told = json.loads(FILE.read_text("utf-8"))
+        found, made_with = SamePerson.from_dict(told["models"][model]), told["face_weights"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{FILE}: missing or damaged ({error}); {way_out}") from error
+    if face_digest not in ("", made_with):
+        raise InputError(f"{FILE}: made with other face weights than those installed; {way_out}")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Calibrate bare features; exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m identity.decisions.same_person",
+        description="Calibrate the comparison of two photos by bare features.",
+    )
+    parser.add_argument("--mated", type=Path, required=True, help="photos of people, a folder each")
+    parser.add_argument("--strangers", type=Path, required=True, help="one photo each of other people")
+    parser.add_argument("--out", type=Path, default=FILE)
+    options = parser.parse_args(arguments)
+    try:
+        people = {name: paths for name, paths in photos_by_person(options.mated).items() if len(paths) > 1}
+        strangers = photos_in(options.strangers)
+        if not people or not strangers:
+            raise InputError(f"{options.strangers if people else options.mated}: no photos to calibrate with")
+        from identity.networks.tensorflow_loading import load_tensorflow
+
+        load_tensorflow()
+        from identity.chips.probes import find_chips
+        from identity.networks.backbone import load_weights
+        from identity.runs.bare_features import BARE_MODELS, BareFeatures
+
+        paths = [path for photos in people.values() for path in photos]
+        who = np.array([k for k, photos in enumerate(people.values()) for _ in photos])
+        found = find_chips([*paths, *strangers], progress="finding faces")
+        seen = np.array([probe.chip is not None for probe in found])
+        chips = np.stack([probe.chip for probe in found if probe.chip is not None])
+        mated = np.arange(len(found))[seen] < len(paths)
+        models = {}
+        for name in BARE_MODELS:
+            rows = BareFeatures(name).embed(chips)
+            same = fit_same_person(
+                mated_cosines(rows[mated], who[seen[: len(paths)]]), rows[~mated], np.full((~mated).sum(), -1)
+            )
+            if same is None:
+                raise InputError(
+                    f"{options.strangers}: too few photos of strangers to tell a false match rate"
+                )
+            models[name] = same.as_dict()
+            print(
+                f"{name}: cosine {same.threshold(0.001):.3f} at FMR 0.1 %, {same.threshold(0.01):.3f} at 1 %"
+            )
+        told = {"face_weights": load_weights("face").digest, "models": models}
+        write_whole(options.out, (json.dumps(told, indent=1) + "\n").encode())
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,357 @@
+"""Templates, and the choice of their weights on calibration people.
+
+A template is, part by part, the unit mean of a person's photos (each with its mirror image and jittered
+copies) and of some of its renders, which together count as so many photos more: much beside one photo, little
+beside ten. How many, and how the parts share the decision, is chosen on calibration only: photos held out of
+the training, and strangers. Where calibration is too small to tell, the defaults stay; that of the renders was
+measured on LFW training people (docs/decisions/0011-training-and-calibration.md).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from identity.decisions.metrics import NEVER, threshold_at
+from identity.decisions.open_set import (
+    SEARCHED_FPIRS,
+    Decision,
+    DecisionConstants,
+    accept_score,
+    crowding_from_similarities,
+    fit_decision,
+)
+from identity.networks.embedding import PARTS, join
+from identity.networks.face_space import unit
+
+RENDER_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
+DEFAULT_RENDER_WEIGHT = 0.25
+MIN_MATED, MIN_STRANGERS = 100, 100
+# Choices worth less than this are noise of a few hundred probes: the simpler one stays.
+MIN_GAIN = 0.002
+_DRAWS = 4  # of photos left to the people of calibration: one draw moves the measure by more than renders do
+_DLIB_SHARES = (1.0, 0.97, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
+_FACE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Embeddings of a training set, part by part.
+
+    Attributes:
+        classes: number of people.
+        photo_labels, photo_ids: (P,) person and photo of each aligned photo.
+        probes: part -> (P, D) unit rows, photo and mirror image.
+        photos: part -> (P, D) unit rows, with jittered copies as well.
+        render_labels, render_photos: (R,) person and photo of each embedded render.
+        renders: part -> (R, D) unit rows.
+        fixed: part -> (C, D) templates that do not come from photos (the seed head's one-hot rows).
+    """
+
+    classes: int
+    photo_labels: np.ndarray
+    photo_ids: np.ndarray
+    probes: Mapping[str, np.ndarray]
+    photos: Mapping[str, np.ndarray]
+    render_labels: np.ndarray
+    render_photos: np.ndarray
+    renders: Mapping[str, np.ndarray]
+    fixed: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def templates(self, render_weight: float, without: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Part -> (C, D) unit templates.
+
+        Args:
+            render_weight: as how many photos the mean of a person's renders counts.
+            without: photo ids to leave out, with their renders.
+        """
+        left_out = np.zeros(0, np.int64) if without is None else without
+        photo_kept = ~np.isin(self.photo_ids, left_out)
+        render_kept = ~np.isin(self.render_photos, left_out)
+        out = {}
+        for name, photos in self.photos.items():
+            if name in self.fixed:
+                out[name] = self.fixed[name]
+                continue
+            photo_mean = _class_means(photos[photo_kept], self.photo_labels[photo_kept], self.classes)
+            render_mean = _class_means(
+                self.renders[name][render_kept], self.render_labels[render_kept], self.classes
+            )
+            count = np.bincount(self.photo_labels[photo_kept], minlength=self.classes)[:, None]
+            # a person of whom only renders are left is known by them
+            weight = np.where(count > 0, render_weight / np.maximum(count, 1), 1.0)
+            out[name] = unit(photo_mean + weight * render_mean)
+        return out
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Shares of the parts, adding up to 1, and the weight of renders in templates."""
+
+    shares: dict[str, float]
+    render_weight: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What calibration is made of, part by part.
+
+    Attributes:
+        mated: part -> (M, D) held-out photos; `labels` (M,) their people, `photo_ids` (M,) their photos.
+        strangers: part -> (S, D).
+        stranger_labels: (S,) the person a "stranger" really is, who is left out of the comparison; -1 for
+            people who are not enrolled.
+    """
+
+    mated: Mapping[str, np.ndarray]
+    labels: np.ndarray
+    photo_ids: np.ndarray
+    strangers: Mapping[str, np.ndarray]
+    stranger_labels: np.ndarray
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether weights can be told apart on it."""
+        return len(self.labels) >= MIN_MATED and len(self.stranger_labels) >= MIN_STRANGERS
+
+
+def calibration_of(
+    gallery: Gallery, held: np.ndarray, strangers: Mapping[str, np.ndarray] | None
+) -> Calibration:
+    """Calibration from held-out photos and strangers.
+
+    Args:
+        gallery: of the training set.
+        held: (P,) bool, which photos are held out.
+        strangers: part -> (S, D) unit rows of people who are not enrolled; None: people of the training set are
+            left out in turn, held-out photos only where there are enough of them (a head has seen the others).
+    """
+    mated = {name: rows[held] for name, rows in gallery.probes.items()}
+    if strangers is not None:
+        counts = {len(rows) for rows in strangers.values()}
+        labels = np.full(counts.pop(), -1)
+        return Calibration(mated, gallery.photo_labels[held], gallery.photo_ids[held], strangers, labels)
+    playing = held if held.sum() >= MIN_STRANGERS else np.ones_like(held)
+    return Calibration(
+        mated,
+        gallery.photo_labels[held],
+        gallery.photo_ids[held],
+        {name: rows[playing] for name, rows in gallery.probes.items()},
+        gallery.photo_labels[playing],
+    )
+
+
+def default_shares(parts: tuple[str, ...]) -> dict[str, float]:
+    """Shares where calibration cannot choose them: all for dlib where it is there, else the B0's parts alike.
+
+    On LFW's training photos any share of the B0's makes dlib's names and pairs a little worse: docs/decisions/0016.
+    """
+    if "dlib" in parts:
+        return {name: float(name == "dlib") for name in parts}
+    return {name: 1.0 / len(parts) for name in parts}
+
+
+def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
+    """Shares and render weight, and whether calibration chose them (else they are the defaults).
+
+    Source:
+        Grid search; the measure is `named_rightly`, what a better choice must gain is `worth`.
+    """
+    parts = tuple(name for name in PARTS if name in gallery.probes)
+    usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(gallery.render_labels) else 0.0)
+    if not calibration.is_enough:
+        return usual, False
+    draws = [thinned(gallery, calibration, seed) for seed in range(_DRAWS)]
+    best, best_named = usual, np.full(len(calibration.labels), -np.inf)
+    for render_weight in RENDER_WEIGHTS if len(gallery.render_labels) else (0.0,):
+        compared = []
+        for left_out in draws:
+            templates = gallery.templates(render_weight, left_out)
+            mated = {name: calibration.mated[name] @ templates[name].T for name in parts}
+            strangers = {name: calibration.strangers[name] @ templates[name].T for name in parts}
+            compared.append((mated, strangers))
+        for shares in _share_grid(parts):
+            reached = np.mean(
+                [
+                    named_rightly(
+                        _weighted(mated, shares),
+                        calibration.labels,
+                        without_self(_weighted(strangers, shares), calibration.stranger_labels),
+                    )
+                    for mated, strangers in compared
+                ],
+                axis=0,
+            )
+            alone = best.shares.get("dlib") == 1.0 and shares.get("dlib") != 1.0
+            if np.isinf(best_named).all() or worth(reached - best_named, alone):
+                best, best_named = Choice(shares, render_weight), reached
+    return best, True
+
+
+def thinned(gallery: Gallery, calibration: Calibration, seed: int = 0) -> np.ndarray:
+    """Photos to leave out of the templates that choices are made with: the held-out ones, and more of the same people.
+
+    Only people with three photos or more can have one held out, and what is left of them is more than most people have:
+    renders would seem worth nothing. So each of them keeps as many photos as some person of the set, drawn at random,
+    has (at least one, at most what is left).
+
+    Returns:
+        Sorted photo ids.
+    """
+    rng = np.random.default_rng([seed, 7])
+    photos = {
+        label: np.setdiff1d(gallery.photo_ids[gallery.photo_labels == label], calibration.photo_ids)
+        for label in np.unique(calibration.labels)
+    }
+    counts = np.bincount(
+        np.unique(np.stack([gallery.photo_labels, gallery.photo_ids]), axis=1)[0], minlength=gallery.classes
+    )
+    left_out = [calibration.photo_ids]
+    for own in photos.values():
+        kept = min(len(own), max(1, int(rng.choice(counts))))
+        left_out.append(rng.permutation(own)[kept:])
+    return np.unique(np.concatenate(left_out))
+
+
+def named_rightly(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) -> np.ndarray:
+    """(M,) at how many of six false positive rates each probe is named rightly, as a fraction.
+
+    One rate alone, of a few hundred strangers, is too noisy to choose by.
+    """
+    crowded = crowding_from_similarities(strangers)
+    best, score = accept_score(mated, crowded, DecisionConstants())
+    _, stranger_score = accept_score(strangers, crowded, DecisionConstants())
+    named = np.where(best == labels, score, NEVER)
+    return np.mean([named >= threshold_at(stranger_score, fpir) for fpir in SEARCHED_FPIRS], axis=0)
+
+
+def worth(gain: np.ndarray, from_dlib_alone: bool) -> bool:
+    """Whether a choice is so much better than the one before that it is taken.
+
+    Args:
+        gain: (M,) of each probe.
+        from_dlib_alone: the choice before gives dlib everything: it needs no B0, and constants of the decision may
+            come from every photo in turn (see `settle`). It is left only for what is more than two standard errors.
+    """
+    error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
+    return float(gain.mean()) > (max(MIN_GAIN, 2 * error) if from_dlib_alone else MIN_GAIN)
+
+
+def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[Decision, np.ndarray]:
+    """Decision and crowding for the final templates.
+
+    Constants and the probability curve come from photos that their templates lack: where no head was trained on them,
+    every photo in turn (`leave_one_out`), else the held-out ones. The thresholds, for which strangers suffice, come
+    from the final templates.
+
+    Returns:
+        The decision, and (C,) float32 crowding of the final templates.
+    """
+    final = join(gallery.templates(choice.render_weight), choice.shares)
+    strangers = join(calibration.strangers, choice.shares)
+    final_similarities = without_self(strangers @ final.T, calibration.stranger_labels)
+    if is_frozen(choice):
+        mated, labels = leave_one_out(gallery, choice)
+        if len(labels):
+            decision = fit_decision(mated, labels, final_similarities)
+            return decision, crowding_from_similarities(final_similarities)
+    reduced = join(gallery.templates(choice.render_weight, calibration.photo_ids), choice.shares)
+    mated = join(calibration.mated, choice.shares) @ reduced.T
+    first = fit_decision(
+        mated, calibration.labels, without_self(strangers @ reduced.T, calibration.stranger_labels)
+    )
+    second = fit_decision(mated, calibration.labels, final_similarities, constants=first.constants)
+    decision = replace(second, probability=first.probability, calibration=first.calibration)
+    return decision, crowding_from_similarities(final_similarities)
+
+
+def is_frozen(choice: Choice) -> bool:
+    """Whether none of the parts that have a share was trained on the photos."""
+    return choice.shares.get("head", 0.0) == 0
+
+
+def leave_one_out(
+    gallery: Gallery, choice: Choice, most: int = 5000, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Photos as probes of their own people, each against templates that lack it and its renders.
+
+    Args:
+        gallery: of the training set.
+        choice: shares of the parts, and the weight of renders.
+        most: probes; of more photos so many are drawn.
+        seed: of the draw.
+
+    Returns:
+        (M, C) similarities and (M,) labels, of photos whose person has another one.
+    """
+    labels, ids = gallery.photo_labels, gallery.photo_ids
+    kinds = np.unique(np.stack([labels, ids]), axis=1)[0]  # equal files are one photo
+    rows = np.flatnonzero(np.bincount(kinds, minlength=gallery.classes)[labels] >= 2)
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng([seed, 11]).permutation(rows)[:most])
+    whole = gallery.templates(choice.render_weight)
+    similarities = np.zeros((len(rows), gallery.classes))
+    own = np.zeros(len(rows))
+    for name, share in choice.shares.items():
+        if share > 0:
+            probes = gallery.probes[name][rows]
+            similarities += share * (probes @ whole[name].T)
+            own += share * (probes * _own_templates(gallery, name, rows, choice.render_weight)).sum(1)
+    similarities[np.arange(len(rows)), labels[rows]] = own
+    return similarities, labels[rows]
+
+
+def _own_templates(gallery: Gallery, name: str, rows: np.ndarray, render_weight: float) -> np.ndarray:
+    """(M, D) the template of each row's person without the row's photo and its renders."""
+    labels, ids = gallery.photo_labels, gallery.photo_ids
+    photo_total, photo_count = _sums(gallery.photos[name], labels, gallery.classes)
+    render_total, render_count = _sums(gallery.renders[name], gallery.render_labels, gallery.classes)
+    numbers = int(max(ids.max(initial=0), gallery.render_photos.max(initial=0))) + 1
+    photo_own, photo_left = _sums(gallery.photos[name], ids, numbers)
+    render_own, render_left = _sums(gallery.renders[name], gallery.render_photos, numbers)
+    person, photo = labels[rows], ids[rows]
+    count = (photo_count[person] - photo_left[photo])[:, None]
+    photo_mean = (photo_total[person] - photo_own[photo]) / np.maximum(count, 1)
+    of_renders = (render_count[person] - render_left[photo])[:, None]
+    render_mean = (render_total[person] - render_own[photo]) / np.maximum(of_renders, 1)
+    return unit(photo_mean + render_weight / np.maximum(count, 1) * render_mean)
+
+
+def _sums(rows: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """(C, D) sum of each class's rows, and (C,) how many."""
+    sums = np.zeros((classes, rows.shape[1]), np.float64)
+    np.add.at(sums, labels, rows)
+    return sums, np.bincount(labels, minlength=classes)
+
+
+def without_self(similarities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(S, C) similarities where a person who plays the stranger is not compared with the own template."""
+    out = similarities.astype(np.float64)
+    rows = np.flatnonzero(labels >= 0)
+    out[rows, labels[rows]] = NEVER
+    return out
+
+
+def _class_means(rows: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """(C, D) mean of each class's rows; zeros for a class without any."""
+    sums, count = _sums(rows, labels, classes)
+    return sums / np.maximum(count, 1)[:, None]
+
+
+def _weighted(similarities: Mapping[str, np.ndarray], shares: Mapping[str, float]) -> np.ndarray:
+    """Mean of the parts' (N, C) similarities, weighted by their shares."""
+    used = [name for name in similarities if shares.get(name, 0.0) > 0]
+    return np.asarray(sum(shares[name] * similarities[name] for name in used))
+
+
+def _share_grid(parts: tuple[str, ...]) -> Iterator[dict[str, float]]:
+    """Shares to try, simple ones first."""
+    own = [name for name in parts if name != "dlib"]
+    splits = [{own[0]: 1.0}] if len(own) == 1 else [{"face": s, "head": 1.0 - s} for s in _FACE_SHARES]
+    if "dlib" not in parts:
+        yield from splits
+        return
+    yield {"dlib": 1.0, **dict.fromkeys(own, 0.0)}
+    for dlib in _DLIB_SHARES[1:] if own else ():
+        for split in splits:
+            yield {"dlib": dlib, **{name: (1.0 - dlib) * share for name, share in split.items()}}

@@ -1,0 +1,77 @@
+"""What is to be measured on: probes, strangers, pairs of photos, photos without a person."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from augmentor.errors import InputError
+from identity.chips.photo_lists import photos_by_person, photos_in
+from identity.evaluation.pairs import PhotoPair, read_pairs
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is to be measured on.
+
+    Attributes:
+        probes: Name to photos.
+        strangers, no_face: Photos.
+        pairs: Pairs of photos.
+        strangers_root: Below it, the first folder or the file itself tells strangers apart.
+    """
+
+    probes: dict[str, list[Path]]
+    strangers: list[Path]
+    strangers_root: Path
+    pairs: list[PhotoPair]
+    no_face: list[Path]
+
+    def without(self, photos: set[Path]) -> "Material":
+        """The same less these photos, and less the pairs they are in."""
+        return replace(
+            self,
+            probes={
+                name: kept
+                for name, paths in self.probes.items()
+                if (kept := [path for path in paths if path not in photos])
+            },
+            strangers=[path for path in self.strangers if path not in photos],
+            pairs=[p for p in self.pairs if p.photo_a not in photos and p.photo_b not in photos],
+        )
+
+    @property
+    def people(self) -> list[Path]:
+        """Every photo of a person once, in a fixed order."""
+        of_pairs = [photo for pair in self.pairs for photo in (pair.photo_a, pair.photo_b)]
+        of_probes = [photo for photos in self.probes.values() for photo in photos]
+        return list(dict.fromkeys([*of_probes, *self.strangers, *of_pairs]))
+
+
+def read_material(
+    probes: Path | None,
+    strangers: Path | None,
+    pairs: Path | None,
+    pairs_root: Path | None,
+    no_face: Path | None,
+) -> Material:
+    """List every photo there is.
+
+    Raises:
+        InputError: A folder is missing or has no photo in it, or the list of pairs is bad.
+    """
+
+    def photos(folder: Path | None, option: str) -> list[Path]:
+        found = photos_in(folder) if folder else []
+        if folder and not found:
+            raise InputError(f"{folder}: no photo in it ({option})")
+        return found
+
+    people = photos_by_person(probes) if probes else {}
+    if probes and not any(people.values()):
+        raise InputError(f"{probes}: no photo in it (--probes)")
+    return Material(
+        {name: paths for name, paths in people.items() if paths},
+        photos(strangers, "--strangers"),
+        strangers or Path(),
+        read_pairs(pairs, pairs_root or pairs.parent) if pairs else [],
+        photos(no_face, "--no-face"),
+    )

@@ -1,0 +1,141 @@
+"""The space in which embeddings are compared: less of what all faces share, its directions evened out.
+
+dlib's unit vectors have a mean of length 0.91, and a few directions carry most of what differs. Angles between such
+vectors are mostly angles to the mean. Here a part of the mean is taken off, and every principal direction is divided by
+its variance to the power of `evenness` / 2; the result is scaled to length 1. Mean and directions are those of
+unlabelled faces, never of the people a model is trained or measured on, so the same space serves every run.
+
+The space of dlib's embedding is a file of its own:
+
+    python -m identity.networks.face_space --teacher faces_unlabelled_dlib.npz --out identity/weights/dlib_space.npz
+
+That of the B0's pooled maps belongs to its weights, `identity.pretrain` writes both. What the constants were chosen by:
+docs/decisions/0016-face-space.md and 0019-b0-space.md.
+
+Source:
+    Mu and Viswanath, "All-but-the-Top: Simple and Effective Postprocessing for Word Representations", ICLR 2018, take
+    the mean and the first directions off; differs: in part, and by a power of the variance.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from augmentor.errors import LikenessError
+from augmentor.photos.images import write_whole
+from identity.networks.shipped import read_shipped
+from identity.pretraining.teacher_file import read_teacher
+
+CENTRE = 0.8
+EVENNESS = 0.25
+FILE = Path(__file__).parent.parent / "weights" / "dlib_space.npz"
+_TERMS = "statistics (a mean, a covariance) of faces that may be used for non-commercial research; no person in them"
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSpace:
+    """A linear map of unit vectors, and back to length 1.
+
+    Args:
+        origin: (D,) float32, taken off.
+        matrix: (D, K) float32; symmetric where no direction was left out.
+        digest: SHA-256 of the file, hexadecimal.
+    """
+
+    origin: np.ndarray
+    matrix: np.ndarray
+    digest: str
+
+    def __call__(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) embeddings of any length -> (N, K) float32 unit rows."""
+        return unit((unit(embeddings) - self.origin) @ self.matrix)
+
+
+def face_space(
+    embeddings: np.ndarray, centre: float = CENTRE, evenness: float = EVENNESS, keep: int | None = None
+) -> FaceSpace:
+    """The space of some faces.
+
+    Args:
+        embeddings: (N, D), N several times D; of many people.
+        centre: share of the mean that is taken off.
+        evenness: 0 keeps the variances as they are, 1 makes them all the same.
+        keep: how many directions, those of the largest variance, are the coordinates of the result; None: all, and
+            turned back, so that the matrix is symmetric.
+    """
+    rows = embeddings.astype(np.float64)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    mean = rows.mean(0)
+    variance, directions = np.linalg.eigh(np.cov((rows - mean).T))
+    if keep is not None:
+        matrix = directions[:, -keep:] * np.maximum(variance[-keep:], 1e-12) ** (-evenness / 2)
+        return FaceSpace((centre * mean).astype(np.float32), matrix.astype(np.float32), "")
+    # Directions in which dlib's net says nothing have a variance of rounding errors: they are not blown up.
+    floor = np.maximum(variance / variance.max(), _LEAST_VARIANCE)
+    matrix = (directions * floor ** (-evenness / 2)) @ directions.T
+    return FaceSpace((centre * mean).astype(np.float32), matrix.astype(np.float32), "")
+
+
+_LEAST_VARIANCE = 1e-3  # of the largest
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32; a row of zeros stays zero."""
+    return (rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def load_face_space() -> FaceSpace:
+    """The space that ships with the package.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    content, digest = read_shipped(FILE)
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return FaceSpace(stored["origin"], stored["matrix"], digest)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make the file that ships; exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m identity.networks.face_space", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument(
+        "--teacher", type=Path, required=True, help="npz with `embeddings` (N, 128) of unlabelled faces"
+    )
+    parser.add_argument("--out", type=Path, default=FILE, help="file to write; its card goes beside it")
+    options = parser.parse_args(arguments)
+    try:
+        _, embeddings = read_teacher(options.teacher)
+        space = face_space(embeddings)
+        buffer = io.BytesIO()
+        np.savez(buffer, origin=space.origin, matrix=space.matrix)
+        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+        card = {
+            "name": "dlib_space",
+            "faces": len(embeddings),
+            "centre": CENTRE,
+            "evenness": EVENNESS,
+            "terms": _TERMS,
+            "sha256": digest,
+        }
+        write_whole(options.out, buffer.getvalue())
+        write_whole(options.out.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
+    except LikenessError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{options.out}: {len(embeddings)} faces, sha256 {digest[:12]}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,363 @@
+"""Frozen features: the backbone's maps of every image, computed once and kept on disk, and variants of chips.
+
+A map of 4x4x1280 half floats takes 41 kB, those of 129,664 images 5.3 GB: more than many have. They are written
+once, in a shuffled order, so that reading the file from front to back mixes people; an epoch reads it in
+blocks, never the whole. A run that is killed goes on where it stopped.
+"""
+
+import json
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from augmentor.errors import InputError
+from augmentor.photos.images import write_whole
+from identity.networks.backbone import Weights, build_backbone
+from identity.networks.inference import Inference
+
+MAP_BATCH = 32
+JITTERS = 3
+_BLOCK = 512
+_POOL_BLOCKS = 8
+_SPARE_BYTES = 200_000_000
+T = TypeVar("T")
+
+
+class FrozenBackbone:
+    """The B0 for inference: chips to maps.
+
+    Args:
+        weights: loaded weights.
+        chip_size: height and width of the chips, used where the weights are not for one size; else their middle
+            (`zoom` of the weights) is resized to `size`.
+    """
+
+    def __init__(self, weights: Weights, chip_size: int) -> None:
+        self.weights = weights
+        self.size = size = weights.size or chip_size
+        self.model = build_backbone(weights, size)
+        self.map_shape: tuple[int, int, int] = tuple(self.model.output_shape[1:])
+        self._run = Inference(self.model, MAP_BATCH)
+
+    def maps(self, chips: np.ndarray) -> np.ndarray:
+        """(N, S, S, 3) uint8 RGB -> (N, s, s, 1280) float16."""
+        parts = [
+            self._run(resized(self.middle(chips[start : start + MAP_BATCH]), self.size)).astype(np.float16)
+            for start in range(0, len(chips), MAP_BATCH)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, *self.map_shape), np.float16)
+
+    def middle(self, chips: Any) -> Any:
+        """What the weights look at of (N, S, S, 3) chips, an array or a Keras tensor."""
+        return middle(chips, self.weights.zoom)
+
+
+def pooled(maps: np.ndarray) -> np.ndarray:
+    """(N, s, s, D) maps -> (N, D) float32, their means over positions."""
+    return maps.mean(axis=(1, 2), dtype=np.float32)
+
+
+def middle(chips: Any, zoom: float) -> Any:
+    """The middle of (N, S, S, 3) chips, an array or a Keras tensor: a margin of as many whole pixels as make its edge
+    about S / `zoom` is left out on each side."""
+    edge = chips.shape[1]
+    margin = round(edge * (1 - 1 / zoom) / 2)
+    return chips[:, margin : edge - margin, margin : edge - margin]
+
+
+def resized(chips: np.ndarray, size: int) -> np.ndarray:
+    """(N, S, S, 3) uint8 chips as (N, size, size, 3); the crop is the same at every size."""
+    if chips.shape[1] == size:
+        return chips
+    out = [cv2.resize(chip, (size, size), interpolation=_way(chips.shape[1], size)) for chip in chips]
+    return np.stack(out) if out else np.zeros((0, size, size, 3), np.uint8)
+
+
+def resized_graph(chips: Any, size: int) -> Any:
+    """As `resized`, for a Keras tensor (N, S, S, 3) of float32 0-255: resizing is linear along each edge."""
+    from keras import ops
+
+    edge = chips.shape[1]
+    if edge == size:
+        return chips
+    weights = cv2.resize(np.eye(edge, dtype=np.float32), (edge, size), interpolation=_way(edge, size)).T
+    rows = ops.matmul(ops.transpose(chips, (0, 1, 3, 2)), weights)  # (N, y, 3, x')
+    columns = ops.matmul(ops.transpose(rows, (0, 2, 3, 1)), weights)  # (N, 3, x', y')
+    return ops.clip(ops.round(ops.transpose(columns, (0, 3, 2, 1))), 0, 255)
+
+
+def _way(edge: int, size: int) -> int:
+    return cv2.INTER_AREA if edge > size else cv2.INTER_CUBIC
+
+
+def mirrored(chips: np.ndarray) -> np.ndarray:
+    """(N, H, W, 3) chips, left and right exchanged."""
+    return np.ascontiguousarray(chips[:, :, ::-1])
+
+
+def jittered(chips: np.ndarray, seed: int) -> np.ndarray:
+    """Chips turned, scaled and shifted a little, each in its own way: as if cropped again, less exactly.
+
+    Up to 3 degrees, 4 % in size, 2 % of the edge; edges are replicated.
+    """
+    rng = np.random.default_rng([seed, 3])
+    size = chips.shape[1]
+    out = np.empty_like(chips)
+    for index, chip in enumerate(chips):
+        angle, scale = rng.uniform(-3.0, 3.0), 1.0 + rng.uniform(-0.04, 0.04)
+        jitter = cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), angle, scale)
+        jitter[:, 2] += rng.uniform(-0.02, 0.02, 2) * size
+        out[index] = cv2.warpAffine(
+            chip, jitter, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+    return out
+
+
+class Maps(Protocol):
+    """Backbone maps of the rows of a training set, wherever they come from."""
+
+    shape: tuple[int, int, int]
+
+    def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
+        """One epoch: (rows (n,), maps (n, s, s, 1280) float16), n = `batch` but for the last, shuffled."""
+        ...
+
+    def read(self, rows: np.ndarray) -> Iterator[tuple]:
+        """The maps of `rows`, once each, in any order: (rows (n,), maps)."""
+        ...
+
+
+class ComputedMaps:
+    """Maps computed whenever they are needed (`--no-cache`): no disk, but every epoch pays for the backbone.
+
+    Args:
+        chips: row numbers -> (n, size, size, 3) uint8.
+        backbone: makes the maps.
+    """
+
+    def __init__(self, chips: Callable[[np.ndarray], np.ndarray], backbone: FrozenBackbone) -> None:
+        self.shape = backbone.map_shape
+        self._chips = chips
+        self._backbone = backbone
+
+    def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
+        """See `Maps`."""
+        yield from self._in_order(rng.permutation(rows), batch)
+
+    def read(self, rows: np.ndarray) -> Iterator[tuple]:
+        """See `Maps`."""
+        yield from self._in_order(rows, _BLOCK // 2)
+
+    def _in_order(self, rows: np.ndarray, batch: int) -> Iterator[tuple]:
+        parts = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+        for part, chips in read_ahead((p, self._chips(p)) for p in parts):
+            yield part, self._backbone.maps(chips)
+
+
+@dataclass(frozen=True)
+class CacheKey:
+    """What a cache holds: another set, other weights, another size are another cache."""
+
+    manifest: str
+    weights: str
+    size: int
+    rows: int
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"manifest": self.manifest, "weights": self.weights, "size": self.size} | {
+            "rows": self.rows,
+            "seed": self.seed,
+        }
+
+
+class CachedMaps:
+    """Maps kept in `folder`: `maps.npy` (rows, s, s, 1280) float16 and `progress.json` beside it.
+
+    Row `p` of the file is the map of image `order[p]`, `order` being drawn from the seed.
+
+    Args:
+        folder: of the cache; made if missing.
+        key: what is in it.
+        shape: of one map.
+    """
+
+    def __init__(self, folder: Path, key: CacheKey, shape: tuple[int, int, int]) -> None:
+        self.shape = shape
+        self.folder = folder
+        self._key = key
+        self._order = np.random.default_rng([key.seed, 4]).permutation(key.rows)
+        self._position = np.argsort(self._order)
+        self._row_bytes = int(np.prod(shape)) * 2
+        self._file = folder / "maps.npy"
+        self._progress = folder / "progress.json"
+        self._header = _npy_header((key.rows, *shape))
+
+    @property
+    def bytes(self) -> int:
+        """Size of the whole file."""
+        return len(self._header) + self._key.rows * self._row_bytes
+
+    def done(self) -> int:
+        """How many rows of the file are there."""
+        try:
+            progress = json.loads(self._progress.read_text("utf-8"))
+            on_disk = (self._file.stat().st_size - len(self._header)) // self._row_bytes
+        except (OSError, ValueError):
+            return 0
+        if not isinstance(progress, dict) or progress.get("key") != self._key.as_dict():
+            return 0
+        return max(0, min(int(progress.get("done", 0)), on_disk))
+
+    def fill(self, chips: Callable[[np.ndarray], np.ndarray], backbone: FrozenBackbone) -> None:
+        """Compute what is missing.
+
+        Raises:
+            InputError: the disk has too little room, or the folder cannot be written.
+        """
+        done = self.done()
+        if done == self._key.rows:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            have = len(self._header) + done * self._row_bytes
+            free = shutil.disk_usage(self.folder).free
+            present = self._file.stat().st_size if self._file.exists() else 0
+            if self.bytes - have + _SPARE_BYTES > free + present - (have if done else 0):
+                raise InputError(
+                    f"{self.folder}: the features need {self.bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB are free; "
+                    "make room, name a folder on another disk with --cache, or use --no-cache"
+                )
+            self._write(done, chips, backbone)
+        except OSError as error:
+            raise InputError(
+                f"{self.folder}: cannot write the features ({error.strerror or error}); "
+                "name another folder with --cache, or use --no-cache"
+            ) from error
+
+    def _write(self, done: int, chips: Callable[[np.ndarray], np.ndarray], backbone: FrozenBackbone) -> None:
+        """Append maps from row `done` on; note every block once it is safely on disk."""
+        with self._file.open("r+b" if done else "wb") as file:
+            if not done:
+                self._note(0)
+                file.write(self._header)
+            file.seek(len(self._header) + done * self._row_bytes)
+            file.truncate()
+            parts = [self._order[start : start + _BLOCK] for start in range(done, self._key.rows, _BLOCK)]
+            with tqdm(total=self._key.rows, initial=done, desc="features", unit="image") as bar:
+                for part, images in read_ahead((p, chips(p)) for p in parts):
+                    file.write(np.ascontiguousarray(backbone.maps(images)).data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    done += len(part)
+                    self._note(done)
+                    bar.update(len(part))
+
+    def _note(self, done: int) -> None:
+        write_whole(self._progress, json.dumps({"key": self._key.as_dict(), "done": done}).encode())
+
+    def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
+        """See `Maps`. Blocks come in random order, eight at a time are shuffled together (270 MB)."""
+        wanted = np.zeros(self._key.rows, bool)
+        wanted[rows] = True
+        starts = rng.permutation(np.arange(0, self._key.rows, _BLOCK))
+        left_rows, left_maps = np.zeros(0, np.int64), np.zeros((0, *self.shape), np.float16)
+        blocks = read_ahead((self._read_block(start) for start in starts), depth=2)
+        pool: list[tuple] = []
+        for number, (part, maps) in enumerate(blocks, start=1):
+            keep = wanted[part]
+            pool.append((part[keep], maps[keep]))
+            if number % _POOL_BLOCKS and number < len(starts):
+                continue
+            pool_rows = np.concatenate([left_rows, *(part for part, _ in pool)])
+            pool_maps = np.concatenate([left_maps, *(maps for _, maps in pool)])
+            pool = []
+            order = rng.permutation(len(pool_rows))
+            last = number == len(starts)
+            whole = len(order) if last else len(order) - len(order) % batch
+            for start in range(0, whole, batch):
+                chosen = order[start : min(start + batch, whole)]
+                yield pool_rows[chosen], pool_maps[chosen]
+            left_rows, left_maps = pool_rows[order[whole:]], pool_maps[order[whole:]]
+
+    def read(self, rows: np.ndarray) -> Iterator[tuple]:
+        """See `Maps`. In the order of the file."""
+        positions = np.sort(self._position[rows])
+        for start in range(0, len(positions), _BLOCK):
+            chosen = positions[start : start + _BLOCK]
+            yield self._order[chosen], self._read_positions(chosen)
+
+    def _read_block(self, start: int) -> tuple[np.ndarray, np.ndarray]:
+        part = self._order[start : start + _BLOCK]
+        with self._file.open("rb") as file:
+            return part, self._read_run(file, start, len(part))
+
+    def _read_positions(self, positions: np.ndarray) -> np.ndarray:
+        """Maps at sorted positions; neighbours are read together."""
+        runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)
+        with self._file.open("rb") as file:
+            return np.concatenate([self._read_run(file, int(run[0]), len(run)) for run in runs])
+
+    def _read_run(self, file: Any, start: int, count: int) -> np.ndarray:
+        maps = np.empty((count, *self.shape), np.float16)
+        file.seek(len(self._header) + start * self._row_bytes)
+        if file.readinto(maps.data.cast("B")) != maps.nbytes:
+            raise InputError(f"{self._file}: shorter than it should be; delete {self.folder} and run again")
+        return maps
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    """Header of a .npy file of half floats, so that `numpy.load` reads the cache."""
+    import io
+
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "<f2", "fortran_order": False, "shape": tuple(int(n) for n in shape)}
+    )
+    return buffer.getvalue()
+
+
+def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """The same items, the next `depth` of them made in another thread meanwhile."""
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
+    stop = threading.Event()
+
+    def put(message: tuple[str, Any]) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(message, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(("item", item)):
+                    return
+            put(("end", None))
+        except BaseException as error:  # handed to the thread that waits for the items
+            put(("error", error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            kind, value = ready.get()
+            if kind == "error":
+                raise value
+            if kind == "end":
+                return
+            yield value
+    finally:
+        stop.set()

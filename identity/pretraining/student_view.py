@@ -1,0 +1,49 @@
+"""What the student of a pre-training sees of a chip: jittered while it learns, plain when it is measured."""
+
+import cv2
+import numpy as np
+
+from identity.networks.features import middle, resized
+
+# How much a view differs from the chip: shares of the views, or deviations.
+SCALED, TURNED_DEGREES, MOVED = 0.11, 4.0, 0.02
+BLURRED, BLUR, BLUR_EDGE = 0.25, (0.3, 1.2), 112  # deviation in pixels of a view of this edge
+GREY, GREY_OF_RGB = 0.15, (0.299, 0.587, 0.114)
+BRIGHTER, TINTED, LIFTED = 0.3, 0.07, 20.0
+
+
+def jittered(chip: np.ndarray, size: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
+    """One chip as the student sees it: mirrored, moved, turned, scaled, recoloured, blurred or grey at random.
+
+    Args:
+        chip: (h, h, 3) uint8 RGB.
+        size: edge of the result in pixels.
+        zoom: of the middle of the range that it is scaled by.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
+    scale = size / chip.shape[0] * zoom * rng.uniform(1 - SCALED, 1 + SCALED)
+    turn = rng.normal(0, TURNED_DEGREES)
+    warp = cv2.getRotationMatrix2D((chip.shape[1] / 2, chip.shape[0] / 2), turn, scale)
+    warp[:, 2] += size / 2 - np.array(chip.shape[:2][::-1]) / 2 + rng.normal(0, MOVED, 2) * size
+    if rng.random() < 0.5:
+        chip = chip[:, ::-1]
+    out = cv2.warpAffine(
+        np.ascontiguousarray(chip),
+        warp,
+        (size, size),
+        flags=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    if rng.random() < BLURRED:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(*BLUR) * size / BLUR_EDGE)
+    if rng.random() < GREY:
+        out = np.repeat(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    gain = rng.uniform(1 - BRIGHTER, 1 + BRIGHTER) * rng.uniform(1 - TINTED, 1 + TINTED, 3)
+    return np.clip(out * gain + rng.uniform(-LIFTED, LIFTED), 0, 255).astype(np.uint8)
+
+
+def plain(chips: np.ndarray, size: int, zoom: float) -> np.ndarray:
+    """(N, h, h, 3) uint8 chips as they are looked at in use: their middle, (N, size, size, 3) float32 0-255."""
+    return resized(middle(chips, zoom), size).astype(np.float32)

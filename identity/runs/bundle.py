@@ -1,0 +1,444 @@
+"""A trained run on disk: everything that naming people needs, in a folder without pickle.
+
+    bundle.json          version, the people in the order of the templates, features, shares, size, head, backbone,
+                         decision (with the calibration strangers' scores), same_person, model card, seed, commit
+    arrays-HASH.npz      part -> (C, D) templates; crowding (C,); mean of the calibration strangers' embeddings
+    head-HASH.npz        the head's weights, where a part needs them
+    sources-HASH.parquet photo, sha256, phash, identity of every training photo, for the leak guard
+    labels.json, thresholds.json, model_card.md    for people: bundle.json has all that is in them
+
+The other files are called by their content, and bundle.json, which names them, is replaced in one go: a run is as it
+was before a change or as it is after it, whatever happens in between.
+"""
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augmentor.errors import InputError
+from augmentor.photos.images import make_folder, remove_half_written, sync_folder, write_whole
+from identity.decisions.open_set import Decision, DecisionConstants
+from identity.decisions.same_person import SamePerson
+from identity.networks.embedding import PARTS, PartEmbedder, join
+from identity.networks.face_space import load_face_space
+from identity.networks.heads import HeadConfig
+
+VERSION = 5
+RUN_FILES = ("labels.json", "thresholds.json", "model_card.md")  # for people
+# what parsing raises on files that were not written here, whatever their checksums say
+_DAMAGED = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, OSError, EOFError, MemoryError),
+    *(OverflowError, struct.error, zlib.error, zipfile.BadZipFile, pa.ArrowException),
+)
+_FILES = ("arrays.npz", "head.npz", "sources.parquet")
+
+
+@dataclass(frozen=True)
+class BackboneName:
+    """Which backbone weights a bundle was made with.
+
+    Attributes:
+        weights: `face`, `imagenet`, `noisy-student`, or the name of a file inside the bundle.
+        digest: SHA-256 of the weights file.
+    """
+
+    weights: str
+    digest: str
+
+
+@dataclass
+class Bundle:
+    """A trained run.
+
+    Attributes:
+        labels: the people, in the order of the templates.
+        features: `both`, `b0` or `dlib`.
+        shares: part -> share, adding up to 1.
+        part_templates: part -> (C, D_part) unit rows.
+        crowding: (C,) float32.
+        decision: constants, thresholds, probability curve.
+        size: height and width of the chips, pixels.
+        align: `face`, or `whole` where the classes are not people and a chip is the square in the middle of a photo.
+        sources: table of `photo, sha256, phash, identity`.
+        stranger_mean: (D,) mean of the calibration strangers' joined embeddings; zeros without strangers.
+        same_person: for comparing two photos; None where calibration had too few photos.
+        backbone, head, head_weights: where a part needs them.
+        about: anything else worth knowing (seed, commit, configuration, results of the training).
+        model_card: Markdown.
+        folder: where it was loaded from.
+        saved: state of the folder when it was loaded (`last_saved`); None if it was not.
+    """
+
+    labels: tuple[str, ...]
+    features: str
+    shares: dict[str, float]
+    part_templates: dict[str, np.ndarray]
+    crowding: np.ndarray
+    decision: Decision
+    size: int
+    sources: pa.Table
+    stranger_mean: np.ndarray
+    align: str = "face"
+    same_person: SamePerson | None = None
+    backbone: BackboneName | None = None
+    head: HeadConfig | None = None
+    head_weights: list[np.ndarray] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
+    model_card: str = ""
+    folder: Path | None = None
+    saved: int | None = None
+    _embedder: PartEmbedder | None = field(default=None, repr=False)
+
+    @property
+    def templates(self) -> np.ndarray:
+        """(C, D) float32 unit rows, the parts joined."""
+        return join(self.part_templates, self.shares)
+
+    @property
+    def constants(self) -> DecisionConstants:
+        """Of the acceptance score."""
+        return self.decision.constants
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """`fpir_1` and `fpir_10`: acceptance scores."""
+        return self.decision.thresholds
+
+    @property
+    def former_names(self) -> dict[str, list[str]]:
+        """Names that people had before they were renamed or merged: name of today to earlier ones."""
+        former: dict[str, list[str]] = self.about.get("former_names", {})
+        return former
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts that have a share."""
+        return tuple(name for name in PARTS if self.shares.get(name, 0.0) > 0)
+
+    @property
+    def space(self) -> str:
+        """What embeddings of this run can be compared with: equal for runs of the same networks, chips and shares."""
+        parts = [self.features, self.align, self.size, sorted(self.shares.items())]
+        parts += [self.backbone and self.backbone.digest, "dlib" in self.shares and load_face_space().digest]
+        told = hashlib.sha256(json.dumps(parts).encode())
+        for weights in self.head_weights:
+            told.update(np.ascontiguousarray(weights).tobytes())
+        return told.hexdigest()
+
+    def embed(self, chips: np.ndarray) -> np.ndarray:
+        """Embed chips, each averaged with its mirror image.
+
+        Args:
+            chips: (N, size, size, 3) uint8 RGB, cut by `augmentor.faces.chip.cut_chip`.
+
+        Returns:
+            (N, D) float32 unit rows; their products with `templates` are similarities, those with each other too.
+
+        Raises:
+            InputError: chips of another size or type, or weights that are missing or not those of the training.
+        """
+        if chips.dtype != np.uint8 or chips.ndim != 4 or chips.shape[1:] != (self.size, self.size, 3):
+            raise InputError(
+                f"this model takes (N, {self.size}, {self.size}, 3) uint8 chips, not {chips.shape} {chips.dtype}"
+            )
+        return join(self.networks.probes(chips), self.shares)
+
+    def embed_with_quality(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `embed`, and (N,) the cosine of each chip and its mirror image: how well the networks see it."""
+        probes, alike = self.networks.probes_and_likeness(chips)
+        return join(probes, self.shares), np.sum([self.shares[name] * alike[name] for name in alike], axis=0)
+
+    def embed_for_template(self, chips: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+        """As `embed`, with jittered copies averaged in, what templates are made of: part -> (N, D_part) unit rows."""
+        return self.networks.probes_and_gallery(chips, seed)[1]
+
+    def embed_renders(self, chips: np.ndarray) -> dict[str, np.ndarray]:
+        """As `embed`, without mirror images, as renders go into templates: part -> (N, D_part) unit rows."""
+        networks = self.networks
+        return networks.compared(networks.once(chips))
+
+    def similarities(self, embeddings: np.ndarray) -> np.ndarray:
+        """(N, D) unit rows of `embed` -> (N, C) cosines with the templates."""
+        return embeddings @ self.templates.T
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle; other files in `folder` stay.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        files = {
+            "arrays.npz": _npz(
+                {f"templates_{name}": rows for name, rows in self.part_templates.items()}
+                | {"crowding": self.crowding, "stranger_mean": self.stranger_mean}
+            ),
+            "head.npz": _npz({f"weight_{i:03d}": w for i, w in enumerate(self.head_weights)}),
+            "sources.parquet": _parquet(self.sources),
+        }
+        names = {name: _by_content(name, content) for name, content in files.items()}
+        described = {
+            "version": VERSION,
+            "labels": list(self.labels),
+            "features": self.features,
+            "align": self.align,
+            "shares": self.shares,
+            "size": self.size,
+            "backbone": {"weights": self.backbone.weights, "sha256": self.backbone.digest}
+            if self.backbone
+            else None,
+            "dlib_space": load_face_space().digest if "dlib" in self.shares else None,
+            "head": self.head.as_dict() if self.head else None,
+            "decision": self.decision.as_dict(),
+            "same_person": self.same_person.as_dict() if self.same_person else None,
+            "model_card": self.model_card,
+            "about": self.about,
+            "files": {
+                name: {"file": names[name], "sha256": hashlib.sha256(content).hexdigest()}
+                for name, content in files.items()
+            },
+        }
+        for name, content in files.items():
+            _write(folder / names[name], content)
+        _write(folder / "bundle.json", json.dumps(described, indent=1, ensure_ascii=False).encode())
+        _remove_earlier_files(folder, names.values())  # the new run is on disk now
+        _write(folder / "labels.json", json.dumps(list(self.labels), ensure_ascii=False, indent=0).encode())
+        _write(folder / "thresholds.json", json.dumps(self.thresholds, indent=1).encode())
+        _write(folder / "model_card.md", self.model_card.encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> "Bundle":
+        """Read a bundle; its networks are loaded at the first `embed`.
+
+        Raises:
+            InputError: no bundle, one of another version, or a damaged one.
+        """
+        for _turn in range(3):  # another process may save it while this one reads
+            before = last_saved(folder)
+            try:
+                bundle = cls._load(folder)
+            except InputError:
+                if last_saved(folder) == before:
+                    raise
+                continue
+            bundle.saved = before
+            return bundle
+        return cls._load(folder)
+
+    @classmethod
+    def _load(cls, folder: Path) -> "Bundle":
+        path = folder / "bundle.json"
+        if not path.is_file():
+            raise InputError(f"{folder}: no trained model (no bundle.json); make one with identity.train")
+        try:
+            described = json.loads(path.read_text("utf-8"))
+            version, hashes = described["version"], described["files"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: damaged ({error}); train again") from error
+        if version != VERSION:
+            raise InputError(
+                f"{path}: version {version} of the bundle, this program reads {VERSION}; train again"
+            )
+        try:
+            listed = {name: (str(hashes[name]["file"]), hashes[name]["sha256"]) for name in _FILES}
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: damaged ({error}); train again") from error
+        files = {name: _checked(folder / Path(file).name, sha256) for name, (file, sha256) in listed.items()}
+        try:
+            return cls._parse(folder, described, files)
+        except _DAMAGED as error:
+            raise InputError(f"{path}: damaged ({type(error).__name__}: {error}); train again") from error
+
+    @classmethod
+    def _parse(cls, folder: Path, described: Mapping[str, Any], files: Mapping[str, bytes]) -> "Bundle":
+        arrays = _read_npz(files["arrays.npz"])
+        head_arrays = _read_npz(files["head.npz"])
+        backbone, head = described["backbone"], described["head"]
+        if described["dlib_space"] not in (None, load_face_space().digest):
+            raise InputError(
+                f"{folder}: trained with another space of dlib's embedding than the one installed; train again, or "
+                "install the version it was trained with"
+            )
+        bundle = cls(
+            labels=tuple(described["labels"]),
+            features=described["features"],
+            align=described["align"],
+            shares={name: float(share) for name, share in described["shares"].items()},
+            part_templates={
+                name: arrays[f"templates_{name}"] for name in PARTS if f"templates_{name}" in arrays
+            },
+            crowding=arrays["crowding"],
+            decision=Decision.from_dict(described["decision"]),
+            size=int(described["size"]),
+            sources=pq.read_table(io.BytesIO(files["sources.parquet"])),
+            stranger_mean=arrays["stranger_mean"],
+            same_person=SamePerson.from_dict(same) if (same := described["same_person"]) else None,
+            backbone=BackboneName(backbone["weights"], backbone["sha256"]) if backbone else None,
+            head=HeadConfig.from_dict(head) if head else None,
+            head_weights=[head_arrays[name] for name in sorted(head_arrays)],
+            about=described["about"],
+            model_card=described["model_card"],
+            folder=folder,
+        )
+        if bundle.templates.shape[0] != len(bundle.labels) or bundle.crowding.shape != (len(bundle.labels),):
+            raise ValueError("labels, templates and crowding of different lengths")
+        return bundle
+
+    @property
+    def networks(self) -> PartEmbedder:
+        """The networks, loaded once.
+
+        Raises:
+            InputError: weights that are missing or not those of the training.
+        """
+        if self._embedder is None:
+            self._embedder = self._load_networks()
+        return self._embedder
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the run on disk was saved, or removed, since this was loaded from it."""
+        return self.folder is not None and self.saved is not None and last_saved(self.folder) != self.saved
+
+    def as_it_is_now(self) -> "Bundle":
+        """Return the run as it is on disk: this object, unless the run was saved since; it keeps its networks.
+
+        Whoever was forgotten is in it no more, so a decision on who somebody is begins with this call.
+
+        Raises:
+            InputError: the run is gone or damaged now.
+        """
+        if not self.outdated or self.folder is None:
+            return self
+        now = Bundle.load(self.folder)
+        if now.space == self.space:
+            now.share_networks(self)
+        return now
+
+    def share_networks(self, other: "Bundle") -> None:
+        """Use the networks of a run of the same `space`, which are loaded already."""
+        self._embedder = other._embedder
+
+    def _load_networks(self) -> PartEmbedder:
+        from identity.networks.backbone import load_weights
+        from identity.networks.features import FrozenBackbone
+        from identity.networks.heads import build_head, embedding_model
+
+        backbone, head = None, None
+        if {"face", "head"} & set(self.parts):
+            if self.backbone is None:
+                raise InputError(f"{self.folder}: names no backbone; train again")
+            inside = self.folder / self.backbone.weights if self.folder else None
+            weights = load_weights(inside if inside and inside.is_file() else self.backbone.weights)
+            if weights.digest != self.backbone.digest:
+                raise InputError(
+                    f"{self.folder}: trained with other {self.backbone.weights} weights than those installed; "
+                    "train again, or install the version it was trained with"
+                )
+            backbone = FrozenBackbone(weights, self.size)
+        if "head" in self.parts:
+            if self.head is None:
+                raise InputError(f"{self.folder}: names no head; train again")
+            model = build_head(self.head)
+            model.set_weights(self.head_weights)
+            head = embedding_model(model, self.head.kind)
+        return PartEmbedder(self.parts, backbone, head)
+
+
+def keep_backbone(weights: str, digest: str, folder: Path) -> BackboneName:
+    """How a bundle names its backbone weights; a user's own file is copied into the bundle.
+
+    Raises:
+        InputError: the copy cannot be written.
+    """
+    path = Path(weights)
+    if not path.is_file():
+        return BackboneName(weights, digest)
+    name = "backbone.npz"
+    if path.resolve() != (folder / name).resolve():
+        try:
+            make_folder(folder, private=True)
+            shutil.copyfile(path, folder / name)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot write ({error.strerror or error})") from error
+    return BackboneName(name, digest)
+
+
+_HASH = 12  # digits of it in a file's name
+
+
+def last_saved(folder: Path) -> int | None:
+    """Return a number that is another one after every save of the bundle in a folder; None if there is none."""
+    try:
+        state = (folder / "bundle.json").stat()
+    except OSError:
+        return None
+    # the time alone would not do: some file systems count it in seconds
+    told = f"{state.st_mtime_ns} {state.st_ino} {state.st_size}"
+    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:7], "big")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file of a run: biometric data that must survive a power failure and is nobody else's business.
+
+    A file that has this content already is left as it is: a run that is saved again as it was is no other state.
+    """
+    if path.is_file() and path.read_bytes() == content:
+        return
+    write_whole(path, content, durable=True, private=True)
+
+
+def _remove_earlier_files(folder: Path, present: Collection[str]) -> None:
+    """Remove arrays of the run as it was, which are called by their content, and half-written files."""
+    for name in _FILES:
+        stem, suffix = name.split(".")
+        for file in folder.glob(f"{stem}-{'?' * _HASH}.{suffix}"):
+            if file.name not in present and re.fullmatch(f"[0-9a-f]{{{_HASH}}}", file.stem[-_HASH:]):
+                file.unlink(missing_ok=True)
+    remove_half_written(folder)
+    sync_folder(folder)
+
+
+def _by_content(name: str, content: bytes) -> str:
+    stem, suffix = name.split(".")
+    return f"{stem}-{hashlib.sha256(content).hexdigest()[:_HASH]}.{suffix}"
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _read_npz(data: bytes) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def _checked(path: Path, sha256: str | None) -> bytes:
+    """Content of a file of the bundle, if it is the one that was written with it."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: missing from the model ({error.strerror}); train again") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise InputError(f"{path}: damaged or not of this model (its checksum differs); train again")
+    return data

@@ -1,0 +1,170 @@
+"""One person against the world: a run that knows a single name, from a handful of photos.
+
+`python -m identity.train --person NAME --data DIR --strangers DIR --out RUN`
+
+DIR/NAME has the photos, as they are: nothing is rendered and nothing is trained. The frozen embeddings of the photos,
+their mirror images and jittered copies make the template, strangers set the thresholds: they are required, since
+nothing else says how alike other people may be. What comes out is a run like any other, for `identify`, `verify` and
+`evaluate`.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from augmentor.errors import InputError
+from augmentor.photos.names import checked_name, normalised
+from identity.chips.photo_lists import photos_in
+from identity.chips.probes import ProbeChip, find_chips
+from identity.decisions.same_person import fit_same_person, mated_cosines
+from identity.decisions.templates import Choice, Gallery, calibration_of, settle
+from identity.networks.embedding import join
+from identity.runs.bare_features import BareFeatures
+from identity.runs.bundle import RUN_FILES, Bundle, keep_backbone
+from identity.runs.leak_guard import TrainingPhotos, find_leaks
+from identity.runs.model_card import model_card
+from identity.runs.outputs import refuse_foreign
+
+# Of a thousand people one more false name is one among many; of one person it is the error of the whole run.
+CONFIDENCE = 0.8
+BARE = {"dlib": "dlib", "b0": "face", "both": "both"}
+
+
+def train_person(
+    name: str, data: Path, strangers: Path | None, out: Path, features: str = "both", seed: int = 0
+) -> Bundle:
+    """Make a run of one person and write it to `out`.
+
+    Args:
+        name: a folder in `data`.
+        data: folder of photos by person; the other people in it are not looked at.
+        strangers: photos of other people, any depth.
+        out: folder of the run.
+        features: `both`, `b0` or `dlib`.
+        seed: of the jittered copies.
+
+    Raises:
+        InputError: no such person, no usable photo, or no strangers; one clear line.
+    """
+    started = time.monotonic()
+    if strangers is None:
+        raise InputError("--person needs --strangers: photos of other people, to tell how alike they may be")
+    refuse_foreign(out, RUN_FILES, "bundle.json")
+    name = checked_name(name)
+    same = [folder for folder in data.iterdir() if normalised(folder.name) == name] if data.is_dir() else []
+    folder = same[0] if same else data / name
+    paths = photos_in(folder) if folder.is_dir() else []
+    if not paths:
+        raise InputError(
+            f"{folder}: no photos of {name}; --data takes a folder with a folder for each person"
+        )
+    stranger_paths = photos_in(strangers)
+    if not stranger_paths:
+        raise InputError(f"{strangers}: no photo of a stranger in this folder")
+    photos = [p for p in find_chips(paths, progress=name) if p.chip is not None]
+    if not photos:
+        raise InputError(f"{folder}: no photo with a face among {len(paths)}")
+    others = _without_copies(find_chips(stranger_paths, progress="strangers", cache=out), photos)
+    if not others:
+        raise InputError(f"{strangers}: no usable photo of a stranger")
+    bare = BareFeatures(BARE[features])
+    embedder, shares, weights = bare.embedder, bare.shares, bare.weights
+    chips = [np.stack([p.chip for p in probes if p.chip is not None]) for probes in (photos, others)]
+    probes, templates = embedder.probes_and_gallery(chips[0], seed)
+    contents = {sha256: k for k, sha256 in enumerate(sorted({p.sha256 for p in photos}))}
+    gallery = gallery_of_one(probes, templates, np.array([contents[p.sha256] for p in photos]))
+    calibration = calibration_of(gallery, np.zeros(len(photos), bool), embedder.probes(chips[1]))
+    choice = Choice(shares, 0.0)
+    decision, crowding = settle(gallery, calibration, choice)
+    decision = decision.with_confidence(CONFIDENCE)
+    joined = join(calibration.strangers, shares)
+    results = {
+        "images": len(photos),
+        "photos": len(photos),
+        "people": 1,
+        "held_out": 0,
+        "epochs": 0,
+        "held_out_rank1": None,
+        "render_weight": 0.0,
+        "chosen_by": "as shipped",
+        "strangers_from": f"{len(joined)} photos of {strangers}",
+        "seed": seed,
+        "commit": None,
+        "seconds": round(time.monotonic() - started),
+    }
+    bundle = Bundle(
+        labels=(name,),
+        features=features,
+        shares=shares,
+        part_templates=gallery.templates(0.0),
+        crowding=crowding,
+        decision=decision,
+        size=chips[0].shape[1],
+        sources=_sources(name, photos),
+        stranger_mean=joined.mean(axis=0),
+        same_person=fit_same_person(
+            mated_cosines(join(probes, shares), gallery.photo_labels), joined, np.full(len(joined), -1), seed
+        ),
+        backbone=keep_backbone("face", weights.digest, out) if weights else None,
+        about={
+            "results": results,
+            "config": {"person": name, "data": None, "strangers": str(strangers)},
+            "home": str(out.resolve()),
+        },
+        folder=out,
+    )
+    bundle.model_card = model_card(bundle, results)
+    bundle.save(out)
+    return bundle
+
+
+def gallery_of_one(
+    probes: Mapping[str, np.ndarray], photos: Mapping[str, np.ndarray], ids: np.ndarray
+) -> Gallery:
+    """A gallery with one person in it.
+
+    Args:
+        probes: part -> (P, D) unit rows, photo and mirror image.
+        photos: part -> (P, D) unit rows, with jittered copies as well.
+        ids: (P,) equal for photos of equal content.
+    """
+    none = np.zeros(0, np.int64)
+    return Gallery(
+        classes=1,
+        photo_labels=np.zeros(len(ids), np.int64),
+        photo_ids=ids,
+        probes=probes,
+        photos=photos,
+        render_labels=none,
+        render_photos=none,
+        renders={part: np.zeros((0, rows.shape[1]), np.float32) for part, rows in probes.items()},
+    )
+
+
+def _without_copies(strangers: list[ProbeChip], photos: list[ProbeChip]) -> list[ProbeChip]:
+    """Strangers with a face, less copies of the person's own photos."""
+    own = TrainingPhotos(
+        [str(p.path) for p in photos],
+        [p.sha256 for p in photos],
+        np.array([p.phash or 0 for p in photos], np.uint64),
+    )
+    copies = {
+        leak.photo for leak in find_leaks([s.sha256 for s in strangers], [s.phash for s in strangers], own)
+    }
+    return [s for k, s in enumerate(strangers) if s.chip is not None and k not in copies]
+
+
+def _sources(name: str, photos: list[ProbeChip]) -> pa.Table:
+    """Every photo file once, for the leak guard."""
+    files = {p.sha256: p for p in photos}.values()
+    return pa.table(
+        {
+            "photo": [str(p.path) for p in files],
+            "sha256": [p.sha256 for p in files],
+            "phash": pa.array([p.phash or 0 for p in files], pa.uint64()),
+            "identity": [name] * len(files),
+        }
+    )

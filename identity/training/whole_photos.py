@@ -1,0 +1,146 @@
+"""Photos as they are, by class: the training set of a run that names scenes or things (`--align whole`).
+
+DIR/<class>/* are photos; nothing is looked for in them. What stands in for a face chip is the largest square in the
+middle of the photo, and in place of renders there are crops of it, mirrored and recoloured at random, until every class
+has the same number of images.
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from augmentor.errors import InputError, PhotoError
+from augmentor.photos.images import load_image, perceptual_hash, sha256_of
+from identity.chips.photo_lists import photos_by_person
+from identity.training.training_set import TrainingSet
+
+IMAGES_PER_PHOTO = 4  # of the class with most photos; a smaller class has more of each
+
+
+def whole_chip(image: np.ndarray, size: int) -> np.ndarray:
+    """The largest square in the middle of a photo.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        size: edge of the result, pixels.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
+    height, width = image.shape[:2]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    return _scaled(image[top : top + edge, left : left + edge], size)
+
+
+def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A part of a photo, at least a third of it, up to a third longer than wide or the other way round, mirrored half
+    of the time, up to a fifth brighter or darker: (size, size, 3) uint8 RGB."""
+    height, width = image.shape[:2]
+    area = rng.uniform(0.35, 1.0) * min(height, width) ** 2
+    aspect = np.exp(rng.uniform(-np.log(4 / 3), np.log(4 / 3)))
+    tall, wide = (int(np.clip(np.sqrt(area * r), 1, e)) for r, e in ((1 / aspect, height), (aspect, width)))
+    top, left = rng.integers(height - tall + 1), rng.integers(width - wide + 1)
+    crop = _scaled(image[top : top + tall, left : left + wide], size)
+    if rng.random() < 0.5:
+        crop = np.ascontiguousarray(crop[:, ::-1])
+    return np.clip(crop * rng.uniform(0.8, 1.2), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class WholePhotos(TrainingSet):
+    """A set made while it is read.
+
+    Attributes:
+        crops: (N,) which crop of its photo a row is; 0 is the square in the middle.
+        seed: of the crops.
+    """
+
+    crops: np.ndarray
+    seed: int
+
+    def _chip(self, row: int) -> np.ndarray:
+        path = self.root / self.files[row]
+        try:
+            image = load_image(path)
+        except PhotoError as error:
+            raise InputError(f"{error}; it was readable when this run began") from error
+        if self.crops[row] == 0:
+            return whole_chip(image, self.size)
+        rng = np.random.default_rng([self.seed, 7, int(self.photos[row]), int(self.crops[row])])
+        return random_crop(image, self.size, rng)
+
+
+def read_whole_photos(root: Path, size: int, seed: int) -> WholePhotos:
+    """The photos in the folders of `root`, and how many crops each is to give.
+
+    Photos that cannot be read are named on stderr and left out.
+
+    Raises:
+        InputError: no folder, fewer than two classes, or one without a usable photo.
+    """
+    listed = photos_by_person(root)
+    if len(listed) < 2:
+        raise InputError(
+            f"{root}: {len(listed)} folders of photos in it; --align whole takes one folder for each class, two or more"
+        )
+    rows: list[dict] = []
+    told = tqdm(total=sum(map(len, listed.values())), desc="reading photos", unit="photo")
+    for name, paths in listed.items():
+        for path in paths:
+            told.update()
+            try:
+                found = {"sha256": sha256_of(path), "phash": perceptual_hash(load_image(path))}
+            except PhotoError as error:
+                tqdm.write(f"{error}; left out", file=sys.stderr)
+                continue
+            rows.append({"photo": str(path), "identity": name, **found})
+    told.close()
+    names = sorted(listed)
+    photos = {name: [k for k, row in enumerate(rows) if row["identity"] == name] for name in names}
+    if empty := [name for name in names if not photos[name]]:
+        raise InputError(f"{root / empty[0]}: no usable photo in it")
+    per_class = IMAGES_PER_PHOTO * max(map(len, photos.values()))
+    chosen = [
+        (own[turn % len(own)], turn // len(own), label)
+        for label, own in enumerate(photos.values())
+        for turn in range(per_class)
+    ]
+    contents = {sha256: k for k, sha256 in enumerate(sorted({row["sha256"] for row in rows}))}
+    number, crops, labels = (np.array(values) for values in zip(*chosen, strict=True))
+    about = [size, seed, per_class, [[row["identity"], row["sha256"]] for row in rows]]
+    return WholePhotos(
+        root=root,
+        files=tuple(str(Path(rows[k]["photo"]).relative_to(root)) for k in number),
+        names=tuple(names),
+        labels=labels.astype(np.int32),
+        is_photo=crops == 0,
+        photos=np.array([contents[rows[k]["sha256"]] for k in number], np.int32),
+        sources=pa.Table.from_pylist(
+            rows,
+            pa.schema(
+                [
+                    ("photo", pa.string()),
+                    ("sha256", pa.string()),
+                    ("phash", pa.uint64()),
+                    ("identity", pa.string()),
+                ]
+            ),
+        ),
+        size=size,
+        digest=hashlib.sha256(json.dumps(about).encode()).hexdigest(),
+        crops=crops,
+        seed=seed,
+    )
+
+
+def _scaled(image: np.ndarray, size: int) -> np.ndarray:
+    shrinks = min(image.shape[:2]) > size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)

@@ -1,0 +1,408 @@
+"""The augment job: deal the people to partitions, have workers make each, and put together what describes the set.
+
+The driver knows names and accounts, never photos or images: workers list, read, render and write
+(`jobs.balancing.partition_worker`). Its memory does not grow with the images, and what it waits for is small. What is
+done is remembered by partition, where the images are, so that a job whose machine is lost goes on from any other.
+"""
+
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from augmentor.balancing.balance_report import SHEET_PEOPLE, balance_picture, contact_sheet, evenly
+from augmentor.balancing.manifest import SCHEMA
+from augmentor.errors import InputError, LikenessError
+from augmentor.faces.landmark_source import model_path
+from augmentor.photos.images import LeftOut, pixel_limit
+from augmentor.photos.names import normalised
+from augmentor.photos.people_folder import people_of, photos_of
+from augmentor.photos.place import Place, is_local, place_of
+from augmentor.rendering.render import RENDERER
+from augmentor.views.view_set import load_view_set
+from identity.chips.shared_photos import shared_line, shared_photos
+from jobs.balancing.augment_settings import AugmentSettings, parse_arguments
+from jobs.balancing.failures import by_reason, failures_csv
+from jobs.balancing.image_shards import SHARD_IMAGES, SUFFIXES
+from jobs.balancing.image_sink import FOLDER, SHARDS, labels_file
+from jobs.balancing.landmark_set import FOLDER_NAME as LANDMARK_SET
+from jobs.balancing.partition import Partition, is_partition_name, known_names, partitions_of
+from jobs.balancing.partition_state import known_parts, read_account, read_rows, remove_state
+from jobs.balancing.partition_worker import Done, PartitionLook, PartitionWorker, SetSettings
+from jobs.balancing.photo_worker import RenderSettings
+from jobs.balancing.run_metrics import RunMetrics
+from jobs.balancing.run_summary import FILE as SUMMARY
+from jobs.balancing.run_summary import RunTotals, summary, table
+from jobs.balancing.view_shelf import SharedViews, ViewShelf
+from jobs.cluster.command_line import absolute, run_command, stop_when_asked
+from jobs.cluster.ray_session import is_submitted_job, ray, ray_session
+from jobs.cluster.reading_ahead import read_in_order
+from jobs.cluster.work_folder import FOLDER as WORK
+from jobs.cluster.work_folder import WorkFolder
+from jobs.cluster.worker_pool import Losses, WorkerPool, actor_options, on_this_node
+
+FOLDER_IMAGES = 512  # of a partition whose images are single files: some seconds of work
+BYTES_PER_PIXEL = 0.25  # of a JPEG here, at least: to say early that the disk is too small
+_FINISHED = f"{WORK}/finished.json"
+Unit = tuple[Partition, list[str]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job from a command line; returns the exit code."""
+
+    def run() -> int:
+        settings = parse_arguments(arguments, submitted=is_submitted_job())
+        stop_when_asked()
+        return augment(settings)
+
+    return run_command("augment", run)
+
+
+def augment(settings: AugmentSettings) -> int:
+    """Make the set.
+
+    Returns:
+        0, or 1 if an identity has too few images or too many photos failed.
+
+    Raises:
+        InputError: the input cannot be used, or the output cannot be written.
+    """
+    people = _people(place_of(settings.data))
+    views = load_view_set(settings.head_model, settings.size, settings.seed, settings.views)
+    model_path("shape_predictor_68_face_landmarks.dat")  # says now, and once, that it is missing
+    made_with = {
+        "per_class": settings.per_class,
+        "size": settings.size,
+        "seed": settings.seed,
+        "hold_out": settings.hold_out,
+        "faces": settings.faces,
+        "format": settings.format,
+        "views": views.digest[:16],
+        "renderer": RENDERER,
+        "effects": list(settings.effects),
+    }
+    with WorkFolder(place_of(settings.out), made_with) as work:
+        work.remove_partial_files()
+        work.remove_earlier_form()
+        job = _Job(settings, people)
+        if job.run():
+            work.remove_partial_files()  # of workers that died
+        return job.finish()
+
+
+def _people(data: Place) -> list[str]:
+    """The names of all people, at least one of whom has a photo."""
+    people = people_of(data)
+    if not any(photos_of(data, name) for name in people):
+        raise InputError(f"{data.name()}: no photos in any of its {len(people)} folders")
+    return people
+
+
+class _PartitionActor:
+    """A partition worker of a Ray node, whose views lie in the object store."""
+
+    def __init__(self, settings: SetSettings, shelf: Any) -> None:
+        self._settings, self._shelf = settings, shelf
+
+    def ready(self) -> LikenessError | None:
+        """Load the models."""
+        render = self._settings.render
+        try:
+            view_set = load_view_set(render.head_model, render.size, render.seed, render.views)
+            self._worker = PartitionWorker(self._settings, view_set, SharedViews(view_set, self._shelf))
+        except LikenessError as error:
+            return error
+        self._metrics = RunMetrics()
+        return None
+
+    def run(self, unit: Unit, careful: bool) -> Done | LikenessError:
+        """See `PartitionWorker.run`. An error meant for the user (a full disk) is returned, not raised: Ray would
+        print it with its traceback.
+        """
+        partition, known = unit
+        try:
+            done = self._worker.run(partition, known, careful)
+        except LikenessError as error:
+            return error
+        self._metrics.add(done)
+        return done
+
+
+class _Job:
+    """One run."""
+
+    def __init__(self, settings: AugmentSettings, people: Sequence[str]) -> None:
+        self._settings = settings
+        self._out = place_of(settings.out)
+        self._set = SetSettings(
+            data=absolute(settings.data),
+            out=absolute(settings.out),
+            per_class=settings.per_class,
+            hold_out=settings.hold_out,
+            format=settings.format,
+            effects=settings.effects,
+            render=RenderSettings(
+                settings.size,
+                settings.seed,
+                settings.faces,
+                settings.head_model,
+                settings.views,
+                pixel_limit(),
+            ),
+        )
+        single = settings.format in (FOLDER, LANDMARK_SET)
+        images = FOLDER_IMAGES if single else SHARD_IMAGES
+        self._partitions = partitions_of(people, settings.per_class, images)
+        self._remembered = known_parts(self._out)
+        self._of_gone_people = self._files_of_gone_people()  # now: workers forget them
+        self._look = PartitionLook(self._set)
+        self._photos: list[pa.Table] = []  # some 150 bytes for each
+        self._started = time.perf_counter()
+        self._done: dict[str, Done] = {}
+        self._workers = 0
+        self._losses: Losses | None = None
+
+    def run(self) -> bool:
+        """Make what is missing; does not even start Ray if nothing is. Returns whether a worker died."""
+        if is_local(self._settings.data) and is_local(self._settings.out):
+            for done in read_in_order(self._unchanged, self._partitions):
+                if done:
+                    self._done[done.name] = done
+        to_do = [partition for partition in self._partitions if partition.name not in self._done]
+        if not to_do:
+            return False
+        images = sum(len(partition.identities) for partition in to_do) * self._settings.per_class
+        self._require_space(images)
+        with (
+            ray_session(self._settings.workers) as self._workers,
+            tqdm(total=images, unit="image", desc="augment", file=sys.stderr, mininterval=1.0) as progress,
+        ):
+            self._make(to_do, progress)
+        return bool(self._losses and self._losses.workers)
+
+    def _unchanged(self, partition: Partition) -> Done | None:
+        if partition.name not in self._remembered:
+            return None
+        left_out = LeftOut()
+        done = self._look.unchanged(partition, self._look.photos(partition, left_out))
+        if done:
+            done.not_photos = left_out.not_photos
+        return done
+
+    def _make(self, partitions: Sequence[Partition], progress: "tqdm[Any]") -> None:
+        # the driver's node holds the shelf: if that is lost, so is the job
+        shelf = (
+            ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=on_this_node())(
+                ViewShelf
+            )
+        ).remote()
+        actor = ray.remote(**actor_options())(_PartitionActor)
+        rejected = 0
+
+        def received(done: Done) -> None:
+            nonlocal rejected
+            self._done[done.name] = done
+            rejected += done.account.rejected
+            progress.update(sum(done.account.images.values()))
+            progress.set_postfix_str(f"{rejected} photos rejected" if rejected else "", refresh=False)
+
+        pool: WorkerPool[Unit] = WorkerPool(
+            lambda: actor.remote(self._set, shelf),
+            self._settings.workers,
+            lambda unit: f"{', '.join(unit[0].identities[:3])}, ... (partition {unit[0].name})",
+        )
+        self._losses = pool.losses
+        units = ((partition, known_names(partition, self._remembered)) for partition in partitions)
+        pool.run(units, received)
+
+    def _require_space(self, images: int) -> None:
+        need = images * self._settings.size**2 * BYTES_PER_PIXEL
+        free = self._out.free_bytes()
+        if free is not None and free < need:
+            raise InputError(
+                f"{self._settings.out}: {images} images need at least {need / 1e6:.0f} MB, {free / 1e6:.0f} MB are "
+                "free; free some space or choose another --out"
+            )
+
+    def finish(self) -> int:
+        """Write what describes the set, remove what no longer belongs to it, and say how it went."""
+        totals = RunTotals()
+        for partition in self._partitions:
+            totals.add(self._done[partition.name])
+        totals.removed += self._remove_stale()
+        write_if_new(self._out, "failures.csv", failures_csv(totals.failures))
+        started = time.perf_counter()
+        self._write_manifest(totals.images)
+        totals.manifest_seconds = time.perf_counter() - started
+        self._draw()
+        wall = time.perf_counter() - self._started
+        if totals.unchanged < totals.partitions or totals.removed or self._out.stamp(SUMMARY) is None:
+            told = summary(totals, wall, self._workers, self._losses)
+            self._out.write(SUMMARY, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
+        return self._tell(totals, wall)
+
+    def _remove_stale(self) -> int:
+        """Remove what belongs to people, or partitions, that are no more; returns how many images went."""
+        wanted = {partition.name for partition in self._partitions}
+        for name in self._remembered - wanted:
+            remove_state(self._out, name)
+        for file in self._out.entries(SHARDS)[1]:
+            stem, _, suffix = file.rpartition(".")
+            if stem not in wanted and is_partition_name(stem) and suffix in SUFFIXES.values():
+                self._out.remove(f"{SHARDS}/{file}")
+        removed = 0
+        for path, size in self._of_gone_people.items():
+            stamp = self._out.stamp(path)
+            if stamp is not None and size in (None, stamp.size):
+                self._out.remove(path)
+                removed += path.endswith(".jpg") and not path.startswith("holdout/")
+        return removed
+
+    def _files_of_gone_people(self) -> dict[str, int | None]:
+        """Files that the last run made for people who are no more, and their bytes where they are known.
+
+        A file that its records do not name is somebody's own, and stays.
+        """
+        people = {name for partition in self._partitions for name in partition.identities}
+        gone = {
+            name
+            for root in ("", LANDMARK_SET, "holdout")
+            for name in self._out.entries(root)[0]
+            if name not in people and (root or name.lower() not in _KEPT_FOLDERS)
+        }
+        if not gone:
+            return {}
+        files: dict[str, int | None] = {}
+        for name in self._remembered:
+            known = read_account(self._out, name)
+            for photo, stamp in known.stamps.items() if known else ():
+                folder, _, rest = photo.partition("/")
+                if normalised(folder) in gone:
+                    files[f"holdout/{normalised(folder)}/{rest}"] = stamp.size
+        content = _read_or_none(self._out, "manifest.parquet")
+        if content is None:
+            return files
+        try:
+            rows = pq.read_table(pa.BufferReader(content), columns=["file", "identity", "bytes"])
+        except pa.ArrowException:  # damaged: it tells of no file, and is written anew
+            return files
+        for row in rows.filter(pc.is_in(rows["identity"], pa.array(sorted(gone)))).to_pylist():
+            files |= {row["file"]: row["bytes"], f"{LANDMARK_SET}/{row['file']}": row["bytes"]}
+            files[f"{LANDMARK_SET}/{labels_file(row['file'])}"] = None
+        return files
+
+    def _write_manifest(self, images: int) -> None:
+        """The rows of all partitions, one after the other, each a row group; nothing is held but one of them."""
+        with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+            rows = 0
+            with pq.ParquetWriter(file.name, SCHEMA, compression="zstd") as writer:
+                for part in read_in_order(self._rows_of, self._partitions):
+                    writer.write_table(part.combine_chunks())
+                    rows += part.num_rows
+                    self._photos.append(_photos_in(part))
+            if rows != images:
+                raise RuntimeError(f"{images} images planned, {rows} made")
+            digest = hashlib.sha256()
+            with Path(file.name).open("rb") as written:
+                while block := written.read(1 << 20):
+                    digest.update(block)
+            finished = json.dumps({"manifest": digest.hexdigest()}).encode()
+            there = self._out.stamp("manifest.parquet")
+            same = there is not None and there.size == Path(file.name).stat().st_size
+            if not (same and _read_or_none(self._out, _FINISHED) == finished):
+                self._out.write_file("manifest.parquet", Path(file.name))
+                self._out.write(_FINISHED, finished)
+
+    def _rows_of(self, partition: Partition) -> pa.Table:
+        try:
+            return read_rows(self._out, partition.name)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{self._out.name()}: the rows of partition {partition.name} cannot be read ({error}); "
+                "start the job again"
+            ) from error
+
+    def _draw(self) -> None:
+        """The pictures of the report."""
+        before: dict[str, int] = {}
+        after: dict[str, int] = {}
+        for done in self._done.values():
+            before |= done.account.photos
+            after |= done.account.images
+        write_if_new(self._out, "report/balance.png", balance_picture(before, after))
+        shown = sorted(name for name, images in after.items() if images)
+        chosen = {shown[i] for i in evenly(len(shown), SHEET_PEOPLE)}
+        rows = []
+        readers: dict[str, Callable[[str], bytes]] = {}
+        for partition in self._partitions:
+            if mine := chosen.intersection(partition.identities):
+                own = self._rows_of(partition)
+                rows.append(own.filter(pc.is_in(own["identity"], pa.array(sorted(mine)))))
+                readers |= dict.fromkeys(mine, self._look.sink.reader(partition, mine))
+        if rows:
+            sheet = contact_sheet(lambda file: readers[file.split("/")[0]](file), pa.concat_tables(rows))
+            write_if_new(self._out, "report/renders.jpg", sheet)
+
+    def _tell(self, totals: RunTotals, wall: float) -> int:
+        """Print the table; returns the exit code."""
+        settings = self._settings
+        for line in table(totals, settings.size, wall, self._losses):
+            print(line)
+        if left_out := LeftOut(totals.not_photos).line():
+            print(f"augment: {left_out}", file=sys.stderr)
+        if shared := shared_line(shared_photos(pa.concat_tables(self._photos))):
+            print(f"augment: {shared}", file=sys.stderr)
+        if totals.more_pages:
+            print(
+                f"augment: pages after the first were not looked at, in {totals.more_pages} photos",
+                file=sys.stderr,
+            )
+        code = 0
+        if totals.lacking:
+            lacking = sorted(totals.lacking)
+            some = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+            print(f"augment: {len(lacking)} identities without enough images: {some}", file=sys.stderr)
+            code = 1
+        if totals.used and totals.rejected / totals.used > settings.max_failed:
+            share = f"{totals.rejected} of {totals.used} photos failed, more than --max-failed {settings.max_failed:g}"
+            print(f"augment: {share}", file=sys.stderr)
+            code = 1
+        failures = totals.failures
+        reasons = f" ({by_reason(failures)}), see {self._out.name('failures.csv')}" if failures else ""
+        print(
+            f"{totals.images} images of {totals.identities} identities in {self._out.name()}; "
+            f"{totals.rejected} photos rejected{reasons}"
+        )
+        return code
+
+
+def _photos_in(rows: pa.Table) -> pa.Table:
+    """Return the photos that rows of a manifest show, each once for each person: `photo, sha256, phash, identity`."""
+    columns = ["source", "source_sha256", "source_phash", "identity"]
+    once = rows.select(columns).group_by(columns, use_threads=False).aggregate([])
+    return once.select(columns).rename_columns(["photo", "sha256", "phash", "identity"])
+
+
+_KEPT_FOLDERS = {WORK, SHARDS, "report", "holdout", LANDMARK_SET}
+
+
+def _read_or_none(place: Place, path: str) -> bytes | None:
+    try:
+        return place.read(path)
+    except OSError:
+        return None
+
+
+def write_if_new(place: Place, path: str, content: bytes) -> None:
+    """Write a file unless it is there already with this content: a second run changes nothing."""
+    if _read_or_none(place, path) != content:
+        place.write(path, content)

@@ -1,0 +1,417 @@
+"""All the work on one partition of people: list and scan their photos, plan, make the images, write them.
+
+Nothing but the account leaves: photos are read and images written where the work is done, so what passes between
+machines does not grow with the set. A partition that is as it was is left alone; of one that is not, photos are
+scanned and images made only where they changed. Done twice it gives the same files, so that who takes over the work of
+a worker that died need not know how far it came.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+from typing import Any, Protocol, TypeVar
+
+import pyarrow as pa
+
+from augmentor.balancing.manifest import SCHEMA, ManifestRow, sorted_table, table_of
+from augmentor.balancing.plan import Plan, PlannedImage, hold_out, plan
+from augmentor.errors import InputError, PhotoError
+from augmentor.photos.images import LeftOut
+from augmentor.photos.names import normalised
+from augmentor.photos.people_folder import photos_of
+from augmentor.photos.place import FileStamp, Place, place_of
+from augmentor.rendering.effects import draw_effects
+from augmentor.views.view_key import allowed
+from augmentor.views.view_set import ViewSet
+from jobs.balancing.careful_scan import CarefulScanner
+from jobs.balancing.failures import NO_PHOTO, Failure
+from jobs.balancing.image_sink import image_sink
+from jobs.balancing.partition import Partition
+from jobs.balancing.partition_state import (
+    Account,
+    Known,
+    end_making,
+    read_account,
+    read_known,
+    read_making,
+    write_making,
+    write_state,
+)
+from jobs.balancing.photo_worker import PhotoWorker, PreparedFace, RenderSettings, Scanned
+from jobs.balancing.scan_table import ScannedFace
+from jobs.balancing.view_shelf import ViewSource
+
+# Of one identity, ready to be rendered, some MB each; where there are more photos, they are decoded twice.
+KEPT_PHOTOS = 100
+STAGES = ("storage", "scan", "render")
+_log = logging.getLogger("likeness.augment")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SetSettings:
+    """What a set is made of and how; plain values, so that they travel."""
+
+    data: str
+    out: str
+    per_class: int
+    hold_out: int
+    format: str
+    effects: tuple[str, ...]
+    render: RenderSettings
+
+
+@dataclass
+class Done:
+    """What a worker did about a partition.
+
+    Attributes:
+        name: of the partition.
+        account: what became of its photos.
+        scanned: photos searched for faces now.
+        made: images made now.
+        removed: images removed.
+        not_photos: files beside the photos that were left out.
+        unchanged: everything was as it should be.
+        seconds: by stage (`STAGES`): storage by the clock, the others of a core.
+        bytes_read: of photos.
+        bytes_written: of images.
+    """
+
+    name: str
+    account: Account
+    scanned: int = 0
+    made: int = 0
+    removed: int = 0
+    not_photos: int = 0
+    unchanged: bool = False
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+class Scanner(Protocol):
+    """`PhotoWorker` or `CarefulScanner`."""
+
+    def scan(
+        self, identity: str, photo: str, content: bytes | PhotoError
+    ) -> tuple[Scanned, list[PreparedFace]]:
+        """See `PhotoWorker.scan`."""
+        ...
+
+
+class PartitionLook:
+    """What lies there for a partition and what is remembered of it; needs no model.
+
+    Args:
+        settings: of the set.
+    """
+
+    def __init__(self, settings: SetSettings) -> None:
+        self.settings = settings
+        self.data: Place = place_of(settings.data)
+        self.out: Place = place_of(settings.out)
+        self.sink = image_sink(settings.format, self.out, settings.render.seed)
+
+    def photos(self, partition: Partition, left_out: LeftOut) -> dict[str, dict[str, FileStamp]]:
+        """Return the photos of each identity, relative to the data folder; count files that are no photos."""
+        return {name: photos_of(self.data, name, left_out) for name in partition.identities}
+
+    def unchanged(self, partition: Partition, photos: dict[str, dict[str, FileStamp]]) -> Done | None:
+        """The account, if everything is as it was left; else None."""
+        known = read_account(self.out, partition.name)
+        if known is None or known.account is None:
+            return None
+        stamps = {photo: stamp for own in photos.values() for photo, stamp in own.items()}
+        as_it_was = (known.stamps, known.labels) == (stamps, list(partition.labels))
+        if not as_it_was or list(known.account.photos) != sorted(partition.identities):
+            return None
+        if known.digest != self.digest(partition):
+            return None
+        return Done(partition.name, known.account, unchanged=True)
+
+    def digest(self, partition: Partition) -> str:
+        """Of images and photos set aside, as they lie there."""
+        digest = self.sink.digest(partition)
+        if self.settings.hold_out:
+            aside = [
+                f"{stamp.size} {path}"
+                for name in partition.identities
+                for path, stamp in self.out.files(f"holdout/{name}").items()
+            ]
+            digest += " " + sha256("\n".join(aside).encode()).hexdigest()
+        return digest
+
+
+class PartitionWorker:
+    """Works on one partition after the other.
+
+    Args:
+        settings: of the set.
+        view_set: the head and its views.
+        views: where the views come from.
+
+    Raises:
+        InputError: a model is missing or damaged.
+    """
+
+    def __init__(self, settings: SetSettings, view_set: ViewSet, views: ViewSource) -> None:
+        self._settings = settings
+        self._view_set = view_set
+        self._views = views
+        self._look = PartitionLook(settings)
+        self._worker = PhotoWorker(settings.render, view_set)
+
+    def run(self, partition: Partition, known: Sequence[str] = (), careful: bool = False) -> Done:
+        """Do what is to be done.
+
+        Args:
+            partition: of people.
+            known: names of partitions whose memory may help (`jobs.balancing.partition.known_names`).
+            careful: scan photos in a process of their own.
+
+        Raises:
+            InputError: the input cannot be read, or the output not be written.
+        """
+        left_out = LeftOut()
+        photos = self._look.photos(partition, left_out)
+        done = self._look.unchanged(partition, photos)
+        if not done:
+            with _scanner(careful, self._settings.render) as careful_scanner:
+                work = _Work(self._settings, self._look, self._view_set, self._views, self._worker)
+                done = work.do(partition, photos, known, careful_scanner or self._worker)
+        done.not_photos = left_out.not_photos
+        return done
+
+
+def _scanner(careful: bool, settings: RenderSettings) -> AbstractContextManager[CarefulScanner | None]:
+    return closing(CarefulScanner(settings)) if careful else nullcontext()
+
+
+class _Work:
+    """The work on one partition that is not as it should be."""
+
+    def __init__(
+        self,
+        settings: SetSettings,
+        look: PartitionLook,
+        view_set: ViewSet,
+        views: ViewSource,
+        worker: PhotoWorker,
+    ) -> None:
+        self._settings, self._look, self._view_set = settings, look, view_set
+        self._views, self._worker = views, worker
+        self._scans: dict[str, list[ScannedFace]] = {}
+        self._rows: list[ManifestRow] = []
+        self._kept: list[str] = []
+        self._plans: list[Plan] = []
+
+    def do(
+        self,
+        partition: Partition,
+        photos: dict[str, dict[str, FileStamp]],
+        known: Sequence[str],
+        scanner: Scanner,
+    ) -> Done:
+        look, settings = self._look, self._settings
+        self._scanner = scanner
+        self._known = read_known(look.out, known)
+        self._partition = partition.name
+        self._making = read_making(look.out, partition.name)
+        self._done = done = Done(partition.name, Account({}, {}, 0, 0, 0, [], []))
+        kept, held = hold_out(
+            {name: list(own) for name, own in photos.items()}, settings.hold_out, settings.render.seed
+        )
+        for name in partition.identities:
+            unreadable = self._set_aside(name, held.get(name, ()))
+            kept[name] = sorted([*kept[name], *unreadable])
+            held[name] = [photo for photo in held.get(name, ()) if photo not in unreadable]
+        self._old = {
+            file: (sha, size)
+            for file, sha, size in zip(
+                *(self._known.rows[column].to_pylist() for column in ("file", "source_sha256", "bytes")),
+                strict=True,
+            )
+        }
+        self._there = look.sink.there(partition)
+        for name in partition.identities:
+            self._identity(name, {photo: photos[name][photo] for photo in kept[name]})
+        planned = {image.file for one in self._plans for image in one.images}
+        done.removed = self._timed(look.sink.close, partition, planned, {*self._old, *self._making})
+        done.account = self._account(photos, held)
+        self._remember(partition, photos)
+        return done
+
+    def _timed(self, action: Callable[..., T], *arguments: Any) -> T:
+        """An action whose time goes to storage."""
+        start = time.perf_counter()
+        try:
+            return action(*arguments)
+        finally:
+            self._done.seconds["storage"] += time.perf_counter() - start
+
+    def _read(self, photo: str) -> bytes | PhotoError:
+        try:
+            content = self._timed(self._look.data.read, photo)
+        except OSError as error:
+            return PhotoError("unreadable", photo, error.strerror or str(error))
+        self._done.bytes_read += len(content)
+        return content
+
+    def _set_aside(self, name: str, held: Sequence[str]) -> list[str]:
+        """Copy the photos set aside and remove what else lies there; returns those that cannot be read."""
+        out = self._look.out
+        there = out.files(f"holdout/{name}") if self._settings.hold_out else {}
+        copied, unreadable = set(), []
+        for photo in held:
+            content = self._read(photo)
+            if isinstance(content, PhotoError):
+                unreadable.append(photo)
+                continue
+            # the folder of the person may be spelled in another form of Unicode than the name
+            path = f"holdout/{name}/{photo.split('/', 1)[1]}"
+            copied.add(path)
+            if path not in there or there[path].size != len(content) or out.read(path) != content:
+                self._intend([path])
+                self._timed(out.write, path, content)
+        for path in (there.keys() - copied) & self._set_aside_before(name):
+            out.remove(path)
+        return unreadable
+
+    def _set_aside_before(self, name: str) -> set[str]:
+        """Copies of photos of a person that this job made; anything else there is somebody's own."""
+        stamps = self._known.stamps
+        own = [photo.split("/", 1)[1] for photo in stamps if normalised(photo.split("/")[0]) == name]
+        return {f"holdout/{name}/{photo}" for photo in own} | self._making
+
+    def _intend(self, files: Iterable[str]) -> None:
+        """Remember files that are about to be written."""
+        new = set(files) - self._making
+        if new:
+            self._making |= new
+            self._timed(write_making, self._look.out, self._partition, self._making)
+
+    def _identity(self, name: str, photos: dict[str, FileStamp]) -> None:
+        """Scan, plan and make the images of one person."""
+        prepared: dict[str, list[PreparedFace]] = {}
+        for photo, stamp in photos.items():
+            ready = self._scan(name, photo, stamp)
+            if len(photos) <= KEPT_PHOTOS and ready:
+                prepared[photo] = ready
+        planned = self._plan(name, photos)
+        self._plans.append(planned)
+        missing: dict[str, list[PlannedImage]] = {}
+        for image in planned.images:
+            there = (self._scans[image.photo][0].sha256, self._there.get(image.file))
+            if self._old.get(image.file) == there:
+                self._kept.append(image.file)
+            else:
+                missing.setdefault(image.photo, []).append(image)
+        if self._look.sink.single_files:
+            self._intend(image.file for images in missing.values() for image in images)
+        views = self._views.views(image.view for images in missing.values() for image in images if image.view)
+        for photo, images in missing.items():
+            faces = [face for face in self._scans[photo] if face.reason is None]
+            ready = prepared.pop(photo, []) or self._prepare_again(faces)
+            start = time.process_time()
+            for row, image_bytes in self._worker.make_images(faces, ready, images, views):
+                self._done.seconds["render"] += time.process_time() - start
+                self._timed(self._look.sink.put, row, image_bytes)
+                self._rows.append(row)
+                self._done.bytes_written += len(image_bytes)
+                start = time.process_time()
+            self._done.made += len(images)
+
+    def _scan(self, name: str, photo: str, stamp: FileStamp) -> list[PreparedFace]:
+        """Scan one photo, unless it is known; gives the prepared faces."""
+        known = self._known.scans.get(photo)
+        if known and self._known.stamps.get(photo) == stamp:
+            self._scans[photo] = known
+            return []
+        content = self._read(photo)
+        if known and not isinstance(content, PhotoError) and known[0].sha256 == sha256(content).hexdigest():
+            self._scans[photo] = known
+            return []
+        scanned, prepared = self._scanner.scan(name, photo, content)
+        self._done.scanned += 1
+        self._done.seconds["scan"] += scanned.seconds
+        self._scans[photo] = list(scanned.faces)
+        for face in scanned.faces:
+            if face.reason:
+                _log.warning("%s: %s %s", self._look.data.name(photo), face.reason, face.detail)
+        return prepared
+
+    def _plan(self, name: str, photos: dict[str, FileStamp]) -> Plan:
+        records = [face.record for photo in photos for face in self._scans[photo]]
+        settings = self._settings
+        effects = partial(draw_effects, settings.effects, settings.render.seed) if settings.effects else None
+        return plan(
+            records,
+            self._view_set.keys,
+            settings.per_class,
+            settings.render.seed,
+            allowed=allowed,
+            identities=[name],
+            effects=effects,
+        )
+
+    def _prepare_again(self, faces: Sequence[ScannedFace]) -> list[PreparedFace]:
+        photo = faces[0].photo
+        content = self._read(photo)
+        if isinstance(content, PhotoError):
+            raise InputError(f"{content}; it could be read before: start the job again")
+        if sha256(content).hexdigest() != faces[0].sha256:
+            raise InputError(f"{photo}: changed while the job ran; start it again")
+        try:
+            return self._worker.prepare_again(faces, content)
+        except PhotoError as error:
+            raise InputError(f"{error}; it could be read before: start the job again") from error
+
+    def _account(self, photos: dict[str, dict[str, FileStamp]], held: dict[str, list[str]]) -> Account:
+        failures = [
+            Failure(face.photo, face.identity, face.reason, face.detail)
+            for faces in self._scans.values()
+            for face in faces
+            if face.reason is not None
+        ]
+        failures += [Failure("", name, NO_PHOTO, "") for name, own in photos.items() if not own]
+        images = [image for one in self._plans for image in one.images]
+        counts = dict.fromkeys(sorted(photos), 0)
+        for image in images:
+            counts[image.identity] += 1
+        return Account(
+            photos={name: len(photos[name]) for name in sorted(photos)},
+            images=counts,
+            held_out=sum(map(len, held.values())),
+            rejected=sum(all(face.reason for face in faces) for faces in self._scans.values()),
+            renders=sum(image.kind == "render" for image in images),
+            lacking=sorted(n for one in self._plans for n in (*one.empty_identities, *one.short_identities)),
+            failures=sorted(failures),
+            more_pages=sum(any(f.detail and not f.reason for f in faces) for faces in self._scans.values()),
+        )
+
+    def _remember(self, partition: Partition, photos: dict[str, dict[str, FileStamp]]) -> None:
+        wanted = set(self._kept)
+        # the newest row of a file, where several partitions told of it
+        newest = {file: n for n, file in enumerate(self._known.rows["file"].to_pylist()) if file in wanted}
+        kept = self._known.rows.take(pa.array(sorted(newest.values()), pa.int64()))
+        rows = sorted_table([kept, table_of(self._rows) if self._rows else SCHEMA.empty_table()])
+        self._timed(
+            write_state,
+            self._look.out,
+            partition.name,
+            Known(
+                stamps={photo: stamp for own in photos.values() for photo, stamp in own.items()},
+                labels=list(partition.labels),
+                digest=self._look.digest(partition),
+                account=self._done.account,
+                scans=self._scans,
+                rows=rows,
+            ),
+        )
+        if self._making:
+            self._timed(end_making, self._look.out, partition.name)

@@ -1,0 +1,124 @@
+"""`OUT/.work`: what the output was made with, and that only one run works on it.
+
+settings.json       what the set was made with; another set needs another folder
+lock                held while a run works on a folder; a bucket has none, and there two runs at once do the same work
+                    twice and write the same files
+parts/              what is remembered of each partition (`jobs.balancing.partition_state`)
+finished.json       of what the last run made whole
+"""
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from augmentor.errors import InputError
+from augmentor.photos.file_kinds import PARTIAL_PREFIX, PARTIAL_SUFFIX
+from augmentor.photos.place import FolderPlace, Place
+
+FOLDER = ".work"
+_SETTINGS = f"{FOLDER}/settings.json"
+_EARLIER_FORM = re.compile(r"(scan|scan-\d+|rows-\d+|finished)\.parquet")
+
+
+class WorkFolder:
+    """The memory of the runs that made one output; a context manager that holds its lock.
+
+    Args:
+        out: the output; a folder is made if missing.
+        settings: what the images depend on; plain values.
+
+    Raises:
+        InputError: it cannot be written, is in use, holds something else, or was made with other settings.
+    """
+
+    def __init__(self, out: Place, settings: Mapping[str, object]) -> None:
+        self.out = out
+        self._lock = _lock(out) if isinstance(out, FolderPlace) else None
+        try:
+            self._check_settings(settings)
+        except BaseException:
+            self._unlock()
+            raise
+
+    def __enter__(self) -> "WorkFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def _check_settings(self, settings: Mapping[str, object]) -> None:
+        text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
+        try:
+            made_with = json.loads(self.out.read(_SETTINGS))
+        except FileNotFoundError:
+            if any(self.out.entries()) and not isinstance(self.out, FolderPlace):
+                raise InputError(
+                    f"{self.out.name()}: not empty and not made by this job; choose another --out"
+                ) from None
+            self.out.write(_SETTINGS, text.encode())
+            return
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{self.out.name(_SETTINGS)}: cannot be read ({error}); choose another --out"
+            ) from error
+        other = [
+            f"{k} {made_with.get(k)!r} instead of {v!r}" for k, v in settings.items() if made_with.get(k) != v
+        ]
+        if other:
+            raise InputError(
+                f"{self.out.name()}: made with {', '.join(other)}; choose another --out, delete this one, "
+                "or call the job as before"
+            )
+
+    def remove_partial_files(self) -> None:
+        """Remove what killed runs left half-written; a bucket shows nothing half-written."""
+        if not isinstance(self.out, FolderPlace):
+            return
+        for folder in _below(self.out.folder):
+            for entry in os.scandir(folder):
+                if entry.name.startswith(PARTIAL_PREFIX) and entry.name.endswith(PARTIAL_SUFFIX):
+                    Path(entry.path).unlink()
+
+    def remove_earlier_form(self) -> None:
+        """Remove what versions before partitions remembered: tables of the whole set, and images beside shards."""
+        for name in self.out.entries(FOLDER)[1]:
+            if _EARLIER_FORM.fullmatch(name):
+                self.out.remove(f"{FOLDER}/{name}")
+        self.out.remove_folder(f"{FOLDER}/images")
+
+
+def _lock(out: FolderPlace) -> int:
+    """The lock of a folder, held as long as it is open."""
+    work = out.folder / FOLDER
+    try:
+        if not work.is_dir() and out.folder.is_dir() and any(out.folder.iterdir()):
+            raise InputError(
+                f"{out.folder}: not empty and not made by this job; choose another --out, or empty it first"
+            )
+        work.mkdir(parents=True, exist_ok=True)
+        lock = os.open(work / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise InputError(
+            f"{out.folder}: cannot write there ({error.strerror or error}); choose another --out"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        raise InputError(
+            f"{out.folder}: another run is working on it; wait for it or choose another --out"
+        ) from error
+    return lock
+
+
+def _below(out: Path) -> Iterator[Path]:
+    """The folder and all below."""
+    for folder, _, _ in os.walk(out):
+        yield Path(folder)

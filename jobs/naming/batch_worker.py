@@ -1,0 +1,190 @@
+"""All the work on one batch of photos: read them, find the faces, name them, write the rows.
+
+Nothing but counts leaves: photos are read and rows written where the work is done. A batch whose rows are there,
+made of the same photos, is left alone. Done twice it gives the same bytes, so that who takes over the work of a
+worker that died need not know how far it came.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from augmentor.errors import PhotoError
+from augmentor.faces.face_finder import Policy
+from augmentor.photos.images import MAX_PIXELS
+from augmentor.photos.place import place_of
+from identity.chips.seeing import PhotoReader, SeenPhoto, failed, use_one_core
+from identity.networks.tensorflow_loading import load_tensorflow
+from jobs.cluster.reading_ahead import read_in_order
+from jobs.naming.careful_seeing import CarefulReader
+from jobs.naming.names_table import Counts, part_bytes, rows_of
+from jobs.naming.photo_batches import Batch
+from jobs.naming.table_place import TablePlace
+from jobs.naming.trained_run import run_folder
+
+STAGES = ("read", "see", "name")
+_NO_ROWS: list[dict[str, Any]] = []
+_AHEAD = 4  # photos that are read while one is searched for faces
+
+
+@dataclass(frozen=True)
+class NamingSettings:
+    """Who is looked for where, and how; plain values, so that they travel.
+
+    Attributes:
+        model, data, out: paths or URIs of the run, the photos and the table.
+        digest: of the run (`jobs.naming.trained_run.check_run`).
+        fpir: share of strangers who may be given a name.
+        faces: which faces of a photo count.
+        max_pixels: of a photo.
+    """
+
+    model: str
+    data: str
+    out: str
+    digest: str
+    fpir: float
+    faces: Policy
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass
+class BatchDone:
+    """What a worker did about a batch.
+
+    Attributes:
+        counts: of its rows.
+        unchanged: they were there already.
+        seconds: by stage (`STAGES`), by the clock: waiting for storage; decoding photos and finding faces; naming
+            these.
+        bytes_read: of photos.
+        kept: photos whose rows an earlier table had.
+        more_pages: photos with pages after the first, which were not looked at.
+    """
+
+    counts: Counts
+    unchanged: bool = False
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    bytes_read: int = 0
+    kept: int = 0
+    more_pages: int = 0
+
+
+class _Reader(Protocol):
+    """`PhotoReader` or `CarefulReader`."""
+
+    def content(self, content: bytes, name: str, max_pixels: int) -> SeenPhoto:
+        """See `PhotoReader.content`."""
+        ...
+
+
+class BatchWorker:
+    """Works on one batch after the other, on one core.
+
+    Args:
+        settings: of the table.
+
+    Raises:
+        InputError: no run, another one than the settings say, or networks that cannot be loaded.
+    """
+
+    def __init__(self, settings: NamingSettings) -> None:
+        use_one_core()
+        load_tensorflow(threads=1)
+        from identity.runs.bundle import Bundle
+        from identity.runs.recogniser import Recogniser
+
+        with run_folder(settings.model, settings.digest) as folder:
+            bundle = Bundle.load(folder)
+            _ = bundle.networks  # loads them while the folder is there
+        self._recogniser = Recogniser(bundle, settings.fpir, settings.faces)
+        self._made = (bundle.size, bundle.align, settings.faces)
+        self._reader = PhotoReader(*self._made)
+        self._max_pixels = settings.max_pixels
+        self._data = place_of(settings.data)
+        self._table = TablePlace(settings.out)
+
+    def run(self, batch: Batch, careful: bool = False) -> BatchDone:
+        """Do what is to be done.
+
+        Args:
+            batch: of photos.
+            careful: read each photo in a process of its own.
+
+        Raises:
+            InputError: the storage refuses, or the rows cannot be written.
+        """
+        nobody = self._recogniser.nobody
+        there = self._table.part_if_of(batch.number, batch.fingerprint)
+        if there is not None:
+            return BatchDone(Counts.of(there, nobody), unchanged=True)
+        done = BatchDone(Counts())
+        rows = dict.fromkeys(batch.photos, _NO_ROWS)
+        digests: list[str | None] = []
+        with self._careful_reader(careful) as reader:
+            start = time.perf_counter()
+            seen = self._seen(batch, reader or self._reader, done, digests, rows)
+            answers = [found.as_json() for found in self._recogniser.seen(seen)]
+            whole = time.perf_counter() - start
+        done.seconds["name"] = whole - done.seconds["read"] - done.seconds["see"]
+        for answer, digest in zip(answers, digests, strict=True):
+            rows[answer["photo"]] = rows_of(answer, digest)
+        content, table = part_bytes(
+            (row for own in rows.values() for row in own), {"fingerprint": batch.fingerprint}
+        )
+        self._table.write_part(batch.number, content)
+        done.counts = Counts.of(table, nobody)
+        return done
+
+    def _careful_reader(self, careful: bool) -> AbstractContextManager[CarefulReader | None]:
+        return closing(CarefulReader(*self._made)) if careful else nullcontext()
+
+    def _seen(
+        self,
+        batch: Batch,
+        reader: _Reader,
+        done: BatchDone,
+        digests: list[str | None],
+        rows: dict[str, list[dict[str, Any]]],
+    ) -> Iterator[SeenPhoto]:
+        """Yield the photos of a batch after the search for faces, in order; their digests go into `digests`.
+
+        Photos that an earlier table has, with the same content, are not searched: their rows go into `rows`.
+        """
+        known = self._table.rows_of(batch.photos)
+        contents = read_in_order(self._read, batch.photos, _AHEAD)
+        for photo in batch.photos:
+            start = time.perf_counter()
+            content = next(contents)
+            read = time.perf_counter()
+            if isinstance(content, PhotoError):
+                digests.append(None)
+                seen = failed(content, photo)
+            else:
+                digest = hashlib.sha256(content).hexdigest()
+                done.bytes_read += len(content)
+                if photo in known and _is_answered(known[photo][0], digest):
+                    rows[photo] = known[photo]
+                    done.kept += 1
+                    done.seconds["read"] += read - start
+                    continue
+                digests.append(digest)
+                seen = reader.content(content, photo, self._max_pixels)
+                done.more_pages += bool(seen.detail and seen.status != "error")
+            done.seconds["read"] += read - start
+            done.seconds["see"] += time.perf_counter() - read
+            yield seen
+
+    def _read(self, photo: str) -> bytes | PhotoError:
+        try:
+            return self._data.read(photo)
+        except OSError as error:
+            return PhotoError("unreadable", photo, error.strerror or str(error))
+
+
+def _is_answered(row: Mapping[str, Any], digest: str) -> bool:
+    """Return whether a row of an earlier table is of this content; what could not be read is tried again."""
+    return bool(row["sha256"] == digest and row["status"] != "error")

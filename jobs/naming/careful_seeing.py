@@ -1,0 +1,46 @@
+"""Find the faces of a photo in a process of its own: one that crashes its decoder is found out by that.
+
+See `jobs.cluster.careful_process`.
+"""
+
+from typing import Any
+
+from augmentor.errors import PhotoError
+from augmentor.faces.face_finder import Policy
+from identity.chips.seeing import PhotoReader, SeenPhoto, failed, use_one_core
+from jobs.cluster.careful_process import SECONDS, CarefulProcess
+
+_readers: list[PhotoReader] = []
+
+
+class CarefulReader:
+    """As `identity.chips.seeing.PhotoReader.content`, at the cost of a process; `close` it.
+
+    Args:
+        size, align, policy: of the reader in that process.
+        seconds: after which a photo is given up.
+    """
+
+    def __init__(self, size: int, align: str, policy: Policy, seconds: float = SECONDS) -> None:
+        self._process = CarefulProcess(_start, [size, align, policy], seconds)
+
+    def content(self, content: bytes, name: str, max_pixels: int) -> SeenPhoto:
+        """See the class."""
+        try:
+            seen: Any = self._process.ask(name, _content, content, name, max_pixels)
+            return seen
+        except PhotoError as error:
+            return failed(error, name)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
+
+
+def _start(size: int, align: str, policy: Policy) -> None:
+    use_one_core()
+    _readers[:] = [PhotoReader(size, align, policy)]
+
+
+def _content(content: bytes, name: str, max_pixels: int) -> SeenPhoto:
+    return _readers[0].content(content, name, max_pixels)

@@ -1,0 +1,238 @@
+"""The identify job: draw batches of photos, have workers name who is on them, and put the table together.
+
+The driver knows paths and counts, never photos: workers read, look, name and write (`jobs.naming.batch_worker`). It
+holds a few batches at a time, so its memory does not grow with the archive. What is done is remembered by batch,
+beside the table, so that a job whose machine is lost goes on from any other.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from augmentor.errors import InputError, LikenessError
+from augmentor.faces.landmark_source import model_path
+from augmentor.photos.images import pixel_limit
+from augmentor.photos.place import Place, is_local, place_of
+from identity.runs.outputs import remember_output
+from jobs.cluster.command_line import absolute, run_command, stop_when_asked
+from jobs.cluster.ray_session import is_submitted_job, ray, ray_session
+from jobs.cluster.work_folder import WorkFolder
+from jobs.cluster.worker_pool import WorkerPool, actor_options
+from jobs.naming.batch_worker import BatchDone, BatchWorker, NamingSettings
+from jobs.naming.identify_metrics import IdentifyMetrics
+from jobs.naming.identify_settings import IdentifySettings, parse_arguments
+from jobs.naming.identify_summary import IdentifyTotals, identify_lines, identify_summary
+from jobs.naming.names_table import Counts
+from jobs.naming.photo_batches import Batch, PhotoBatches, photos_below
+from jobs.naming.table_join import join_parts
+from jobs.naming.table_place import TablePlace
+from jobs.naming.trained_run import check_run
+
+COLUMNS = 1  # of the table; another number where they are others
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job from a command line; returns the exit code."""
+
+    def run() -> int:
+        settings = parse_arguments(arguments, submitted=is_submitted_job())
+        stop_when_asked()
+        return identify(settings)
+
+    return run_command("identify", run)
+
+
+def identify(settings: IdentifySettings) -> int:
+    """Make the table.
+
+    Returns:
+        0, or 1 if too many photos could not be read.
+
+    Raises:
+        InputError: the input cannot be used, or the table cannot be written.
+    """
+    table = TablePlace(absolute(settings.out))
+    digest = check_run(absolute(settings.model), settings.fpir)
+    model_path("shape_predictor_68_face_landmarks.dat")  # says now, and once, that it is missing
+    made_with = {"columns": COLUMNS, "run": digest[:16], "fpir": settings.fpir, "faces": settings.faces}
+    data = place_of(settings.data)
+    if next(photos_below(data), None) is None:
+        raise InputError(f"{data.name()}: no photos")
+    about = table.about()
+    if about is not None:
+        counts = _counts_if_same(table, about, made_with, data)
+        if counts is not None:
+            return _tell(counts, table, settings.max_failed)
+    if is_local(absolute(settings.model)):
+        remember_output(Path(absolute(settings.model)), table.name(), "table of names")
+    with WorkFolder(table.parts, made_with) as work:
+        work.remove_partial_files()
+        try:
+            return _Job(settings, table, digest, made_with).run()
+        except LikenessError:
+            if not table.has_parts():
+                table.remove_parts()
+            raise
+
+
+def _counts_if_same(
+    table: TablePlace, about: Mapping[str, Any], made_with: Mapping[str, Any], data: Place
+) -> Counts | None:
+    """Return what a table that is there holds, if it is what this call would make; also tidy up after a killed run.
+
+    Returns:
+        None if photos have come, gone or changed since it was made: then it is made anew, and photos that are in it as
+        they are now keep their rows.
+
+    Raises:
+        InputError: it is something else.
+    """
+    way_out = "choose another --out, or delete this one"
+    before = about.get("made_with")
+    if not isinstance(before, dict):
+        raise InputError(f"{table.name()}: not made by this job; {way_out}")
+    other = [f"{k} {before.get(k)!r} instead of {v!r}" for k, v in made_with.items() if before.get(k) != v]
+    if other:
+        raise InputError(
+            f"{table.name()}: made with {', '.join(other)}; {way_out}, or call the job as before"
+        )
+    batches = PhotoBatches(data, made_with)
+    for _ in batches:
+        pass
+    if batches.fingerprint != about.get("fingerprint"):
+        if not any(data.stamp(photo) for photo in table.some_photos()):
+            raise InputError(f"{table.name()}: made of other photos; {way_out}")
+        _say(
+            "photos have come, gone or changed since the table was made; those that have not keep their rows"
+        )
+        return None
+    table.remove_parts()
+    _say(batches.left_out.line())
+    return Counts.from_dict(about["counts"])
+
+
+class _BatchActor:
+    """A batch worker of a Ray node."""
+
+    def __init__(self, settings: NamingSettings) -> None:
+        self._settings = settings
+
+    def ready(self) -> LikenessError | None:
+        """Load the run and the models."""
+        try:
+            self._worker = BatchWorker(self._settings)
+        except LikenessError as error:
+            return error
+        self._metrics = IdentifyMetrics()
+        return None
+
+    def run(self, batch: Batch, careful: bool) -> BatchDone | LikenessError:
+        """See `BatchWorker.run`. An error meant for the user (a full disk) is returned, not raised: Ray would print
+        it with its traceback.
+        """
+        try:
+            done = self._worker.run(batch, careful)
+        except LikenessError as error:
+            return error
+        self._metrics.add(done)
+        return done
+
+
+class _Job:
+    """One run."""
+
+    def __init__(
+        self, settings: IdentifySettings, table: TablePlace, digest: str, made_with: Mapping[str, Any]
+    ) -> None:
+        self._settings, self._table, self._made_with = settings, table, made_with
+        self._naming = NamingSettings(
+            model=absolute(settings.model),
+            data=absolute(settings.data),
+            out=absolute(settings.out),
+            digest=digest,
+            fpir=settings.fpir,
+            faces=settings.faces,
+            max_pixels=pixel_limit(),
+        )
+        self._batches = PhotoBatches(place_of(settings.data), made_with)
+        self._totals = IdentifyTotals()
+
+    def run(self) -> int:
+        """Name all photos and write the table; returns the exit code."""
+        started = time.perf_counter()
+        actor = ray.remote(**actor_options())(_BatchActor)
+        pool: WorkerPool[Batch] = WorkerPool(
+            lambda: actor.remote(self._naming),
+            self._settings.workers,
+            lambda batch: f"{batch.photos[0]}, ... (batch {batch.number})",
+        )
+        with (
+            ray_session(self._settings.workers) as workers,
+            tqdm(unit="photo", desc="identify", file=sys.stderr, mininterval=1.0) as progress,
+        ):
+            threading.Thread(target=_count, args=(self._settings.data, progress), daemon=True).start()
+            pool.run(iter(self._batches), lambda done: self._received(done, progress))
+        counts = self._totals.counts
+        join_parts(
+            self._table,
+            self._batches.batches,
+            {
+                "fingerprint": self._batches.fingerprint,
+                "made_with": self._made_with,
+                "counts": counts.as_dict(),
+            },
+        )
+        wall = time.perf_counter() - started
+        told = identify_summary(self._totals, wall, workers, pool.losses)
+        self._table.place.write(
+            self._table.summary, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
+        )
+        self._table.remove_parts()
+        for line in identify_lines(self._totals, wall, pool.losses):
+            print(line)
+        _say(self._batches.left_out.line())
+        if self._totals.more_pages:
+            _say(f"pages after the first were not looked at, in {self._totals.more_pages} photos")
+        return _tell(counts, self._table, self._settings.max_failed)
+
+    def _received(self, done: BatchDone, progress: "tqdm[Any]") -> None:
+        self._totals.add(done)
+        progress.set_postfix_str(_by_status(self._totals.counts), refresh=False)
+        progress.update(done.counts.total)
+
+
+def _count(data: str, progress: "tqdm[Any]") -> None:
+    """Tell the progress bar how many photos there are, which is known long before they are named."""
+    try:
+        progress.total = sum(1 for _ in photos_below(place_of(data)))
+    except LikenessError:
+        return  # who draws the batches comes there, too, and says so
+
+
+def _say(line: str) -> None:
+    """Print a line of the job on stderr; nothing if it is empty."""
+    if line:
+        print(f"identify: {line}", file=sys.stderr)
+
+
+def _by_status(counts: Counts) -> str:
+    without, failed = counts.photos["no_face"], counts.photos["error"]
+    return f"{counts.photos['ok']} with faces, {without} without, {failed} unreadable"
+
+
+def _tell(counts: Counts, table: TablePlace, max_failed: float) -> int:
+    """Print the last line; returns the exit code."""
+    code = 0
+    failed = counts.photos["error"]
+    if failed > max_failed * counts.total:
+        share = f"{failed} of {counts.total} photos cannot be read, more than --max-failed {max_failed:g}"
+        print(f"identify: {share}", file=sys.stderr)
+        code = 1
+    print(f"{counts.total} photos in {table.name()}: {_by_status(counts)}")
+    return code

@@ -1,0 +1,65 @@
+"""Put the parts of a table together, row group by row group: nothing is held but the rows of one."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from augmentor.errors import InputError
+from jobs.cluster.reading_ahead import read_in_order
+from jobs.naming.names_table import about_of, schema_about
+from jobs.naming.photo_batches import whole_fingerprint
+from jobs.naming.table_place import TablePlace
+
+ROW_GROUP = 1 << 15  # rows, at least
+
+
+def join_parts(table: TablePlace, parts: int, about: Mapping[str, Any]) -> None:
+    """Make the table of its parts, which stay.
+
+    Args:
+        table: where it goes.
+        parts: how many there are.
+        about: what the table says of itself; `fingerprint` is that of all parts.
+
+    Raises:
+        InputError: a part is gone or was changed, or the table cannot be written.
+    """
+    fingerprints: list[str] = []
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        schema = schema_about(about)
+        with pq.ParquetWriter(file.name, schema, compression="zstd") as writer:
+            for group in _groups(_parts(table, parts, fingerprints)):
+                joined = pa.concat_tables([rows.cast(schema) for rows in group]).combine_chunks()
+                writer.write_table(joined, row_group_size=joined.num_rows)
+        if whole_fingerprint(fingerprints) != about["fingerprint"]:
+            raise InputError(f"{table.parts.name()}: changed while the job ran; start it again")
+        table.write_table(Path(file.name))
+
+
+def _parts(table: TablePlace, parts: int, fingerprints: list[str]) -> Iterator[pa.Table]:
+    try:
+        for rows in read_in_order(table.read_part, range(parts)):
+            fingerprints.append(about_of(rows.schema).get("fingerprint", ""))
+            yield rows
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{table.parts.name()}: a part cannot be read ({error}); start the job again"
+        ) from error
+
+
+def _groups(parts: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
+    """Parts together, each group of `ROW_GROUP` rows or more but the last."""
+    group: list[pa.Table] = []
+    rows = 0
+    for part in parts:
+        group.append(part)
+        rows += part.num_rows
+        if rows >= ROW_GROUP:
+            yield group
+            group, rows = [], 0
+    if group:
+        yield group

@@ -1,0 +1,76 @@
+"""Searching files for a name: what counts, and what does not."""
+
+import html
+import json
+import unicodedata
+import urllib.parse
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from identity.forgetting.mentions import Mentions
+
+NAMES = ["O'Brien", "Zoë Ω", "Ann", "写真", "A#B?c=1", "😀", "<b>&amp;"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "written",
+    [
+        str,
+        html.escape,
+        json.dumps,
+        lambda name: json.dumps(name, ensure_ascii=False),
+        urllib.parse.quote,
+        lambda name: unicodedata.normalize("NFD", name),
+        lambda name: f"photos/{name}/1.jpg",
+    ],
+)
+def test_a_name_is_found_however_it_is_escaped(tmp_path: Path, name: str, written) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "notes.txt"
+    file.write_text(f"first line\nand {written(name)}, who came", "utf-8")
+    assert Mentions([name]).in_file(file)
+    assert not Mentions(["Bo"]).in_file(file)
+
+
+def test_a_name_counts_as_whole_words_only() -> None:
+    ann = Mentions(["Ann"])
+    assert ann.in_text("with Ann.") and ann.in_text("Ann's") and ann.in_text("Ann/1.jpg")
+    assert not ann.in_text("Annette") and not ann.in_text("JoAnn") and not ann.in_text("ann")
+    assert Mentions(["写真"]).in_text("旧写真館"), "no blanks between words"
+
+
+def test_the_folder_of_another_person_is_no_mention() -> None:
+    found = Mentions(["Ada_B"])
+    assert not found.in_text("albums/Ada_B ~e45f48153b/1.jpg") and not found.in_text(
+        "Ada_B%20~e45f48153b/1.jpg"
+    )
+    assert found.in_text("albums/Ada_B/1.jpg") and found.in_text("Ada_B ~ her brother")
+
+
+def test_a_name_of_one_letter_is_not_found_in_prose() -> None:
+    a = Mentions(["a"])
+    assert not a.in_text("a person on a photo <a href='x'>page</a>")
+    for text in ('{"name": "a"}', "x.jpg,a,ok", "<td>a</td>", "a/1.jpg", "photos/a/1.jpg", "a"):
+        assert a.in_text(text), text
+
+
+def test_styles_and_scripts_of_a_page_are_no_text(tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    page.write_text("<style>h1,a,b{}</style><p>nobody</p>")
+    assert not Mentions(["a"]).in_file(page)
+    page.write_text("<style>h1{}</style><td>a</td>")
+    assert Mentions(["a"]).in_file(page)
+
+
+def test_tables_and_long_files_are_searched(tmp_path: Path) -> None:
+    table = tmp_path / "names.parquet"
+    pq.write_table(pa.table({"name": ["Bo", "Zoë Ω"], "score": [1.0, 2.0]}), table, compression="zstd")
+    assert Mentions(["Zoë Ω"]).in_file(table) and not Mentions(["Ann"]).in_file(table)
+    long = tmp_path / "long.csv"
+    long.write_bytes(b"x" * (2**23 - 3) + " Zoë Ω ".encode() + b"x" * 2**20)
+    assert Mentions(["Zoë Ω"]).in_file(long)
+    (tmp_path / "Zoë Ω.jpg").write_bytes(b"")
+    assert [p.name for p in Mentions(["Zoë Ω"]).below(tmp_path)] == ["Zoë Ω.jpg", "long.csv", "names.parquet"]

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+
+from augmentor.errors import InputError
+from augmentor.faces.chip import warp_chip
+from augmentor.faces.five_points import USUAL_PLACES, similarity
+from identity.pretraining.cut import LANDMARKS68, POINTS5, Cut, cut_named
+from identity.pretraining.mobilefacenet import CHIP_SIZE, PLACES
+
+POINTS = USUAL_PLACES * 1.7 + [40, 90]
+
+
+@pytest.fixture
+def photo() -> np.ndarray:
+    """A photo of soft shapes, larger than what any chip of the face in it shows."""
+    import cv2
+
+    noise = np.random.default_rng(0).uniform(0, 255, (18, 18, 3)).astype("f4")
+    return np.clip(cv2.resize(noise, (500, 500), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
+
+
+def net_chip(picture: np.ndarray, cut: Cut, size: int, places: np.ndarray | None) -> np.ndarray:
+    rows, columns = cut.resampling(size, places)
+    return np.einsum("ij,jkc,lk->ilc", rows, picture.astype("f4"), columns, optimize=True)
+
+
+def test_the_middle_of_a_picture_is_what_the_student_sees(photo: np.ndarray) -> None:
+    whole = warp_chip(photo, POINTS5.transform(POINTS, POINTS5.edge), POINTS5.edge)
+    middle = warp_chip(photo, POINTS5.transform(POINTS, POINTS5.rendered), POINTS5.rendered)
+    assert np.abs(POINTS5.student(whole[None])[0].astype(int) - middle).max() <= 1
+    assert LANDMARKS68.room == 1 and LANDMARKS68.margin == 0
+
+
+@pytest.mark.parametrize(("size", "places"), [(150, None), (CHIP_SIZE, PLACES)])
+def test_a_teachers_chip_can_be_cut_out_of_a_picture(
+    photo: np.ndarray, size: int, places: np.ndarray | None
+) -> None:
+    picture = warp_chip(photo, POINTS5.transform(POINTS, POINTS5.edge), POINTS5.edge)
+    expected = warp_chip(photo, similarity(POINTS, USUAL_PLACES if places is None else places), size)
+    found = net_chip(picture, POINTS5, size, places)
+    apart = [np.abs(found - np.roll(expected, by, axis=1)).mean() for by in (-1, 0, 1)]
+    assert apart[1] < 4 < min(apart[0], apart[2])  # half a pixel off would already look like a neighbour
+
+
+def test_dlibs_chip_is_the_picture_itself_where_landmarks_placed_it() -> None:
+    rows, columns = LANDMARKS68.resampling(150, None)
+    np.testing.assert_allclose(rows, np.eye(150), atol=1e-6)
+    np.testing.assert_allclose(columns, np.eye(150), atol=1e-6)
+
+
+def test_what_lies_beyond_a_picture_is_mirrored() -> None:
+    rows, _ = LANDMARKS68.resampling(CHIP_SIZE, PLACES)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
+    assert rows[0].argmax() == 30  # the chip of MobileFaceNet goes 30 px further up than that of dlib
+
+
+def test_an_unknown_cut_is_refused() -> None:
+    with pytest.raises(InputError, match="landmarks68, points5"):
+        cut_named("points7")
