@@ -10,7 +10,7 @@ stderr as it is and exit with 2. Photos with a `PhotoError` go into `failures.cs
 
 from pathlib import Path
 
-from augmentor.photos.file_kinds import shown
+from augmentor.path_text import shown
 
 REASONS = ("unreadable", "too_large", "no_face", "several_faces", "too_small", "bad_pose")
 

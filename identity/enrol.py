@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.photos.file_kinds import shown
+from augmentor.path_text import shown
 from augmentor.photos.names import checked_name
 from augmentor.photos.private_files import private_files
 from identity.chips.photo_lists import photos_at

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.cluster.cluster_check import SUPPORTED
+from tests.imports import circles, import_graph, imported_names, room_graph, source_files
 from tests.pythons import FILES, PROMISED
 
 ROOT = Path(__file__).parent.parent
@@ -22,15 +23,64 @@ FORBIDDEN = {
 RAY_SERVE_WRAPPER = {"identity/serve.py"}
 
 
+# From the ground up: a room imports none of those after it. What each is for: docs/decisions/0028-rooms.md.
+ROOMS = (
+    *("augmentor.path_text", "augmentor.errors", "augmentor.photos", "augmentor.faces", "augmentor.head"),
+    *("augmentor.views", "augmentor.rendering", "augmentor.balancing", "augmentor.made_up"),
+    *("identity.chips", "identity.networks", "identity.decisions", "identity.runs", "identity.training"),
+    *(
+        "identity.pretraining",
+        "identity.evaluation",
+        "identity.albums",
+        "identity.forgetting",
+        "identity.server",
+    ),
+    *("jobs.cluster", "jobs.balancing", "jobs.naming"),
+)
+# Everything else at the top of a package is a command, a client or a way in, and no room imports it.
+AT_THE_TOP = {
+    "augmentor": {"errors", "path_text", "show"},
+    "identity": {
+        *(
+            "client",
+            "enrol",
+            "evaluate",
+            "export",
+            "forget",
+            "identify",
+            "organise",
+            "people",
+            "pretrain",
+            "serve",
+        ),
+        *("train", "verify"),
+    },
+    "jobs": {"augment", "demo", "identify", "preflight"},
+    "datasets": {"lfw", "synthetic"},
+}
+GRAPH = import_graph(ROOT)
+
+
 def imported_roots(source: str) -> set[str]:
     """Top-level names of the absolute imports in `source`, those inside functions included."""
-    roots = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            roots |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            roots.add(node.module.split(".")[0])
-    return roots
+    return {name.split(".")[0] for name in imported_names(source)}
+
+
+def test_every_file_is_in_a_room_or_is_known_to_stand_at_the_top() -> None:
+    for package, expected in AT_THE_TOP.items():
+        folders = {file.parent.name for file in (ROOT / package).glob("*/__init__.py")}
+        assert {file.stem for file in (ROOT / package).glob("*.py")} - {"__init__"} == expected
+        assert {f"{package}.{folder}" for folder in folders} <= set(ROOMS), package
+
+
+def test_a_room_imports_only_rooms_before_it_and_never_a_command() -> None:
+    for room, imported in room_graph(GRAPH).items():
+        if room in ROOMS:
+            assert not imported - set(ROOMS[: ROOMS.index(room)]) - {"augmentor", "identity", "jobs"}, room
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circles(GRAPH) == [] and circles(room_graph(GRAPH)) == []
 
 
 @pytest.mark.parametrize("package", sorted(FORBIDDEN))
@@ -56,12 +106,46 @@ def test_nothing_is_pickled_or_evaluated() -> None:
             assert not calls & {"eval", "exec"}, file
 
 
-def test_importing_augmentor_loads_neither_tensorflow_nor_ray() -> None:
-    program = "import sys, augmentor; print(sorted({'tensorflow', 'keras', 'ray'} & set(sys.modules)))"
+IMPORT_ALL = """
+import importlib, os, sys
+root, heavy, modules = os.getcwd() + os.sep, sys.argv[1].split(","), sys.argv[2:]
+read = []
+def note(event, arguments):
+    if event == "open" and isinstance(arguments[0], str) and os.path.abspath(arguments[0]).startswith(root):
+        read.append(arguments[0])
+sys.addaudithook(note)
+for module in modules:
+    importlib.import_module(module)
+code = (".py", ".pyc")
+read = [path for path in read if "/.venv/" not in path and not path.endswith(code) and ".pyc." not in path]
+print(read, sorted(set(heavy) & set(sys.modules)))
+"""
+TENSORFLOW = ("tensorflow", "keras")
+# Which modules are imported together, and which packages none of them may load.
+IMPORTED_TOGETHER = {
+    "augmentor": (["augmentor"], (*TENSORFLOW, "ray", "fastapi", "matplotlib")),
+    "identity without networks": (
+        ["identity.chips", *map("identity.".__add__, sorted(AT_THE_TOP["identity"]))],
+        (),
+    ),
+    "identity": (["identity"], ("ray",)),
+    "jobs": (["jobs"], (*TENSORFLOW, "fastapi")),
+}
+
+
+@pytest.mark.parametrize("which", IMPORTED_TOGETHER)
+def test_importing_reads_no_file_and_loads_nothing_that_its_room_is_not_for(which: str) -> None:
+    prefixes, heavy = IMPORTED_TOGETHER[which]
+    modules = [m for m in GRAPH if m in prefixes or m.startswith(tuple(f"{p}." for p in prefixes))]
+    modules = [m for m in modules if "jax" not in imported_roots(source_files(ROOT)[m].read_text("utf-8"))]
     result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+        [sys.executable, "-c", IMPORT_ALL, ",".join(heavy), *modules],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
-    assert result.stdout.strip() == "[]"
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "[] []", which
 
 
 def test_the_pythons_that_are_promised_are_tested_and_nothing_else_is_promised() -> None:

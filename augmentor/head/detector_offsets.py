@@ -5,28 +5,22 @@ middle of the inner lips further in, the wings of the nose further forward, the 
 The differences are places in space, so they are measured once, on made-up people whose cameras are known:
 
     python -m datasets.synthetic --out DIR --identities 50 --photos 4-4 --seed 1000
-    python -m augmentor.head.detector_offsets --people DIR --out augmentor/data/detector_offsets.json
+    python -m augmentor.head.measure_offsets --people DIR --out augmentor/data/detector_offsets.json
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from augmentor.errors import InputError, LikenessError
-from augmentor.head.head_grid import MIRROR68
+from augmentor.errors import InputError
 
 FILE = Path(__file__).parent.parent / "data" / "detector_offsets.json"
 # Contour points of the averted side lie on the outline, not at a place of the skin; those count up to this yaw.
-_AVERTED_YAW = 8.0
-_OUTLIER_MM = 12.0
 # Depth shows only through turning; this prior (in views) keeps it small where turning did not tell.
-_PRIOR_VIEWS = 4.0
 
 
 @lru_cache(maxsize=1)
@@ -44,85 +38,3 @@ def detector_offsets() -> np.ndarray:
         raise InputError(f"{FILE}: damaged (expected 68 × 3 numbers); reinstall")
     offsets.flags.writeable = False
     return offsets
-
-
-def measure_offsets(
-    detected: np.ndarray, true: np.ndarray, rotations: np.ndarray, scales: np.ndarray
-) -> np.ndarray:
-    """The offsets that best explain detections in views of known pose, symmetric between the head's sides.
-
-    Args:
-        detected: (N, 68, 2) landmarks found, pixels.
-        true: (N, 68, 2) where the model's landmarks project.
-        rotations: (N, 3, 3) camera_from_model.
-        scales: (N,) pixels per mm at the head.
-
-    Returns:
-        (68, 3) mm; least squares on the image offsets, seen orthographically.
-    """
-    off = (detected - true) / scales[:, None, None]
-    yaw = np.degrees(np.arcsin(np.clip(-rotations[:, 2, 0], -1, 1)))
-    usable = np.hypot(off[..., 0], off[..., 1]) < _OUTLIER_MM
-    usable[yaw > _AVERTED_YAW, :8] = False
-    usable[yaw < -_AVERTED_YAW, 9:17] = False
-    flip = np.diag([-1.0, 1.0, 1.0])
-    normal = np.tile(_PRIOR_VIEWS * np.eye(3), (68, 1, 1))
-    right = np.zeros((68, 3))
-    for view, landmark in zip(*np.nonzero(usable), strict=True):
-        seen = rotations[view, :2]
-        for index, rows in ((landmark, seen), (MIRROR68[landmark], seen @ flip)):
-            normal[index] += rows.T @ rows
-            right[index] += rows.T @ off[view, landmark]
-    return np.linalg.solve(normal, right[:, :, None])[:, :, 0]
-
-
-def _measure_people(folder: Path) -> np.ndarray:
-    """Detect on the photos of `augmentor.made_up.people` under `folder` and measure."""
-    import pyarrow.parquet as pq  # here and below: needed by this measurement only
-
-    from augmentor.faces.face_finder import FaceFinder
-    from augmentor.head.head_model import load_head_model
-    from augmentor.head.pose import HeadPose, estimate_camera, rotation_from_pose
-    from augmentor.photos.images import load_image
-
-    if not (folder / "truth.parquet").is_file():
-        raise InputError(f"{folder}: no truth.parquet here; make the people with augmentor.made_up.people")
-    finder, points = FaceFinder(), load_head_model().landmarks()
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
-    for row in pq.read_table(folder / "truth.parquet").to_pylist():
-        image = load_image(folder / row["photo"])
-        search = finder(image)
-        if search.faces:
-            true = np.array(row["landmarks"], float).reshape(68, 2)
-            camera = estimate_camera(true, points, image.shape[:2])
-            rotation = rotation_from_pose(HeadPose(row["yaw"], row["pitch"], row["roll"]))
-            scale = camera.focal / float(camera.translation[2])
-            found.append((search.faces[0].landmarks, true, rotation, scale))
-    if not found:
-        raise InputError(f"{folder}: no face found on any photo")
-    return measure_offsets(*(np.array(column) for column in zip(*found, strict=True)))
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Measure on made-up people and write the data file."""
-    parser = argparse.ArgumentParser(
-        prog="python -m augmentor.head.detector_offsets", description=__doc__.split("\n")[0]
-    )
-    parser.add_argument("--people", type=Path, required=True, help="folder made by augmentor.made_up.people")
-    parser.add_argument("--out", type=Path, required=True, help="the .json file to write")
-    options = parser.parse_args(arguments)
-    try:
-        offsets = _measure_people(options.people)
-        rows = ",\n  ".join(json.dumps([round(float(value), 2) for value in row]) for row in offsets)
-        options.out.write_text(
-            f'{{"landmarks": "dlib, 68 points",\n "offsets_mm": [\n  {rows}\n]}}\n', "utf-8"
-        )
-    except (LikenessError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{options.out}: mean offset {np.linalg.norm(offsets, axis=1).mean():.1f} mm")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -124,25 +124,13 @@ class HeadModel:
         return (self.regions["mouth_interior"][self.triangles] > 0.99).all(axis=1)
 
 
-def load_head_model(spec: str = "built-in") -> HeadModel:
-    """Load a head model.
-
-    Args:
-        spec: "built-in", or "ict:DIR" with DIR an ICT-FaceKit checkout, its FaceXModel folder, or a folder with the
-            same as arrays in `ict_head.npz`; fitted to the grid at load time (several seconds).
+def load_head_model() -> HeadModel:
+    """Load the built-in head model.
 
     Raises:
-        InputError: unknown spec; missing or damaged files.
+        InputError: its file is missing or damaged.
     """
-    if spec == "built-in":
-        return read_head_model(BUILT_IN)
-    kind, _, directory = spec.partition(":")
-    if kind == "ict" and directory:
-        from augmentor.head.head_fit import fit_head  # here, since head_fit builds on this module
-        from augmentor.head.ict_facekit import read_ict
-
-        return fit_head(read_ict(Path(directory)))
-    raise InputError(f"unknown head model {spec!r}: use built-in or ict:DIR")
+    return read_head_model(BUILT_IN)
 
 
 def read_head_model(path: Path) -> HeadModel:

@@ -3,9 +3,6 @@
 Only names are looked at, so the same rules hold on a disk, in a bucket and in a zip.
 """
 
-import re
-from pathlib import PurePath
-
 PHOTO_SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".avif", ".heic", ".heif", ".hif"),
@@ -159,8 +156,6 @@ METADATA_FOLDERS = frozenset(
 
 PARTIAL_PREFIX, PARTIAL_SUFFIX = ".likeness-", ".part"
 
-_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
-
 
 def is_system_folder(name: str) -> bool:
     """Return whether a system made this folder for itself: one of `METADATA_FOLDERS`, or a hidden one.
@@ -197,31 +192,6 @@ def is_no_photo(name: str) -> bool:
 def is_called_photo(name: str) -> bool:
     """Return whether the suffix says that a file is a photo."""
     return _suffix(name) in PHOTO_SUFFIXES
-
-
-def shown(path: str | PurePath) -> str:
-    """Return a path as tables, JSON and messages can hold it: bytes that are no UTF-8 are escaped.
-
-    Example:
-        >>> shown("caf\\udce9.jpg")
-        'caf\\\\xe9.jpg'
-    """
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
-def as_on_disk(path: str) -> str:
-    """Return the path that `shown` escaped; any other path, unless it looks like one, as it is."""
-    name = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), path.encode("utf-8", "surrogateescape"))
-    return name.decode("utf-8", "surrogateescape")
-
-
-def is_utf8(path: str | PurePath) -> bool:
-    """Return whether a path can be written as UTF-8."""
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _suffix(name: str) -> str:

@@ -4,7 +4,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from augmentor.errors import InputError
-from augmentor.photos.file_kinds import is_called_photo, is_system_file, is_system_folder, is_utf8
+from augmentor.path_text import is_utf8
+from augmentor.photos.file_kinds import is_called_photo, is_system_file, is_system_folder
 from augmentor.photos.names import checked_name, name_key, normalised
 
 

@@ -29,13 +29,13 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from augmentor.errors import InputError, PhotoError
+from augmentor.path_text import is_utf8
 from augmentor.photos.file_kinds import (
     PARTIAL_PREFIX,
     PARTIAL_SUFFIX,
     is_no_photo,
     is_system_file,
     is_system_folder,
-    is_utf8,
 )
 from augmentor.photos.identity_folders import identity_folders
 

@@ -27,14 +27,8 @@ from typing import Any, Protocol, TypeVar
 import pyarrow.fs
 
 from augmentor.errors import InputError
-from augmentor.photos.file_kinds import (
-    PARTIAL_PREFIX,
-    PARTIAL_SUFFIX,
-    as_on_disk,
-    is_system_folder,
-    is_system_path,
-    shown,
-)
+from augmentor.path_text import as_on_disk, shown
+from augmentor.photos.file_kinds import PARTIAL_PREFIX, PARTIAL_SUFFIX, is_system_folder, is_system_path
 from augmentor.photos.images import NOT_UTF8, walk_files, write_whole
 
 PATIENCE = "LIKENESS_PATIENCE"

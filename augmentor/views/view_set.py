@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from augmentor.head.chosen_head import load_chosen_head
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.views.head_view import make_view
 from augmentor.views.mat_views import load_mat_views
@@ -68,7 +69,7 @@ def load_view_set(spec: str, size: int, seed: int, poses: str = SPREAD) -> ViewS
     """
     if not spec.startswith(READY):
         keys = paper_view_keys() if poses == PAPER else spread_view_keys(seed)
-        return ViewSet(load_head_model(spec), keys, size)
-    head = load_head_model("built-in")
+        return ViewSet(load_chosen_head(spec), keys, size)
+    head = load_head_model()
     ready = load_mat_views(Path(spec.removeprefix(READY)), head, size)
     return ViewSet(head, [view.key for view in ready], size, {view.key.name: view for view in ready})

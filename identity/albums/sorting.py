@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError
-from augmentor.photos.file_kinds import shown
+from augmentor.path_text import shown
 from augmentor.photos.images import remove_half_written
 from augmentor.photos.names import checked_name, folders_of
 from identity.albums.likeness_groups import likeness_groups

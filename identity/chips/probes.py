@@ -34,7 +34,7 @@ from augmentor.faces.chip import CHIP_SIZE, cut_chip
 from augmentor.faces.face_finder import MIN_FACE, FaceFinder, Policy
 from augmentor.photos.images import load_image, load_photo, perceptual_hash, sha256_of, write_whole
 from identity.chips.seeing import use_one_core
-from identity.training.whole_photos import whole_chip
+from identity.chips.whole_photo import whole_chip
 
 FINDING_VERSION = 4  # raise it when faces are found differently: old caches are then not used
 _SAVE_EVERY = 500

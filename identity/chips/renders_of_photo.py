@@ -10,7 +10,7 @@ from augmentor.rendering.prepared_photo import prepare_photo
 from augmentor.rendering.render import render_views
 from augmentor.views.head_view import make_view
 from augmentor.views.view_key import allowed, spread_view_keys
-from identity.training.whole_photos import random_crop
+from identity.chips.whole_photo import random_crop
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from augmentor.faces.chip import cut_chip
 from augmentor.faces.face_finder import Face, FaceFinder, Policy
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.pose import fit_face
-from augmentor.photos.file_kinds import shown
+from augmentor.path_text import shown
 from augmentor.photos.images import LoadedPhoto, load_photo
-from identity.training.whole_photos import whole_chip
+from identity.chips.whole_photo import whole_chip
 
 _AHEAD = 4  # photos for each process
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from augmentor.balancing.manifest import read_manifest
 from augmentor.errors import InputError, PhotoError
-from augmentor.photos.file_kinds import shown
+from augmentor.path_text import shown
 from augmentor.photos.images import encode_jpeg, load_image, write_whole
 from identity.chips.probes import cut_again
 from identity.decisions.metrics import NEVER

@@ -7,7 +7,7 @@ unlabelled faces, never of the people a model is trained or measured on, so the 
 
 The space of dlib's embedding is a file of its own:
 
-    python -m identity.networks.face_space --teacher faces_unlabelled_dlib.npz --out identity/weights/dlib_space.npz
+    python -m identity.pretraining.dlib_space --teacher faces_unlabelled_dlib.npz --out identity/weights/dlib_space.npz
 
 That of the B0's pooled maps belongs to its weights, `identity.pretrain` writes both. What the constants were chosen by:
 docs/decisions/0016-face-space.md and 0019-b0-space.md.
@@ -17,27 +17,18 @@ Source:
     the mean and the first directions off; differs: in part, and by a power of the variance.
 """
 
-import argparse
-import hashlib
 import io
-import json
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from augmentor.errors import LikenessError
-from augmentor.photos.images import write_whole
 from identity.networks.shipped import read_shipped
-from identity.pretraining.teacher_file import read_teacher
 
 CENTRE = 0.8
 EVENNESS = 0.25
 FILE = Path(__file__).parent.parent / "weights" / "dlib_space.npz"
-_TERMS = "statistics (a mean, a covariance) of faces that may be used for non-commercial research; no person in them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,40 +93,3 @@ def load_face_space() -> FaceSpace:
     content, digest = read_shipped(FILE)
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         return FaceSpace(stored["origin"], stored["matrix"], digest)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the file that ships; exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m identity.networks.face_space", description=(__doc__ or "").split("\n")[0]
-    )
-    parser.add_argument(
-        "--teacher", type=Path, required=True, help="npz with `embeddings` (N, 128) of unlabelled faces"
-    )
-    parser.add_argument("--out", type=Path, default=FILE, help="file to write; its card goes beside it")
-    options = parser.parse_args(arguments)
-    try:
-        _, embeddings = read_teacher(options.teacher)
-        space = face_space(embeddings)
-        buffer = io.BytesIO()
-        np.savez(buffer, origin=space.origin, matrix=space.matrix)
-        digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-        card = {
-            "name": "dlib_space",
-            "faces": len(embeddings),
-            "centre": CENTRE,
-            "evenness": EVENNESS,
-            "terms": _TERMS,
-            "sha256": digest,
-        }
-        write_whole(options.out, buffer.getvalue())
-        write_whole(options.out.with_suffix(".json"), (json.dumps(card, indent=2) + "\n").encode())
-    except LikenessError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{options.out}: {len(embeddings)} faces, sha256 {digest[:12]}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What answers look like, for the OpenAPI document; `identity.runs.recogniser` and `identity.verify` make them."""
+"""The shapes of answers, for the OpenAPI document. `runs.recogniser` and `runs.comparison` make the answers."""
 
 from typing import Annotated, Any, Literal
 

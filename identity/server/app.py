@@ -18,6 +18,7 @@ from identity.chips.probes import ProbeChip
 from identity.chips.seeing import SeenPhoto, failed
 from identity.decisions.open_set import SEARCHED_FPIRS
 from identity.runs.bundle import Bundle
+from identity.runs.comparison import FACES, calibrated, compared
 from identity.runs.recogniser import Recognition
 from identity.runs.renaming import photo_counts
 from identity.server import answers
@@ -38,7 +39,6 @@ from identity.server.settings import Settings
 from identity.server.source import Source, file_source
 from identity.server.uploads import sources_of
 from identity.server.zip_response import ZipResponse
-from identity.verify import FACES, calibrated, compared
 
 PAGE = pathlib.Path(__file__).parent / "page"
 _OF_UPLOADS = (400, 408, 413, 422, 507)  # problems that requests with photos can have

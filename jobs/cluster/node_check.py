@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from augmentor.errors import InputError
-from augmentor.photos.file_kinds import is_no_photo, is_system_folder, is_utf8
+from augmentor.path_text import is_utf8
+from augmentor.photos.file_kinds import is_no_photo, is_system_folder
 from augmentor.photos.place import Place, is_local, place_of
 from jobs.cluster.check_result import Finding, found
 
@@ -73,7 +74,7 @@ def _models() -> list[Finding]:
     def head() -> str:
         from augmentor.head.head_model import load_head_model
 
-        return f"{len(load_head_model('built-in').mean)} points"
+        return f"{len(load_head_model().mean)} points"
 
     again = "pip install --force-reinstall --no-deps . in the checkout"
     return [

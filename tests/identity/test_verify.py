@@ -13,7 +13,8 @@ from identity.chips import seeing
 from identity.decisions.open_set import ProbabilityCurve
 from identity.decisions.same_person import SamePerson
 from identity.networks.face_space import unit
-from identity.verify import main, verify
+from identity.runs.comparison import verify
+from identity.verify import main
 from tests.identity.runs.test_recogniser import SquareFinder, photo
 
 RED, ORANGE, GREEN = (200, 60, 60), (200, 90, 60), (60, 200, 60)

@@ -8,6 +8,7 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.head import head_grid
+from augmentor.head.chosen_head import load_chosen_head
 from augmentor.head.head_fit import fit_identity, main, surface_distance
 from augmentor.head.head_grid import COLS, LOWER_LIP_ROW, MIDDLE, MIRROR68, ROWS, UPPER_LIP_ROW
 from augmentor.head.head_model import HeadModel, load_head_model
@@ -93,7 +94,7 @@ def test_checkout_as_obj_files_gives_the_same_model_as_the_arrays(ict: IctModel,
     assert np.allclose(read.identity, ict.identity[:3], atol=1e-2)
     assert set(read.expression_names) == {"jawOpen", "mouthSmile_L", "mouthSmile_R", "PupilDilate_L"}
     assert np.array_equal(read.landmarks68, ict.landmarks68)
-    head = load_head_model(f"ict:{checkout}")
+    head = load_chosen_head(f"ict:{checkout}")
     built_in: HeadModel = load_head_model()
     assert np.allclose(head.mean, built_in.mean, atol=0.02)
     assert head.expression_names == ("jawOpen", "mouthSmile_L", "mouthSmile_R")

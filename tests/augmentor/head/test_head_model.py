@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
+from augmentor.head.chosen_head import load_chosen_head
 from augmentor.head.head_model import (
     BUILT_IN,
     HeadModel,
@@ -171,6 +172,6 @@ def test_missing_damaged_or_unknown_head_is_one_clear_line(tmp_path: Path) -> No
         read_head_model(tmp_path / "bare.npy")
     for spec in ("basel", "ict:", "views"):
         with pytest.raises(InputError, match="unknown head model"):
-            load_head_model(spec)
+            load_chosen_head(spec)
     with pytest.raises(InputError, match="no ICT face model here"):
-        load_head_model(f"ict:{tmp_path}")
+        load_chosen_head(f"ict:{tmp_path}")

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.head.detector_offsets import detector_offsets, measure_offsets
+from augmentor.head.detector_offsets import detector_offsets
 from augmentor.head.head_grid import MIRROR68
 from augmentor.head.head_model import HeadModel, load_head_model
+from augmentor.head.measure_offsets import measure_offsets
 from augmentor.head.pose import (
     PORTRAIT_DISTANCE,
     Camera,

@@ -4,16 +4,14 @@ import os
 
 import pytest
 
+from augmentor.path_text import as_on_disk, is_utf8, shown
 from augmentor.photos.file_kinds import (
     METADATA_FOLDERS,
     NOT_PHOTO_SUFFIXES,
     PHOTO_SUFFIXES,
-    as_on_disk,
     is_no_photo,
     is_system_folder,
     is_system_path,
-    is_utf8,
-    shown,
 )
 
 

@@ -16,8 +16,9 @@ import pytest
 from PIL import Image, ImageCms
 
 from augmentor.errors import REASONS, InputError, LikenessError, PhotoError
+from augmentor.path_text import shown
 from augmentor.photos import images
-from augmentor.photos.file_kinds import PHOTO_SUFFIXES, shown
+from augmentor.photos.file_kinds import PHOTO_SUFFIXES
 from augmentor.photos.images import (
     MAX_PIXELS,
     LeftOut,

@@ -13,10 +13,10 @@ from identity.enrol import main as enrol_main
 from identity.evaluation.material import read_material
 from identity.evaluation.on_photos import evaluate
 from identity.runs.bundle import Bundle
+from identity.runs.comparison import load_comparer
 from identity.runs.recogniser import OTHER, Recogniser
 from identity.train import main
 from identity.training.whole_photos import IMAGES_PER_PHOTO, random_crop, read_whole_photos, whole_chip
-from identity.verify import load_comparer
 from tests.identity.drawn_set import write_random_weights
 
 

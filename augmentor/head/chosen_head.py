@@ -1,0 +1,26 @@
+"""The head model that a command line names: the built-in one, or the ICT model fitted to this project's grid."""
+
+from pathlib import Path
+
+from augmentor.errors import InputError
+from augmentor.head.head_fit import fit_head
+from augmentor.head.head_model import HeadModel, load_head_model
+from augmentor.head.ict_facekit import read_ict
+
+
+def load_chosen_head(spec: str) -> HeadModel:
+    """Load the head model that `spec` names.
+
+    Args:
+        spec: "built-in", or "ict:DIR" with DIR an ICT-FaceKit checkout, its FaceXModel folder, or a folder with the
+            same as arrays in `ict_head.npz`; fitted to the grid at load time (several seconds).
+
+    Raises:
+        InputError: unknown spec; missing or damaged files.
+    """
+    if spec == "built-in":
+        return load_head_model()
+    kind, _, directory = spec.partition(":")
+    if kind == "ict" and directory:
+        return fit_head(read_ict(Path(directory)))
+    raise InputError(f"unknown head model {spec!r}: use built-in or ict:DIR")

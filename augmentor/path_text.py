@@ -1,0 +1,31 @@
+"""Paths as text that tables, JSON and messages can hold, and back."""
+
+import re
+from pathlib import PurePath
+
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+
+
+def shown(path: str | PurePath) -> str:
+    """Return a path as tables, JSON and messages can hold it: bytes that are no UTF-8 are escaped.
+
+    Example:
+        >>> shown("caf\\udce9.jpg")
+        'caf\\\\xe9.jpg'
+    """
+    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def as_on_disk(path: str) -> str:
+    """Return the path that `shown` escaped; any other path, unless it looks like one, as it is."""
+    name = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), path.encode("utf-8", "surrogateescape"))
+    return name.decode("utf-8", "surrogateescape")
+
+
+def is_utf8(path: str | PurePath) -> bool:
+    """Return whether a path can be written as UTF-8."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
