@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.balancing.manifest import read_manifest, write_manifest
+from augmentor.balanced_set.manifest import read_manifest, write_manifest
+from augmentor.balanced_set.part_records import Account, PartRecord
 from augmentor.errors import InputError
 from augmentor.photos.images import PARTIAL_PREFIX, PARTIAL_SUFFIX, encode_jpeg
+from augmentor.photos.place import FileStamp
 from identity.albums.page import write_pages
 from identity.albums.sorting import organise
 from identity.chips import seeing
@@ -97,6 +99,11 @@ def test_images_and_rows_leave_the_balanced_set(run: Path, tmp_path: Path) -> No
     assert "Ann" in (data / "failures.csv").read_text("utf-8")  # another person's row
 
 
+def _part_record(photos: dict[str, int], stamps: dict[str, FileStamp]) -> bytes:
+    """Return what the job remembers of a part with these people."""
+    return PartRecord(stamps, list(range(len(photos))), "", Account(photos, {}, 0, 0, 0, [], [])).to_bytes()
+
+
 def test_the_shard_with_the_person_goes_and_what_the_job_remembers_of_it(run: Path, tmp_path: Path) -> None:
     data, name = tmp_path / "set", "person ü0"
     parts = data / ".work" / "parts"
@@ -109,7 +116,7 @@ def test_the_shard_with_the_person_goes_and_what_the_job_remembers_of_it(run: Pa
     for part, person in (("01-00000000", name), ("01-00000001", "person ü1")):
         (data / "shards" / f"{part}.tar").write_bytes(b"images")
         (parts / f"{part}.scan.parquet").write_bytes(b"scan")
-        (parts / f"{part}.json").write_text(json.dumps({"account": {"photos": {person: 1}}}))
+        (parts / f"{part}.json").write_bytes(_part_record({person: 1}, {}))
     (parts.parent / "finished.json").write_text("{}")
     bundle = Bundle.load(run)
     replace(bundle, labels=tuple(name if label == ANN else label for label in bundle.labels)).save(run)
@@ -277,10 +284,8 @@ def test_photos_held_out_are_deleted_if_the_job_put_them_there(run: Path, tmp_pa
         (data / "holdout" / file).write_bytes(content)
     parts = data / ".work" / "parts"
     parts.mkdir(parents=True)
-    stamps = {file: [len(content), 1] for file, content in held.items()}
-    (parts / "01-00000000.json").write_text(
-        json.dumps({"account": {"photos": {name: 1, "person ü1": 1}}, "stamps": stamps})
-    )
+    stamps = {file: FileStamp(len(content), 1) for file, content in held.items()}
+    (parts / "01-00000000.json").write_bytes(_part_record({name: 1, "person ü1": 1}, stamps))
     _rename_ann(run, name)
     with PeopleFile(run) as people:
         told = forget(run, name, people)
@@ -313,6 +318,7 @@ def test_the_others_of_a_partition_are_still_known_to_the_job(run: Path, tmp_pat
     parts = data / ".work" / "parts"
     parts.mkdir(parents=True)
     account = {"photos": {name: 1, other: 2}, "images": {name: 8, other: 8}, "lacking": [name, other]}
+    account |= {"held_out": 0, "rejected": 0, "renders": 0}
     account["failures"] = [
         {"photo": "x", "identity": who, "reason": "", "detail": ""} for who in (name, other)
     ]
