@@ -30,7 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--data",
         type=Path,
         metavar="DIR",
-        help="the balanced set, if the run does not know where it is, or is a copy and the set is its own all the same",
+        help="a balanced set that the run does not know of, or the run's own one if it was moved",
+    )
+    parser.add_argument(
+        "--deleted",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a set, albums, a report or an export that you deleted for good; may be given several times",
     )
     options = parser.parse_args(arguments)
     try:
@@ -41,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         bundle = Bundle.load(options.model)
         with PeopleFile(options.model) as people:
-            told = forget(options.model, options.name, people, data=options.data)
+            told = forget(options.model, options.name, people, data=options.data, deleted=options.deleted)
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2

@@ -10,7 +10,6 @@ copied: its training set and its albums are its own. Exit code 0: done; 2: wrong
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from augmentor.errors import LikenessError
@@ -39,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from identity.forgetting.forget_person import refuse_forgotten
         from identity.runs.bundle import Bundle
         from identity.runs.collection import PeopleFile
+        from identity.runs.moving import moved_here
         from identity.runs.renaming import merged, photo_counts, renamed
 
         if not (options.rename or options.merge or options.moved):
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bundle = Bundle.load(options.model)
             if options.moved:
                 people.moved_here()
-                changed = replace(bundle, about=bundle.about | {"home": str(options.model.resolve())})
+                changed = moved_here(bundle, options.model.resolve())
             else:
                 refuse_forgotten(people, (options.rename or options.merge)[1])
                 change_of = renamed if options.rename else merged

@@ -1,8 +1,8 @@
 """Put photos into albums as links or copies, and take them out again without destroying anything.
 
 What was placed is remembered before it is made, so that an interrupted call leaves no file that nobody knows of. A file
-is taken out only if it is as it was placed and its original is still there. A file whose original is gone may be the
-last copy of a photo: it stays. So does a file that somebody changed.
+is taken out only if it is as it was placed and its original still holds the same photo. A file whose original is gone,
+or holds something else, may be the last copy of a photo: it stays. So does a file that somebody changed.
 """
 
 import os
@@ -27,7 +27,7 @@ class TakenOut:
     Attributes:
         removed: they are gone.
         changed: they are not as they were placed; they are the user's now and stay.
-        only_copies: their originals are gone; they stay and remain known.
+        only_copies: their originals are gone or hold something else; they stay and remain known.
     """
 
     removed: list[Placed] = field(default_factory=list)
@@ -35,8 +35,22 @@ class TakenOut:
     only_copies: list[Placed] = field(default_factory=list)
 
 
-def take_out(files: Iterable[Placed], people: PeopleFile, collection: int, albums: Path) -> TakenOut:
+def take_out(
+    files: Iterable[Placed],
+    people: PeopleFile,
+    collection: int,
+    albums: Path,
+    replaced: Collection[str] = (),
+) -> TakenOut:
     """Take files out of the albums; see `TakenOut`.
+
+    Args:
+        files: what was placed.
+        people: the file that remembers it.
+        collection: number of the collection in that file.
+        albums: folder of the albums.
+        replaced: paths of photos that were read just now. If they hold another photo than the albums, then somebody
+            replaced them, and the old copies can go.
 
     Raises:
         InputError: the albums cannot be changed.
@@ -49,7 +63,7 @@ def take_out(files: Iterable[Placed], people: PeopleFile, collection: int, album
                 result.removed.append(file)
             elif not _as_placed(path, file):
                 result.changed.append(file)
-            elif file.how != "symlink" and not _has_original(path, file):
+            elif file.how != "symlink" and not _has_original(path, file, file.photo in replaced):
                 result.only_copies.append(file)
             else:
                 path.unlink()
@@ -119,15 +133,19 @@ def _as_placed(path: Path, file: Placed) -> bool:
         return False
 
 
-def _has_original(path: Path, file: Placed) -> bool:
-    """Whether the photo would still be there without this file of the albums."""
+def _has_original(path: Path, file: Placed, replaced: bool) -> bool:
+    """Return whether the photo would still be there without this file of the albums.
+
+    A damaged or emptied original does not count: it may be what a full or failing disk left.
+    """
     original = file.original
     try:
         if original.resolve() == path.resolve():  # the original became a link to its copy
             return False
-        # an emptied file is no photo: it may be what a full or failing disk left
-        return original.is_file() and (original.stat().st_size > 0 or path.stat().st_size == 0)
-    except OSError:
+        if not original.is_file():
+            return False
+        return replaced or _same_file(path, original) or sha256_of(original) == file.sha256
+    except (OSError, PhotoError):
         return False
 
 

@@ -214,6 +214,8 @@ def undo(albums: Path, people: PeopleFile) -> Undone:
     number, _photos = found
     taken = take_out(people.placed(number), people, number, albums)
     left = WrittenFiles(people, number, albums).remove_others()
+    if left or taken.changed:  # what stays may hold names, and forgetting has to search it
+        people.keep_output(str(albums), "albums that were undone")
     if taken.only_copies:  # they remain known, but not who is on them
         people.drop(number, [photo.path for photo in people.photos(number)])
     else:
@@ -418,7 +420,8 @@ def _place(
         else:
             unwanted.append(file)
     people.add_placed(number, [file for file in kept if file not in before])
-    taken = take_out(unwanted, people, number, albums)
+    readable = {path for path, photo in found.photos.items() if photo.status != "error"}
+    taken = take_out(unwanted, people, number, albums, readable - found.gone)
     found.left += [file.file for file in taken.changed]
     found.only_copies += [file.file for file in taken.only_copies]
     found.only_copies += [file.file for file in kept if file.photo in found.gone]

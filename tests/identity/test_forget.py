@@ -354,7 +354,7 @@ def test_what_a_killed_save_left_of_the_run_as_it_was_goes(run: Path) -> None:
 
 
 def _record() -> ForgettingRecord:
-    return ForgettingRecord(ANN, [ANN], [], [], None, [], [], {}, [])
+    return ForgettingRecord(ANN, [ANN], [], [], [], [], [], {}, [])
 
 
 def test_images_of_a_job_that_was_killed_go_too(run: Path, tmp_path: Path) -> None:

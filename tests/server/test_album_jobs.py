@@ -251,7 +251,7 @@ def test_what_dead_servers_left_is_swept_and_living_ones_are_left_alone(tmp_path
     (living.root / "photo.jpg").write_bytes(b"x")
     dead = tmp_path / "likeness-server-1-dead"
     dead.mkdir(mode=0o700)
-    (dead / "lock").touch()
+    (dead / "lock").write_bytes(b"temporary folder of a likeness server\n")
     (dead / "photo.jpg").write_bytes(b"x")
     half, starting = tmp_path / "likeness-starting-1-old", tmp_path / "likeness-starting-2-new"
     half.mkdir()
@@ -268,6 +268,19 @@ def test_what_dead_servers_left_is_swept_and_living_ones_are_left_alone(tmp_path
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     second.close()
     assert sweep(tmp_path) == 0
+
+
+@pytest.mark.parametrize("name", ["likeness-server-notes", "likeness-starting-notes"])
+def test_a_folder_of_the_users_that_is_called_like_a_servers_stays(tmp_path: Path, name: str) -> None:
+    mine, other = tmp_path / name, tmp_path / f"{name}-2"
+    mine.mkdir()
+    other.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    (other / "lock").write_text("a lock of mine")
+    for folder in (mine, other):
+        os.utime(folder, (0, 0))
+    assert sweep(tmp_path) == 0
+    assert (mine / "notes.txt").read_text() == "mine" and (other / "lock").read_text() == "a lock of mine"
 
 
 def test_a_server_whose_temporary_folder_is_gone_says_that_it_is_not_ready(client: TestClient) -> None:

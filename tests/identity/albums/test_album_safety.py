@@ -315,3 +315,37 @@ def test_a_file_is_never_put_in_place_of_another(run: Bundle, photos: Path, albu
         "person 0/a (3).png",
         "person 0/a (4).png",
     }
+
+
+@pytest.mark.parametrize("how", ["hard", "copy"])
+def test_a_damaged_original_does_not_cost_the_good_copy(
+    run: Bundle, photos: Path, albums: Path, how: str
+) -> None:
+    put(run, photos, albums, how)
+    original = photos / "deeper" / "a.png"
+    content = original.read_bytes()
+    original.unlink()
+    original.write_bytes(content[:300])
+    found = put(run, photos, albums, how)
+    assert len(found.only_copies) == 2 and all(
+        (albums / f).read_bytes() == content for f in found.only_copies
+    )
+    undone = take_away(run, albums)
+    assert sorted(undone.only_copies) == sorted(found.only_copies) and tree(albums) == set(found.only_copies)
+    original.write_bytes(content)
+    assert take_away(run, albums).only_copies == [] and tree(albums) == set()
+
+
+def test_an_original_that_changed_and_can_be_read_replaces_its_copies(
+    run: Bundle, photos: Path, albums: Path
+) -> None:
+    put(run, photos, albums, "copy")
+    original = photos / "deeper" / "a.png"
+    original.write_bytes(encode_jpeg(photo(colour_of(run, 0), colour_of(run, 1)), 97))
+    found = put(run, photos, albums, "copy")
+    assert found.only_copies == []
+    assert all(
+        (albums / f.file).read_bytes() == original.read_bytes()
+        for f in found.placed
+        if f.photo == "deeper/a.png"
+    )
