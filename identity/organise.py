@@ -68,7 +68,7 @@ def _organise(options: argparse.Namespace) -> int:
     recogniser = Recogniser(Bundle.load(options.model), options.fpir)
     photos, albums = options.photos.resolve(), options.albums.resolve()
     with PeopleFile(options.model) as people, Holder(options.model, people, "identity.organise") as holder:
-        albums_made = organise(
+        contents = organise(
             recogniser,
             photos,
             albums,
@@ -77,15 +77,15 @@ def _organise(options: argparse.Namespace) -> int:
             workers=options.workers or available_cores(),
             progress=True,
         )
-        page = write_pages(albums_made, people, photos, albums, progress=True)
+        page = write_pages(contents, people, photos, albums, progress=True)
         while holder.outdated:  # a person was enrolled, renamed or forgotten meanwhile
             bundle = recogniser.bundle.as_it_is_now()
-            again = decide(bundle, people, albums_made.collection, bundle.decision.threshold(options.fpir))
-            again.new, again.gone, again.left = albums_made.new, albums_made.gone, albums_made.left
+            again = decide(bundle, people, contents.collection, bundle.decision.threshold(options.fpir))
+            again.new, again.gone, again.left = contents.new, contents.gone, contents.left
             place_again(again, people, photos, albums)
-            albums_made, page = again, write_pages(again, people, photos, albums)
+            contents, page = again, write_pages(again, people, photos, albums)
             holder.catch_up(bundle.saved or 0)
-    counts = albums_made.counts()
+    counts = contents.counts()
     kinds = {REVIEW: 0, UNKNOWN: 0, NO_FACE: 0}
     people_count = 0
     for album, count in counts.items():
@@ -94,16 +94,16 @@ def _organise(options: argparse.Namespace) -> int:
             kinds[kind] += count
         else:
             people_count += 1
-    errors = sum(photo.status == "error" for photo in albums_made.photos.values())
-    _warn_of_kept_files(options.albums, albums_made.left, albums_made.only_copies)
-    for copies, how in ((albums_made.copies(), "exact"), (albums_made.near_copies(), "near")):
+    errors = sum(photo.status == "error" for photo in contents.photos.values())
+    _warn_of_kept_files(options.albums, contents.left, contents.only_copies)
+    for copies, how in ((contents.copies(), "exact"), (contents.near_copies(), "near")):
         if copies:
             print(
                 f"{len(copies)} photos have {how} copies, see albums.json: {', '.join(copies[0])} ...",
                 file=sys.stderr,
             )
     print(
-        f"{len(albums_made.photos)} photos ({albums_made.new} of them new): {people_count} people; "
+        f"{len(contents.photos)} photos ({contents.new} of them new): {people_count} people; "
         f"{kinds[REVIEW]} to review, {kinds[UNKNOWN]} unknown, {kinds[NO_FACE]} without a face, {errors} unreadable; "
         f"{page}"
     )
