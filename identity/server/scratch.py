@@ -1,8 +1,9 @@
-"""The temporary folder of a server: private, and gone with it, at the latest when the next server starts.
+"""The private temporary folder of a server, which is deleted with it or, at the latest, when the next server starts.
 
-A server that is killed cannot tidy up. So each holds a lock on a file in its folder while it lives, which the system
-gives back whatever becomes of the process; a folder whose lock is free belongs to a dead server. The file says that a
-server made the folder: one of the user's that is called alike has no such file, and stays.
+A server that is killed cannot delete its folder. Therefore each server holds a lock on a file in its folder, which the
+system releases when the process ends in whatever way. A folder whose lock is free belonged to a server that has ended.
+The content of the file says that a server made the folder: a folder of the user's with a similar name has no such file
+and stays.
 """
 
 import contextlib
@@ -16,23 +17,23 @@ from typing import IO
 
 PREFIX, _NEW = "likeness-server-", "likeness-starting-"
 _LOCK, _MARK = "lock", b"temporary folder of a likeness server\n"
-_STARTING_SECONDS = 3600.0  # a folder that was not finished by then never will be
+_STARTING_SECONDS = 3600.0  # a folder that is not locked by then belongs to a server that was killed
 
 
 class Scratch:
-    """A private temporary folder; `close` it.
+    """A private temporary folder, which `close` deletes.
 
     Args:
-        within: folder in which it is made; the system's for temporary files if None.
+        within: folder to make it in; the system's folder for temporary files if None.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: The folder cannot be made.
     """
 
     def __init__(self, within: Path | None = None) -> None:
         within = (within or Path(tempfile.gettempdir())).resolve()
         sweep(within)
-        # made under another name, so that nobody takes it for a dead server's before it is locked
+        # made under another name, so that no other server deletes it before it is locked
         new = Path(tempfile.mkdtemp(prefix=f"{_NEW}{os.getpid()}-", dir=within))
         self._lock: IO[bytes] = (new / _LOCK).open("wb")
         self._lock.write(_MARK)
@@ -41,20 +42,24 @@ class Scratch:
         self.root = new.rename(within / new.name.replace(_NEW, PREFIX))
 
     def close(self) -> None:
-        """Delete it with all that is in it."""
+        """Delete the folder and everything in it."""
         _delete(self.root)
         self._lock.close()
 
 
 def sweep(within: Path) -> int:
-    """Delete what servers that are dead left in a folder; how many there were."""
-    found = 0
+    """Delete the folders of servers that have ended; return how many there were.
+
+    Args:
+        within: folder that contains the servers' folders.
+    """
+    swept = 0
     with contextlib.suppress(OSError):
         for folder in within.iterdir():
             if folder.name.startswith((PREFIX, _NEW)) and _is_dead(folder):
                 _delete(folder)
-                found += 1
-    return found
+                swept += 1
+    return swept
 
 
 def _delete(folder: Path) -> None:
@@ -70,7 +75,7 @@ def _delete(folder: Path) -> None:
 
 
 def _is_dead(folder: Path) -> bool:
-    """Return whether a server of this user made the folder, and none holds its lock."""
+    """Return whether a server of this user made the folder and no server holds its lock."""
     try:
         state = folder.lstat()
         if state.st_uid != os.getuid() or not folder.is_dir() or folder.is_symlink():
