@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from threadpoolctl import threadpool_limits
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities
-from augmentor.views.view_set import load_view_set
+from augmentor.views.view import View
+from augmentor.views.view_key import ViewKey
+from augmentor.views.view_set import ViewSet, load_view_set
 
 PHOTOS = (1000, 4000, 16000)
 PARTS = ("photos", "workers", "ways")
@@ -135,14 +137,27 @@ def without_ray(data: Path, out: Path, options: argparse.Namespace, processes: i
     return seconds
 
 
+class _OwnViews:
+    """Makes views where they are needed, and keeps them."""
+
+    def __init__(self, view_set: ViewSet) -> None:
+        self._view_set = view_set
+        self._made: dict[str, View] = {}
+
+    def views(self, keys: Iterable[ViewKey]) -> dict[str, View]:
+        wanted = {key.name: key for key in keys}
+        for name in wanted.keys() - self._made.keys():
+            self._made[name] = self._view_set.view(wanted[name])
+        return {name: self._made[name] for name in wanted}
+
+
 def _share_of_work(
     data: Path, out: Path, options: argparse.Namespace, number: int, of: int, ready: Any
 ) -> None:
     from jobs.balancing.partition_worker import PartitionWorker
-    from jobs.balancing.view_shelf import OwnViews
 
     view_set = load_view_set("built-in", 150, 0)
-    worker = PartitionWorker(settings_of(data, out, options), view_set, OwnViews(view_set))
+    worker = PartitionWorker(settings_of(data, out, options), view_set, _OwnViews(view_set))
     with threadpool_limits(
         1
     ):  # BLAS would keep other cores busy with waiting, as it does not in Ray's workers

@@ -1,12 +1,12 @@
 """What is remembered of a partition, in `OUT/.work/parts`: enough to leave it alone when nothing has changed.
 
-    <partition>.scan.parquet    what the scan found out about each photo (`jobs.balancing.scan_table`)
+    <partition>.scan.parquet    the result of scanning each photo (`jobs.balancing.scan_table`)
     <partition>.rows.parquet    its rows of the manifest
     <partition>.json            written last: stamps of the photos, a digest of the images, and the account
-    <partition>.making          only while it is worked on: the files that may have been written since, so that what
-                                a killed worker wrote is known to be the job's own
+    <partition>.making          only while it is worked on: the files that may have been written since, so that files
+                                of a killed worker are known to be the job's own
 
-Who is killed before the last of them leaves a partition that is done again.
+If a worker is killed before the .json file is written, the partition is done again.
 """
 
 import io
@@ -30,17 +30,17 @@ _MAKING = ".making"
 
 @dataclass(frozen=True)
 class Account:
-    """What became of the photos of a partition; the same however it came about.
+    """What became of the photos of a partition; it does not depend on how the work was done.
 
     Attributes:
-        photos: of each identity, those set aside included.
-        images: of each identity.
-        held_out: photos set aside.
-        rejected: photos without a usable face.
-        renders: images that are renders.
-        lacking: identities with fewer images than asked for.
-        failures: photos that were rejected, and why.
-        more_pages: photos that were used and have pages after the first.
+        photos: number of photos of each identity, including those set aside.
+        images: number of images of each identity.
+        held_out: number of photos set aside.
+        rejected: number of photos without a usable face.
+        renders: number of images that are renders.
+        lacking: identities with too few images.
+        failures: rejected photos with their reasons.
+        more_pages: number of photos that were used and have pages after the first.
     """
 
     photos: dict[str, int]
@@ -54,10 +54,10 @@ class Account:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Account":
-        """What `dataclasses.asdict` gave.
+        """Rebuild an account from the result of `dataclasses.asdict`.
 
         Raises:
-            KeyError, TypeError: something else.
+            KeyError, TypeError: the values are something else.
         """
         failures = [Failure(**one) for one in values["failures"]]
         return cls(**values | {"failures": failures})
@@ -65,15 +65,15 @@ class Account:
 
 @dataclass(frozen=True)
 class Known:
-    """What earlier runs left.
+    """What earlier runs remembered.
 
     Attributes:
-        stamps: of each photo when it was scanned.
-        labels: of the people.
-        digest: of the images (`jobs.balancing.image_sink`).
-        account: None if the partition was another one, of which this holds a part.
-        scans: by photo.
-        rows: of the manifest.
+        stamps: photo → its stamp when it was scanned.
+        labels: labels of the people.
+        digest: digest of the images (`jobs.balancing.image_sink`).
+        account: None if the memory is of other partitions that had some of the people.
+        scans: photo → its faces.
+        rows: rows of the manifest.
     """
 
     stamps: dict[str, FileStamp] = field(default_factory=dict)
@@ -85,17 +85,17 @@ class Known:
 
 
 def read_account(out: Place, name: str) -> Known | None:
-    """The last of the files alone; None if it is not there or damaged."""
+    """Read only the .json file of a partition; None if it is missing or damaged."""
     try:
-        told = json.loads(out.read(f"{PARTS}/{name}.json"))
-        stamps = {photo: FileStamp(*stamp) for photo, stamp in told["stamps"].items()}
-        return Known(stamps, told["labels"], told["digest"], Account.from_dict(told["account"]))
+        content = json.loads(out.read(f"{PARTS}/{name}.json"))
+        stamps = {photo: FileStamp(*stamp) for photo, stamp in content["stamps"].items()}
+        return Known(stamps, content["labels"], content["digest"], Account.from_dict(content["account"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def read_known(out: Place, names: Iterable[str]) -> Known:
-    """All that partitions of these names left, together; what is damaged counts as unknown."""
+    """Read all that is remembered of partitions, together; damaged files count as unknown."""
     stamps: dict[str, FileStamp] = {}
     scans: dict[str, list[ScannedFace]] = {}
     tables = []
@@ -115,10 +115,10 @@ def read_known(out: Place, names: Iterable[str]) -> Known:
 
 
 def read_rows(out: Place, name: str) -> pa.Table:
-    """The rows of the manifest that a partition left.
+    """Read a partition's rows of the manifest.
 
     Raises:
-        OSError, pyarrow.ArrowException: they are missing or damaged.
+        OSError, pyarrow.ArrowException: the file is missing or damaged.
     """
     return pq.read_table(pa.BufferReader(out.read(f"{PARTS}/{name}.rows.parquet")), schema=SCHEMA)
 
@@ -129,7 +129,7 @@ def write_state(out: Place, name: str, known: Known) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    scan, rows, told = (f"{PARTS}/{name}{kind}" for kind in _KINDS)
+    scan, rows, account = (f"{PARTS}/{name}{kind}" for kind in _KINDS)
     out.write(scan, scan_bytes(face for faces in known.scans.values() for face in faces))
     packed = io.BytesIO()
     pq.write_table(known.rows, packed, compression="zstd")
@@ -141,11 +141,11 @@ def write_state(out: Place, name: str, known: Known) -> None:
         "digest": known.digest,
         "account": asdict(known.account),
     }
-    out.write(told, json.dumps(content, ensure_ascii=False, sort_keys=True).encode())
+    out.write(account, json.dumps(content, ensure_ascii=False, sort_keys=True).encode())
 
 
 def read_making(out: Place, name: str) -> set[str]:
-    """Return the files that a worker which was killed may have written for a partition, relative to the output."""
+    """Return the files that a killed worker may have written for a partition, relative to the output."""
     try:
         return set(json.loads(out.read(f"{PARTS}/{name}{_MAKING}")))
     except (OSError, ValueError, TypeError):
@@ -153,16 +153,21 @@ def read_making(out: Place, name: str) -> set[str]:
 
 
 def write_making(out: Place, name: str, files: Iterable[str]) -> None:
-    """Remember the files that are about to be written for a partition, with those that were before.
+    """Remember the files that may be written for a partition.
+
+    Args:
+        out: the output.
+        name: name of the partition.
+        files: all files that are about to be written or were written since the work began, relative to the output.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the memory cannot be written.
     """
     out.write(f"{PARTS}/{name}{_MAKING}", json.dumps(sorted(files), ensure_ascii=False).encode())
 
 
 def end_making(out: Place, name: str) -> None:
-    """Forget what was being written: the other files tell of it now."""
+    """Forget which files were being written, because the other files record them now."""
     out.remove(f"{PARTS}/{name}{_MAKING}")
 
 
@@ -173,5 +178,5 @@ def remove_state(out: Place, name: str) -> None:
 
 
 def known_parts(out: Place) -> set[str]:
-    """Names of the partitions that are remembered."""
+    """Return the names of the partitions that are remembered."""
     return {name.removesuffix(".json") for name in out.entries(PARTS)[1] if name.endswith(".json")}
