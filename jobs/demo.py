@@ -1,6 +1,6 @@
-"""The main job on made-up people, from nothing to a report: what `make demo` runs.
+"""Run the whole pipeline on made-up people, from nothing to a report; `make demo` runs this.
 
-Every step is the command a user would type, printed before it runs. Run from the checkout: `datasets` is not installed.
+Every step is a command that a user could type, and is printed before it runs.
 """
 
 import argparse
@@ -19,12 +19,12 @@ ROOT = Path(__file__).parent.parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the last lines printed are the rank-1 rate and the report's path. Exit code."""
+    """Run the demo and return its exit code; the last lines printed are the rank-1 rate and the report's path."""
     parser = argparse.ArgumentParser(prog="python -m jobs.demo", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything the demo makes")
-    parser.add_argument("--identities", type=int, default=20)
-    parser.add_argument("--per-class", type=int, default=32)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--identities", type=int, default=20, help="number of made-up people (20)")
+    parser.add_argument("--per-class", type=int, default=32, help="images for each person (32)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same result (0)")
     options = parser.parse_args(arguments)
     try:
         began = time.monotonic()
@@ -36,44 +36,50 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"the demo stopped: the command above ended with {error.returncode}", file=sys.stderr)
         return error.returncode
     print(
-        f"\nThe demo took {time.monotonic() - began:.0f} s. Its numbers are of made-up people: they say that"
+        f"\nThe demo took {time.monotonic() - began:.0f} s. Its people are made up, so its numbers show that"
     )
-    print("everything works here, not how well it names real ones; for that see the README.")
+    print("everything works here, not how well the model names real people; for that see the README.")
     print(f"rank-1 {result['rank1']:.3f}")
     print(options.out / "report" / "index.html")
     return 0
 
 
 def run_demo(out: Path, identities: int, per_class: int, seed: int) -> dict[str, float]:
-    """Make people, balance their photos, train, evaluate.
+    """Draw people, balance their photos, train and evaluate.
+
+    Args:
+        out: folder for everything the demo makes.
+        identities: number of people.
+        per_class: images for each person.
+        seed: seed of everything.
 
     Returns:
-        What `identity.evaluate --json` printed.
+        The object that `identity.evaluate --json` printed.
 
     Raises:
-        InputError: `out` holds something that is not an earlier demo's.
+        InputError: `out` holds something other than an earlier demo.
         subprocess.CalledProcessError: a step failed.
     """
     start_clean(out)
     people, balanced, run = out / "people", out / "balanced", out / "run"
     module = [sys.executable, "-m"]
     step(
-        "Make up people: a few photos each, and strangers",
+        "Draw made-up people: a few photos each, and strangers",
         [*module, "augmentor.made_up.people", "--out", people, "--identities", identities, "--photos", "3-6"]
         + ["--strangers", 80, "--seed", seed],
     )
     calibration, test = split_strangers(people / "strangers", out)
     step(
-        "Balance them: render each photo at other poses, onto other heads",
+        "Balance them: render each photo at other poses and onto other heads",
         [sys.executable, ROOT / "jobs" / "augment.py", "--data", people / "photos", "--out", balanced]
         + ["--per-class", per_class, "--hold-out", 1, "--seed", seed],
     )
     step(
-        "Train: frozen features, a head, thresholds from strangers",
+        "Train: frozen features, a head, and thresholds from strangers",
         [*module, "identity.train", "--data", balanced, "--out", run, "--strangers", calibration],
     )
     printed = step(
-        "Evaluate on the photos held out and on strangers never seen",
+        "Evaluate on the photos that were held out and on new strangers",
         [*module, "identity.evaluate", "--model", run, "--probes", balanced / "holdout", "--strangers", test]
         + ["--json", "--report", out / "report"],
     )
@@ -82,21 +88,23 @@ def run_demo(out: Path, identities: int, per_class: int, seed: int) -> dict[str,
 
 
 def start_clean(out: Path) -> None:
-    """An empty folder for the demo; an earlier demo's is emptied.
+    """Make an empty folder for the demo; one from an earlier demo is emptied.
 
     Raises:
         InputError: the folder holds something else.
     """
     if out.exists() and any(out.iterdir()):
         if not (out / MARK).exists():
-            raise InputError(f"{out}: not empty and not an earlier demo's; name another folder with --out")
+            raise InputError(
+                f"{out}: not empty, and not from an earlier demo; choose another folder with --out"
+            )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARK).touch()
 
 
 def split_strangers(strangers: Path, out: Path) -> tuple[Path, Path]:
-    """Half of the strangers to set thresholds with, the other half to measure with; the two folders."""
+    """Copy half of the strangers to a folder for setting thresholds and the other half to one for measuring."""
     folders = out / "strangers_calibration", out / "strangers_test"
     for folder in folders:
         folder.mkdir()
@@ -106,7 +114,11 @@ def split_strangers(strangers: Path, out: Path) -> tuple[Path, Path]:
 
 
 def step(title: str, command: Sequence[object]) -> str:
-    """Say what comes, run it, and give back what it printed, which the user sees as well."""
+    """Print the title and the command, run it, and return what it printed, which the user sees as well.
+
+    Raises:
+        subprocess.CalledProcessError: the command failed.
+    """
     words = [str(word) for word in command]
     shown = ["python" if w == sys.executable else w for w in words]
     print(f"\n== {title}\n$ {' '.join(shown)}", flush=True)
