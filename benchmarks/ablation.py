@@ -35,8 +35,9 @@ from identity.chips.probes import ProbeChip, find_chips
 from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
 from identity.decisions.open_set import DecisionConstants, accept_score, crowding
 from identity.evaluation.rates import NO_COLUMN, ProbeScores, Rate, measure_search, measure_share
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import PartEmbedder, load_embedder
 from identity.networks.face_space import unit
+from identity.networks.feature_source import RunNetworks
 from identity.networks.features import FrozenBackbone
 from identity.training.training_set import TrainingSet, read_training_set, spread_renders
 
@@ -173,7 +174,7 @@ def head_embedder(
     )
     checkpoint.unlink(missing_ok=True)
     embed = embedding_model(head, "cosine")
-    return PartEmbedder(("head",), backbone, embed), run_head(embed, maps.values)[images.shows]
+    return load_embedder(("head",), RunNetworks(backbone, embed)), run_head(embed, maps.values)[images.shows]
 
 
 def scores(
@@ -225,7 +226,7 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
     nobody = np.full(len(strangers), NO_COLUMN)
     calibration_chips = np.stack([c.chip for c in calibration if c.chip is not None])
     backbone = FrozenBackbone(load_weights(options.weights), data.size)
-    dlib = PartEmbedder(("dlib",))
+    dlib = load_embedder(("dlib",))
     kept = options.work / "ablation.json"
     rows = _read_rows(kept, _made_with(options)) if kept.exists() else []
     sets = dict.fromkeys(WAYS, data) | read_stages(options.stage, data)

@@ -33,7 +33,7 @@ from identity.evaluation.material import read_material
 from identity.evaluation.on_photos import Gallery, evaluate
 from identity.evaluation.paired import differences
 from identity.networks.dlib_embedding import DlibEmbedding
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import load_embedder
 from identity.runs.bundle import Bundle
 from identity.training.training_set import TrainingSet, read_training_set
 
@@ -76,7 +76,7 @@ class Templates:
     def __init__(self, data: TrainingSet, strangers: np.ndarray) -> None:
         self.labels: Sequence[str] = data.names
         self.size, self.align = data.size, "face"
-        self._embedder = PartEmbedder(("dlib",), spaces={"dlib": NO_SPACE})
+        self._embedder = load_embedder(("dlib",), spaces={"dlib": NO_SPACE})
         gallery = embed_photos(data, self._embedder)
         held = np.zeros(len(gallery.photo_ids), bool)
         calibration = calibration_of(gallery, held, self._embedder.probes(strangers))

@@ -26,8 +26,9 @@ from identity.chips.probes import ProbeChip, find_chips
 from identity.decisions.open_set import accept_score
 from identity.decisions.templates import Choice, calibration_of, settle
 from identity.networks.embedding import join
+from identity.networks.sources import FEATURES
 from identity.runs.bare_features import BareFeatures
-from identity.training.one_person import BARE, CONFIDENCE, gallery_of_one
+from identity.training.one_person import CONFIDENCE, gallery_of_one
 
 MORE = 2  # photos beside those that make the template
 RATES = ("named", "strangers", "no_face")
@@ -49,7 +50,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if not people:
         raise InputError(f"{options.train}: nobody with {options.photos + MORE} photos or more")
     tests = list_identities(options.test)
-    bare = BareFeatures(BARE[options.features])
+    bare = BareFeatures(options.features)
     embedder, choice = bare.embedder, Choice(bare.shares, 0.0)
 
     def found(paths: Sequence[Path], title: str) -> list[ProbeChip]:
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--calibration", type=Path, required=True, help="strangers that set the threshold")
     parser.add_argument("--strangers", type=Path, required=True, help="other strangers, to measure")
     parser.add_argument("--no-face", type=Path, help="photos without a person, to measure")
-    parser.add_argument("--features", choices=tuple(BARE), default="both")
+    parser.add_argument("--features", choices=tuple(FEATURES), default="both")
     parser.add_argument("--photos", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(

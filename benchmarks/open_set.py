@@ -40,7 +40,7 @@ from identity.decisions.open_set import (
     fit_decision,
 )
 from identity.decisions.templates import Choice, Gallery, leave_one_out
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import load_embedder
 from identity.training.training_set import read_training_set
 
 WAYS = ("cosine", "lead", "score", "evm", "w-score")
@@ -100,7 +100,7 @@ def scorers(
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each way."""
     data = read_training_set(options.data)
-    embedder = PartEmbedder(("dlib",))
+    embedder = load_embedder(("dlib",))
     found = find_chips(list_photos(options.strangers), data.size, progress="strangers")
     chips = [probe.chip for probe in found if probe.chip is not None]
     if len(chips) < 100:

@@ -27,7 +27,7 @@ from identity.chips.probes import find_chips
 from identity.decisions.metrics import threshold_at
 from identity.decisions.open_set import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.templates import Gallery
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import PartEmbedder, load_embedder
 from identity.networks.face_space import unit
 from identity.training.training_set import TrainingSet, read_training_set
 
@@ -94,7 +94,7 @@ def searched(
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each number of photos and each weight."""
     data = read_training_set(options.data)
-    embedder = PartEmbedder(("dlib",))
+    embedder = load_embedder(("dlib",))
     found = find_chips(list_photos(options.strangers), data.size, progress="strangers")
     chips = [probe.chip for probe in found if probe.chip is not None]
     if not chips:

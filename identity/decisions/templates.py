@@ -7,7 +7,7 @@ the training, and strangers. Where calibration is too small to tell, the default
 measured on LFW training people (docs/decisions/0011-training-and-calibration.md).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,8 +21,9 @@ from identity.decisions.open_set import (
     crowding_from_similarities,
     fit_decision,
 )
-from identity.networks.embedding import PARTS, join
+from identity.networks.embedding import join
 from identity.networks.face_space import unit
+from identity.networks.sources import default_shares, in_order, share_grid, source_called
 
 RENDER_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 DEFAULT_RENDER_WEIGHT = 0.25
@@ -30,8 +31,6 @@ MIN_MATED, MIN_STRANGERS = 100, 100
 # Choices worth less than this are noise of a few hundred probes: the simpler one stays.
 MIN_GAIN = 0.002
 _DRAWS = 4  # of photos left to the people of calibration: one draw moves the measure by more than renders do
-_DLIB_SHARES = (1.0, 0.97, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
-_FACE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -141,23 +140,13 @@ def calibration_of(
     )
 
 
-def default_shares(parts: tuple[str, ...]) -> dict[str, float]:
-    """Shares where calibration cannot choose them: all for dlib where it is there, else the B0's parts alike.
-
-    On LFW's training photos any share of the B0's makes dlib's names and pairs a little worse: docs/decisions/0016.
-    """
-    if "dlib" in parts:
-        return {name: float(name == "dlib") for name in parts}
-    return {name: 1.0 / len(parts) for name in parts}
-
-
 def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
     """Shares and render weight, and whether calibration chose them (else they are the defaults).
 
     Source:
         Grid search; the measure is `named_rightly`, what a better choice must gain is `worth`.
     """
-    parts = tuple(name for name in PARTS if name in gallery.probes)
+    parts = tuple(source.name for source in in_order(gallery.probes))
     usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(gallery.render_labels) else 0.0)
     if not calibration.is_enough:
         return usual, False
@@ -170,7 +159,7 @@ def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
             mated = {name: calibration.mated[name] @ templates[name].T for name in parts}
             strangers = {name: calibration.strangers[name] @ templates[name].T for name in parts}
             compared.append((mated, strangers))
-        for shares in _share_grid(parts):
+        for shares in share_grid(parts):
             reached = np.mean(
                 [
                     named_rightly(
@@ -182,8 +171,9 @@ def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
                 ],
                 axis=0,
             )
-            alone = best.shares.get("dlib") == 1.0 and shares.get("dlib") != 1.0
-            if np.isinf(best_named).all() or worth(reached - best_named, alone):
+            if np.isinf(best_named).all() or worth(
+                reached - best_named, _leaves_trusted(best.shares, shares)
+            ):
                 best, best_named = Choice(shares, render_weight), reached
     return best, True
 
@@ -225,16 +215,24 @@ def named_rightly(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) 
     return np.mean([named >= threshold_at(stranger_score, fpir) for fpir in SEARCHED_FPIRS], axis=0)
 
 
-def worth(gain: np.ndarray, from_dlib_alone: bool) -> bool:
-    """Whether a choice is so much better than the one before that it is taken.
+def worth(gain: np.ndarray, leaves_trusted: bool) -> bool:
+    """Return whether a choice is so much better than the one before that it is taken.
 
     Args:
-        gain: (M,) of each probe.
-        from_dlib_alone: the choice before gives dlib everything: it needs no B0, and constants of the decision may
-            come from every photo in turn (see `settle`). It is left only for what is more than two standard errors.
+        gain: (M,) gain of each probe.
+        leaves_trusted: whether the choice before gives everything to a source that is `trusted_alone`. Such a choice
+            needs no other network, and the constants of the decision may come from every photo in turn (see `settle`),
+            so it is left only for more than two standard errors.
     """
     error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
-    return float(gain.mean()) > (max(MIN_GAIN, 2 * error) if from_dlib_alone else MIN_GAIN)
+    return float(gain.mean()) > (max(MIN_GAIN, 2 * error) if leaves_trusted else MIN_GAIN)
+
+
+def _leaves_trusted(before: Mapping[str, float], after: Mapping[str, float]) -> bool:
+    return any(
+        share == 1.0 and after.get(name) != 1.0 and source_called(name).trusted_alone
+        for name, share in before.items()
+    )
 
 
 def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[Decision, np.ndarray]:
@@ -266,8 +264,9 @@ def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[
 
 
 def is_frozen(choice: Choice) -> bool:
-    """Whether none of the parts that have a share was trained on the photos."""
-    return choice.shares.get("head", 0.0) == 0
+    """Return whether none of the sources that have a share was trained on the photos."""
+    used = [name for name, share in choice.shares.items() if share > 0]
+    return not any(source_called(name).trained_on_the_photos for name in used)
 
 
 def leave_one_out(
@@ -342,16 +341,3 @@ def _weighted(similarities: Mapping[str, np.ndarray], shares: Mapping[str, float
     """Mean of the parts' (N, C) similarities, weighted by their shares."""
     used = [name for name in similarities if shares.get(name, 0.0) > 0]
     return np.asarray(sum(shares[name] * similarities[name] for name in used))
-
-
-def _share_grid(parts: tuple[str, ...]) -> Iterator[dict[str, float]]:
-    """Shares to try, simple ones first."""
-    own = [name for name in parts if name != "dlib"]
-    splits = [{own[0]: 1.0}] if len(own) == 1 else [{"face": s, "head": 1.0 - s} for s in _FACE_SHARES]
-    if "dlib" not in parts:
-        yield from splits
-        return
-    yield {"dlib": 1.0, **dict.fromkeys(own, 0.0)}
-    for dlib in _DLIB_SHARES[1:] if own else ():
-        for split in splits:
-            yield {"dlib": dlib, **{name: (1.0 - dlib) * share for name, share in split.items()}}

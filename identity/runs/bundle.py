@@ -32,11 +32,14 @@ from augmentor.errors import InputError
 from augmentor.photos.images import make_folder, remove_half_written, sync_folder, write_whole
 from identity.decisions.open_set import Decision, DecisionConstants
 from identity.decisions.same_person import SamePerson
-from identity.networks.embedding import PARTS, PartEmbedder, join
-from identity.networks.face_space import load_face_space
-from identity.networks.heads import HeadConfig
+from identity.networks.backbone import load_weights
+from identity.networks.embedding import PartEmbedder, join, load_embedder
+from identity.networks.feature_source import RunDigests, RunNetworks
+from identity.networks.features import FrozenBackbone
+from identity.networks.head_config import HeadConfig
+from identity.networks.sources import in_order
 
-VERSION = 5
+VERSION = 6
 RUN_FILES = ("labels.json", "thresholds.json", "model_card.md")  # for people
 # what parsing raises on files that were not written here, whatever their checksums say
 _DAMAGED = (
@@ -126,17 +129,22 @@ class Bundle:
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts that have a share."""
-        return tuple(name for name in PARTS if self.shares.get(name, 0.0) > 0)
+        return tuple(source.name for source in in_order(self.shares) if self.shares[source.name] > 0)
+
+    @property
+    def source_digests(self) -> dict[str, str]:
+        """Digest of each feature source of this run, by its name (`identity.networks.feature_source`)."""
+        head = hashlib.sha256()
+        for weights in self.head_weights:
+            head.update(np.ascontiguousarray(weights).tobytes())
+        own = RunDigests(self.backbone.digest if self.backbone else "", head.hexdigest())
+        return {source.name: source.digest(own) for source in in_order(self.shares)}
 
     @property
     def space(self) -> str:
         """What embeddings of this run can be compared with: equal for runs of the same networks, chips and shares."""
-        parts = [self.features, self.align, self.size, sorted(self.shares.items())]
-        parts += [self.backbone and self.backbone.digest, "dlib" in self.shares and load_face_space().digest]
-        told = hashlib.sha256(json.dumps(parts).encode())
-        for weights in self.head_weights:
-            told.update(np.ascontiguousarray(weights).tobytes())
-        return told.hexdigest()
+        parts = [self.align, self.size, sorted(self.shares.items()), self.source_digests]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips, each averaged with its mirror image.
@@ -199,7 +207,7 @@ class Bundle:
             "backbone": {"weights": self.backbone.weights, "sha256": self.backbone.digest}
             if self.backbone
             else None,
-            "dlib_space": load_face_space().digest if "dlib" in self.shares else None,
+            "sources": self.source_digests,
             "head": self.head.as_dict() if self.head else None,
             "decision": self.decision.as_dict(),
             "same_person": self.same_person.as_dict() if self.same_person else None,
@@ -266,18 +274,13 @@ class Bundle:
         arrays = _read_npz(files["arrays.npz"])
         head_arrays = _read_npz(files["head.npz"])
         backbone, head = described["backbone"], described["head"]
-        if described["dlib_space"] not in (None, load_face_space().digest):
-            raise InputError(
-                f"{folder}: trained with another space of dlib's embedding than the one installed; train again, or "
-                "install the version it was trained with"
-            )
         bundle = cls(
             labels=tuple(described["labels"]),
             features=described["features"],
             align=described["align"],
             shares={name: float(share) for name, share in described["shares"].items()},
             part_templates={
-                name: arrays[f"templates_{name}"] for name in PARTS if f"templates_{name}" in arrays
+                source.name: arrays[f"templates_{source.name}"] for source in in_order(described["shares"])
             },
             crowding=arrays["crowding"],
             decision=Decision.from_dict(described["decision"]),
@@ -294,6 +297,12 @@ class Bundle:
         )
         if bundle.templates.shape[0] != len(bundle.labels) or bundle.crowding.shape != (len(bundle.labels),):
             raise ValueError("labels, templates and crowding of different lengths")
+        for name, digest in bundle.source_digests.items():
+            if described["sources"][name] != digest:
+                raise InputError(
+                    f"{folder}: trained with another version of the feature source {name} than the one installed; "
+                    "train again, or install the version it was trained with"
+                )
         return bundle
 
     @property
@@ -332,29 +341,31 @@ class Bundle:
         self._embedder = other._embedder
 
     def _load_networks(self) -> PartEmbedder:
-        from identity.networks.backbone import load_weights
-        from identity.networks.features import FrozenBackbone
+        sources = in_order(self.parts)
+        backbone = self._load_backbone() if any(source.uses_backbone for source in sources) else None
+        head = self._load_head() if any(source.trained_on_the_photos for source in sources) else None
+        return load_embedder(self.parts, RunNetworks(backbone, head))
+
+    def _load_backbone(self) -> FrozenBackbone:
+        if self.backbone is None:
+            raise InputError(f"{self.folder}: names no backbone; train again")
+        inside = self.folder / self.backbone.weights if self.folder else None
+        weights = load_weights(inside if inside and inside.is_file() else self.backbone.weights)
+        if weights.digest != self.backbone.digest:
+            raise InputError(
+                f"{self.folder}: trained with other {self.backbone.weights} weights than those installed; "
+                "train again, or install the version it was trained with"
+            )
+        return FrozenBackbone(weights, self.size)
+
+    def _load_head(self) -> Any:
         from identity.networks.heads import build_head, embedding_model
 
-        backbone, head = None, None
-        if {"face", "head"} & set(self.parts):
-            if self.backbone is None:
-                raise InputError(f"{self.folder}: names no backbone; train again")
-            inside = self.folder / self.backbone.weights if self.folder else None
-            weights = load_weights(inside if inside and inside.is_file() else self.backbone.weights)
-            if weights.digest != self.backbone.digest:
-                raise InputError(
-                    f"{self.folder}: trained with other {self.backbone.weights} weights than those installed; "
-                    "train again, or install the version it was trained with"
-                )
-            backbone = FrozenBackbone(weights, self.size)
-        if "head" in self.parts:
-            if self.head is None:
-                raise InputError(f"{self.folder}: names no head; train again")
-            model = build_head(self.head)
-            model.set_weights(self.head_weights)
-            head = embedding_model(model, self.head.kind)
-        return PartEmbedder(self.parts, backbone, head)
+        if self.head is None:
+            raise InputError(f"{self.folder}: names no head; train again")
+        model = build_head(self.head)
+        model.set_weights(self.head_weights)
+        return embedding_model(model, self.head.kind)
 
 
 def keep_backbone(weights: str, digest: str, folder: Path) -> BackboneName:

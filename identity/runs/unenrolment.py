@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from augmentor.errors import InputError
 from augmentor.photos.names import found_name, printable
-from identity.networks.heads import PROTOTYPES_LAYER, build_head
+from identity.networks.sources import HEAD, in_order
 from identity.runs.bundle import Bundle
 
 
@@ -49,29 +49,22 @@ def without(bundle: Bundle, name: str) -> Bundle:
     if index >= trained:  # enrolled later: the head knows nothing of the person
         return changed
     weights = list(bundle.head_weights)
-    for place in _class_weights(bundle):
+    for place in bundle.head.people_arrays(len(weights)):
         weights[place] = np.delete(weights[place], index, axis=-1)
     if bundle.head.kind == "seed":  # its embedding has a dimension for each person
-        templates["head"] = np.delete(templates["head"], index, axis=1)
+        templates[HEAD.name] = np.delete(templates[HEAD.name], index, axis=1)
         changed = replace(changed, stranger_mean=_without_dimension(bundle, index))
     return replace(changed, head=replace(bundle.head, classes=trained - 1), head_weights=weights)
 
 
-def _class_weights(bundle: Bundle) -> list[int]:
-    """Places in the head's weights of the arrays whose last axis are the people."""
-    assert bundle.head is not None
-    head = build_head(bundle.head)
-    layer = head.get_layer(PROTOTYPES_LAYER if bundle.head.kind == "cosine" else "names")
-    own = {id(weight) for weight in layer.weights}
-    return [k for k, weight in enumerate(head.weights) if id(weight) in own]
-
-
 def _without_dimension(bundle: Bundle, index: int) -> np.ndarray:
-    """The strangers' mean without the person's dimension of the part `head`, which is joined last."""
-    start = len(bundle.stranger_mean) - bundle.part_templates["head"].shape[1]
-    return (
-        np.delete(bundle.stranger_mean, start + index) if bundle.shares["head"] > 0 else bundle.stranger_mean
-    )
+    """Return the mean of the strangers without the person's dimension of the head's part."""
+    if bundle.shares[HEAD.name] == 0:
+        return bundle.stranger_mean
+    before = [source.name for source in in_order(bundle.parts)]
+    before = before[: before.index(HEAD.name)]
+    start = sum(bundle.part_templates[name].shape[1] for name in before)
+    return np.delete(bundle.stranger_mean, start + index)
 
 
 def _not_enrolled(bundle: Bundle, name: str) -> str:

@@ -30,7 +30,6 @@ from identity.runs.outputs import refuse_foreign
 
 # Of a thousand people one more false name is one among many; of one person it is the error of the whole run.
 CONFIDENCE = 0.8
-BARE = {"dlib": "dlib", "b0": "face", "both": "both"}
 
 
 def train_person(
@@ -70,7 +69,7 @@ def train_person(
     others = _without_copies(find_chips(stranger_paths, progress="strangers", cache=out), photos)
     if not others:
         raise InputError(f"{strangers}: no usable photo of a stranger")
-    bare = BareFeatures(BARE[features])
+    bare = BareFeatures(features)
     embedder, shares, weights = bare.embedder, bare.shares, bare.weights
     chips = [np.stack([p.chip for p in probes if p.chip is not None]) for probes in (photos, others)]
     probes, templates = embedder.probes_and_gallery(chips[0], seed)
@@ -146,11 +145,7 @@ def gallery_of_one(
 
 def _without_copies(strangers: list[ProbeChip], photos: list[ProbeChip]) -> list[ProbeChip]:
     """Strangers with a face, less copies of the person's own photos."""
-    own = TrainingPhotos(
-        [str(p.path) for p in photos],
-        [p.sha256 for p in photos],
-        np.array([p.phash or 0 for p in photos], np.uint64),
-    )
+    own = TrainingPhotos.of_sources(_sources("", photos))
     copies = {
         leak.photo for leak in find_leaks([s.sha256 for s in strangers], [s.phash for s in strangers], own)
     }

@@ -6,41 +6,40 @@ of a set in shards or in a bucket (`features/images.bin`).
 """
 
 import hashlib
-import io
 import json
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_SIZE
-from augmentor.photos.images import make_folder, write_whole
+from augmentor.photos.images import make_folder
 from identity.chips.photo_lists import photos_in
-from identity.chips.probes import Looking, find_chips
 from identity.chips.shared_photos import shared_line, shared_photos
-from identity.decisions.same_person import fit_same_person, mated_cosines
+from identity.decisions.open_set import Decision
+from identity.decisions.same_person import SamePerson, fit_same_person, mated_cosines
 from identity.decisions.templates import Choice, Gallery, calibration_of, choose, is_frozen, settle
 from identity.networks.backbone import Weights, load_weights
-from identity.networks.dlib_embedding import DlibEmbedding
-from identity.networks.embedding import PartEmbedder, join, parts_of
-from identity.networks.face_space import load_face_space
+from identity.networks.embedding import PartEmbedder, join, load_embedder
+from identity.networks.feature_source import FeatureSource, RunNetworks
 from identity.networks.features import CachedMaps, CacheKey, ComputedMaps, FrozenBackbone, Maps
-from identity.networks.heads import HeadConfig, embedding_model
+from identity.networks.head_config import HeadConfig
+from identity.networks.heads import embedding_model
+from identity.networks.sources import sources_of, usable
 from identity.runs.bundle import RUN_FILES, BackboneName, Bundle, keep_backbone
-from identity.runs.leak_guard import TrainingPhotos, find_leaks
 from identity.runs.model_card import model_card
 from identity.runs.outputs import refuse_foreign
+from identity.training.embedded_set import embed_set, embed_strangers
 from identity.training.fine_tuning import BLOCKS, fine_tune
 from identity.training.fine_tuning import FILE as FINE_TUNED_FILE
-from identity.training.head_training import FitConfig, train_head
+from identity.training.head_training import FitConfig, TrainedHead, train_head
 from identity.training.learning_curves import CURVES, History, write_curves
 from identity.training.training_set import (
     PackedSet,
@@ -49,7 +48,6 @@ from identity.training.training_set import (
     located,
     read_training_set,
     rows_of_photos,
-    spread_renders,
 )
 from identity.training.whole_photos import read_whole_photos
 
@@ -57,7 +55,6 @@ from identity.training.whole_photos import read_whole_photos
 _STEPS, _MIN_EPOCHS, _MAX_EPOCHS = 1200, 8, 40
 FINE_TUNING = FitConfig(batch=32, learning_rate=3e-4, margin_epochs=0)
 FEWEST_IN_TURN = 20  # with fewer, whoever plays the stranger is missed (benchmarks.whole_classes)
-_CHUNK = 256
 # The B0 halves an image five times, rounding up; the published head's 3x3 filters need three positions.
 _SEED_HEAD_SIZE = 65
 _KEY_IN_URI = re.compile(r"^(\w+://)[^/?@]*:[^/?@]*@")
@@ -100,14 +97,43 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class TrainedHead:
-    """A head and what it was trained on."""
+class _Inputs:
+    """What a training starts from, checked.
 
-    backbone: FrozenBackbone
-    maps: Maps
-    config: HeadConfig
-    model: Any
-    history: History
+    Attributes:
+        data: the training set.
+        features: as `--features` names them.
+        sources: the feature sources that the set allows.
+        weights: of the backbone; None where no source uses it.
+        strangers: photo files of calibration strangers; empty without `--strangers`.
+    """
+
+    data: TrainingSet
+    features: str
+    sources: tuple[FeatureSource, ...]
+    weights: Weights | None
+    strangers: list[Path]
+
+
+@dataclass(frozen=True)
+class _Calibrated:
+    """What calibration settled.
+
+    Attributes:
+        choice: shares and weight of renders.
+        chosen: whether calibration chose them; else they are the defaults.
+        decision: thresholds, probability curve and score.
+        crowding: (C,) of the final templates.
+        strangers: (S, D) joined embeddings of the calibration strangers.
+        same_person: for comparing two photos; None where there are too few people.
+    """
+
+    choice: Choice
+    chosen: bool
+    decision: Decision
+    crowding: np.ndarray
+    strangers: np.ndarray
+    same_person: SamePerson | None
 
 
 def train(config: TrainConfig) -> Bundle:
@@ -117,6 +143,31 @@ def train(config: TrainConfig) -> Bundle:
         InputError: unusable input; one clear line.
     """
     started = time.monotonic()
+    inputs = _checked_inputs(config)
+    data = _fetched(config, inputs.data)
+    held = held_out_rows(data, config.seed)
+    _say(
+        f"{len(data)} images, {int(data.is_photo.sum())} photos, {len(data.names)} people; "
+        f"held out: {int(held.sum())} photos, one in ten of each person with three or more, at least one"
+    )
+    trained = _train_networks(config, data, inputs.weights, held)
+    embedder = _load_networks(config, inputs.sources, trained)
+    gallery = embed_set(
+        data, embedder, trained, embed_renders=config.embed_renders, seed=config.seed, work=config.work
+    )
+    strangers = _strangers(config, inputs.strangers, data, embedder)
+    calibrated = _calibrate(gallery, held[data.is_photo], strangers, config.seed)
+    results = _results(config, data, held, trained, calibrated) | {
+        "seconds": round(time.monotonic() - started)
+    }
+    bundle = _bundle(config, inputs.features, data, trained, gallery, calibrated, results)
+    bundle.save(config.out)
+    _write_curves(config.out, trained)
+    return bundle
+
+
+def _checked_inputs(config: TrainConfig) -> _Inputs:
+    """Read the set and the weights, and refuse what cannot be trained before anything is written."""
     if config.fine_tune > BLOCKS:
         raise InputError(f"--fine-tune {config.fine_tune}: the B0 has {BLOCKS} blocks")
     data = _read(config)
@@ -125,16 +176,22 @@ def train(config: TrainConfig) -> Bundle:
             f"{config.data}: images of {data.size} pixels, not {config.size}; make the set with --size"
         )
     features = "b0" if config.align == "whole" else config.features
-    weights = load_weights(config.weights) if features != "dlib" else None
+    sources = sources_of(features)
+    weights = load_weights(config.weights) if any(source.uses_backbone for source in sources) else None
     if config.head == "seed" and weights and (weights.size or data.size) < _SEED_HEAD_SIZE:
         raise InputError(
             f"{config.data}: images of {data.size} pixels are too small for --head seed; make the set with "
             "--size 150, or use --head cosine"
         )
-    stranger_photos = photos_in(config.strangers) if config.strangers else []
-    if config.strangers and not stranger_photos:
+    strangers = photos_in(config.strangers) if config.strangers else []
+    if config.strangers and not strangers:
         raise InputError(f"{config.strangers}: no photo of a stranger in this folder")
     refuse_foreign(config.out, (*RUN_FILES, *CURVES), "bundle.json")
+    return _Inputs(data, features, sources, weights, strangers)
+
+
+def _fetched(config: TrainConfig, data: TrainingSet) -> TrainingSet:
+    """Make the folders of the run and unpack the set where it is packed."""
     _make_folder(config.out)
     _make_folder(config.work)
     if isinstance(data, PackedSet):
@@ -143,64 +200,116 @@ def train(config: TrainConfig) -> Bundle:
         )
     if line := shared_line(shared_photos(data.sources)):
         _say(line)
-    data = data.fetched(config.work)
-    held = held_out_rows(data, config.seed)
-    _say(
-        f"{len(data)} images, {int(data.is_photo.sum())} photos, {len(data.names)} people; "
-        f"held out: {int(held.sum())} photos, one in ten of each person with three or more, at least one"
-    )
-    trained = _train_head(config, data, weights, held) if weights else None
-    if trained and config.fine_tune:
-        trained = _fine_tune(config, data, trained, held)
-    # the space of face weights says nothing of scenes
-    embeds = bool(trained and trained.backbone.weights.embeds and config.align == "face")
-    parts = parts_of(features, embeds)
-    embedder = PartEmbedder(
-        parts,
-        trained.backbone if trained else None,
-        embedding_model(trained.model, trained.config.kind) if trained else None,
-    )
-    gallery = _embed_gallery(config, data, embedder, trained)
-    strangers = _embed_strangers(config, data, stranger_photos, embedder)
-    photo_rows = np.flatnonzero(data.is_photo)
-    calibration = calibration_of(gallery, held[photo_rows], strangers)
+    return data.fetched(config.work)
+
+
+def _train_networks(
+    config: TrainConfig, data: TrainingSet, weights: Weights | None, held: np.ndarray
+) -> TrainedHead | None:
+    """Train the head, and with `--fine-tune` the backbone, too; None where no source uses the backbone."""
+    if weights is None:
+        return None
+    trained = _train_head(config, data, weights, held)
+    return _fine_tune(config, data, trained, held) if config.fine_tune else trained
+
+
+def _load_networks(
+    config: TrainConfig, sources: Sequence[FeatureSource], trained: TrainedHead | None
+) -> PartEmbedder:
+    """Load the sources that photos and weights allow: the space of face weights says nothing of scenes."""
+    if trained is None:
+        return load_embedder(source.name for source in usable(sources, None, config.align))
+    networks = RunNetworks(trained.backbone, embedding_model(trained.model, trained.config.kind))
+    allowed = usable(sources, trained.backbone.weights, config.align)
+    return load_embedder((source.name for source in allowed), networks)
+
+
+def _strangers(
+    config: TrainConfig, photos: Sequence[Path], data: TrainingSet, embedder: PartEmbedder
+) -> dict[str, np.ndarray] | None:
+    """Embed the calibration strangers; None without `--strangers`."""
+    if config.strangers:
+        return embed_strangers(
+            photos, data, embedder, folder=config.strangers, align=config.align, work=config.work
+        )
+    _say("no --strangers: training people play strangers in turn, thresholds are a little too low")
+    if len(data.names) < FEWEST_IN_TURN:
+        _say(f"only {len(data.names)} of them: these thresholds mean next to nothing; give --strangers")
+    return None
+
+
+def _calibrate(
+    gallery: Gallery, held: np.ndarray, strangers: dict[str, np.ndarray] | None, seed: int
+) -> _Calibrated:
+    """Choose shares and the weight of renders, and settle all thresholds.
+
+    Args:
+        gallery: embeddings of the training set.
+        held: (P,) bool, which of its photos are held out.
+        strangers: source name -> (S, D) unit rows; None: training people play strangers in turn.
+        seed: of the choice of pairs.
+    """
+    calibration = calibration_of(gallery, held, strangers)
     choice, chosen = choose(gallery, calibration)
-    decision, crowded = settle(gallery, calibration, choice)
+    decision, crowding = settle(gallery, calibration, choice)
     joined = join(calibration.strangers, choice.shares)
     same_person = fit_same_person(
-        _mated_cosines(gallery, held[photo_rows], choice), joined, calibration.stranger_labels, config.seed
+        _mated_cosines(gallery, held, choice), joined, calibration.stranger_labels, seed
     )
+    return _Calibrated(choice, chosen, decision, crowding, joined, same_person)
+
+
+def _results(
+    config: TrainConfig,
+    data: TrainingSet,
+    held: np.ndarray,
+    trained: TrainedHead | None,
+    calibrated: _Calibrated,
+) -> dict[str, Any]:
+    """What the run remembers of its training."""
     history = trained.history if trained else History()
-    results = {
+    return {
         "images": len(data),
         "photos": int(data.is_photo.sum()),
         "people": len(data.names),
         "held_out": int(held.sum()),
         "epochs": history.epochs,
         "held_out_rank1": _or_none(history.held_out_rank1[history.best]) if history.epochs else None,
-        "render_weight": choice.render_weight,
+        "render_weight": calibrated.choice.render_weight,
         "chosen_by": "chosen on calibration people"
-        if chosen
+        if calibrated.chosen
         else "defaults: too few calibration people to choose",
-        "strangers_from": f"{len(joined)} photos of {config.strangers}"
+        "strangers_from": f"{len(calibrated.strangers)} photos of {config.strangers}"
         if config.strangers
         else "training people left out in turn",
         "seed": config.seed,
         "commit": _commit(),
-        "seconds": round(time.monotonic() - started),
     }
+
+
+def _bundle(
+    config: TrainConfig,
+    features: str,
+    data: TrainingSet,
+    trained: TrainedHead | None,
+    gallery: Gallery,
+    calibrated: _Calibrated,
+    results: dict[str, Any],
+) -> Bundle:
+    """Put the run together; it is not saved yet."""
+    joined = calibrated.strangers
     bundle = Bundle(
         labels=data.names,
         features=features,
         align=config.align,
-        shares=choice.shares,
-        part_templates=gallery.templates(choice.render_weight),
-        crowding=crowded,
-        decision=decision,
+        shares=calibrated.choice.shares,
+        part_templates=gallery.templates(calibrated.choice.render_weight),
+        crowding=calibrated.crowding,
+        decision=calibrated.decision,
         size=data.size,
         sources=data.sources,
         stranger_mean=joined.mean(axis=0) if len(joined) else np.zeros(joined.shape[1], np.float32),
-        same_person=same_person,
+        same_person=calibrated.same_person,
         backbone=_kept_backbone(config, trained),
         head=trained.config if trained else None,
         head_weights=trained.model.get_weights() if trained else [],
@@ -212,13 +321,16 @@ def train(config: TrainConfig) -> Bundle:
         folder=config.out,
     )
     bundle.model_card = model_card(bundle, results)
-    bundle.save(config.out)
-    if trained:
-        write_curves(config.out, trained.history)
-    else:  # of an earlier run in the same folder
-        for name in CURVES:
-            (config.out / name).unlink(missing_ok=True)
     return bundle
+
+
+def _write_curves(out: Path, trained: TrainedHead | None) -> None:
+    """Write the learning curves; without a head, remove those of an earlier run in the same folder."""
+    if trained:
+        write_curves(out, trained.history)
+        return
+    for name in CURVES:
+        (out / name).unlink(missing_ok=True)
 
 
 def _mated_cosines(gallery: Gallery, held: np.ndarray, choice: Choice) -> np.ndarray:
@@ -284,8 +396,8 @@ def _read(config: TrainConfig) -> TrainingSet:
     """The set, or photos as they are."""
     if config.align == "face":
         return read_training_set(config.data)
-    if config.features == "dlib":
-        raise InputError("--features dlib compares faces; with --align whole leave it out")
+    if not any(not source.faces_only for source in sources_of(config.features)):
+        raise InputError(f"--features {config.features} compares faces; with --align whole leave it out")
     if isinstance(config.data, str):
         raise InputError("--align whole takes a folder of photos on disk, no bucket")
     return read_whole_photos(config.data, config.size or CHIP_SIZE, config.seed)
@@ -336,133 +448,6 @@ def _maps(config: TrainConfig, data: TrainingSet, backbone: FrozenBackbone) -> M
     )
     cache.fill(data.chips, backbone)
     return cache
-
-
-def _embed_gallery(
-    config: TrainConfig, data: TrainingSet, embedder: PartEmbedder, trained: TrainedHead | None
-) -> Gallery:
-    """Embeddings of all photos with their variants, and of some renders of each person."""
-    photo_rows = np.flatnonzero(data.is_photo)
-    render_rows = spread_renders(data, config.embed_renders, config.seed)
-    probes: dict[str, np.ndarray] = {}
-    photos: dict[str, np.ndarray] = {}
-    renders: dict[str, np.ndarray] = {}
-    if "dlib" in embedder.parts:
-        stored = _dlib_embeddings(config, data, photo_rows, render_rows)
-        probes["dlib"], photos["dlib"], renders["dlib"] = stored
-    fixed = {}
-    if trained:
-        own = tuple(name for name in embedder.parts if name != "dlib")
-        of_b0 = PartEmbedder(own, trained.backbone, embedding_model(trained.model, trained.config.kind))
-        found = _in_chunks(data, photo_rows, of_b0, config.seed, "B0 of photos")
-        probes |= found[0]
-        photos |= found[1]
-        renders |= _renders_from_maps(trained.maps, render_rows, of_b0)
-        if trained.config.kind == "seed":
-            fixed["head"] = np.eye(len(data.names), dtype=np.float32)
-    return Gallery(
-        classes=len(data.names),
-        photo_labels=data.labels[photo_rows],
-        photo_ids=data.photos[photo_rows],
-        probes=probes,
-        photos=photos,
-        render_labels=data.labels[render_rows],
-        render_photos=data.photos[render_rows],
-        renders=renders,
-        fixed=fixed,
-    )
-
-
-def _dlib_embeddings(
-    config: TrainConfig, data: TrainingSet, photo_rows: np.ndarray, render_rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """dlib's embeddings of photos as probes and for templates, and of renders; kept on disk."""
-    file = config.work / "dlib.npz"
-    key = np.frombuffer(
-        hashlib.sha256(
-            f"{data.digest} {config.seed} {config.embed_renders} {load_face_space().digest}".encode()
-        ).digest(),
-        np.uint8,
-    )
-    if file.is_file():
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                if np.array_equal(stored["key"], key):
-                    return stored["probes"], stored["photos"], stored["renders"]
-        except Exception as error:  # zipfile and zlib errors share no base
-            raise InputError(f"{file}: damaged ({error}); delete it and run again") from error
-    dlib = PartEmbedder(("dlib",), dlib=DlibEmbedding())
-    probes, photos = _in_chunks(data, photo_rows, dlib, config.seed, "dlib of photos")
-    renders = [np.zeros((0, probes["dlib"].shape[1]), np.float32)]
-    with tqdm(total=len(render_rows), desc="dlib of renders", unit="image") as bar:
-        for start in range(0, len(render_rows), _CHUNK):
-            chips = data.chips(render_rows[start : start + _CHUNK])
-            renders.append(dlib.compared(dlib.once(chips))["dlib"])
-            bar.update(len(chips))
-    found = (probes["dlib"], photos["dlib"], np.concatenate(renders))
-    buffer = io.BytesIO()
-    np.savez(buffer, key=key, probes=found[0], photos=found[1], renders=found[2])
-    write_whole(file, buffer.getvalue())
-    return found
-
-
-def _in_chunks(
-    data: TrainingSet, rows: np.ndarray, embedder: PartEmbedder, seed: int, label: str
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Probe and gallery embeddings of the images of `rows`."""
-    found = []
-    with tqdm(total=len(rows), desc=label, unit="photo") as bar:
-        for start in range(0, len(rows), _CHUNK):
-            chips = data.chips(rows[start : start + _CHUNK])
-            found.append(embedder.probes_and_gallery(chips, seed + start))
-            bar.update(len(chips))
-    names = found[0][0]
-    return (
-        {name: np.concatenate([probes[name] for probes, _ in found]) for name in names},
-        {name: np.concatenate([photos[name] for _, photos in found]) for name in names},
-    )
-
-
-def _renders_from_maps(maps: Maps, rows: np.ndarray, embedder: PartEmbedder) -> dict[str, np.ndarray]:
-    """The B0's parts of `rows` (sorted), from maps that are there."""
-    out: dict[str, np.ndarray] = {
-        name: np.zeros((0, values.shape[1]), np.float32)
-        for name, values in embedder.compared(
-            embedder.of_maps(np.zeros((1, *maps.shape), np.float16))
-        ).items()
-    }
-    if not len(rows):
-        return out
-    out = {name: np.zeros((len(rows), values.shape[1]), np.float32) for name, values in out.items()}
-    for part, part_maps in maps.read(rows):
-        for name, values in embedder.compared(embedder.of_maps(part_maps)).items():
-            out[name][np.searchsorted(rows, part)] = values
-    return out
-
-
-def _embed_strangers(
-    config: TrainConfig, data: TrainingSet, photos: list[Path], embedder: PartEmbedder
-) -> dict[str, np.ndarray] | None:
-    """Embeddings of the calibration strangers; None without `--strangers`."""
-    if not config.strangers:
-        _say("no --strangers: training people play strangers in turn, thresholds are a little too low")
-        if len(data.names) < FEWEST_IN_TURN:
-            _say(f"only {len(data.names)} of them: these thresholds mean next to nothing; give --strangers")
-        return None
-    looking: Looking = "whole" if config.align == "whole" else "central"
-    found = find_chips(photos, data.size, looking, cache=config.work, progress="strangers")
-    training = TrainingPhotos(
-        data.sources["photo"].to_pylist(),
-        data.sources["sha256"].to_pylist(),
-        np.array(data.sources["phash"].to_pylist(), np.uint64),
-    )
-    leaks = {leak.photo for leak in find_leaks([f.sha256 for f in found], [f.phash for f in found], training)}
-    chips = [f.chip for i, f in enumerate(found) if f.chip is not None and i not in leaks]
-    faceless = sum(f.chip is None for f in found)
-    _say(f"strangers: {len(chips)} used, {faceless} without a usable face, {len(leaks)} are training photos")
-    if not chips:
-        raise InputError(f"{config.strangers}: no usable photo of a stranger")
-    return embedder.probes(np.stack(chips))
 
 
 def _make_folder(folder: Path) -> None:

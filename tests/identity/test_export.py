@@ -10,9 +10,12 @@ from augmentor.errors import InputError
 from identity import export as module
 from identity.export import LiteModel, embedding_graph, export, lite_model, main
 from identity.networks.backbone import load_weights
-from identity.networks.embedding import PartEmbedder
-from identity.networks.features import FrozenBackbone, resized, resized_graph
-from identity.networks.heads import HeadConfig, build_head, embedding_model
+from identity.networks.chip_variants import resized, resized_graph
+from identity.networks.embedding import load_embedder
+from identity.networks.feature_source import RunNetworks
+from identity.networks.features import FrozenBackbone
+from identity.networks.head_config import HeadConfig
+from identity.networks.heads import build_head, embedding_model
 from identity.runs.bundle import Bundle
 from tests.identity.drawn_set import drawn_face, write_random_weights
 from tests.identity.runs.test_bundle import small_bundle
@@ -39,7 +42,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         part: rng.normal(size=(3, d)).astype("f4")
         for part, d in (("dlib", 128), ("face", 128), ("head", 256))
     }
-    bundle._embedder = PartEmbedder(("dlib", "face", "head"), backbone, embedding_model(head, "cosine"))
+    bundle._embedder = load_embedder(
+        ("dlib", "face", "head"), RunNetworks(backbone, embedding_model(head, "cosine"))
+    )
     return bundle
 
 

@@ -8,14 +8,14 @@ import pyarrow as pa
 
 from identity.chips.seeing import PhotoReader
 from identity.decisions.open_set import Decision, DecisionConstants, ProbabilityCurve
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import load_embedder
 from identity.networks.face_space import unit
 from identity.runs.bundle import Bundle
 
 
 def write_dlib_run(people: Path, labels: Sequence[str], folder: Path) -> None:
     """Save a run in `folder` that knows the people of these names, by all their photos in `people`/<name>."""
-    reader, networks = PhotoReader(150, policy="central"), PartEmbedder(("dlib",))
+    reader, networks = PhotoReader(150, policy="central"), load_embedder(("dlib",))
     templates = []
     for label in labels:
         chips = [chip for photo in sorted((people / label).iterdir()) for chip in reader.file(photo).chips]

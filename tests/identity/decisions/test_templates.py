@@ -12,7 +12,6 @@ from identity.decisions.templates import (
     Gallery,
     calibration_of,
     choose,
-    default_shares,
     is_frozen,
     leave_one_out,
     settle,
@@ -21,6 +20,7 @@ from identity.decisions.templates import (
     worth,
 )
 from identity.networks.face_space import unit
+from identity.networks.sources import default_shares
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 
