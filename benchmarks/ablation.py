@@ -32,8 +32,8 @@ from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities, list_photos
 from identity.chips.probes import ProbeChip, find_chips
+from identity.decisions.acceptance import DecisionConstants, accept_score, crowding
 from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
-from identity.decisions.open_set import DecisionConstants, accept_score, crowding
 from identity.evaluation.rates import NO_COLUMN, ProbeScores, Rate, measure_search, measure_share
 from identity.networks.embedding import PartEmbedder, load_embedder
 from identity.networks.face_space import unit

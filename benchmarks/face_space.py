@@ -29,8 +29,9 @@ from tqdm import tqdm
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
 from identity.chips.probes import find_chips
+from identity.decisions.acceptance import CROWD, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.metrics import NEVER, eer, tpir_at_fpir
-from identity.decisions.open_set import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
+from identity.decisions.open_set import SEARCHED_FPIRS
 from identity.decisions.templates import Choice, Gallery, leave_one_out
 from identity.networks.backbone import load_weights
 from identity.networks.dlib_embedding import EMBEDDING_SIZE

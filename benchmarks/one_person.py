@@ -23,7 +23,6 @@ from tqdm import tqdm
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities, list_photos
 from identity.chips.probes import ProbeChip, find_chips
-from identity.decisions.open_set import accept_score
 from identity.decisions.templates import Choice, calibration_of, settle
 from identity.networks.embedding import join
 from identity.networks.sources import FEATURES
@@ -74,12 +73,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         probes, photos = embedder.probes_and_gallery(chips_of(enrolled), options.seed)
         gallery = gallery_of_one(probes, photos, np.arange(len(enrolled)))
         calibration = calibration_of(gallery, np.zeros(len(enrolled), bool), calibration_rows)
-        decision, crowding = settle(gallery, calibration, choice)
-        decision = decision.with_confidence(CONFIDENCE)
+        decision = settle(gallery, calibration, choice).with_confidence(CONFIDENCE)
         template = join(gallery.templates(0.0), bare.shares)
         looked_at = {"named": (join(embedded(positives), bare.shares), len(positives)), **negatives}
         for kind, (rows, count) in looked_at.items():
-            _, score = accept_score(rows @ template.T, crowding, decision.constants)
+            _, score = decision.score(rows @ template.T)
             outcomes[kind].append(float((score >= decision.thresholds["fpir_1"]).sum()) / count)
     told: dict[str, Any] = {"people": len(people), "photos": options.photos, "features": options.features}
     for kind, values in outcomes.items():

@@ -32,13 +32,7 @@ from augmentor.photos.images import list_photos
 from benchmarks.face_space import embed_photos
 from identity.chips.probes import find_chips
 from identity.decisions.metrics import threshold_at
-from identity.decisions.open_set import (
-    CROWD,
-    SEARCHED_FPIRS,
-    accept_score,
-    crowding_from_similarities,
-    fit_decision,
-)
+from identity.decisions.open_set import SEARCHED_FPIRS, fit_decision
 from identity.decisions.templates import Choice, Gallery, leave_one_out
 from identity.networks.embedding import load_embedder
 from identity.training.training_set import read_training_set
@@ -75,7 +69,6 @@ def scorers(
 ) -> dict[str, Scorer]:
     """A function from (N, C) similarities to (N,) scores for each way, taught by these probes and strangers."""
     decision = fit_decision(mated, labels, strangers)
-    crowded = crowding_from_similarities(strangers, CROWD)
     shape, scale = curves
 
     def lead(rows: np.ndarray) -> np.ndarray:
@@ -91,7 +84,7 @@ def scorers(
     return {
         "cosine": lambda rows: rows.max(axis=1),
         "lead": lead,
-        "score": lambda rows: accept_score(rows, crowded, decision.constants)[1],
+        "score": lambda rows: decision.score(rows)[1],
         "evm": evm,
         "w-score": w_score,
     }

@@ -24,8 +24,9 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
 from benchmarks.face_space import embed_photos
 from identity.chips.probes import find_chips
+from identity.decisions.acceptance import CROWD, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.metrics import threshold_at
-from identity.decisions.open_set import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
+from identity.decisions.open_set import SEARCHED_FPIRS
 from identity.decisions.templates import Gallery
 from identity.networks.embedding import PartEmbedder, load_embedder
 from identity.networks.face_space import unit

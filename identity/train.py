@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options.person, photos, options.strangers, options.out, options.features, options.seed
             )
         else:
-            names = TrainConfig.__dataclass_fields__
+            names = TrainConfig.__dataclass_fields__.keys() & vars(options).keys()
             bundle = train(TrainConfig(**{name: getattr(options, name) for name in names}))
     except LikenessError as error:
         print(error, file=sys.stderr)

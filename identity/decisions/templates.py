@@ -12,15 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from identity.decisions.acceptance import AcceptanceScore, LeadAndCrowding
 from identity.decisions.metrics import NEVER, threshold_at
-from identity.decisions.open_set import (
-    SEARCHED_FPIRS,
-    Decision,
-    DecisionConstants,
-    accept_score,
-    crowding_from_similarities,
-    fit_decision,
-)
+from identity.decisions.open_set import SEARCHED_FPIRS, Decision, fit_decision
 from identity.networks.embedding import join
 from identity.networks.face_space import unit
 from identity.networks.sources import default_shares, in_order, share_grid, source_called
@@ -140,8 +134,15 @@ def calibration_of(
     )
 
 
-def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
-    """Shares and render weight, and whether calibration chose them (else they are the defaults).
+def choose(
+    gallery: Gallery, calibration: Calibration, kind: type[AcceptanceScore] = LeadAndCrowding
+) -> tuple[Choice, bool]:
+    """Return shares and render weight, and whether calibration chose them (else they are the defaults).
+
+    Args:
+        gallery: of the training set.
+        calibration: held-out photos and strangers.
+        kind: the acceptance score to choose with.
 
     Source:
         Grid search; the measure is `named_rightly`, what a better choice must gain is `worth`.
@@ -166,6 +167,7 @@ def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
                         _weighted(mated, shares),
                         calibration.labels,
                         without_self(_weighted(strangers, shares), calibration.stranger_labels),
+                        kind,
                     )
                     for mated, strangers in compared
                 ],
@@ -203,14 +205,25 @@ def thinned(gallery: Gallery, calibration: Calibration, seed: int = 0) -> np.nda
     return np.unique(np.concatenate(left_out))
 
 
-def named_rightly(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) -> np.ndarray:
-    """(M,) at how many of six false positive rates each probe is named rightly, as a fraction.
+def named_rightly(
+    mated: np.ndarray,
+    labels: np.ndarray,
+    strangers: np.ndarray,
+    kind: type[AcceptanceScore] = LeadAndCrowding,
+) -> np.ndarray:
+    """Return the fraction of six false positive rates at which each probe is named rightly: (M,).
 
     One rate alone, of a few hundred strangers, is too noisy to choose by.
+
+    Args:
+        mated: (M, C) similarities of held-out photos.
+        labels: (M,) column of the right name.
+        strangers: (S, C) similarities.
+        kind: the acceptance score, which is used with its usual constants.
     """
-    crowded = crowding_from_similarities(strangers)
-    best, score = accept_score(mated, crowded, DecisionConstants())
-    _, stranger_score = accept_score(strangers, crowded, DecisionConstants())
+    acceptance = kind.measured(strangers).as_stored()
+    best, score = acceptance(mated)
+    _, stranger_score = acceptance(strangers)
     named = np.where(best == labels, score, NEVER)
     return np.mean([named >= threshold_at(stranger_score, fpir) for fpir in SEARCHED_FPIRS], axis=0)
 
@@ -235,15 +248,23 @@ def _leaves_trusted(before: Mapping[str, float], after: Mapping[str, float]) -> 
     )
 
 
-def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[Decision, np.ndarray]:
-    """Decision and crowding for the final templates.
+def settle(
+    gallery: Gallery,
+    calibration: Calibration,
+    choice: Choice,
+    kind: type[AcceptanceScore] = LeadAndCrowding,
+) -> Decision:
+    """Return the decision for the final templates.
 
-    Constants and the probability curve come from photos that their templates lack: where no head was trained on them,
+    Constants and the probability curve come from photos that their templates lack: where no source was trained on them,
     every photo in turn (`leave_one_out`), else the held-out ones. The thresholds, for which strangers suffice, come
     from the final templates.
 
-    Returns:
-        The decision, and (C,) float32 crowding of the final templates.
+    Args:
+        gallery: of the training set.
+        calibration: held-out photos and strangers.
+        choice: shares, and the weight of renders.
+        kind: the kind of acceptance score.
     """
     final = join(gallery.templates(choice.render_weight), choice.shares)
     strangers = join(calibration.strangers, choice.shares)
@@ -251,16 +272,13 @@ def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[
     if is_frozen(choice):
         mated, labels = leave_one_out(gallery, choice)
         if len(labels):
-            decision = fit_decision(mated, labels, final_similarities)
-            return decision, crowding_from_similarities(final_similarities)
+            return fit_decision(mated, labels, final_similarities, kind=kind)
     reduced = join(gallery.templates(choice.render_weight, calibration.photo_ids), choice.shares)
     mated = join(calibration.mated, choice.shares) @ reduced.T
-    first = fit_decision(
-        mated, calibration.labels, without_self(strangers @ reduced.T, calibration.stranger_labels)
-    )
-    second = fit_decision(mated, calibration.labels, final_similarities, constants=first.constants)
-    decision = replace(second, probability=first.probability, calibration=first.calibration)
-    return decision, crowding_from_similarities(final_similarities)
+    reduced_similarities = without_self(strangers @ reduced.T, calibration.stranger_labels)
+    first = fit_decision(mated, calibration.labels, reduced_similarities, kind=kind)
+    second = fit_decision(mated, calibration.labels, final_similarities, score=first.acceptance)
+    return replace(second, probability=first.probability, calibration=first.calibration)
 
 
 def is_frozen(choice: Choice) -> bool:

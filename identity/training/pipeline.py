@@ -23,6 +23,7 @@ from augmentor.faces.chip import CHIP_SIZE
 from augmentor.photos.images import make_folder
 from identity.chips.photo_lists import photos_in
 from identity.chips.shared_photos import shared_line, shared_photos
+from identity.decisions.acceptance import AcceptanceScore, LeadAndCrowding, score_called
 from identity.decisions.open_set import Decision
 from identity.decisions.same_person import SamePerson, fit_same_person, mated_cosines
 from identity.decisions.templates import Choice, Gallery, calibration_of, choose, is_frozen, settle
@@ -34,8 +35,10 @@ from identity.networks.head_config import HeadConfig
 from identity.networks.heads import embedding_model
 from identity.networks.sources import sources_of, usable
 from identity.runs.bundle import RUN_FILES, BackboneName, Bundle, keep_backbone
+from identity.runs.enrolled_people import EnrolledPeople
 from identity.runs.model_card import model_card
 from identity.runs.outputs import refuse_foreign
+from identity.runs.training_record import TrainingRecord
 from identity.training.embedded_set import embed_set, embed_strangers
 from identity.training.fine_tuning import BLOCKS, fine_tune
 from identity.training.fine_tuning import FILE as FINE_TUNED_FILE
@@ -62,10 +65,11 @@ _KEY_IN_URI = re.compile(r"^(\w+://)[^/?@]*:[^/?@]*@")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run; the fields are the options of `identity.train`.
+    """A training run; the fields but for `score` are the options of `identity.train`.
 
     Attributes:
         data: a folder, or the URI of a balanced set; a file:// URI becomes its folder.
+        score: kind of acceptance score, as it is registered in `identity.decisions.acceptance`.
 
     Raises:
         InputError: a URI that cannot be used.
@@ -86,6 +90,7 @@ class TrainConfig:
     no_cache: bool = False
     align: str = "face"
     fine_tune: int = 0
+    score: str = LeadAndCrowding.kind
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "data", located(self.data))
@@ -123,7 +128,6 @@ class _Calibrated:
         choice: shares and weight of renders.
         chosen: whether calibration chose them; else they are the defaults.
         decision: thresholds, probability curve and score.
-        crowding: (C,) of the final templates.
         strangers: (S, D) joined embeddings of the calibration strangers.
         same_person: for comparing two photos; None where there are too few people.
     """
@@ -131,7 +135,6 @@ class _Calibrated:
     choice: Choice
     chosen: bool
     decision: Decision
-    crowding: np.ndarray
     strangers: np.ndarray
     same_person: SamePerson | None
 
@@ -156,11 +159,9 @@ def train(config: TrainConfig) -> Bundle:
         data, embedder, trained, embed_renders=config.embed_renders, seed=config.seed, work=config.work
     )
     strangers = _strangers(config, inputs.strangers, data, embedder)
-    calibrated = _calibrate(gallery, held[data.is_photo], strangers, config.seed)
-    results = _results(config, data, held, trained, calibrated) | {
-        "seconds": round(time.monotonic() - started)
-    }
-    bundle = _bundle(config, inputs.features, data, trained, gallery, calibrated, results)
+    calibrated = _calibrate(gallery, held[data.is_photo], strangers, score_called(config.score), config.seed)
+    record = _record(config, data, held, trained, calibrated, started)
+    bundle = _bundle(config, inputs.features, data, trained, gallery, calibrated, record)
     bundle.save(config.out)
     _write_curves(config.out, trained)
     return bundle
@@ -239,7 +240,11 @@ def _strangers(
 
 
 def _calibrate(
-    gallery: Gallery, held: np.ndarray, strangers: dict[str, np.ndarray] | None, seed: int
+    gallery: Gallery,
+    held: np.ndarray,
+    strangers: dict[str, np.ndarray] | None,
+    kind: type[AcceptanceScore],
+    seed: int,
 ) -> _Calibrated:
     """Choose shares and the weight of renders, and settle all thresholds.
 
@@ -247,44 +252,47 @@ def _calibrate(
         gallery: embeddings of the training set.
         held: (P,) bool, which of its photos are held out.
         strangers: source name -> (S, D) unit rows; None: training people play strangers in turn.
+        kind: the acceptance score.
         seed: of the choice of pairs.
     """
     calibration = calibration_of(gallery, held, strangers)
-    choice, chosen = choose(gallery, calibration)
-    decision, crowding = settle(gallery, calibration, choice)
+    choice, chosen = choose(gallery, calibration, kind)
+    decision = settle(gallery, calibration, choice, kind)
     joined = join(calibration.strangers, choice.shares)
     same_person = fit_same_person(
         _mated_cosines(gallery, held, choice), joined, calibration.stranger_labels, seed
     )
-    return _Calibrated(choice, chosen, decision, crowding, joined, same_person)
+    return _Calibrated(choice, chosen, decision, joined, same_person)
 
 
-def _results(
+def _record(
     config: TrainConfig,
     data: TrainingSet,
     held: np.ndarray,
     trained: TrainedHead | None,
     calibrated: _Calibrated,
-) -> dict[str, Any]:
-    """What the run remembers of its training."""
+    started: float,
+) -> TrainingRecord:
+    """What the run remembers of its training, which began at `started` (`time.monotonic`)."""
     history = trained.history if trained else History()
-    return {
-        "images": len(data),
-        "photos": int(data.is_photo.sum()),
-        "people": len(data.names),
-        "held_out": int(held.sum()),
-        "epochs": history.epochs,
-        "held_out_rank1": _or_none(history.held_out_rank1[history.best]) if history.epochs else None,
-        "render_weight": calibrated.choice.render_weight,
-        "chosen_by": "chosen on calibration people"
+    return TrainingRecord(
+        images=len(data),
+        photos=int(data.is_photo.sum()),
+        people=len(data.names),
+        held_out=int(held.sum()),
+        epochs=history.epochs,
+        held_out_rank1=_or_none(history.held_out_rank1[history.best]) if history.epochs else None,
+        render_weight=calibrated.choice.render_weight,
+        chosen_by="chosen on calibration people"
         if calibrated.chosen
         else "defaults: too few calibration people to choose",
-        "strangers_from": f"{len(calibrated.strangers)} photos of {config.strangers}"
+        strangers_from=f"{len(calibrated.strangers)} photos of {config.strangers}"
         if config.strangers
         else "training people left out in turn",
-        "seed": config.seed,
-        "commit": _commit(),
-    }
+        seed=config.seed,
+        commit=_commit(),
+        seconds=round(time.monotonic() - started),
+    )
 
 
 def _bundle(
@@ -294,33 +302,34 @@ def _bundle(
     trained: TrainedHead | None,
     gallery: Gallery,
     calibrated: _Calibrated,
-    results: dict[str, Any],
+    record: TrainingRecord,
 ) -> Bundle:
     """Put the run together; it is not saved yet."""
     joined = calibrated.strangers
     bundle = Bundle(
-        labels=data.names,
+        people=EnrolledPeople(
+            data.names,
+            gallery.templates(calibrated.choice.render_weight),
+            calibrated.decision,
+            data.sources,
+        ),
         features=features,
         align=config.align,
         shares=calibrated.choice.shares,
-        part_templates=gallery.templates(calibrated.choice.render_weight),
-        crowding=calibrated.crowding,
-        decision=calibrated.decision,
         size=data.size,
-        sources=data.sources,
         stranger_mean=joined.mean(axis=0) if len(joined) else np.zeros(joined.shape[1], np.float32),
         same_person=calibrated.same_person,
         backbone=_kept_backbone(config, trained),
         head=trained.config if trained else None,
         head_weights=trained.model.get_weights() if trained else [],
+        training=record,
         about={
-            "results": results,
             "config": _plain(asdict(config)) | _absolute(config),
             "home": str(config.out.resolve()),
         },
         folder=config.out,
     )
-    bundle.model_card = model_card(bundle, results)
+    bundle.model_card = model_card(bundle)
     return bundle
 
 
@@ -349,21 +358,21 @@ def _mated_cosines(gallery: Gallery, held: np.ndarray, choice: Choice) -> np.nda
 
 def summary(bundle: Bundle) -> str:
     """What a run ended with, for people."""
-    results, calibration = bundle.about["results"], bundle.decision.calibration
-    rank1 = results["held_out_rank1"]
+    record, calibration = bundle.training, bundle.decision.calibration
+    rank1 = record.held_out_rank1
     lines = [
-        f"people {results['people']}, photos {results['photos']}, images {results['images']}",
+        f"people {record.people}, photos {record.photos}, images {record.images}",
         "shares "
         + ", ".join(f"{name} {share:.3f}" for name, share in bundle.shares.items())
-        + f"; renders weigh {results['render_weight']} ({results['chosen_by']})",
+        + f"; renders weigh {record.render_weight} ({record.chosen_by})",
     ]
     if bundle.head:
-        told = "no person has three photos" if rank1 is None else f"{rank1:.3f} of {results['held_out']}"
-        lines.append(f"head {bundle.head.kind}: {results['epochs']} epochs, held-out rank-1 {told}")
+        told = "no person has three photos" if rank1 is None else f"{rank1:.3f} of {record.held_out}"
+        lines.append(f"head {bundle.head.kind}: {record.epochs} epochs, held-out rank-1 {told}")
     lines += [
-        f"calibration: {calibration['mated']:.0f} photos their templates lack, {results['strangers_from']}",
+        f"calibration: {calibration['mated']:.0f} photos their templates lack, {record.strangers_from}",
         f"thresholds: {bundle.thresholds['fpir_1']:.4f} (FPIR 1 %), {bundle.thresholds['fpir_10']:.4f} (10 %)",
-        f"trained in {results['seconds']} s: {bundle.folder}",
+        f"trained in {record.seconds} s: {bundle.folder}",
     ]
     return "\n".join(lines)
 

@@ -17,6 +17,7 @@ from identity.networks.features import FrozenBackbone
 from identity.networks.head_config import HeadConfig
 from identity.networks.heads import build_head, embedding_model
 from identity.runs.bundle import Bundle
+from tests.identity.changed_run import with_people
 from tests.identity.drawn_set import drawn_face, write_random_weights
 from tests.identity.runs.test_bundle import small_bundle
 
@@ -38,10 +39,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     bundle = small_bundle()
     bundle.size, bundle.shares = 64, {"dlib": 0.5, "face": 0.3, "head": 0.2}
     rng = np.random.default_rng(0)
-    bundle.part_templates = {
+    templates = {
         part: rng.normal(size=(3, d)).astype("f4")
         for part, d in (("dlib", 128), ("face", 128), ("head", 256))
     }
+    bundle = with_people(bundle, part_templates=templates)
     bundle._embedder = load_embedder(
         ("dlib", "face", "head"), RunNetworks(backbone, embedding_model(head, "cosine"))
     )

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from identity import organise as module
 from identity.albums.sorting import undo
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
+from tests.identity.changed_run import with_people
 from tests.identity.runs.test_recogniser import colour_of, photo
 from tests.identity.test_organise import pages, photos, put, run, tree  # noqa: F401
 
@@ -230,7 +230,7 @@ def test_two_names_that_differ_in_a_sign_folders_cannot_hold_have_albums_of_thei
     albums: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    named = replace(run, labels=("Ada:B", "Ada_B", *run.labels[2:]))
+    named = with_people(run, labels=("Ada:B", "Ada_B", *run.labels[2:]))
     found = put(named, photos, albums)
     folders = {placed.album for placed in found.placed if placed.photo == "deeper/a.png"}
     assert len(folders) == 2 and "Ada_B" in folders
@@ -245,7 +245,7 @@ def test_a_person_with_a_very_long_name_and_a_photo_with_one_have_a_place(
     long = "あ" * 81 + ".png"
     (photos / long).write_bytes(encode_jpeg(photo(colour_of(run, 0)), 98))
     (photos / "deeper" / long).write_bytes(encode_jpeg(photo(colour_of(run, 0)), 97))
-    named = replace(run, labels=("あ" * 200, *run.labels[1:]))  # of a run of an earlier version
+    named = with_people(run, labels=("あ" * 200, *run.labels[1:]))  # of a run of an earlier version
     found = put(named, photos, albums)
     assert len([placed for placed in found.placed if placed.photo.endswith(long)]) == 2
     assert all((albums / placed.file).is_file() for placed in found.placed)
