@@ -23,6 +23,7 @@ from augmentor.photos.images import write_whole
 from identity.networks.backbone import Weights, build_backbone
 from identity.networks.chip_variants import middle, resized, resized_graph
 from identity.networks.inference import Inference
+from identity.networks.tensorflow_loading import load_tensorflow
 
 MAP_BATCH = 32
 _BLOCK = 512
@@ -41,6 +42,7 @@ class FrozenBackbone:
     """
 
     def __init__(self, weights: Weights, chip_size: int) -> None:
+        load_tensorflow()
         self.weights = weights
         self.size = size = weights.size or chip_size
         self.model = build_backbone(weights, size)

@@ -39,6 +39,7 @@ from identity.networks.feature_source import RunDigests, RunNetworks
 from identity.networks.features import FrozenBackbone
 from identity.networks.head_config import HeadConfig
 from identity.networks.sources import in_order
+from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.enrolled_people import EnrolledPeople
 from identity.runs.leak_guard import TrainingPhotos
 from identity.runs.training_record import TrainingRecord
@@ -373,10 +374,11 @@ class Bundle:
         return FrozenBackbone(weights, self.size)
 
     def _load_head(self) -> Any:
-        from identity.networks.heads import build_head, embedding_model
-
         if self.head is None:
             raise InputError(f"{self.folder}: names no head; train again")
+        load_tensorflow()
+        from identity.networks.heads import build_head, embedding_model
+
         model = build_head(self.head)
         model.set_weights(self.head_weights)
         return embedding_model(model, self.head.kind)
