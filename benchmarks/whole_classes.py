@@ -71,7 +71,8 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each start and depth of fine-tuning."""
     from identity.runs.bundle import Bundle
     from identity.runs.recogniser import OTHER, Recogniser
-    from identity.training.pipeline import TrainConfig, train
+    from identity.training.pipeline import train
+    from identity.training.training_config import TrainConfig
 
     def run(data: Path, name: str, weights: str, blocks: int) -> Recogniser:
         out = options.work / name

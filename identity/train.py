@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         # imported here: worker processes that look for faces import this module and need no TensorFlow
         load_tensorflow()
-        from identity.training.pipeline import TrainConfig, summary, train
+        from identity.training.pipeline import summary, train
+        from identity.training.training_config import TrainConfig
         from identity.training.training_set import located
 
         if options.person is not None:

@@ -28,7 +28,8 @@ from identity.runs.collection import PeopleFile
 from identity.runs.recogniser import Recogniser
 from identity.runs.renaming import merged
 from identity.runs.unenrolment import without
-from identity.training.pipeline import TrainConfig, train
+from identity.training.pipeline import train
+from identity.training.training_config import TrainConfig
 from tests.identity.changed_run import crowding_of, with_people
 from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
 from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo

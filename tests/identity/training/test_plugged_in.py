@@ -24,7 +24,8 @@ from identity.runs.bundle import Bundle
 from identity.runs.enrolment import enrol
 from identity.runs.renaming import merged
 from identity.runs.unenrolment import without
-from identity.training.pipeline import TrainConfig, train
+from identity.training.pipeline import train
+from identity.training.training_config import TrainConfig
 from tests.identity.colour_source import COLOURS
 from tests.identity.drawn_set import drawn_face, write_drawn_set
 
