@@ -135,6 +135,15 @@ IMPORTED_TOGETHER = {
         (),
     ),
     "identity": (["identity"], ("ray",)),
+    "naming people": (
+        ["identity.chips", "identity.decisions", "identity.runs", "identity.albums", "identity.forgetting"],
+        (*TENSORFLOW, "efficientnet", "ray", "fastapi"),
+    ),
+    "networks that are not loaded yet": (
+        [m for m in GRAPH if m.startswith("identity.networks.") and m != "identity.networks.heads"],
+        (*TENSORFLOW, "efficientnet"),
+    ),
+    "the server": (["identity.server"], (*TENSORFLOW, "efficientnet", "ray")),
     "jobs": (["jobs"], (*TENSORFLOW, "fastapi")),
 }
 
