@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.names import printable
 from augmentor.photos.private_files import private_files
@@ -18,11 +19,11 @@ from identity.networks.tensorflow_loading import load_tensorflow
 _SHOWN = 20
 
 
-@private_files()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.forget", description="Delete a person, and all that was made of the person."
+        prog=called_as("python -m identity.forget"),
+        description="Delete a person, and all that was made of the person.",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--name", required=True, help="of the person")
@@ -32,7 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="DIR",
         help="the balanced set, if the run does not know where it is, or is a copy and the set is its own all the same",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@private_files()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         load_tensorflow()
         from identity.forgetting.forget_person import forget

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from identity.chips.photo_lists import photos_at
 from identity.chips.probes import available_cores
@@ -20,10 +21,11 @@ from identity.networks.tensorflow_loading import load_tensorflow
 _MANY = 32  # photos, for which starting more processes takes less time than it saves
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.identify", description="Name the people on photos, one JSON line each."
+        prog=called_as("python -m identity.identify"),
+        description="Name the people on photos, one JSON line each.",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--fpir", type=float, default=0.01, help="share of strangers who may be given a name")
@@ -34,7 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--workers", type=int, help="processes that look for faces (all cores for 32 photos and more)"
     )
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="photo or folder of photos")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         paths = photos_at(options.photos)
         load_tensorflow()

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.private_files import private_files
 from identity.networks.tensorflow_loading import load_tensorflow
@@ -23,13 +24,13 @@ class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with a call."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"identity.train: {message} (--help lists the options)\n")
+        self.exit(2, f"{called_as('identity.train')}: {message} (--help lists the options)\n")
 
 
 @private_files()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         if options.person is not None and (options.align != "face" or options.fine_tune):
             raise InputError("--person trains nothing and is about faces; leave --align and --fine-tune out")
@@ -64,8 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="python -m identity.train", description="Train a model on a balanced set.")
+def make_parser() -> _Parser:
+    """Return the parser of the command line."""
+    parser = _Parser(
+        prog=called_as("python -m identity.train"), description="Train a model on a balanced set."
+    )
     add = parser.add_argument
     add("--data", required=True, metavar="OUT", help="balanced set of jobs/augment.py: a folder or a URI")
     add("--out", type=Path, required=True, metavar="RUN", help="folder of the model")

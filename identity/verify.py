@@ -17,16 +17,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.images import load_image
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.comparison import FACES, load_comparer, verify
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.verify",
+        prog=called_as("python -m identity.verify"),
         description="Whether two photos show the same person, as one JSON line.",
     )
     parser.add_argument("--model", default="both", help="a trained run, or bare features: face, dlib, both")
@@ -37,7 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--face", choices=tuple(FACES), default="largest", help="which face of a photo counts"
     )
     parser.add_argument("photos", type=Path, nargs=2, metavar="PHOTO")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         images = [load_image(path) for path in options.photos]
         load_tensorflow()

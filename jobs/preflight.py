@@ -7,7 +7,6 @@ One line for everything looked at, with the way out where something is missing. 
 are asked to look at themselves as well.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -15,7 +14,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
+from augmentor.command_line import called_as, require_extra
 from augmentor.errors import LikenessError
 from augmentor.photos.place import PATIENCE
 from jobs.cluster.check_result import Finding
@@ -23,16 +24,22 @@ from jobs.cluster.cluster_check import cluster_findings
 from jobs.cluster.command_line import OneLineParser
 from jobs.cluster.node_check import node_findings
 
+CLUSTER_MODULES = (
+    "yaml",
+    "aiohttp_cors",
+)  # Ray's dashboard, which `ray job submit` talks to, needs the second
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Look and tell; returns the exit code."""
     # Who waits for this would rather know now that storage does not answer.
     os.environ.setdefault(PATIENCE, "5")
     try:
-        asked = _parse(arguments)
+        asked = make_parser().parse_args(arguments)
         if asked.here:
             findings = node_findings(asked.data, asked.out)
         else:
+            require_extra("cluster", CLUSTER_MODULES)
             findings = cluster_findings(asked.cluster, asked.data, asked.out)
     except LikenessError as error:
         print(f"preflight: {error}", file=sys.stderr)
@@ -43,9 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(finding.ok for finding in findings) else 2
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> OneLineParser:
+    """Return the parser of the command line."""
     parser = OneLineParser(
-        prog="python -m jobs.preflight",
+        prog=called_as("python -m jobs.preflight"),
         description="Whether everything a job needs is there, one line each.",
         epilog="Exit codes: 0 everything is there; 2 something is missing, or the call is wrong.",
     )
@@ -55,7 +63,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", help="the job's --data")
     parser.add_argument("--out", help="the job's --out")
     parser.add_argument("--json", action="store_true", help="one object on one line instead")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _tell(findings: Sequence[Finding], as_json: bool) -> None:
@@ -68,9 +76,14 @@ def _tell(findings: Sequence[Finding], as_json: bool) -> None:
     print(f"{missing} of {len(findings)} are missing" if missing else "everything is there")
 
 
-if __name__ == "__main__":
-    exit_code = main()
-    if threading.active_count() > 1:  # storage is still being asked, and would be waited for
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process, also while storage that never answers is still being asked."""
+    exit_code = main(arguments)
+    if threading.active_count() > 1:
         sys.stdout.flush()
         os._exit(exit_code)
     sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    run()

@@ -31,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.head.head_model import load_head_model
 from augmentor.made_up.person import Person, Shot, make_person, plan_shot
@@ -282,9 +283,11 @@ def photo_range(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2] or found[1])
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m datasets.synthetic", description="Make people up.")
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=called_as("python -m datasets.synthetic"), description="Make people up."
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--identities", type=int, default=20, help="people with a folder of photos (20)")
     parser.add_argument("--photos", type=photo_range, default=(1, 6), help="photos of each, N or N-M (1-6)")
@@ -292,7 +295,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--strangers", type=int, default=0, help="other people, one photo each (0)")
     parser.add_argument("--size", type=int, default=256, help="width and height of a photo, px (256)")
     parser.add_argument("--workers", type=int, default=None, help="processes (one per processor)")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line."""
+    given = make_parser().parse_args(arguments)
     try:
         options = PeopleOptions(given.identities, given.photos, given.strangers, given.seed, given.size)
         if given.workers is not None and given.workers < 1:

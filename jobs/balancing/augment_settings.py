@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError
 from augmentor.faces.face_finder import POLICIES, Policy
 from augmentor.rendering.effects import EFFECTS, EXPRESSION, effect_names
@@ -68,20 +69,10 @@ class AugmentSettings:
             )
 
 
-def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> AugmentSettings:
-    """Read a command line.
-
-    Args:
-        arguments: without the program's name; None for those of this process.
-        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths lead
-            nowhere.
-
-    Raises:
-        InputError: the call is wrong.
-        SystemExit: it asks for --help.
-    """
+def make_parser() -> OneLineParser:
+    """Return the parser of the command line."""
     parser = OneLineParser(
-        prog="jobs/augment.py",
+        prog=called_as("jobs/augment.py"),
         description="From a folder of photos per person to a balanced training set: as many images of each person, "
         "the photos themselves and renders of them at other head poses. Interrupted, it goes on where it was; run "
         "again, it changes nothing.",
@@ -124,7 +115,22 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
         metavar="NAMES",
         help=f"what some renders get besides: none, all, or of {', '.join(EFFECTS)}, with commas (%(default)s)",
     )
-    values = vars(parser.parse_args(arguments))
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> AugmentSettings:
+    """Read a command line.
+
+    Args:
+        arguments: without the program's name; None for those of this process.
+        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths lead
+            nowhere.
+
+    Raises:
+        InputError: the call is wrong.
+        SystemExit: it asks for --help.
+    """
+    values = vars(make_parser().parse_args(arguments))
     values["effects"] = effect_names(values["effects"])
     for name in ("data", "out"):
         check_place(f"--{name}", values[name], submitted=submitted)
