@@ -43,6 +43,7 @@ AT_THE_TOP = {
     "augmentor": {"command_line", "errors", "path_text", "show"},
     "identity": {
         *(
+            "api",
             "client",
             "enrol",
             "evaluate",
