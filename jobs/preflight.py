@@ -24,10 +24,8 @@ from jobs.cluster.cluster_check import cluster_findings
 from jobs.cluster.command_line import OneLineParser
 from jobs.cluster.node_check import node_findings
 
-CLUSTER_MODULES = (
-    "yaml",
-    "aiohttp_cors",
-)  # Ray's dashboard, which `ray job submit` talks to, needs the second
+# The dashboard of Ray, which `ray job submit` talks to, needs aiohttp_cors; plain Ray comes without it.
+CLUSTER_MODULES = ("yaml", "aiohttp_cors")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
