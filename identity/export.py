@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import write_whole
 from identity.networks.inference import folded
@@ -30,14 +31,20 @@ from identity.networks.tensorflow_loading import load_tensorflow
 TOLERANCE = 1e-3
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.export", description="Export a trained run as a TensorFlow Lite model."
+        prog=called_as("python -m identity.export"),
+        description="Export a trained run as a TensorFlow Lite model.",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         load_tensorflow()
         from identity.runs.bundle import Bundle

@@ -8,7 +8,7 @@ import pytest
 
 from augmentor.errors import InputError
 from identity.networks.backbone import load_weights
-from identity.pretrain import main, parser, recipe_of
+from identity.pretrain import main, make_parser, recipe_of
 from identity.pretraining.faces_to_learn import Faces
 from identity.pretraining.held_out import held_out_rows
 from identity.pretraining.recipe import Recipe
@@ -240,7 +240,7 @@ def options(*settings: str) -> Recipe:
     words = ["--photos", "p", "--out", "o"]
     for setting in settings:
         words += ["--set", setting]
-    return recipe_of(parser().parse_args(words))
+    return recipe_of(make_parser().parse_args(words))
 
 
 def test_the_recipe_can_be_set_field_by_field() -> None:
@@ -249,7 +249,7 @@ def test_the_recipe_can_be_set_field_by_field() -> None:
 
 
 def test_the_option_batch_sets_the_batch_of_the_recipe() -> None:
-    assert recipe_of(parser().parse_args(["--photos", "p", "--out", "o", "--batch", "256"])).batch == 256
+    assert recipe_of(make_parser().parse_args(["--photos", "p", "--out", "o", "--batch", "256"])).batch == 256
 
 
 @pytest.mark.parametrize("setting", ["colour=red", "batch=many", "sizes=96,150"])
