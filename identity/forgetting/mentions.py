@@ -1,8 +1,8 @@
-"""Search files for names of a person, however the name is written there.
+"""Search files for the names of a person, in whatever way the names are written.
 
-A name counts where it stands as whole words: `Ann` is not in `Annette`. It is found in either Unicode form, escaped as
-in JSON (`\\u00fc`), HTML (`&#39;`) or a URL (`%C3%BC`), and in Parquet tables. A name of one or two characters counts
-only where it is a value of its own, between quotes, tags, commas or slashes: it is a word of ordinary prose as well.
+Only whole words count: `Ann` is not mentioned in `Annette`. A name is recognised in both Unicode forms, with the
+escapes of JSON (`\\u00fc`), HTML (`&#39;`) and URLs (`%C3%BC`), and in Parquet tables. A name of one or two characters
+may be an ordinary word. It counts only as a separate value between quotes, tags, commas or slashes.
 """
 
 import html
@@ -32,10 +32,15 @@ _NO_TEXT = re.compile(r"<(style|script)\b.*?</\1>", re.DOTALL | re.IGNORECASE)
 
 
 class Mentions:
-    """Finds some names in texts and files.
+    """Searches texts and files for names.
 
     Args:
-        names: of one person.
+        names: the names of one person.
+
+    Example:
+        >>> ann = Mentions(["Ann"])
+        >>> ann.in_text("Ann's photo"), ann.in_text("Annette")
+        (True, False)
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -43,15 +48,15 @@ class Mentions:
         self._pattern = re.compile(alternatives, re.MULTILINE) if alternatives else None
 
     def in_text(self, text: str) -> bool:
-        """Whether a text has one of the names, as it is or escaped."""
-        found = self._pattern
-        return found is not None and any(found.search(form) for form in _forms(text))
+        """Return whether a text contains one of the names, escaped or not."""
+        pattern = self._pattern
+        return pattern is not None and any(pattern.search(form) for form in _forms(text))
 
     def in_file(self, path: Path) -> bool:
-        """Whether a file has one of the names; files of other kinds than `SEARCHED` do not.
+        """Return whether a file contains one of the names; only files with a suffix in `SEARCHED` are searched.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: The file cannot be read.
         """
         if path.suffix.lower() not in SEARCHED:
             return False
@@ -60,7 +65,11 @@ class Mentions:
         return any(self.in_text(block) for block in _blocks(path))
 
     def below(self, folder: Path) -> Iterator[Path]:
-        """Yield the files below a folder, or the file itself, whose content or name has one of the names."""
+        """Yield the files whose content or name contains one of the names.
+
+        Args:
+            folder: a folder, which is searched at any depth, or a single file.
+        """
         files = [folder] if folder.is_file() else sorted(folder.rglob("*"))
         for file in files:
             named = file != folder and self.in_text(file.name)
@@ -75,7 +84,7 @@ class Mentions:
                 for column in batch.columns:
                     if any(self.in_text(text) for text in column.unique().to_pylist() if text):
                         return True
-        except pa.ArrowException:  # no table: its bytes are all there is
+        except pa.ArrowException:  # not a table after all, so its bytes are searched
             return any(self.in_text(block) for block in _blocks(path))
         return False
 
@@ -85,27 +94,27 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _pattern(name: str) -> str:
-    """A regular expression that finds a name."""
-    if len(name) <= _SHORT and not _stands_without_blanks(name[0]):
+    """Return a regular expression that matches a name."""
+    if len(name) <= _SHORT and not _is_written_without_spaces(name[0]):
         return f"{_BEFORE}{re.escape(name)}{_AFTER}"
-    # `Ada_B ~e45f48153b` is the folder of `Ada:B` (augmentor.photos.names), and no mention of `Ada_B`
+    # `Ada_B ~e45f48153b` is the folder of `Ada:B` (augmentor.photos.names), which does not mention `Ada_B`.
     other = r"(?!(?: |%20)~[0-9a-f]{10})"
-    before = "" if _stands_without_blanks(name[0]) else r"(?<!\w)"
-    after = "" if _stands_without_blanks(name[-1]) else r"(?!\w)"
+    before = "" if _is_written_without_spaces(name[0]) else r"(?<!\w)"
+    after = "" if _is_written_without_spaces(name[-1]) else r"(?!\w)"
     return f"{before}{re.escape(name)}{after}{other}"
 
 
-def _stands_without_blanks(character: str) -> bool:
-    """Whether a character is of a script that puts no blanks between words, such as Chinese or Japanese."""
+def _is_written_without_spaces(character: str) -> bool:
+    """Return whether a character belongs to a script without spaces between words, such as Chinese or Japanese."""
     return unicodedata.east_asian_width(character) in "WF"
 
 
 def _forms(text: str) -> Iterator[str]:
-    """A text as it is and with what it may escape undone."""
+    """Yield a text as it is and, if it may contain escapes, unescaped."""
     text = normalised(text)
     yield text
     if "\\u" in text:
-        units = _ESCAPE.sub(lambda found: chr(int(found.group(1), 16)), text)
+        units = _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), text)
         joined = units.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         yield normalised(joined)
     if "&" in text:
@@ -115,7 +124,7 @@ def _forms(text: str) -> Iterator[str]:
 
 
 def _blocks(path: Path) -> Iterator[str]:
-    """The text of a file, a part at a time; parts overlap, so that no name is cut."""
+    """Yield the text of a file in parts; the parts overlap, so that no name is cut in two."""
     if path.suffix.lower() in (".html", ".htm"):
         yield _NO_TEXT.sub("", path.read_text("utf-8", "replace"))
         return
