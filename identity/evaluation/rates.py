@@ -146,7 +146,14 @@ def measure_search(
 def sample_search(
     probes: ProbeScores | None, strangers: ProbeScores | None, thresholds: dict[str, float], seed: int = 0
 ) -> dict[str, Sampled]:
-    """Return the rates of `measure_search` with their resamples."""
+    """Return the rates of `measure_search` with their resamples.
+
+    Args:
+        probes: mated probes.
+        strangers: strangers.
+        thresholds: stored acceptance thresholds by name (`fpir_1`, `fpir_10`).
+        seed: seed of the bootstrap.
+    """
     out = {}
     if probes is not None:
         weights = identity_weights(probes.identities, seed=seed)
@@ -197,7 +204,13 @@ def measure_pairs(
 def sample_pairs(
     pairs: PairScores, seed: int = 0, thresholds: Mapping[str, float] | None = None
 ) -> dict[str, Sampled]:
-    """Return the rates of `measure_pairs` with their resamples."""
+    """Return the rates of `measure_pairs` with their resamples.
+
+    Args:
+        pairs: the pairs with their scores.
+        seed: seed of the bootstrap and of the folds.
+        thresholds: stored thresholds, cosines by the names in `STORED_FMR`.
+    """
     compared = pairs.score > NEVER
     mated, nonmated = pairs.score[pairs.mated], pairs.score[~pairs.mated & compared]
     weights = pair_weights(pairs.identity_a, pairs.identity_b, seed=seed)

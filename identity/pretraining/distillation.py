@@ -62,7 +62,13 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 def agreement(student: np.ndarray, teacher: np.ndarray) -> float:
     """Return the mean cosine between the rows of two arrays (N, D), which shows how well pre-training proceeds.
 
-    Rows of zeros of the teacher, which stand for faces that it did not embed, do not count.
+    Args:
+        student: (N, D) embeddings of the student.
+        teacher: (N, D) embeddings of the teacher; rows of zeros, for faces it did not embed, do not count.
+
+    Example:
+        >>> agreement(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([[1.0, 0.0], [1.0, 0.0]]))
+        0.5
     """
     embedded = np.abs(teacher).sum(axis=1) > 0
     return float((_unit(student[embedded]) * _unit(teacher[embedded])).sum(axis=1).mean())

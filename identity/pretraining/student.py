@@ -420,9 +420,14 @@ class Speed:
 
 
 def linear_fit(maps: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel (D, K) and bias (K,) of a ridge regression from maps (N, D) to targets (N, K).
+    """Fit targets as a linear function of pooled maps, by ridge regression.
 
-    Rows in which the targets are zeros, because the teacher did not embed the face, do not count.
+    Args:
+        maps: (N, D) pooled maps.
+        targets: (N, K) targets; rows of zeros, for faces that the teacher did not embed, do not count.
+
+    Returns:
+        Kernel (D, K) and bias (K,), float32.
     """
     embedded = np.abs(targets).sum(1) > 0
     x, y = maps[embedded].astype(np.float64), targets[embedded].astype(np.float64)
