@@ -56,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         default=[],
-        help="npz of one teacher with `paths` and `embeddings`; repeat for more teachers. Without any, dlib's embeddings "
-        "are computed",
+        help="npz of one teacher with `paths` and `embeddings`; repeat for more teachers. Without any, dlib's "
+        "embeddings are computed",
     )
     p.add_argument(
         "--chips",
