@@ -14,8 +14,10 @@ import numpy as np
 from augmentor.errors import InputError, LikenessError
 from augmentor.head.head_grid import MIRROR68
 
+# Contour points of the averted side lie on the outline, not at a place of the skin; they count up to this yaw.
 _AVERTED_YAW = 8.0
 _OUTLIER_MM = 12.0
+# Only turning shows depth; this prior (in views) keeps the depth of an offset small where the views turn too little.
 _PRIOR_VIEWS = 4.0
 
 
@@ -53,18 +55,18 @@ def _measure_people(folder: Path) -> np.ndarray:
     """Detect on the photos of `augmentor.made_up.people` under `folder` and measure."""
     import pyarrow.parquet as pq  # here and below: needed by this measurement only
 
-    from augmentor.faces.face_finder import FaceFinder
+    from augmentor.faces.face_source import face_source
     from augmentor.head.head_model import load_head_model
     from augmentor.head.pose import HeadPose, estimate_camera, rotation_from_pose
     from augmentor.photos.images import load_image
 
     if not (folder / "truth.parquet").is_file():
         raise InputError(f"{folder}: no truth.parquet here; make the people with augmentor.made_up.people")
-    finder, points = FaceFinder(), load_head_model().landmarks()
+    source, points = face_source(), load_head_model().landmarks()
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
     for row in pq.read_table(folder / "truth.parquet").to_pylist():
         image = load_image(folder / row["photo"])
-        search = finder(image)
+        search = source(image)
         if search.faces:
             true = np.array(row["landmarks"], float).reshape(68, 2)
             camera = estimate_camera(true, points, image.shape[:2])

@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import Camera, FaceFit, fit_face
 from augmentor.head.registration import register
@@ -38,7 +38,7 @@ class PreparedPhoto:
         offset: (R, C, 4) float32 mm, how the head as the photo shows it differs from the mean neutral one; the last
             is 0.
         landmark_offset: (68, 3) float32, the same of the landmarks, with where dlib sees them on the skin
-            (`augmentor.head.detector_offsets`).
+            (`augmentor.faces.detector_offsets`).
         landmarks: (68, 2) float32, the detected landmarks in the canvas, pixels.
         fit: the head fitted to the photo.
     """

@@ -12,7 +12,8 @@ import numpy as np
 
 from augmentor.errors import PhotoError
 from augmentor.faces.chip import cut_chip
-from augmentor.faces.face_finder import Face, FaceFinder
+from augmentor.faces.face_search import Face
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
 from identity.chips.probes import ProbeChip
 
@@ -56,10 +57,14 @@ class PhotoWork(Protocol):
 
 
 class InProcess:
-    """Decodes in this process: for photos of the user who started it."""
+    """Decodes in this process: for photos of the user who started it.
 
-    def __init__(self) -> None:
-        self._finder: FaceFinder | None = None
+    Args:
+        source: finds the faces; by default the one that recognition uses.
+    """
+
+    def __init__(self, source: FaceSource | None = None) -> None:
+        self._source = source or face_source(second_opinion=True)
 
     def hashes(self, path: Path, status: str) -> tuple[str, int | None]:
         """As `PhotoWork`."""
@@ -74,9 +79,7 @@ class InProcess:
 
     def face_again(self, path: Path, box: Box, size: int) -> ProbeChip | None:
         """As `PhotoWork`."""
-        if self._finder is None:
-            self._finder = FaceFinder("all", second_opinion=True)
-        return face_again(self._finder, load_image(path), path, box, size)
+        return face_again(self._source, load_image(path), path, box, size)
 
 
 def thumbnail(image: np.ndarray) -> bytes:
@@ -86,9 +89,9 @@ def thumbnail(image: np.ndarray) -> bytes:
     return encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image, 80)
 
 
-def face_again(finder: FaceFinder, image: np.ndarray, path: Path, box: Box, size: int) -> ProbeChip | None:
+def face_again(source: FaceSource, image: np.ndarray, path: Path, box: Box, size: int) -> ProbeChip | None:
     """The face of an image that was found at `box` before, without the hashes of its file."""
-    again = [face for face in finder(image).faces if overlap(face, box) >= _SAME_FACE]
+    again = [face for face in source(image, "all").faces if overlap(face, box) >= _SAME_FACE]
     if not again:
         return None
     face = max(again, key=lambda f: overlap(f, box))

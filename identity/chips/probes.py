@@ -1,6 +1,6 @@
 """From photo files to face chips: the one path that training, evaluation and recognition share.
 
-A photo is read by `augmentor.photos.images`, its face found by `augmentor.faces.face_finder`, with a second opinion,
+A photo is read by `augmentor.photos.images`, its face found by `augmentor.faces.face_search`, with a second opinion,
 and cut out by `augmentor.faces.chip`.
 Finding takes some 0.1 s a photo, so it runs in several processes and what was found (not the chips) is kept
 in a cache whose key is the SHA-256 of the file: measuring the same photos again takes a tenth of the time,
@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import dlib
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,12 +30,12 @@ from tqdm import tqdm
 
 from augmentor.errors import PhotoError
 from augmentor.faces.chip import CHIP_SIZE, cut_chip
-from augmentor.faces.face_finder import MIN_FACE, FaceFinder, Policy
+from augmentor.faces.face_search import MIN_FACE, Policy, check_policy
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import load_image, load_photo, perceptual_hash, sha256_of, write_whole
 from identity.chips.seeing import use_one_core
 from identity.chips.whole_photo import whole_chip
 
-FINDING_VERSION = 4  # raise it when faces are found differently: old caches are then not used
 _SAVE_EVERY = 500
 _CHUNK = 8
 _SECONDS_FINDING, _SECONDS_READING, _SECONDS_STARTING = 0.15, 0.005, 3.0
@@ -103,9 +102,14 @@ def find_chips(
     *,
     min_face: int = MIN_FACE,
     progress: str = "",
+    source: FaceSource | None = None,
 ) -> list[ProbeChip]:
     """Find and cut out the face of each photo; see `iterate_chips`. A chip of 150 pixels takes 68 kB."""
-    return list(iterate_chips(paths, size, policy, workers, cache, min_face=min_face, progress=progress))
+    return list(
+        iterate_chips(
+            paths, size, policy, workers, cache, min_face=min_face, progress=progress, source=source
+        )
+    )
 
 
 def iterate_chips(
@@ -117,6 +121,7 @@ def iterate_chips(
     *,
     min_face: int = MIN_FACE,
     progress: str = "",
+    source: FaceSource | None = None,
 ) -> Iterator[ProbeChip]:
     """Find and cut out the face of each photo, one after the other, so that many photos need little memory.
 
@@ -129,6 +134,7 @@ def iterate_chips(
         cache: Folder of the cache; None keeps nothing.
         min_face: Smallest usable face, pixels.
         progress: Label of a progress bar on stderr; none if empty.
+        source: Finds the faces; by default the one that recognition uses.
 
     Raises:
         ValueError: `policy` is `all` or unknown.
@@ -137,8 +143,9 @@ def iterate_chips(
     if policy == "all":
         raise ValueError("one chip a photo: policy central, largest, reject or whole")
     if policy != "whole":
-        FaceFinder(policy, min_face)  # wrong arguments are an error now, not in a worker
-    store = FaceCache(cache, policy, min_face)
+        check_policy(policy, min_face)  # wrong arguments are an error now, not in a worker
+    source = source or face_source(second_opinion=True)
+    store = FaceCache(cache, policy, min_face, source)
     jobs: list[_Job | ProbeChip] = []
     unknown = 0
     for path in paths:
@@ -149,7 +156,7 @@ def iterate_chips(
             continue
         known = store.get(sha256)
         unknown += known is None
-        jobs.append(_Job(path, sha256, size, policy, min_face, known))
+        jobs.append(_Job(path, sha256, size, policy, min_face, source, known))
     seconds = unknown * _SECONDS_FINDING + (len(jobs) - unknown) * _SECONDS_READING
     processes = workers if workers is not None else available_cores()
     processes = processes if seconds > _SECONDS_STARTING else 1
@@ -192,11 +199,12 @@ class FaceCache:
 
     Args:
         folder: Where the file lies; None keeps nothing on disk.
-        policy, min_face: Part of the file's name, as are this module's version and dlib's.
+        policy, min_face: Part of the file's name.
+        source: Its version is part of the file's name, too.
     """
 
-    def __init__(self, folder: Path | None, policy: Looking, min_face: int) -> None:
-        name = f"faces-{policy}-{min_face}-v{FINDING_VERSION}-dlib{dlib.__version__}.parquet"
+    def __init__(self, folder: Path | None, policy: Looking, min_face: int, source: FaceSource) -> None:
+        name = f"faces-{policy}-{min_face}-{source.version}.parquet"
         self.file = folder / name if folder else None
         self.known: dict[str, FoundFace] = self._read()
 
@@ -252,6 +260,7 @@ class _Job:
     size: int
     policy: Looking
     min_face: int
+    source: FaceSource
     known: FoundFace | None
 
 
@@ -304,7 +313,7 @@ def _examine(job: _Job | ProbeChip) -> ProbeChip:
             photo = load_photo(job.path)
         except PhotoError as error:
             return ProbeChip(job.path, None, error.reason, job.sha256, None, None, None, error.detail)
-        found = replace(found or _find(photo.image, job.policy, job.min_face), detail=photo.note)
+        found = replace(found or _find(photo.image, job.policy, job.min_face, job.source), detail=photo.note)
         if whole:
             chip = whole_chip(photo.image, job.size)
         elif found.landmarks is not None:
@@ -314,11 +323,11 @@ def _examine(job: _Job | ProbeChip) -> ProbeChip:
     )
 
 
-def _find(image: np.ndarray, policy: Looking, min_face: int) -> FoundFace:
+def _find(image: np.ndarray, policy: Looking, min_face: int, source: FaceSource) -> FoundFace:
     phash = perceptual_hash(image)
     if policy == "whole":
         return FoundFace(None, "", phash)
-    search = FaceFinder(policy, min_face, second_opinion=True)(image)
+    search = source(image, policy, min_face)
     if not search:
         return FoundFace(search.reason, "", phash)
     face = search.faces[0]

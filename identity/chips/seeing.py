@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from augmentor.errors import PhotoError
 from augmentor.faces.chip import cut_chip
-from augmentor.faces.face_finder import Face, FaceFinder, Policy
+from augmentor.faces.face_search import Face, Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.pose import fit_face
 from augmentor.path_text import shown
@@ -60,12 +61,15 @@ class PhotoReader:
     Args:
         size: edge of the chips, pixels.
         align: `face`, or `whole`: the one chip is the square in the middle of the photo.
-        policy: which faces of a photo count, see `augmentor.faces.face_finder`.
+        policy: which faces of a photo count, see `augmentor.faces.face_search`.
+        source: finds the faces; by default the one that recognition uses.
     """
 
-    def __init__(self, size: int, align: str = "face", policy: Policy = "all") -> None:
+    def __init__(
+        self, size: int, align: str = "face", policy: Policy = "all", source: FaceSource | None = None
+    ) -> None:
         self.size, self.align, self.policy = size, align, policy
-        self._finder = FaceFinder(policy, second_opinion=True)
+        self.source = source or face_source(second_opinion=True)
         self._head: HeadModel = load_head_model()
 
     def file(self, path: Path) -> SeenPhoto:
@@ -91,7 +95,7 @@ class PhotoReader:
         if self.align == "whole":
             photo = Face((0.0, 0.0, float(width), float(height)), np.zeros((0, 2), np.float32), 0.0)
             return SeenPhoto(name, "ok", None, "", (photo,), [whole_chip(image, self.size)], [None])
-        search = self._finder(image)
+        search = self.source(image, self.policy)
         if not search:
             return SeenPhoto(name, "no_face", search.reason, "", (), [], [])
         chips = [cut_chip(image, face.landmarks, self.size) for face in search.faces]
@@ -118,7 +122,7 @@ def read_photos(reader: PhotoReader, paths: Sequence[Path], workers: int = 1) ->
         yield from (reader.file(path) for path in paths)
         return
     context = multiprocessing.get_context("spawn")
-    made = (reader.size, reader.align, reader.policy)
+    made = (reader.size, reader.align, reader.policy, reader.source)
     pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=made)
     pending: deque[Future[SeenPhoto]] = deque()
     try:
@@ -141,9 +145,9 @@ def use_one_core() -> None:
     threadpool_limits(1)
 
 
-def _start(size: int, align: str, policy: Policy) -> None:
+def _start(size: int, align: str, policy: Policy, source: FaceSource) -> None:
     use_one_core()
-    _reader[:] = [PhotoReader(size, align, policy)]
+    _reader[:] = [PhotoReader(size, align, policy, source)]
 
 
 def _read(path: Path) -> SeenPhoto:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import Policy
+from augmentor.faces.face_search import Policy
 from identity.chips.seeing import PhotoReader, SeenPhoto
 from identity.decisions.same_person import SamePerson
 from identity.runs.bare_features import BARE_MODELS, BareFeatures

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from augmentor.faces.face_finder import Policy
+from augmentor.faces.face_search import Policy
+from augmentor.faces.face_source import FaceSource
 from identity.chips.seeing import PhotoReader, SeenPhoto, read_photos
 from identity.decisions.open_set import accept_score, rank_names
 from identity.runs.bundle import Bundle
@@ -104,14 +105,21 @@ class Recogniser:
     Args:
         bundle: the run.
         fpir: share of strangers that may be given a name; the threshold comes from the run's calibration.
-        policy: which faces of a photo count, see `augmentor.faces.face_finder`.
+        policy: which faces of a photo count, see `augmentor.faces.face_search`.
+        source: finds the faces; by default `face_source(second_opinion=True)`.
 
     Raises:
         InputError: the run cannot tell that rate, or its networks cannot be loaded.
     """
 
-    def __init__(self, bundle: Bundle, fpir: float = 0.01, policy: Policy = "all") -> None:
-        self._fpir, self._policy = fpir, policy
+    def __init__(
+        self,
+        bundle: Bundle,
+        fpir: float = 0.01,
+        policy: Policy = "all",
+        source: FaceSource | None = None,
+    ) -> None:
+        self._fpir, self._policy, self._source = fpir, policy, source
         self._use(bundle)
 
     def _use(self, bundle: Bundle) -> None:
@@ -122,7 +130,7 @@ class Recogniser:
 
     @functools.cached_property
     def _reader(self) -> PhotoReader:
-        return PhotoReader(self.bundle.size, self.bundle.align, self._policy)
+        return PhotoReader(self.bundle.size, self.bundle.align, self._policy, self._source)
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
         """Photo files, in `workers` processes; an unreadable one gets the status `error` and spoils nothing."""

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.faces.face_finder import Policy
+from augmentor.faces.face_search import Policy
 from augmentor.photos.names import checked_new_name, found_name
 from identity.chips.probes import ProbeChip
 from identity.chips.seeing import SeenPhoto, failed

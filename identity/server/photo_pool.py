@@ -31,7 +31,8 @@ import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces.face_finder import POLICIES, FaceFinder, Policy
+from augmentor.faces.face_search import POLICIES, Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import load_image, perceptual_hash
 from identity.albums.photo_work import Box, face_again, thumbnail
 from identity.chips.probes import ProbeChip
@@ -89,14 +90,18 @@ class PhotoPool:
         align: `face` or `whole`, see `identity.chips.seeing`.
         workers: processes.
         limits: of each photo.
+        source: finds the faces; by default the one that recognition uses.
     """
 
-    def __init__(self, size: int, align: str, workers: int, limits: PhotoLimits) -> None:
+    def __init__(
+        self, size: int, align: str, workers: int, limits: PhotoLimits, source: FaceSource | None = None
+    ) -> None:
+        source = source or face_source(second_opinion=True)
         self.workers = workers
         self._limits = limits
-        self._pool = _processes(workers, size, align, 0)
+        self._pool = _processes(workers, size, align, source, 0)
         self._large_pool = _processes(
-            limits.large_at_once, size, align, _NICE
+            limits.large_at_once, size, align, source, _NICE
         )  # begins with the first large photo
         self._wait()
 
@@ -226,31 +231,30 @@ def _raised(found: Any) -> Any:
     return found
 
 
-def _processes(workers: int, size: int, align: str, nice: int) -> ProcessPool:
+def _processes(workers: int, size: int, align: str, source: FaceSource, nice: int) -> ProcessPool:
     return ProcessPool(
         workers,
         max_tasks=_PHOTOS_OF_A_PROCESS,
         initializer=_start_process,
-        initargs=[size, align, nice],
+        initargs=[size, align, source, nice],
         context=multiprocessing.get_context("spawn"),
     )
 
 
 _readers: dict[str, PhotoReader] = {}
-_finder: list[FaceFinder] = []
 
 
-def _start_process(size: int, align: str, nice: int) -> None:
+def _start_process(size: int, align: str, source: FaceSource, nice: int) -> None:
     if hasattr(os, "nice"):
         os.nice(nice)
     if resource is not None:  # a core file would have the photo in it
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _start(size, align)
+    _start(size, align, source)
 
 
-def _start(size: int, align: str) -> None:
+def _start(size: int, align: str, source: FaceSource) -> None:
     use_one_core()
-    _readers.update({policy: PhotoReader(size, align, policy) for policy in POLICIES})  # type: ignore[arg-type]
+    _readers.update({policy: PhotoReader(size, align, policy, source) for policy in POLICIES})  # type: ignore[arg-type]
 
 
 def _work(
@@ -323,10 +327,8 @@ def _thumbnail(content: bytes, name: str, limits: PhotoLimits) -> bytes:
 def _face_again(
     content: bytes, name: str, limits: PhotoLimits, path: Path, box: Box, size: int
 ) -> ProbeChip | None:
-    if not _finder:
-        _finder.append(FaceFinder("all", second_opinion=True))
     image = load_image(content, name=name, max_pixels=limits.pixels)
-    return face_again(_finder[0], image, path, box, size)
+    return face_again(_readers["all"].source, image, path, box, size)
 
 
 def _renders(content: bytes, name: str, limits: PhotoLimits, wanted: WantedRenders) -> np.ndarray:

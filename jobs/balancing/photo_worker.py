@@ -6,7 +6,7 @@ every photo is decoded once and searched for faces once.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import cv2
@@ -16,7 +16,8 @@ from augmentor.balancing.manifest import ManifestRow
 from augmentor.balancing.plan import PlannedImage
 from augmentor.errors import PhotoError
 from augmentor.faces.chip import chip_landmarks, chip_transform, cut_chip
-from augmentor.faces.face_finder import FaceFinder, Policy
+from augmentor.faces.face_search import Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import MAX_PIXELS, encode_jpeg, load_image, load_photo, perceptual_hash
 from augmentor.rendering.effects import apply_effects, expression_of
 from augmentor.rendering.light import relight
@@ -39,6 +40,7 @@ class RenderSettings:
     head_model: str = "built-in"
     views: str = SPREAD
     max_pixels: int = MAX_PIXELS
+    source: FaceSource = field(default_factory=face_source)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,6 @@ class PhotoWorker:
     def __init__(self, settings: RenderSettings, view_set: ViewSet | None = None) -> None:
         cv2.setNumThreads(1)  # one worker is one core
         self._settings = settings
-        self._find_faces = FaceFinder(settings.faces)
         self._view_set = view_set or load_view_set(
             settings.head_model, settings.size, settings.seed, settings.views
         )
@@ -101,7 +102,7 @@ class PhotoWorker:
             return Scanned((failed,), time.process_time() - start), []
         image = loaded.image
         blank = replace(blank, phash=perceptual_hash(image), detail=loaded.note)
-        search = self._find_faces(image)
+        search = self._settings.source(image, self._settings.faces)
         if not search:
             failed = replace(blank, reason=search.reason)
             return Scanned((failed,), time.process_time() - start), []

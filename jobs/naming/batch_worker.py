@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from augmentor.errors import PhotoError
-from augmentor.faces.face_finder import Policy
+from augmentor.faces.face_search import Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import MAX_PIXELS
 from augmentor.photos.place import place_of
 from identity.chips.seeing import PhotoReader, SeenPhoto, failed, use_one_core
@@ -40,6 +41,7 @@ class NamingSettings:
         fpir: share of strangers who may be given a name.
         faces: which faces of a photo count.
         max_pixels: of a photo.
+        source: finds the faces.
     """
 
     model: str
@@ -49,6 +51,7 @@ class NamingSettings:
     fpir: float
     faces: Policy
     max_pixels: int = MAX_PIXELS
+    source: FaceSource = field(default_factory=lambda: face_source(second_opinion=True))
 
 
 @dataclass
@@ -101,7 +104,7 @@ class BatchWorker:
             bundle = Bundle.load(folder)
             _ = bundle.networks  # loads them while the folder is there
         self._recogniser = Recogniser(bundle, settings.fpir, settings.faces)
-        self._made = (bundle.size, bundle.align, settings.faces)
+        self._made = (bundle.size, bundle.align, settings.faces, settings.source)
         self._reader = PhotoReader(*self._made)
         self._max_pixels = settings.max_pixels
         self._data = place_of(settings.data)

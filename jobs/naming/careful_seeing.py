@@ -6,7 +6,8 @@ See `jobs.cluster.careful_process`.
 from typing import Any
 
 from augmentor.errors import PhotoError
-from augmentor.faces.face_finder import Policy
+from augmentor.faces.face_search import Policy
+from augmentor.faces.face_source import FaceSource
 from identity.chips.seeing import PhotoReader, SeenPhoto, failed, use_one_core
 from jobs.cluster.careful_process import SECONDS, CarefulProcess
 
@@ -17,12 +18,19 @@ class CarefulReader:
     """As `identity.chips.seeing.PhotoReader.content`, at the cost of a process; `close` it.
 
     Args:
-        size, align, policy: of the reader in that process.
+        size, align, policy, source: of the reader in that process.
         seconds: after which a photo is given up.
     """
 
-    def __init__(self, size: int, align: str, policy: Policy, seconds: float = SECONDS) -> None:
-        self._process = CarefulProcess(_start, [size, align, policy], seconds)
+    def __init__(
+        self,
+        size: int,
+        align: str,
+        policy: Policy,
+        source: FaceSource | None = None,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._process = CarefulProcess(_start, [size, align, policy, source], seconds)
 
     def content(self, content: bytes, name: str, max_pixels: int) -> SeenPhoto:
         """See the class."""
@@ -37,9 +45,9 @@ class CarefulReader:
         self._process.close()
 
 
-def _start(size: int, align: str, policy: Policy) -> None:
+def _start(size: int, align: str, policy: Policy, source: FaceSource | None) -> None:
     use_one_core()
-    _readers[:] = [PhotoReader(size, align, policy)]
+    _readers[:] = [PhotoReader(size, align, policy, source)]
 
 
 def _content(content: bytes, name: str, max_pixels: int) -> SeenPhoto:

@@ -36,10 +36,10 @@ import pyarrow.parquet as pq
 
 from augmentor.balancing.manifest import ManifestRow, write_manifest
 from augmentor.errors import LikenessError
+from augmentor.faces.face_source import DEFAULT, SOURCES
 from augmentor.photos.images import encode_jpeg
 from identity.albums.page import write_pages
 from identity.albums.sorting import organise, undo
-from identity.chips import seeing
 from identity.chips.probes import ProbeChip
 from identity.forgetting.forget_person import forget, refuse_forgotten
 from identity.runs import holders
@@ -48,7 +48,7 @@ from identity.runs.collection import PeopleFile
 from identity.runs.enrolment import enrol
 from identity.runs.recogniser import Recogniser
 from identity.runs.renaming import merged, renamed
-from tests.identity.runs.test_recogniser import SquareFinder, photo
+from tests.identity.runs.test_recogniser import SquareFaces, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
 
 NAMES = ["Ann Ü", "O'Brien", "Ada:B", "写真", "a", "Bo & Co", "[test]", "A#B?c=1", "Zoë", "Ada_B", "x<b>"]
@@ -461,7 +461,7 @@ def run_sequence(seed: int, steps: int) -> None:
 
 def main(first: int, count: int, steps: int = 8) -> int:
     """Live `count` lives, from number `first` on; prints the number of one that fails, with what happened in it."""
-    seeing.FaceFinder = SquareFinder  # type: ignore[misc, assignment]
+    SOURCES[DEFAULT] = SquareFaces
     Bundle.networks = property(lambda _self: ColourEmbedder())  # type: ignore[assignment, method-assign]
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="likeness-cache-")
     for seed in range(first, first + count):

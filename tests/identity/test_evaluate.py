@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import Face, FaceSearch
+from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
 from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
 from identity import evaluate as module
 from identity.chips import probes
@@ -25,6 +25,7 @@ from identity.evaluation.material import Material, read_material
 from identity.evaluation.on_photos import evaluate
 from identity.evaluation.rates import PairScores, measure_pairs
 from identity.runs.leak_guard import TrainingPhotos
+from tests.stand_in_faces import StandInFaces, find_with
 
 SIZE = 32
 KEYS = [
@@ -34,13 +35,10 @@ KEYS = [
 ]
 
 
-class WholePicture:
+class WholePicture(StandInFaces):
     """Finds one face, the whole picture, unless it is dark."""
 
-    def __init__(self, policy: str, min_face: int, second_opinion: bool = False) -> None:
-        pass
-
-    def __call__(self, image: np.ndarray) -> FaceSearch:
+    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
         if image.mean() < 60:
             return FaceSearch((), "no_face")
         return FaceSearch((Face((0.0, 0.0, 96.0, 96.0), np.zeros((68, 2), np.float32), 1.0),), None)
@@ -88,7 +86,7 @@ def save(path: Path, image: np.ndarray) -> Path:
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "FaceFinder", WholePicture)
+    find_with(WholePicture, monkeypatch)
     monkeypatch.setattr(probes, "cut_chip", lambda image, landmarks, size: cv2.resize(image, (size, size)))
     monkeypatch.setattr(evaluation, "_ms_per_call", lambda call, items: float(call() is not None))
 

@@ -12,8 +12,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import encode_jpeg
-from identity.chips import seeing
 from identity.decisions.open_set import ProbabilityCurve
 from identity.decisions.same_person import SamePerson
 from identity.runs.bundle import Bundle
@@ -22,8 +22,9 @@ from identity.server import app as module
 from identity.server import photo_pool
 from identity.server.app import make_app
 from identity.server.settings import Settings
-from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
+from tests.identity.runs.test_recogniser import SquareFaces, colour_of, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
+from tests.stand_in_faces import find_with
 
 STRANGER = (60, 240, 250)
 
@@ -31,12 +32,19 @@ STRANGER = (60, 240, 250)
 class ThreadPool(photo_pool.PhotoPool):
     """Photos are looked at in a thread, so that stand-ins are seen."""
 
-    def __init__(self, size: int, align: str, workers: int, limits: photo_pool.PhotoLimits) -> None:
+    def __init__(
+        self,
+        size: int,
+        align: str,
+        workers: int,
+        limits: photo_pool.PhotoLimits,
+        source: FaceSource | None = None,
+    ) -> None:
         self.workers, self._limits = workers, limits
         self._wait()
         self._pool: Any = _Threads()
         self._large_pool = self._pool
-        photo_pool._start(size, align)
+        photo_pool._start(size, align, source or face_source(second_opinion=True))
 
     def close(self) -> None:
         self._pool.threads.shutdown()
@@ -50,17 +58,6 @@ class _Threads:
 
     def schedule(self, function: Any, args: list[Any], timeout: float) -> Any:
         return self.threads.submit(function, *args)
-
-
-class SquareFinders(SquareFinder):
-    """As the finder of `test_recognise`, with every policy."""
-
-    def __call__(self, image: np.ndarray) -> Any:
-        found = super().__call__(image)
-        if len(found.faces) > 1 and self.policy == "reject":
-            return type(found)((), "several_faces")
-        one = found and self.policy in ("largest", "central")
-        return type(found)(found.faces[:1], None) if one else found
 
 
 def saved_run(folder: Path) -> Bundle:
@@ -86,9 +83,7 @@ def saved_run(folder: Path) -> Bundle:
 
 
 def patched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeing, "FaceFinder", SquareFinders)
-    monkeypatch.setattr(photo_pool, "FaceFinder", SquareFinders)
-    monkeypatch.setattr(photo_pool, "_finder", [])
+    find_with(SquareFaces, monkeypatch)
     monkeypatch.setattr(
         photo_pool, "_less_memory", lambda _more: nullcontext()
     )  # it would be the tests' memory

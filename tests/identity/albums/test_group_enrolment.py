@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import Face
+from augmentor.faces.face_search import Face
 from identity import enrol as command
-from identity.albums import photo_work
 from identity.albums.group_enrolment import group_photos
 from identity.albums.photo_work import overlap
 from identity.albums.sorting import decide, move_photo, place_again
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
-from tests.identity.runs.test_recogniser import SquareFinder
+from tests.identity.runs.test_recogniser import SquareFaces
 from tests.identity.test_organise import (  # noqa: F401
     photos,
     put,
@@ -23,11 +22,12 @@ from tests.identity.test_organise import (  # noqa: F401
     run,
     tree,
 )
+from tests.stand_in_faces import find_with
 
 
 @pytest.fixture(autouse=True)
 def finder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photo_work, "FaceFinder", SquareFinder)
+    find_with(SquareFaces, monkeypatch)
 
 
 def test_the_grouped_face_of_each_photo_is_found_again(run: Bundle, photos: Path, tmp_path: Path) -> None:  # noqa: F811

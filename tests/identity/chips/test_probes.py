@@ -1,15 +1,17 @@
 """The shared path from photo files to chips. Faces come from a stand-in; dlib's own are tested elsewhere."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
 
-from augmentor.faces.face_finder import Face, FaceSearch
+from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
 from augmentor.photos.images import encode_jpeg, perceptual_hash, sha256_of
 from identity.chips import probes
 from identity.chips.probes import find_chips
+from tests.stand_in_faces import StandInFaces, find_with
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -24,15 +26,12 @@ def landmarks() -> np.ndarray:
     return points
 
 
-class CountingFinder:
+class CountingFaces(StandInFaces):
     """Finds the same face in every photo brighter than grey, and counts."""
 
-    calls = 0
+    calls: ClassVar[int] = 0
 
-    def __init__(self, policy: str, min_face: int, second_opinion: bool = False) -> None:
-        pass
-
-    def __call__(self, image: np.ndarray) -> FaceSearch:
+    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
         type(self).calls += 1
         if image.mean() < 100:
             return FaceSearch((), "no_face")
@@ -40,10 +39,10 @@ class CountingFinder:
 
 
 @pytest.fixture
-def finder(monkeypatch: pytest.MonkeyPatch) -> type[CountingFinder]:
-    CountingFinder.calls = 0
-    monkeypatch.setattr(probes, "FaceFinder", CountingFinder)
-    return CountingFinder
+def finder(monkeypatch: pytest.MonkeyPatch) -> type[CountingFaces]:
+    CountingFaces.calls = 0
+    find_with(CountingFaces, monkeypatch)
+    return CountingFaces
 
 
 def photo(path: Path, brightness: int) -> Path:
@@ -54,7 +53,7 @@ def photo(path: Path, brightness: int) -> Path:
 
 
 def test_every_photo_gives_one_result_in_order_with_a_reason_where_there_is_no_chip(
-    tmp_path: Path, finder: type[CountingFinder]
+    tmp_path: Path, finder: type[CountingFaces]
 ) -> None:
     good, dark = photo(tmp_path / "good ü.jpg", 180), photo(tmp_path / "dark.jpg", 10)
     broken, absent = tmp_path / "broken.jpg", tmp_path / "absent.jpg"
@@ -69,7 +68,7 @@ def test_every_photo_gives_one_result_in_order_with_a_reason_where_there_is_no_c
 
 
 def test_cache_saves_looking_again_until_the_photo_changes(
-    tmp_path: Path, finder: type[CountingFinder]
+    tmp_path: Path, finder: type[CountingFaces]
 ) -> None:
     paths = [photo(tmp_path / f"{i}.jpg", i) for i in (10, 120, 180)]
     first = find_chips(paths, cache=tmp_path / "cache")
@@ -84,7 +83,7 @@ def test_cache_saves_looking_again_until_the_photo_changes(
 
 
 def test_a_damaged_cache_is_said_and_made_anew(
-    tmp_path: Path, finder: type[CountingFinder], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, finder: type[CountingFaces], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = photo(tmp_path / "a.jpg", 180)
     find_chips([path], cache=tmp_path / "cache")

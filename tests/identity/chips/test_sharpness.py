@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from augmentor.faces.chip import cut_chip
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.photos.images import list_photos, load_image
 from identity.chips.probes import ProbeChip
 from identity.chips.sharpness import LITTLE_DETAIL, blurred_line, detail
@@ -51,7 +51,7 @@ def test_the_line_names_blurred_photos_and_what_follows_if_all_are() -> None:
 @pytest.mark.data
 @pytest.mark.skipif(not LFW.is_dir(), reason="needs ../shared/data/lfw1013")
 def test_real_faces_are_told_apart_when_they_are_blurred() -> None:
-    find, sharp, soft = FaceFinder("central"), [], []
+    find, sharp, soft = face_source(), [], []
     for path in list_photos(LFW / "train")[:: 4192 // 24]:
         image = load_image(path)
         for values, seen in ((sharp, image), (soft, cv2.GaussianBlur(image, (0, 0), 4))):

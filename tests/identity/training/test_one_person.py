@@ -7,15 +7,15 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.photos.images import encode_jpeg
-from identity.chips import seeing
 from identity.chips.probes import ProbeChip
 from identity.runs.bundle import Bundle
 from identity.runs.recogniser import Recogniser
 from identity.training import one_person
 from identity.training.one_person import train_person
-from tests.identity.runs.test_recogniser import SquareFinder
+from tests.identity.runs.test_recogniser import SquareFaces
 from tests.identity.runs.test_recogniser import photo as squares
 from tests.identity.test_enrol import ColourEmbedder
+from tests.stand_in_faces import find_with
 
 OWN = (210, 90, 80)
 
@@ -57,7 +57,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(module, "find_chips", chips)
         monkeypatch.setattr(module, "BareFeatures", Bare)
     monkeypatch.setattr(Bundle, "_load_networks", lambda _self: OnlyDlib())
-    monkeypatch.setattr(seeing, "FaceFinder", SquareFinder)
+    find_with(SquareFaces, monkeypatch)
     rng = np.random.default_rng(0)
     names = [f"ada/{OWN[0] + k}_{OWN[1] - k}_{OWN[2]}_{k}.jpg" for k in range(4)]
     for k in range(150):

@@ -1,6 +1,6 @@
-"""Where on the head dlib sees its 68 landmarks, against where the head model has them.
+"""Where on the head dlib's 68 landmarks lie, against where the head model has them.
 
-Annotators of 300-W, and so dlib, put the same landmark elsewhere on the skin than the makers of the ICT model: the
+The annotators of 300-W, and so dlib, put some landmarks elsewhere on the skin than the makers of the ICT model: the
 middle of the inner lips further in, the wings of the nose further forward, the jaw's angle further along the outline.
 The differences are places in space, so they are measured once, on made-up people whose cameras are known:
 
@@ -19,13 +19,11 @@ import numpy as np
 from augmentor.errors import InputError
 
 FILE = Path(__file__).parent.parent / "data" / "detector_offsets.json"
-# Contour points of the averted side lie on the outline, not at a place of the skin; those count up to this yaw.
-# Depth shows only through turning; this prior (in views) keeps it small where turning did not tell.
 
 
 @lru_cache(maxsize=1)
 def detector_offsets() -> np.ndarray:
-    """(68, 3) float64 mm in the model frame: dlib's landmarks minus the head model's.
+    """Return (68, 3) float64 mm in the head model's frame: dlib's landmarks minus the head model's.
 
     Raises:
         InputError: the data file is missing or damaged.
