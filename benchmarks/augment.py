@@ -73,12 +73,12 @@ def plain_loop(data: Path, out: Path, per_class: int) -> float:
         scans = [
             worker.scan(identity, photo.relative_to(data).as_posix(), photo.read_bytes()) for photo in photos
         ]
-        records = [face.record for scanned, _ in scans for face in scanned.faces]
+        records = [face for scanned in scans for face in scanned.faces]
         images = plan(records, view_set.keys, per_class, SEED, allowed=allowed).images
-        for scanned, prepared in scans:
+        for scanned in scans:
             faces = [face for face in scanned.faces if face.reason is None]
             own = [image for image in images if image.photo == scanned.faces[0].photo]
-            for row, image in worker.make_images(faces, prepared, own, views):
+            for row, image in worker.make_images(faces, scanned.prepared, own, views):
                 write_whole(out / row.file, image)
     return time.perf_counter() - started
 

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
-from identity.chips.probes import find_chips
+from identity.chips.many_photos import find_chips
 from identity.decisions.metrics import NEVER, eer, tpir_at_fpir
 from identity.decisions.open_set import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.templates import Choice, Gallery, leave_one_out

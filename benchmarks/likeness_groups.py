@@ -61,7 +61,7 @@ def judge(groups: np.ndarray, who: np.ndarray) -> dict[str, float]:
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One row for each way and rate."""
-    from identity.chips.probes import find_chips
+    from identity.chips.many_photos import find_chips
     from identity.runs.bundle import Bundle
 
     bundle = Bundle.load(options.model)

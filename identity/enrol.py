@@ -16,8 +16,9 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.path_text import shown
 from augmentor.photos.names import checked_name
 from augmentor.photos.private_files import private_files
+from identity.chips.many_photos import OneFace, find_chips
+from identity.chips.photo_faces import PhotoFaces
 from identity.chips.photo_lists import photos_at
-from identity.chips.probes import Looking, ProbeChip, find_chips
 from identity.chips.sharpness import blurred_line
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.collection import PeopleFile
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.group:
             photos = _grouped(bundle, options.model, options.photos)
         else:
-            looking: Looking = "whole" if bundle.align == "whole" else options.face
+            looking: OneFace = "whole" if bundle.align == "whole" else options.face
             found = find_chips(paths, bundle.size, looking, progress="finding faces")
             for photo in found:
                 if photo.chip is None:
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[ProbeChip]:
+def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[PhotoFaces]:
     """The faces of an album of an unknown person.
 
     Raises:

@@ -13,8 +13,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from augmentor.errors import LikenessError
+from identity.chips.many_photos import available_cores
 from identity.chips.photo_lists import photos_at
-from identity.chips.probes import available_cores
 from identity.networks.tensorflow_loading import load_tensorflow
 
 _MANY = 32  # photos, for which starting more processes takes less time than it saves

@@ -1,12 +1,14 @@
 """Face sources for tests: what they find is known, and they need no model."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from augmentor.faces.face_search import MIN_FACE, Box, Face, FaceSearch, Policy
 from augmentor.faces.face_source import DEFAULT, SOURCES
+from identity.chips.photo_faces import FaceChip, PhotoFaces
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,19 @@ def first_or_all(faces: list[Face], policy: Policy) -> FaceSearch:
     if policy == "reject" and len(faces) > 1:
         return FaceSearch((), "several_faces")
     return FaceSearch(tuple(faces if policy == "all" else faces[:1]), None)
+
+
+def one_face(
+    path: Path,
+    chip: np.ndarray | None,
+    sha256: str = "",
+    phash: int | None = None,
+    landmarks: np.ndarray | None = None,
+) -> PhotoFaces:
+    """A photo with one face, whose chip is known and whose landmarks may be."""
+    points = np.zeros((0, 2), np.float32) if landmarks is None else landmarks
+    face = FaceChip((0.0, 0.0, 9.0, 9.0), points, 1.0, chip)
+    return PhotoFaces(str(path), path, faces=(face,), sha256=sha256, phash=phash)
 
 
 def find_with(source: type[StandInFaces], monkeypatch: pytest.MonkeyPatch) -> None:

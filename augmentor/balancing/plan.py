@@ -12,9 +12,11 @@ photo that comes, goes or fails moves the shares of that identity only.
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from augmentor.errors import InputError
 
@@ -30,10 +32,19 @@ Effects = Callable[[str], tuple["Effect", ...]]
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """What the scan found out about one face of one photo (or about a photo without a usable face).
+    """One face of one photo, or a photo without a usable face.
 
-    `photo` is the path relative to the data folder, with slashes; `face` counts the faces of one photo, 0
-    unless all of them are taken; `reason` is None for a usable face, else one of `augmentor.errors.REASONS`.
+    Attributes:
+        identity: the person.
+        photo: path relative to the data folder, with slashes.
+        sha256: of the photo's file; empty if the file could not be read.
+        yaw, pitch, roll: pose of the head, degrees.
+        reason: None for a usable face, else one of `augmentor.errors.REASONS`.
+        face: number of the face among those of the photo; 0 unless all of them are taken.
+        phash: perceptual hash of the photo; 0 if the photo could not be decoded. The plan does not depend on it.
+        detail: what exactly is wrong, or what else the user should know of the photo. The plan does not depend on it.
+        landmarks: (68, 2) float32 in pixels of the upright photo; None with a `reason`. The plan does not depend on
+            them.
     """
 
     identity: str
@@ -44,6 +55,9 @@ class PhotoRecord:
     roll: float
     reason: str | None
     face: int = 0
+    phash: int = 0
+    detail: str = ""
+    landmarks: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

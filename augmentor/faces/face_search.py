@@ -13,11 +13,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from augmentor.errors import REASONS
-
 Box = tuple[float, float, float, float]
 Policy = Literal["central", "largest", "all", "reject"]
 POLICIES: tuple[str, ...] = get_args(Policy)
+SEARCH_REASONS = ("no_face", "several_faces", "too_small")
 MIN_FACE = 32  # side of the face box in pixels; below it a 150-pixel chip is mostly interpolation
 
 
@@ -67,7 +66,7 @@ class FaceSearch:
 
     Attributes:
         faces: the faces that the policy chose; empty exactly when there is a `reason`.
-        reason: None, or why there is no face: `no_face`, `several_faces` or `too_small`.
+        reason: None, or why there is no face: one of `SEARCH_REASONS`.
 
     Raises:
         ValueError: both faces and a reason were given, or neither, or the reason is unknown.
@@ -79,7 +78,7 @@ class FaceSearch:
     def __post_init__(self) -> None:
         if (self.reason is None) != bool(self.faces):
             raise ValueError("a face search has either faces or a reason")
-        if self.reason is not None and self.reason not in REASONS:
+        if self.reason is not None and self.reason not in SEARCH_REASONS:
             raise ValueError(f"unknown reason {self.reason!r}")
 
     def __bool__(self) -> bool:

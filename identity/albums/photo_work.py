@@ -11,15 +11,12 @@ import cv2
 import numpy as np
 
 from augmentor.errors import PhotoError
-from augmentor.faces.chip import cut_chip
-from augmentor.faces.face_search import Face
+from augmentor.faces.face_search import Box
 from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces, PhotoReader
 
-Box = tuple[float, float, float, float]
 _EDGE = 240  # of a thumbnail's shorter side, pixels
-_SAME_FACE = 0.5  # intersection over union of the box now and when the photo was organised
 
 
 class PhotoWork(Protocol):
@@ -42,7 +39,7 @@ class PhotoWork(Protocol):
         """
         ...
 
-    def face_again(self, path: Path, box: Box, size: int) -> ProbeChip | None:
+    def face_again(self, path: Path, box: Box, size: int) -> PhotoFaces | None:
         """Return the face of a photo file that was found at `box` before, or None if it is not found again.
 
         Args:
@@ -77,9 +74,10 @@ class InProcess:
         """As `PhotoWork`."""
         return thumbnail(load_image(path))
 
-    def face_again(self, path: Path, box: Box, size: int) -> ProbeChip | None:
+    def face_again(self, path: Path, box: Box, size: int) -> PhotoFaces | None:
         """As `PhotoWork`."""
-        return face_again(self._source, load_image(path), path, box, size)
+        reader = PhotoReader(size, source=self._source, poses=False)
+        return reader.face_again(load_image(path), path, box)
 
 
 def thumbnail(image: np.ndarray) -> bytes:
@@ -87,21 +85,3 @@ def thumbnail(image: np.ndarray) -> bytes:
     scale = _EDGE / min(image.shape[:2])
     size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
     return encode_jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image, 80)
-
-
-def face_again(source: FaceSource, image: np.ndarray, path: Path, box: Box, size: int) -> ProbeChip | None:
-    """The face of an image that was found at `box` before, without the hashes of its file."""
-    again = [face for face in source(image, "all").faces if overlap(face, box) >= _SAME_FACE]
-    if not again:
-        return None
-    face = max(again, key=lambda f: overlap(f, box))
-    chip = cut_chip(image, face.landmarks, size)
-    return ProbeChip(path, chip, None, "", None, face.landmarks, face.box)
-
-
-def overlap(face: Face, box: Box) -> float:
-    """Intersection over union of a face's box and another (x, y, width, height)."""
-    low = np.maximum(face.box[:2], box[:2])
-    high = np.minimum(np.add(face.box[:2], face.box[2:]), np.add(box[:2], box[2:]))
-    shared = float(np.prod(np.maximum(high - low, 0)))
-    return shared / (face.box[2] * face.box[3] + box[2] * box[3] - shared)

@@ -32,6 +32,7 @@ from augmentor.rendering.render import prepare_photo, render_views
 from augmentor.views.head_view import make_view
 from augmentor.views.view import View
 from augmentor.views.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey, allowed, spread_view_keys
+from identity.chips.photo_faces import PhotoReader
 from identity.pretraining.cut import CUTS, LANDMARKS68, POINTS5, Cut
 from identity.pretraining.held_out import held_out_rows
 from identity.pretraining.teacher_file import Answers, read_answers
@@ -325,11 +326,16 @@ class _Worker:
         if points is not None:
             landmarks = self.landmarks(image, face_box(points))
             return warp_chip(image, cut.transform(points, cut.edge), cut.edge), landmarks
-        found = self.faces(image, "central", SMALLEST_FACE)
-        if not found:
-            return None
-        landmarks = found.faces[0].landmarks
-        return warp_chip(image, cut.transform(landmarks, cut.edge), cut.edge), landmarks
+        reader = PhotoReader(
+            cut.edge,
+            policy="central",
+            source=self.faces,
+            min_face=SMALLEST_FACE,
+            poses=False,
+            transform=cut.transform,
+        )
+        found = reader.image(image, path)
+        return None if found.chip is None else (found.chip, found.faces[0].landmarks)
 
     def render(self, task: tuple[int, str, np.ndarray, int, int, Cut]) -> list[tuple[float, np.ndarray]]:
         """Yaws and pictures of one face at views drawn for it; none where the pose cannot be found."""

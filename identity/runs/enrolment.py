@@ -19,7 +19,7 @@ import pyarrow as pa
 from augmentor.errors import InputError
 from augmentor.photos.images import load_image
 from augmentor.photos.names import checked_new_name
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.chips.renders_of_photo import WantedRenders, make_renders
 from identity.decisions.open_set import CROWD, accept_score
 from identity.networks.face_space import unit
@@ -34,7 +34,7 @@ _LIKE_ANOTHER = "fpir_1"  # the threshold above which a new person is taken for 
 def enrol(
     bundle: Bundle,
     name: str,
-    photos: Sequence[ProbeChip],
+    photos: Sequence[PhotoFaces],
     renders: np.ndarray | None = None,
 ) -> Bundle:
     """The run with one person more; the one given is left as it is.
@@ -75,7 +75,7 @@ def enrol(
     )
 
 
-def taken_for(bundle: Bundle, photos: Sequence[ProbeChip]) -> list[tuple[str, ProbeChip]]:
+def taken_for(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[tuple[str, PhotoFaces]]:
     """Photos that the run would give a name of its own at FPIR 1 %: the person may be enrolled under another name."""
     chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
     similarities = bundle.similarities(bundle.embed(chips))
@@ -87,7 +87,7 @@ def taken_for(bundle: Bundle, photos: Sequence[ProbeChip]) -> list[tuple[str, Pr
     ]
 
 
-def _refuse_known(bundle: Bundle, photos: Sequence[ProbeChip]) -> None:
+def _refuse_known(bundle: Bundle, photos: Sequence[PhotoFaces]) -> None:
     known = bundle.sources.to_pydict()
     training = TrainingPhotos(known["photo"], known["sha256"], np.array(known["phash"], np.uint64))
     for leak in find_leaks([p.sha256 for p in photos], [p.phash for p in photos], training):
@@ -97,7 +97,7 @@ def _refuse_known(bundle: Bundle, photos: Sequence[ProbeChip]) -> None:
 
 
 def _templates(
-    bundle: Bundle, photos: Sequence[ProbeChip], renders: np.ndarray | None
+    bundle: Bundle, photos: Sequence[PhotoFaces], renders: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Part -> (D,) unit template, as `identity.decisions.templates` makes them."""
     chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
@@ -120,7 +120,7 @@ def _templates(
     }
 
 
-def wanted_renders(bundle: Bundle, photos: Sequence[ProbeChip]) -> list[WantedRenders]:
+def wanted_renders(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[WantedRenders]:
     """The renders from which `enrol` makes a template: RENDERS, of the photos in turn; none if renders do not weigh."""
     results = bundle.about["results"]
     if float(results["render_weight"]) == 0:

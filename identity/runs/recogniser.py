@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from augmentor.faces.face_search import Policy
-from augmentor.faces.face_source import FaceSource
-from identity.chips.seeing import PhotoReader, SeenPhoto, read_photos
+from augmentor.faces.face_source import FaceSource, face_source
+from identity.chips.many_photos import read_photos
+from identity.chips.photo_faces import PhotoFaces, PhotoReader
 from identity.decisions.open_set import accept_score, rank_names
 from identity.runs.bundle import Bundle
 
@@ -130,7 +131,8 @@ class Recogniser:
 
     @functools.cached_property
     def _reader(self) -> PhotoReader:
-        return PhotoReader(self.bundle.size, self.bundle.align, self._policy, self._source)
+        source = self._source or face_source(second_opinion=True)
+        return PhotoReader(self.bundle.size, self.bundle.align, self._policy, source)
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
         """Photo files, in `workers` processes; an unreadable one gets the status `error` and spoils nothing."""
@@ -142,9 +144,9 @@ class Recogniser:
         seen = (self._reader.image(i, name) for i, name in zip(images, called, strict=True))
         return list(self.seen(seen))
 
-    def seen(self, photos: Iterable[SeenPhoto]) -> Iterator[Recognition]:
+    def seen(self, photos: Iterable[PhotoFaces]) -> Iterator[Recognition]:
         """Photos that were searched for faces, in order; faces wait until a batch is full."""
-        waiting: list[SeenPhoto] = []
+        waiting: list[PhotoFaces] = []
         faces = 0
         for seen in photos:
             waiting.append(seen)
@@ -154,7 +156,7 @@ class Recogniser:
                 waiting, faces = [], 0
         yield from self._answers(waiting)
 
-    def _answers(self, photos: Sequence[SeenPhoto]) -> Iterator[Recognition]:
+    def _answers(self, photos: Sequence[PhotoFaces]) -> Iterator[Recognition]:
         chips = [chip for seen in photos for chip in seen.chips]
         if not chips:
             return iter(self.named(photos, np.zeros((0, 0), np.float32), np.zeros(0)))
@@ -166,7 +168,7 @@ class Recogniser:
                 return iter(answers)
 
     def named(
-        self, photos: Sequence[SeenPhoto], embeddings: np.ndarray, quality: np.ndarray
+        self, photos: Sequence[PhotoFaces], embeddings: np.ndarray, quality: np.ndarray
     ) -> list[Recognition]:
         """Photos whose faces were embedded.
 
@@ -178,8 +180,8 @@ class Recogniser:
         found = []
         for seen in photos:
             faces = []
-            for face, pose in zip(seen.faces, seen.poses, strict=True):
-                faces.append(NamedFace(face.box, face.landmarks, pose, *next(named)))
+            for face in seen.faces:
+                faces.append(NamedFace(face.box, face.landmarks, face.pose, *next(named)))
             found.append(Recognition(seen.photo, seen.status, seen.reason, seen.detail, tuple(faces)))
         return found
 

@@ -14,8 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces.face_search import Policy
 from augmentor.photos.names import checked_new_name, found_name
-from identity.chips.probes import ProbeChip
-from identity.chips.seeing import SeenPhoto, failed
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.open_set import SEARCHED_FPIRS
 from identity.runs.bundle import Bundle
 from identity.runs.comparison import FACES, calibrated, compared
@@ -127,9 +126,9 @@ class Service:
         arguments = (named, limits.max_files, limits.max_unzipped, limits.max_file)
         return await asyncio.to_thread(sources_of, *arguments)
 
-    async def see(self, source: Source, policy: Policy) -> SeenPhoto:
+    async def see(self, source: Source, policy: Policy) -> PhotoFaces:
         """What is on a photo."""
-        seen = await self.pool.see(source, policy)
+        seen = await self.pool.faces(source, policy)
         self.metrics.photos.labels(seen.status).inc()
         return seen
 
@@ -425,19 +424,16 @@ def _people(settings: Settings) -> APIRouter:
         checked_new_name(name, (await service.bundle()).labels)  # before any photo is looked at
         sources = await service.sources(files)
 
-        async def one(source: Source) -> tuple[ProbeChip | None, SeenPhoto]:
-            try:
-                return await service.pool.probe(source, face)
-            except PhotoError as error:
-                return None, failed(error, source.name)
+        async def one(source: Source) -> PhotoFaces:
+            return await service.pool.faces(source, face, hashed=True)
 
         found = await _a_few_at_a_time(one, sources)
-        left_out = [seen for probe, seen in found if probe is None or probe.chip is None]
+        left_out = [photo for photo in found if photo.chip is None]
         # by their place: two photos may have one name, as those of phones do
-        usable = [k for k, (probe, _) in enumerate(found) if probe is not None and probe.chip is not None]
+        usable = [k for k, photo in enumerate(found) if photo.chip is not None]
         if not usable:
             raise Problem(422, "no-face", "no photo with a usable face")
-        photos = [found[k][0] for k in usable]
+        photos = [found[k] for k in usable]
         alike = await service.people.enrol(name, photos, [sources[k] for k in usable])
         told = [Recognition(seen.photo, seen.status, seen.reason, seen.detail, ()) for seen in left_out]
         return JSONResponse(
@@ -532,7 +528,7 @@ def _albums(settings: Settings) -> APIRouter:
         service = service_of(request)
         checked_new_name(group.name, (await service.bundle()).labels)
 
-        def enrolled(photos: Sequence[ProbeChip], name: str) -> Bundle:
+        def enrolled(photos: Sequence[PhotoFaces], name: str) -> Bundle:
             sources = [file_source(photo.path, photo.path.name) for photo in photos]
             service.people.enrol_in_thread(name, photos, sources)
             return readable(service.run)

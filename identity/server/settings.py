@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from augmentor.errors import InputError
-from identity.chips.probes import available_cores
+from identity.chips.many_photos import available_cores
 
 LEAST_KEY = 16  # characters
 # fewer than commands read (`augmentor.photos.images.MAX_PIXELS`): uploads may be anything, and the largest decides how

@@ -23,8 +23,8 @@ from tqdm import tqdm
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_SIZE
 from augmentor.photos.images import make_folder, write_whole
+from identity.chips.many_photos import OneFace, find_chips
 from identity.chips.photo_lists import photos_in
-from identity.chips.probes import Looking, find_chips
 from identity.chips.shared_photos import shared_line, shared_photos
 from identity.decisions.same_person import fit_same_person, mated_cosines
 from identity.decisions.templates import Choice, Gallery, calibration_of, choose, is_frozen, settle
@@ -449,7 +449,7 @@ def _embed_strangers(
         if len(data.names) < FEWEST_IN_TURN:
             _say(f"only {len(data.names)} of them: these thresholds mean next to nothing; give --strangers")
         return None
-    looking: Looking = "whole" if config.align == "whole" else "central"
+    looking: OneFace = "whole" if config.align == "whole" else "central"
     found = find_chips(photos, data.size, looking, cache=config.work, progress="strangers")
     training = TrainingPhotos(
         data.sources["photo"].to_pylist(),

@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augmentor.balancing.manifest import SCHEMA
+from augmentor.balancing.plan import PhotoRecord
 from augmentor.photos.place import FileStamp, Place
 from jobs.balancing.failures import Failure
-from jobs.balancing.scan_table import ScannedFace, read_scan, scan_bytes
+from jobs.balancing.scan_table import read_scan, scan_bytes
 
 PARTS = ".work/parts"
 _KINDS = (".scan.parquet", ".rows.parquet", ".json")
@@ -80,7 +81,7 @@ class Known:
     labels: list[int] = field(default_factory=list)
     digest: str = ""
     account: Account | None = None
-    scans: dict[str, list[ScannedFace]] = field(default_factory=dict)
+    scans: dict[str, list[PhotoRecord]] = field(default_factory=dict)
     rows: pa.Table = field(default_factory=SCHEMA.empty_table)
 
 
@@ -97,7 +98,7 @@ def read_account(out: Place, name: str) -> Known | None:
 def read_known(out: Place, names: Iterable[str]) -> Known:
     """All that partitions of these names left, together; what is damaged counts as unknown."""
     stamps: dict[str, FileStamp] = {}
-    scans: dict[str, list[ScannedFace]] = {}
+    scans: dict[str, list[PhotoRecord]] = {}
     tables = []
     for name in names:
         known = read_account(out, name)

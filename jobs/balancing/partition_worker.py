@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 import pyarrow as pa
 
 from augmentor.balancing.manifest import SCHEMA, ManifestRow, sorted_table, table_of
-from augmentor.balancing.plan import Plan, PlannedImage, hold_out, plan
+from augmentor.balancing.plan import PhotoRecord, Plan, PlannedImage, hold_out, plan
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import LeftOut
 from augmentor.photos.names import normalised
@@ -42,7 +42,6 @@ from jobs.balancing.partition_state import (
     write_state,
 )
 from jobs.balancing.photo_worker import PhotoWorker, PreparedFace, RenderSettings, Scanned
-from jobs.balancing.scan_table import ScannedFace
 from jobs.balancing.view_shelf import ViewSource
 
 # Of one identity, ready to be rendered, some MB each; where there are more photos, they are decoded twice.
@@ -97,9 +96,7 @@ class Done:
 class Scanner(Protocol):
     """`PhotoWorker` or `CarefulScanner`."""
 
-    def scan(
-        self, identity: str, photo: str, content: bytes | PhotoError
-    ) -> tuple[Scanned, list[PreparedFace]]:
+    def scan(self, identity: str, photo: str, content: bytes | PhotoError) -> Scanned:
         """See `PhotoWorker.scan`."""
         ...
 
@@ -205,7 +202,7 @@ class _Work:
     ) -> None:
         self._settings, self._look, self._view_set = settings, look, view_set
         self._views, self._worker = views, worker
-        self._scans: dict[str, list[ScannedFace]] = {}
+        self._scans: dict[str, list[PhotoRecord]] = {}
         self._rows: list[ManifestRow] = []
         self._kept: list[str] = []
         self._plans: list[Plan] = []
@@ -297,7 +294,7 @@ class _Work:
 
     def _identity(self, name: str, photos: dict[str, FileStamp]) -> None:
         """Scan, plan and make the images of one person."""
-        prepared: dict[str, list[PreparedFace]] = {}
+        prepared: dict[str, Sequence[PreparedFace]] = {}
         for photo, stamp in photos.items():
             ready = self._scan(name, photo, stamp)
             if len(photos) <= KEPT_PHOTOS and ready:
@@ -326,7 +323,7 @@ class _Work:
                 start = time.process_time()
             self._done.made += len(images)
 
-    def _scan(self, name: str, photo: str, stamp: FileStamp) -> list[PreparedFace]:
+    def _scan(self, name: str, photo: str, stamp: FileStamp) -> Sequence[PreparedFace]:
         """Scan one photo, unless it is known; gives the prepared faces."""
         known = self._known.scans.get(photo)
         if known and self._known.stamps.get(photo) == stamp:
@@ -336,17 +333,17 @@ class _Work:
         if known and not isinstance(content, PhotoError) and known[0].sha256 == sha256(content).hexdigest():
             self._scans[photo] = known
             return []
-        scanned, prepared = self._scanner.scan(name, photo, content)
+        scanned = self._scanner.scan(name, photo, content)
         self._done.scanned += 1
         self._done.seconds["scan"] += scanned.seconds
         self._scans[photo] = list(scanned.faces)
         for face in scanned.faces:
             if face.reason:
                 _log.warning("%s: %s %s", self._look.data.name(photo), face.reason, face.detail)
-        return prepared
+        return scanned.prepared
 
     def _plan(self, name: str, photos: dict[str, FileStamp]) -> Plan:
-        records = [face.record for photo in photos for face in self._scans[photo]]
+        records = [face for photo in photos for face in self._scans[photo]]
         settings = self._settings
         effects = partial(draw_effects, settings.effects, settings.render.seed) if settings.effects else None
         return plan(
@@ -359,7 +356,7 @@ class _Work:
             effects=effects,
         )
 
-    def _prepare_again(self, faces: Sequence[ScannedFace]) -> list[PreparedFace]:
+    def _prepare_again(self, faces: Sequence[PhotoRecord]) -> list[PreparedFace]:
         photo = faces[0].photo
         content = self._read(photo)
         if isinstance(content, PhotoError):

@@ -40,7 +40,6 @@ from augmentor.faces.face_source import DEFAULT, SOURCES
 from augmentor.photos.images import encode_jpeg
 from identity.albums.page import write_pages
 from identity.albums.sorting import organise, undo
-from identity.chips.probes import ProbeChip
 from identity.forgetting.forget_person import forget, refuse_forgotten
 from identity.runs import holders
 from identity.runs.bundle import Bundle
@@ -50,6 +49,7 @@ from identity.runs.recogniser import Recogniser
 from identity.runs.renaming import merged, renamed
 from tests.identity.runs.test_recogniser import SquareFaces, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
+from tests.stand_in_faces import one_face
 
 NAMES = ["Ann Ü", "O'Brien", "Ada:B", "写真", "a", "Bo & Co", "[test]", "A#B?c=1", "Zoë", "Ada_B", "x<b>"]
 _ENDED, _REFUSED, _LEFT = 0, 2, 1
@@ -158,7 +158,7 @@ class World:
         name = self.random.choice([*NAMES, "..", "holdout", "Anna."])
         chip = np.full((8, 8, 3), self._colour(Bundle.load(self.run)), np.uint8)
         digest = f"{self.random.getrandbits(128):032x}"
-        probe = ProbeChip(Path(f"{digest}.jpg"), chip, None, digest, self.random.getrandbits(62), None)
+        probe = one_face(Path(f"{digest}.jpg"), chip, digest, self.random.getrandbits(62))
 
         def act() -> int:
             with PeopleFile(self.run) as people, people.exclusive():

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
+from augmentor.faces.chip import CHIP_SIZE, chip_landmarks, chip_transform
 from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
 from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
 from identity import evaluate as module
-from identity.chips import probes
 from identity.decisions.metrics import NEVER, NEVER_RANKED
 from identity.decisions.open_set import DecisionConstants
 from identity.evaluate import main
@@ -35,13 +35,23 @@ KEYS = [
 ]
 
 
+def _landmarks_of_a_face_that_fills_the_picture() -> np.ndarray:
+    """(68, 2) landmarks in a picture of 96 pixels, so that its chip shows the whole picture and nothing else."""
+    points = np.random.default_rng(0).uniform(0, 100, (68, 2))
+    in_chip = chip_landmarks(points, chip_transform(points))
+    return ((in_chip + 0.5) * (96 / CHIP_SIZE) - 0.5).astype(np.float32)
+
+
+WHOLE = _landmarks_of_a_face_that_fills_the_picture()
+
+
 class WholePicture(StandInFaces):
     """Finds one face, the whole picture, unless it is dark."""
 
     def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
         if image.mean() < 60:
             return FaceSearch((), "no_face")
-        return FaceSearch((Face((0.0, 0.0, 96.0, 96.0), np.zeros((68, 2), np.float32), 1.0),), None)
+        return FaceSearch((Face((0.0, 0.0, 96.0, 96.0), WHOLE, 1.0),), None)
 
 
 class Pictures:
@@ -87,7 +97,6 @@ def save(path: Path, image: np.ndarray) -> Path:
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     find_with(WholePicture, monkeypatch)
-    monkeypatch.setattr(probes, "cut_chip", lambda image, landmarks, size: cv2.resize(image, (size, size)))
     monkeypatch.setattr(evaluation, "_ms_per_call", lambda call, items: float(call() is not None))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from identity.chips.seeing import PhotoReader
+from identity.chips.photo_faces import PhotoReader
 from identity.decisions.open_set import Decision, DecisionConstants, ProbabilityCurve
 from identity.networks.embedding import PartEmbedder
 from identity.networks.face_space import unit

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import encode_jpeg
+from identity.chips.photo_faces import PhotoReader
 from identity.decisions.open_set import ProbabilityCurve
 from identity.decisions.same_person import SamePerson
 from identity.runs.bundle import Bundle
@@ -44,7 +45,8 @@ class ThreadPool(photo_pool.PhotoPool):
         self._wait()
         self._pool: Any = _Threads()
         self._large_pool = self._pool
-        photo_pool._start(size, align, source or face_source(second_opinion=True))
+        source = source or face_source(second_opinion=True)
+        photo_pool._start(PhotoReader(size, align, source=source))
 
     def close(self) -> None:
         self._pool.threads.shutdown()

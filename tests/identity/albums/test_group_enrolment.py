@@ -3,14 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces.face_search import Face
 from identity import enrol as command
 from identity.albums.group_enrolment import group_photos
-from identity.albums.photo_work import overlap
 from identity.albums.sorting import decide, move_photo, place_again
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
@@ -92,10 +89,3 @@ def test_a_photo_stays_where_somebody_put_it(run: Bundle, photos: Path, tmp_path
     assert {f for f in files if f.startswith("person 0/")} <= {"person 0/a.png", "person 0/a (2).png"}
     put(run, photos, albums)
     assert "Elsewhere/a.png" in tree(albums), "the next call keeps it"
-
-
-def test_overlap_of_boxes_by_hand() -> None:
-    face = Face((0, 0, 10, 10), np.zeros((68, 2), np.float32), 1.0)
-    assert overlap(face, (0, 0, 10, 10)) == 1
-    assert overlap(face, (5, 0, 10, 10)) == pytest.approx(50 / 150)
-    assert overlap(face, (20, 20, 5, 5)) == 0

@@ -9,8 +9,9 @@ import pytest
 from augmentor.faces.chip import cut_chip
 from augmentor.faces.face_source import face_source
 from augmentor.photos.images import list_photos, load_image
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.chips.sharpness import LITTLE_DETAIL, blurred_line, detail
+from tests.stand_in_faces import one_face
 
 LFW = Path(__file__).parents[4] / "shared" / "data" / "lfw1013"
 
@@ -22,8 +23,8 @@ def textured(sigma: float, size: int = 150) -> np.ndarray:
     return (128 + (blurred - 128) * (40 / blurred.std())).clip(0, 255).astype(np.uint8)
 
 
-def photo(chip: np.ndarray, name: str) -> ProbeChip:
-    return ProbeChip(Path(name), chip, None, name, 0, None)
+def photo(chip: np.ndarray, name: str) -> PhotoFaces:
+    return one_face(Path(name), chip, name, 0)
 
 
 def test_detail_falls_with_blur_and_not_with_light_or_size() -> None:

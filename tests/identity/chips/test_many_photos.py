@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
-from augmentor.photos.images import encode_jpeg, perceptual_hash, sha256_of
-from identity.chips import probes
-from identity.chips.probes import find_chips
+from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
+from identity.chips import many_photos
+from identity.chips.many_photos import find_chips
 from tests.stand_in_faces import StandInFaces, find_with
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
@@ -64,7 +64,7 @@ def test_every_photo_gives_one_result_in_order_with_a_reason_where_there_is_no_c
     assert found[1].chip is not None and found[1].chip.shape == (64, 64, 3)
     assert all(p.chip is None for p in (found[0], found[2], found[3]))
     assert found[1].sha256 == sha256_of(good)
-    assert found[0].phash == perceptual_hash(probes.load_image(dark)) and found[2].phash is None
+    assert found[0].phash == perceptual_hash(load_image(dark)) and found[2].phash is None
 
 
 def test_cache_saves_looking_again_until_the_photo_changes(
@@ -90,7 +90,7 @@ def test_a_damaged_cache_is_said_and_made_anew(
     (file,) = (tmp_path / "cache").iterdir()
     file.write_bytes(b"PAR1 damaged")
     assert find_chips([path], cache=tmp_path / "cache")[0].reason is None
-    assert "looked for again" in capsys.readouterr().err
+    assert "searched again" in capsys.readouterr().err
     assert find_chips([path], cache=tmp_path / "cache")[0].reason is None and finder.calls == 2
 
 
@@ -106,7 +106,7 @@ def test_processes_give_the_same_as_one(monkeypatch: pytest.MonkeyPatch) -> None
         pytest.skip("../shared/data/lfw1013 is absent")
     paths = sorted(folder.iterdir())[:6]
     alone = find_chips(paths, workers=1)
-    monkeypatch.setattr(probes, "_SECONDS_STARTING", 0.0)
+    monkeypatch.setattr(many_photos, "_SECONDS_STARTING", 0.0)
     together = find_chips(paths, workers=2)
     assert sum(p.chip is not None for p in alone) >= 5
     for a, b in zip(alone, together, strict=True):
