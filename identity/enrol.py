@@ -19,8 +19,9 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.path_text import shown
 from augmentor.photos.names import checked_name
 from augmentor.photos.private_files import private_files
+from identity.chips.many_photos import OneFace, find_chips
+from identity.chips.photo_faces import PhotoFaces
 from identity.chips.photo_lists import photos_at
-from identity.chips.probes import Looking, ProbeChip, find_chips
 from identity.chips.sharpness import blurred_line
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.collection import PeopleFile
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.group:
             photos = _grouped(bundle, options.model, options.photos)
         else:
-            looking: Looking = "whole" if bundle.align == "whole" else options.face
+            looking: OneFace = "whole" if bundle.align == "whole" else options.face
             given = find_chips(paths, bundle.size, looking, progress="detecting faces")
             for photo in given:
                 if photo.chip is None:
@@ -96,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[ProbeChip]:
+def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[PhotoFaces]:
     """Return the chips of the faces that were grouped into an album of an unknown person.
 
     Raises:

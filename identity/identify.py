@@ -15,8 +15,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from augmentor.errors import LikenessError
+from identity.chips.many_photos import available_cores
 from identity.chips.photo_lists import photos_at
-from identity.chips.probes import available_cores
 from identity.networks.tensorflow_loading import load_tensorflow
 
 _MANY = 32  # from this many photos on, starting several processes saves more time than it takes

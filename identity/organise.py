@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from augmentor.errors import LikenessError
-from identity.chips.probes import available_cores
+from identity.chips.many_photos import available_cores
 from identity.networks.tensorflow_loading import load_tensorflow
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import sha256_of
-from identity.chips.probes import Looking, ProbeChip, iterate_chips
+from identity.chips.many_photos import OneFace, iterate_chips
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
 from identity.decisions.open_set import Decision
 from identity.decisions.same_person import SamePerson
@@ -105,7 +106,7 @@ class Embedded:
         ms_per_embedding: None when no face was found at all.
     """
 
-    photos: dict[Path, ProbeChip]
+    photos: dict[Path, PhotoFaces]
     row: dict[Path, int]
     embeddings: np.ndarray
     ms_per_embedding: float | None
@@ -136,7 +137,7 @@ def evaluate(
         gallery: The same run again, when it is to name probes and strangers.
         training: What the run was trained on; None for bare features.
         same_person: Stored thresholds for pairs, where there are any.
-        cache: See `identity.chips.probes`.
+        cache: See `identity.chips.many_photos`.
         workers: Processes that look for faces.
         progress: Whether to show a bar on stderr.
 
@@ -236,7 +237,7 @@ def embed_photos(
     title: str = "",
 ) -> Embedded:
     """Find, cut out and embed the face of each photo; chips are dropped as soon as they are embedded."""
-    photos: dict[Path, ProbeChip] = {}
+    photos: dict[Path, PhotoFaces] = {}
     waiting: list[tuple[int, np.ndarray]] = []
     sample: list[np.ndarray] = []
     parts: list[tuple[list[int], np.ndarray]] = []
@@ -248,11 +249,11 @@ def embed_photos(
             waiting.clear()
 
     paths = list(dict.fromkeys(paths))
-    looking: Looking = "whole" if embedder.align == "whole" else "central"
+    looking: OneFace = "whole" if embedder.align == "whole" else "central"
     for row, probe in enumerate(
         iterate_chips(paths, embedder.size, looking, workers=workers, cache=cache, progress=title)
     ):
-        photos[probe.path] = replace(probe, chip=None)
+        photos[probe.path] = probe.without_chips()
         if probe.chip is not None:
             waiting.append((row, probe.chip))
             if len(sample) < _BATCH:

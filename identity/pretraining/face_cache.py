@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces.chip import chip_landmarks, warp_chip
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.faces.five_points import five_of_68, five_point_transform
 from augmentor.faces.landmark_source import DlibLandmarks
 from augmentor.head.head_model import HeadModel, load_head_model
@@ -32,6 +32,7 @@ from augmentor.rendering.render import prepare_photo, render_views
 from augmentor.views.head_view import make_view
 from augmentor.views.view import View
 from augmentor.views.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey, allowed, spread_view_keys
+from identity.chips.photo_faces import PhotoReader
 from identity.pretraining.cut import CUTS, LANDMARKS68, POINTS5, Cut
 from identity.pretraining.held_out import held_out_rows
 from identity.pretraining.teacher_file import Answers, read_answers
@@ -73,7 +74,13 @@ class Photos:
         return load_image(self._archive.read(path), name=path)
 
 
-def cache_faces(source: Path, teachers: Sequence[Path], work: Path, cut: Cut = LANDMARKS68) -> None:
+def cache_faces(
+    source: Path,
+    teachers: Sequence[Path],
+    work: Path,
+    cut: Cut = LANDMARKS68,
+    faces: FaceSource | None = None,
+) -> None:
     """Cut all faces and pair them with what the teachers say of them, unless `work` has them already.
 
     Args:
@@ -81,6 +88,7 @@ def cache_faces(source: Path, teachers: Sequence[Path], work: Path, cut: Cut = L
         teachers: files of their answers (`identity.pretraining.teacher_file`); none: dlib's net is run on chips and
         mirror images. work: folder of the cache.
         cut: how the faces are cut; where it is placed by five points, one of `teachers` has to know them.
+        faces: finds the faces; by default without a second opinion, since every photo shows a person.
 
     Raises:
         InputError: no photos, no face in any, teachers that know none of them or no points, or another cache in `work`.
@@ -103,7 +111,7 @@ def cache_faces(source: Path, teachers: Sequence[Path], work: Path, cut: Cut = L
     landmarks: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     tasks = [(path, cut, points.get(path)) for path in paths]
-    for (path, _, _), found in _in_processes(_cut, source, tasks, "cutting faces"):
+    for (path, _, _), found in _in_processes(_cut, source, faces or face_source(), tasks, "cutting faces"):
         if found is None:
             continue
         chip, face = found
@@ -204,7 +212,7 @@ def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
     if made.faces == len(rows):
         return
     tasks = [(int(row), str(paths[row]), landmarks[row], per_face, seed, cut) for row in rows[made.faces :]]
-    for task, pictures in _in_processes(_render, source, tasks, "rendering"):
+    for task, pictures in _in_processes(_render, source, face_source(), tasks, "rendering"):
         made.add(task[0], pictures or ())
         if made.faces % SAVED_EVERY == 0:
             made.save()
@@ -299,11 +307,11 @@ class _Teacher:
 
 
 class _Worker:
-    """What a process of the pool keeps: the photos, the finder, and the views once they are needed."""
+    """What a process of the pool keeps: the photos, the source of faces, and the views once they are needed."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, faces: FaceSource) -> None:
         self.photos = Photos(source)
-        self.finder = FaceFinder("central", SMALLEST_FACE)
+        self.faces = faces
         self.landmarks = DlibLandmarks()
         self.head: HeadModel | None = None
         self.bands: dict[int, list[View]] = {}
@@ -318,11 +326,16 @@ class _Worker:
         if points is not None:
             landmarks = self.landmarks(image, face_box(points))
             return warp_chip(image, cut.transform(points, cut.edge), cut.edge), landmarks
-        found = self.finder(image)
-        if not found:
-            return None
-        landmarks = found.faces[0].landmarks
-        return warp_chip(image, cut.transform(landmarks, cut.edge), cut.edge), landmarks
+        reader = PhotoReader(
+            cut.edge,
+            policy="central",
+            source=self.faces,
+            min_face=SMALLEST_FACE,
+            poses=False,
+            transform=cut.transform,
+        )
+        found = reader.image(image, path)
+        return None if found.chip is None else (found.chip, found.faces[0].landmarks)
 
     def render(self, task: tuple[int, str, np.ndarray, int, int, Cut]) -> list[tuple[float, np.ndarray]]:
         """Yaws and pictures of one face at views drawn for it; none where the pose cannot be found."""
@@ -367,8 +380,8 @@ def face_box(points: np.ndarray) -> tuple[float, float, float, float]:
 _worker: list[_Worker] = []
 
 
-def _start(source: Path) -> None:
-    _worker.append(_Worker(source))
+def _start(source: Path, faces: FaceSource) -> None:
+    _worker.append(_Worker(source, faces))
 
 
 def _cut(task: tuple[str, Cut, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -380,10 +393,10 @@ def _render(task: tuple[int, str, np.ndarray, int, int, Cut]) -> list[tuple[floa
 
 
 def _in_processes(
-    function: Callable[[Any], Any], source: Path, tasks: Sequence[Any], what: str
+    function: Callable[[Any], Any], source: Path, faces: FaceSource, tasks: Sequence[Any], what: str
 ) -> Iterator[tuple[Any, Any]]:
     """(task, result) in order, computed in one process a core."""
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(os.cpu_count(), context, _start, (source,)) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), context, _start, (source, faces)) as pool:
         results = pool.map(function, tasks, chunksize=32)
         yield from zip(tasks, tqdm(results, what, len(tasks), unit="face"), strict=True)

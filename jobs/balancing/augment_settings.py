@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import POLICIES, Policy
+from augmentor.faces.face_search import POLICIES, Policy
+from augmentor.faces.face_source import DEFAULT as DEFAULT_DETECTOR
+from augmentor.faces.face_source import SOURCES
 from augmentor.rendering.effects import EFFECTS, EXPRESSION, effect_names
 from augmentor.views.view_set import PAPER, POSES, READY, SPREAD
 from jobs.balancing.image_sink import FOLDER, FORMATS
@@ -34,6 +36,7 @@ class AugmentSettings:
     head_model: str = "built-in"
     effects: tuple[str, ...] = ()
     views: str = SPREAD
+    detector: str = DEFAULT_DETECTOR
 
     def __post_init__(self) -> None:
         if self.per_class < 1:
@@ -110,6 +113,9 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
         choices=POLICIES,
         default="central",
         help="which face to use if there are several (%(default)s)",
+    )
+    parser.add_argument(
+        "--detector", choices=tuple(SOURCES), default=DEFAULT_DETECTOR, help="finds the faces (%(default)s)"
     )
     parser.add_argument(
         "--max-failed", type=float, default=0.05, help="fraction of photos that may fail (%(default)s)"

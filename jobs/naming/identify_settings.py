@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import Policy
+from augmentor.faces.face_search import Policy
 from jobs.cluster.command_line import OneLineParser, check_place, lies_in
 
 
