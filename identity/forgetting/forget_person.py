@@ -312,7 +312,7 @@ def _write_pages_again(
 
 
 def _remove_caches(folder: Path) -> list[str]:
-    """Delete what training and `identity.chips.probes` cached in a folder; return the names of the files."""
+    """Delete what training and `identity.chips.many_photos` cached in a folder; return the names of the files."""
     files = [folder / name for name in _CACHES] + sorted(folder.glob("faces-*.parquet"))
     removed = [file for file in files if file.is_file() and not file.is_symlink()]
     for file in removed:
