@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from identity.server.access import OPEN
 from identity.server.problems import Problem, busy
+from identity.server.turns import REQUEST
 
 # These are answered without a slot: monitoring must be able to ask while the server is busy, and people read on the
 # page that it is.
@@ -219,6 +220,7 @@ class Limits:
             await problem.response()(scope, receive, send)
             return
         started = asyncio.get_running_loop().time()
+        REQUEST.set(slot)
         try:
             await self._within_limits(scope, receive, send, slot)
         finally:

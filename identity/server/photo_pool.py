@@ -39,6 +39,7 @@ from identity.chips.many_photos import use_one_core
 from identity.chips.photo_faces import PhotoFaces, PhotoReader, failed
 from identity.chips.renders_of_photo import WantedRenders, make_renders
 from identity.server.source import Source
+from identity.server.turns import FairTurns
 
 try:
     import resource
@@ -107,8 +108,8 @@ class PhotoPool:
 
     def _wait(self) -> None:
         """Photos wait here, not in the pipe to the processes."""
-        self._turns = asyncio.Semaphore(2 * self.workers)
-        self._large = asyncio.Semaphore(self._limits.large_at_once)
+        self._turns = FairTurns(self.workers + 1)  # one photo is read while the others are worked on
+        self._large = FairTurns(self._limits.large_at_once)
         self._readers = ThreadPoolExecutor(2 * self.workers, "reading")
 
     @property
@@ -166,12 +167,12 @@ class PhotoPool:
         """Call a function with the content of a photo, its limits and the arguments, in one of the processes."""
         ordinary = self._limits.ordinary
         if source.size <= _ORDINARY_BYTES:
-            async with self._turns:
+            async with self._turns.turn():
                 found = await self._turn(self._pool, function, source, ordinary, arguments)
             too_large = isinstance(found, PhotoError) and found.reason == "too_large"
             if not too_large or ordinary == self._limits:
                 return _raised(found)
-        async with self._large:
+        async with self._large.turn():
             return _raised(await self._turn(self._large_pool, function, source, self._limits, arguments))
 
     async def _turn(
