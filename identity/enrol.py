@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.path_text import shown
 from augmentor.photos.names import checked_name
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @private_files()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         name = checked_name(options.name)
         photos, people = _enrol(options, name)
@@ -85,9 +86,10 @@ def _cropped(bundle: "Bundle", paths: Sequence[Path], options: argparse.Namespac
     return [photo for photo in probes if photo.chip is not None]
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.enrol", description="Enrol a new person without training."
+        prog=called_as("python -m identity.enrol"), description="Enrol a new person without training."
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--name", required=True, help="name of the person")

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.names import printable
 from augmentor.photos.private_files import private_files
@@ -20,11 +21,11 @@ from identity.networks.tensorflow_loading import load_tensorflow
 _LISTED = 20  # the user's own files that are listed; more are only counted
 
 
-@private_files()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.forget", description="Delete a person and everything made from their photos."
+        prog=called_as("python -m identity.forget"),
+        description="Delete a person and everything made from their photos.",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--name", required=True, help="name of the person")
@@ -32,10 +33,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--data",
         type=Path,
         metavar="DIR",
-        help="the balanced set the run was trained on; needed if the run does not know it, or if the run is a copy and "
-        "the set belongs to it all the same",
+        help="a balanced set that the run does not know, or the run's own set if it was moved",
     )
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--deleted",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a set, albums, a report or an export that you deleted for good; can be given several times",
+    )
+    return parser
+
+
+@private_files()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         load_tensorflow()
         from identity.forgetting.forget_person import forget
@@ -44,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         bundle = Bundle.load(options.model)
         with PeopleFile(options.model) as people:
-            forgotten = forget(options.model, options.name, people, data=options.data)
+            forgotten = forget(
+                options.model, options.name, people, data=options.data, deleted=options.deleted
+            )
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,8 +1,8 @@
 """Put photos into albums as links or copies, and remove them again without destroying anything.
 
 Each file is recorded before it is made, so that an interrupted call leaves no file without a record. A file is removed
-only if it was not changed since it was placed and its original still exists. A file whose original is gone may be the
-last copy of a photo, so it stays. A changed file stays, too.
+only if it was not changed since it was placed and its original still holds the same photo. A file whose original is
+gone, or holds something else, may be the last copy of a photo, so it stays. A changed file stays, too.
 """
 
 import os
@@ -27,7 +27,7 @@ class TakenOut:
     Attributes:
         removed: files that were removed, or were gone already.
         changed: files that were changed since they were placed; they belong to the user now and stay.
-        only_copies: files whose originals are gone; they stay and remain recorded.
+        only_copies: files whose originals are gone or hold something else; they stay and remain recorded.
     """
 
     removed: list[Placed] = field(default_factory=list)
@@ -35,7 +35,13 @@ class TakenOut:
     only_copies: list[Placed] = field(default_factory=list)
 
 
-def take_out(files: Iterable[Placed], people: PeopleFile, collection: int, albums: Path) -> TakenOut:
+def take_out(
+    files: Iterable[Placed],
+    people: PeopleFile,
+    collection: int,
+    albums: Path,
+    replaced: Collection[str] = (),
+) -> TakenOut:
     """Remove files from the albums, as far as that destroys nothing.
 
     Args:
@@ -43,6 +49,8 @@ def take_out(files: Iterable[Placed], people: PeopleFile, collection: int, album
         people: people file of the run.
         collection: number of the collection.
         albums: folder of the albums.
+        replaced: paths of photos that can be read at present. If one of them holds another photo than the albums, then
+            somebody replaced it, and its old copies are removed.
 
     Returns:
         Which files were removed and which stay.
@@ -58,7 +66,7 @@ def take_out(files: Iterable[Placed], people: PeopleFile, collection: int, album
                 result.removed.append(file)
             elif not _as_placed(path, file):
                 result.changed.append(file)
-            elif file.how != "symlink" and not _has_original(path, file):
+            elif file.how != "symlink" and not _has_original(path, file, file.photo in replaced):
                 result.only_copies.append(file)
             else:
                 path.unlink()
@@ -144,15 +152,19 @@ def _as_placed(path: Path, file: Placed) -> bool:
         return False
 
 
-def _has_original(path: Path, file: Placed) -> bool:
-    """Return whether the photo would still exist without this file in the albums."""
+def _has_original(path: Path, file: Placed, replaced: bool) -> bool:
+    """Return whether the photo would still exist without this file in the albums.
+
+    A damaged or empty original does not count, because a full or failing disk may have left it.
+    """
     original = file.original
     try:
         if original.resolve() == path.resolve():  # the original was replaced by a link to its copy
             return False
-        # an original that became empty does not count: a full or failing disk may have left it
-        return original.is_file() and (original.stat().st_size > 0 or path.stat().st_size == 0)
-    except OSError:
+        if not original.is_file():
+            return False
+        return replaced or _same_file(path, original) or sha256_of(original) == file.sha256
+    except (OSError, PhotoError):
         return False
 
 

@@ -30,7 +30,6 @@ from identity.albums.placing import HOW, free_name, put, take_out
 from identity.albums.written_files import WrittenFiles
 from identity.chips.hash_distance import same_pictures
 from identity.chips.photo_lists import photos_in
-from identity.decisions.open_set import accept_score
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, Placed, StoredFace, StoredPhoto
 from identity.runs.recogniser import Recognition
@@ -231,6 +230,8 @@ def undo(albums: Path, people: PeopleFile) -> Undone:
     number, _photos = collection
     taken = take_out(people.placed(number), people, number, albums)
     left = WrittenFiles(people, number, albums).remove_others()
+    if left or taken.changed:  # what stays may hold names, so forgetting has to search it
+        people.keep_output(str(albums), "albums that were undone")
     if taken.only_copies:  # these files stay recorded, but the faces in them do not
         people.drop(number, [photo.path for photo in people.photos(number)])
     else:
@@ -350,7 +351,7 @@ def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) ->
     folders = folders_of(bundle.labels)
     doubtful = min(threshold, bundle.decision.threshold(REVIEW_FPIR))
     embeddings = np.stack([face.embedding for _, _, face in stored])
-    best, score = accept_score(bundle.similarities(embeddings), bundle.crowding, bundle.constants)
+    best, score = bundle.decision.score(bundle.similarities(embeddings))
     probability = bundle.decision.probability(score)
     unnamed = np.flatnonzero(score < doubtful)
     unknown = dict(zip(unnamed.tolist(), _unknown_albums(bundle, stored, embeddings, unnamed), strict=True))
@@ -461,7 +462,8 @@ def _place(
         else:
             unwanted.append(file)
     people.add_placed(number, [file for file in kept if file not in before])
-    taken = take_out(unwanted, people, number, albums)
+    readable = {path for path, photo in contents.photos.items() if photo.status != "error"}
+    taken = take_out(unwanted, people, number, albums, readable - contents.gone)
     contents.left += [file.file for file in taken.changed]
     contents.only_copies += [file.file for file in taken.only_copies]
     contents.only_copies += [file.file for file in kept if file.photo in contents.gone]

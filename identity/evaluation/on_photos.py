@@ -20,7 +20,7 @@ from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import sha256_of
 from identity.chips.probes import Looking, ProbeChip, iterate_chips
 from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
-from identity.decisions.open_set import Decision, DecisionConstants, accept_score
+from identity.decisions.open_set import Decision
 from identity.decisions.same_person import SamePerson
 from identity.evaluation.material import Material
 from identity.evaluation.pairs import pair_identities
@@ -77,16 +77,6 @@ class Gallery(Embedder, Protocol):
         ...
 
     @property
-    def crowding(self) -> np.ndarray:
-        """Crowding of each template, (C,)."""
-        ...
-
-    @property
-    def constants(self) -> DecisionConstants:
-        """The constants of the acceptance score."""
-        ...
-
-    @property
     def thresholds(self) -> dict[str, float]:
         """The acceptance scores `fpir_1` and `fpir_10`."""
         ...
@@ -98,6 +88,10 @@ class Gallery(Embedder, Protocol):
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
         """Return the cosines (N, C) of unit rows (N, D) with the templates."""
+        ...
+
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the columns (N,) of the best names for cosines (N, C), and their acceptance scores (N,)."""
         ...
 
 
@@ -346,9 +340,7 @@ def _ms_per_call(call: Callable[[], object], items: int) -> float:
 def _ms_per_search(gallery: Gallery, embedded: Embedded) -> float:
     """Return the milliseconds that it takes to compare one face with the enrolled people."""
     rows = embedded.embeddings[np.isfinite(embedded.embeddings[:, 0])][:_BATCH]
-    return _ms_per_call(
-        lambda: accept_score(gallery.similarities(rows), gallery.crowding, gallery.constants), len(rows)
-    )
+    return _ms_per_call(lambda: gallery.score(gallery.similarities(rows)), len(rows))
 
 
 def _search(
@@ -371,7 +363,7 @@ def _search(
     for start in range(0, len(with_face), 1024):
         rows = with_face[start : start + 1024]
         similarities = gallery.similarities(embeddings[rows])
-        best[rows], score[rows] = accept_score(similarities, gallery.crowding, gallery.constants)
+        best[rows], score[rows] = gallery.score(similarities)
         similarity[rows] = similarities[np.arange(len(rows)), best[rows]]
         mated = truth[rows] != NO_COLUMN
         rank[rows[mated]] = ranks_of_truth(similarities[mated], truth[rows[mated]])

@@ -15,7 +15,8 @@ import cv2
 import jinja2
 import numpy as np
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.layout import MANIFEST
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, PhotoError
 from augmentor.path_text import shown
 from augmentor.photos.images import encode_jpeg, load_image, write_whole
@@ -164,7 +165,7 @@ def enrolled_photos(training_set: Path) -> dict[str, Path]:
     Returns:
         A photo by person; nothing if the set or its manifest cannot be read.
     """
-    file = training_set / "manifest.parquet"
+    file = training_set / MANIFEST
     if not file.is_file():
         return {}
     try:

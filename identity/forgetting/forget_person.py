@@ -19,8 +19,9 @@ all people share keep a small influence of these images until the next training.
 """
 
 import io
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,7 +39,13 @@ from identity.albums.written_files import WrittenFiles
 from identity.forgetting.balanced_set import forget_in_set
 from identity.forgetting.journal import ForgettingRecord, is_album_of, write_down
 from identity.forgetting.mentions import Mentions
-from identity.forgetting.traces import left_elsewhere, left_in_albums, left_in_outputs, left_in_run
+from identity.forgetting.traces import (
+    left_elsewhere,
+    left_in_albums,
+    left_in_outputs,
+    left_in_run,
+    not_there,
+)
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, PhotoCollection
 from identity.runs.holders import wait_for_holders
@@ -74,6 +81,7 @@ def forget(
     people: PeopleFile,
     *,
     data: Path | None = None,
+    deleted: Collection[Path] = (),
     wait_seconds: float = WAIT_SECONDS,
     let_go: Callable[[], Sequence[str]] = tuple,
     holders: Sequence[int] = (),
@@ -84,7 +92,9 @@ def forget(
         run: folder of the run.
         name: name of an enrolled person, or of a person whose forgetting was interrupted or left something.
         people: people file of the run.
-        data: the balanced set, if the run does not know it or may not touch the one that it knows.
+        data: another balanced set. If the set that the run knows is not there, this one replaces it.
+        deleted: files and folders that the user deleted for good. Any other place that the run knows but that is not
+            there counts as left, because it may be on a disk that is not connected.
         wait_seconds: how long to wait for other processes that use the run, and for readers of the people file.
         let_go: called as soon as the run is without the person, to let this process drop what it keeps itself; returns
             a line for each thing that is left.
@@ -94,10 +104,17 @@ def forget(
         What was deleted and what is left.
 
     Raises:
-        InputError: Nobody has this name, it is the only person of the run, or something cannot be deleted. In the last
-            case the person is no longer named, and repeating the call continues.
+        InputError: Nobody has this name, it is the only person of the run, `data` is no balanced set, something in
+            `deleted` exists, or something cannot be read or deleted. In the last case the message says whether anything
+            was changed, and the call can be repeated.
     """
-    record = write_down(run, name, people, data)
+    try:
+        record = write_down(run, name, people, data, deleted)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or run}: cannot be read ({error.strerror or error}); nothing was changed: correct this "
+            "and repeat the command"
+        ) from error
     outcome = Forgotten(originals=list(record.originals))
     _take_out_of_run(run, record, people, outcome)
     outcome.left += let_go()
@@ -106,16 +123,16 @@ def forget(
     names = sorted({*record.names} - {*bundle.labels})
     try:
         _delete_outside_of_run(run, record, bundle, names, people, outcome)
+        outcome.left += left_elsewhere(record, names, bundle.labels)
+        outcome.left += left_in_run(run, names)
+        outcome.left += left_in_albums(names, bundle.labels, people)
+        outcome.left += left_in_outputs(names, bundle.labels, people, record.searched)
     except OSError as error:
         raise InputError(
-            f"{error.filename or run}: cannot be deleted ({error.strerror or error}); {record.name} is no longer "
-            "named, but files are left: correct this and repeat the command"
+            f"{error.filename or run}: cannot be read or deleted ({error.strerror or error}); {record.name} is no "
+            "longer named, but files are left: correct this and repeat the command"
         ) from error
     outcome.originals = list(dict.fromkeys([*record.photos, *outcome.originals]))
-    outcome.left += left_elsewhere(record, names)
-    outcome.left += left_in_run(run, names)
-    outcome.left += left_in_albums(names, people)
-    outcome.left += left_in_outputs(names, people)
     _close_record(record, people, wait_seconds, outcome)
     return outcome
 
@@ -158,10 +175,10 @@ def _delete_outside_of_run(
     people: PeopleFile,
     outcome: Forgotten,
 ) -> None:
-    """Delete what was made from the person's photos in albums, caches and the balanced set.
+    """Delete what was made from the person's photos in albums, caches and the balanced sets.
 
     Raises:
-        OSError: A file cannot be deleted or written.
+        OSError: A file cannot be read, deleted or written.
     """
     forget_in_collections(bundle, record.albums, names, people, outcome)
     for folder in map(Path, record.caches):
@@ -170,23 +187,33 @@ def _delete_outside_of_run(
     for folder in (run, user_cache()):
         if removed := _remove_faces(folder, record.sha256):
             outcome.removed.append(f"faces of the person's photos in {folder}: {', '.join(removed)}")
-    if record.data and is_local(record.data):
-        in_set = forget_in_set(Path(record.data), names)
-        outcome.removed += in_set.removed
-        outcome.left += in_set.left
+    for folder in (Path(place) for place in record.sets if is_local(place)):
+        if folder.is_dir():
+            in_set = forget_in_set(folder, names, bundle.labels)
+            outcome.removed += in_set.removed
+            outcome.left += in_set.left
+        else:
+            outcome.left.append(not_there(folder, "the training set", "If it was moved, give --data."))
 
 
 def _close_record(
     record: ForgettingRecord, people: PeopleFile, wait_seconds: float, outcome: Forgotten
 ) -> None:
-    """Erase deleted rows from the people file and, if nothing is left of the person, the record as well."""
+    """Erase deleted rows from the people file and, if nothing is left of the person, the record as well.
+
+    A record that stays also lists what was searched in this call. A repeated call does not ask for it if it is gone.
+    """
     if not people.clean(wait_seconds):
         outcome.left.append(_still_read(people))
-    if not outcome.left:
-        people.end_forgetting(record.name)
-        if not people.clean(wait_seconds):
-            people.keep_forgetting(record.name, asdict(record))
-            outcome.left.append(_still_read(people))
+    searched = [path for path in people.outputs() if is_local(path) and os.path.lexists(path)]
+    record = replace(record, searched=sorted({*record.searched, *searched}))
+    if outcome.left:
+        people.keep_forgetting(record.name, asdict(record))
+        return
+    people.end_forgetting(record.name)
+    if not people.clean(wait_seconds):
+        people.keep_forgetting(record.name, asdict(record))
+        outcome.left.append(_still_read(people))
 
 
 def forget_in_collections(
@@ -221,7 +248,7 @@ def _forget_in_collection(
 ) -> None:
     """Forget a person in one collection; `shown` are the photos known to show the person."""
     number, albums = collection.number, collection.albums
-    mentions = Mentions(names)
+    mentions = Mentions(names, bundle.labels)
     placed = [
         file
         for file in people.placed(number)
@@ -230,6 +257,10 @@ def _forget_in_collection(
     paths = {*shown, *(file.photo for file in placed)}
     paths |= {photo.path for photo in people.photos(number) if mentions.in_text(photo.path)}
     _remove_remains(albums, names)
+    if not albums.is_dir():
+        people.drop(number, sorted(paths))
+        outcome.left.append(not_there(albums, "the albums"))
+        return
     if not (paths or placed):
         return
     people.drop_moved(number, lambda album: is_album_of(album, names))
@@ -240,8 +271,7 @@ def _forget_in_collection(
     outcome.removed.append(
         f"{len(taken.removed)} files in {albums}, and the stored faces of {len(paths)} photos there"
     )
-    if albums.is_dir():
-        _write_pages_again(bundle, people, collection, outcome)
+    _write_pages_again(bundle, people, collection, outcome)
 
 
 def _remove_remains(albums: Path, names: Collection[str]) -> None:
@@ -256,7 +286,7 @@ def _kept_files(albums: Path, taken: TakenOut) -> list[str]:
     """Return a line for each file of the person that stays in the albums."""
     reasons = (
         (taken.changed, "it was changed since it was put there"),
-        (taken.only_copies, "its original is gone, so it may be the only copy of the photo"),
+        (taken.only_copies, "its original is gone or was changed, so it may be the only copy of the photo"),
     )
     return [
         f"{albums / file.file}: not deleted, because {reason}; delete it yourself"

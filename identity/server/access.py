@@ -25,7 +25,29 @@ from identity.server.problems import Problem
 
 LOOPBACK = frozenset(["localhost", "127.0.0.1", "::1"])
 OPEN = frozenset(["/", "/page.css", "/page.js", "/icon.svg", "/healthz", "/readyz", "/openapi.json"])
-_FORWARDED = frozenset(["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"])
+# What proxies add, each with `_` for `-` as well.
+_FORWARDED = frozenset(
+    [
+        *("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "cdn-loop"),
+        *("fastly-client-ip", "x-cluster-client-ip", "x-original-host", "x-original-url", "x-rewrite-url"),
+        *(
+            "x-request-start",
+            "x-proxyuser-ip",
+            "wl-proxy-client-ip",
+            "proxy-client-ip",
+            "x-appengine-user-ip",
+        ),
+    ]
+)
+_FORWARDED_PREFIXES = (
+    "x-forwarded",
+    "x-original-forwarded",
+    "x-envoy-",
+    "tailscale-",
+    "x-amzn-",
+    "x-azure-",
+    "cf-",
+)
 _OWN_SITE = frozenset(["same-origin", "none"])
 _PORTS = {"http": 80, "https": 443}
 _MOST_CALLERS = 10_000
@@ -145,12 +167,18 @@ def _refuse_other_machines(scope: Scope, headers: Headers) -> None:
             "foreign-peer",
             "this server has no keys, so it answers connections from its own machine only",
         )
-    added = [name for name in headers if name in _FORWARDED or name.startswith("x-forwarded-")]
+    if scope.get("http_version") == "1.0":  # as proxies ask that were given no other setting
+        raise Problem(
+            403, "forwarded", "HTTP/1.0: a proxy may have passed this on; behind one this server needs keys"
+        )
+    plain = [name.replace("_", "-") for name in headers]
+    added = [name for name in plain if name in _FORWARDED or name.startswith(_FORWARDED_PREFIXES)]
     if added:
         raise Problem(
             403, "forwarded", f"{added[0]}: the request came through a proxy, where this server needs keys"
         )
-    if _host_of(f"//{headers.get('host', '')}") not in LOOPBACK:
+    hosts = headers.getlist("host")
+    if len(hosts) != 1 or "@" in hosts[0] or _host_of(f"//{hosts[0]}") not in LOOPBACK:
         raise Problem(
             403,
             "foreign-host",

@@ -1,7 +1,9 @@
 """Limit how many requests are answered at the same time, and the bytes and seconds of each.
 
-A request occupies a slot from its start, even while it only waits for its body. It is given up if no byte arrives for a
-while. If all slots are taken, a request whose body arrives slowly is given up at once in favour of a new one.
+A request occupies a slot from its start, even while it only waits for its body, until its answer begins. It is given
+up if no byte arrives for a while. If all slots are taken, a request whose body arrives slowly is given up at once in
+favour of a new one. A client that does not read its answer is given up after a while, and so is the work for a client
+that has left.
 """
 
 import asyncio
@@ -185,6 +187,7 @@ class Limits:
         seconds: time from the first byte of a request to its answer; then it gets 503.
         idle: seconds without a byte of the body; then the request gets 408.
         slots: the slots to use; made here if None.
+        patience: seconds for which a client may read nothing of its answer; then the connection is closed.
     """
 
     def __init__(
@@ -195,8 +198,9 @@ class Limits:
         seconds: float,
         idle: float = 20.0,
         slots: Slots | None = None,
+        patience: float = 20.0,
     ) -> None:
-        self._app = app
+        self._app, self._patience = app, patience
         self._max_body, self._seconds, self._idle = max_body, seconds, idle
         self._slots = Slots(max_requests, max_requests, 2 * max_body) if slots is None else slots
         self._average = 1.0  # seconds that a request takes, a running average
@@ -233,27 +237,81 @@ class Limits:
             await _too_large(most).response()(scope, receive, send)
             return
 
+        gone = _Gone(receive)
+
         async def counted() -> Message:
-            message = await slot.next(receive, self._idle)
+            message = await (slot.next(receive, self._idle) if slot.receiving else gone.message())
             if slot.received > most:
                 raise _too_large(most)
             self._slots.check_bytes(slot)
+            if not slot.receiving:
+                gone.watch()
             return message
 
         async def noticed(message: Message) -> None:
             nonlocal begun
             begun = True
-            await send(message)
+            self._slots.give_back(slot)
+            await asyncio.wait_for(send(message), self._patience)
 
+        answering = asyncio.ensure_future(self._app(scope, counted, noticed))
+        gone.then = answering.cancel
         try:
-            await asyncio.wait_for(self._app(scope, counted, noticed), self._seconds)
+            await asyncio.wait_for(answering, self._seconds)
         except asyncio.TimeoutError:
-            if begun:
-                raise
+            if begun:  # the client does not read; the connection ends without the rest of the answer
+                return
             late = busy(
                 f"the request was not answered within {self._seconds:g} s; send fewer photos at once", 10
             )
             await late.response()(scope, receive, send)
+        except asyncio.CancelledError:
+            if not gone.is_so:
+                raise
+        finally:
+            gone.end()
+
+
+class _Gone:
+    """Notices that a client left after it sent its request.
+
+    Args:
+        receive: of the request.
+
+    Attributes:
+        then: called when the client is gone.
+        is_so: whether it is gone.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._next: asyncio.Future[Message] | None = None
+        self.then: Callable[[], object] = lambda: None
+        self.is_so = False
+
+    def watch(self) -> None:
+        """Begin to wait for what comes after the body: that the client left."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._receive())
+            self._next.add_done_callback(self._noticed)
+
+    async def message(self) -> Message:
+        """Return what comes after the body."""
+        self.watch()
+        assert self._next is not None
+        return await asyncio.shield(self._next)
+
+    def end(self) -> None:
+        """Wait no longer."""
+        if self._next is not None:
+            self._next.cancel()
+
+    def _noticed(self, coming: "asyncio.Future[Message]") -> None:
+        if coming.cancelled() or coming.exception() is not None:
+            return
+        if coming.result()["type"] == "http.disconnect":
+            self.is_so = True
+            self.then()
 
 
 def _too_large(most: int) -> Problem:

@@ -6,7 +6,7 @@ import cv2
 import keras
 import numpy as np
 
-from augmentor.balancing.manifest import ManifestRow, write_manifest
+from augmentor.balanced_set.manifest import ManifestRow, write_manifest
 from augmentor.photos.images import encode_jpeg
 from identity.networks.backbone import (
     backbone_arrays,

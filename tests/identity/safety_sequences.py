@@ -34,9 +34,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augmentor.balancing.manifest import ManifestRow, write_manifest
+from augmentor.balanced_set.manifest import ManifestRow, write_manifest
+from augmentor.balanced_set.part_records import Account, PartRecord
 from augmentor.errors import LikenessError
 from augmentor.photos.images import encode_jpeg
+from augmentor.photos.place import FileStamp
 from identity.albums.page import write_pages
 from identity.albums.sorting import organise, undo
 from identity.chips import seeing
@@ -48,6 +50,7 @@ from identity.runs.collection import PeopleFile
 from identity.runs.enrolment import enrol
 from identity.runs.recogniser import Recogniser
 from identity.runs.renaming import merged, renamed
+from tests.identity.changed_run import with_people
 from tests.identity.runs.test_recogniser import SquareFinder, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
 
@@ -84,20 +87,21 @@ class World:
                 self._write((self.set / "300w-lp" / file).with_suffix(".mat"), self.random.randbytes(20))
                 rows.append(_row(file, name, photo_path, sha, len(content)))
                 sources.append({"photo": photo_path, "sha256": sha, "phash": 1, "identity": name})
-                stamps[photo_path] = [30, 1]
+                stamps[photo_path] = FileStamp(30, 1)
             held = self.random.randbytes(30)
             self._write(self.set / "holdout" / name / "9.jpg", held)
-            stamps[f"{name}/9.jpg"] = [len(held), 1]
+            stamps[f"{name}/9.jpg"] = FileStamp(len(held), 1)
         write_manifest(self.set / "manifest.parquet", rows)
-        record = {"account": {"photos": dict.fromkeys(names[:4], 3)}, "stamps": stamps, "digest": ""}
-        self._write(self.set / ".work" / "parts" / "01-00000000.json", json.dumps(record).encode())
+        account = Account(dict.fromkeys(names[:4], 3), {}, 0, 0, 0, [], [])
+        record = PartRecord(stamps, [0, 1, 2, 3], "", account)
+        self._write(self.set / ".work" / "parts" / "01-00000000.json", record.to_bytes())
         self._write(self.set / "report" / "renders.jpg", self.random.randbytes(40))
         about = bundle.about | {
             "config": {"data": str(self.set.resolve()), "cache": None},
             "home": str(self.run.resolve()),
         }
         table = pa.Table.from_pylist(sources, bundle.sources.schema)
-        replace(bundle, labels=tuple(names), sources=table, about=about).save(self.run)
+        replace(with_people(bundle, labels=tuple(names), sources=table), about=about).save(self.run)
 
     def _make_photos(self) -> None:
         bundle = Bundle.load(self.run)
@@ -297,7 +301,7 @@ class _Person:
         self.world = world
         bundle = Bundle.load(world.run)
         index = bundle.labels.index(name)
-        self.names = {name, *bundle.about.get("former_names", {}).get(name, [])} - ({*bundle.labels} - {name})
+        self.names = {name, *bundle.former_names.get(name, [])} - ({*bundle.labels} - {name})
         self.bytes = [rows[index].astype(np.float32).tobytes() for rows in bundle.part_templates.values()]
         shas = {row["sha256"] for row in bundle.sources.to_pylist() if row["identity"] == name}
         manifest = pq.read_table(world.set / "manifest.parquet").to_pylist()

@@ -15,7 +15,7 @@ from augmentor.errors import InputError
 from identity import serve
 from identity.server.access import Access, Buckets
 from identity.server.limits import Limits
-from identity.server.problems import answer_with_problems
+from identity.server.problems import Problem, answer_with_problems
 from identity.server.settings import Settings, read_keys
 
 KEY = "k" * 32
@@ -79,7 +79,16 @@ def test_without_keys_a_connection_whose_other_end_is_unknown_is_refused() -> No
 
 @pytest.mark.parametrize(
     "header",
-    ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via"],
+    [
+        *("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via"),
+        *(
+            "X-Original-Forwarded-For",
+            "X-Cluster-Client-IP",
+            "X-Envoy-External-Address",
+            "Tailscale-User-Login",
+        ),
+        *("Fastly-Client-IP", "X_Forwarded_For", "CF-Ray"),
+    ],
 )
 def test_without_keys_requests_through_a_proxy_are_refused(header: str) -> None:
     app = Access(inner(), frozenset(), 9)
@@ -260,3 +269,34 @@ def test_a_server_for_everybody_needs_an_option(capsys: pytest.CaptureFixture[st
 
 def test_settings_do_not_show_keys() -> None:
     assert KEY not in repr(Settings(Path("run"), keys=frozenset([KEY])))
+
+
+def test_without_keys_a_request_as_a_proxy_without_settings_sends_it_is_refused() -> None:
+    app = Access(inner(), frozenset(), 60)
+    statuses = []
+
+    async def send(message: dict[str, Any]) -> None:
+        statuses.append(message.get("status"))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    for version in ("1.0", "1.1"):
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/healthz",
+            "query_string": b"",
+            "http_version": version,
+        }
+        scope |= {"headers": [(b"host", b"127.0.0.1:8000")], "client": ("127.0.0.1", 5), "scheme": "http"}
+        asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    assert statuses[0] == 403 and 403 not in statuses[1:]
+
+
+@pytest.mark.parametrize("hosts", [["evil@localhost"], ["localhost", "evil.example"], []])
+def test_without_keys_a_request_names_one_plain_host(hosts: list[str]) -> None:
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/healthz", "http_version": "1.1"}
+    scope |= {"headers": [(b"host", host.encode()) for host in hosts], "client": ("127.0.0.1", 5)}
+    with pytest.raises(Problem, match="local machine as its host"):
+        Access(inner(), frozenset(), 60)._check(scope)

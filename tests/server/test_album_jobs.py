@@ -97,8 +97,7 @@ def test_a_request_with_odd_names_is_answered_whole(client: TestClient, run: Bun
 def test_photos_of_one_name_keep_their_own_content_when_renders_are_made(
     client: TestClient, run: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    about = {"results": run.about["results"] | {"render_weight": 1.0}}
-    replace(run, about=run.about | about).save(tmp_path / "run")
+    replace(run, training=replace(run.training, render_weight=1.0)).save(tmp_path / "run")
     made: list[np.ndarray] = []
 
     def renders(image: np.ndarray, name: str, wanted: Any) -> np.ndarray:
@@ -251,7 +250,7 @@ def test_folders_of_dead_servers_are_deleted_and_those_of_living_ones_are_kept(t
     (living.root / "photo.jpg").write_bytes(b"x")
     dead = tmp_path / "likeness-server-1-dead"
     dead.mkdir(mode=0o700)
-    (dead / "lock").touch()
+    (dead / "lock").write_bytes(b"temporary folder of a likeness server\n")
     (dead / "photo.jpg").write_bytes(b"x")
     half, starting = tmp_path / "likeness-starting-1-old", tmp_path / "likeness-starting-2-new"
     half.mkdir()
@@ -268,6 +267,19 @@ def test_folders_of_dead_servers_are_deleted_and_those_of_living_ones_are_kept(t
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     second.close()
     assert sweep(tmp_path) == 0
+
+
+@pytest.mark.parametrize("name", ["likeness-server-notes", "likeness-starting-notes"])
+def test_a_folder_of_the_users_that_is_called_like_a_servers_stays(tmp_path: Path, name: str) -> None:
+    mine, other = tmp_path / name, tmp_path / f"{name}-2"
+    mine.mkdir()
+    other.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    (other / "lock").write_text("a lock of mine")
+    for folder in (mine, other):
+        os.utime(folder, (0, 0))
+    assert sweep(tmp_path) == 0
+    assert (mine / "notes.txt").read_text() == "mine" and (other / "lock").read_text() == "a lock of mine"
 
 
 def test_a_server_without_its_temporary_folder_is_not_ready(client: TestClient) -> None:

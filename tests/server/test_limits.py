@@ -217,3 +217,66 @@ def test_a_form_may_have_only_few_and_short_fields() -> None:
     client = TestClient(Limits(inner(), 9, 10**8, 60), base_url="http://x")
     for fields in ({f"f{k}": "x" for k in range(9)}, {"f": "x" * 5_000}):
         assert client.post("/v1/identify", files={"files": b"x"}, data=fields).status_code == 400
+
+
+def _limited(app: Any, **limits: Any) -> Limits:
+    return Limits(app, 1, 1000, limits.pop("seconds", 30.0), **limits)
+
+
+SCOPE = {"type": "http", "method": "GET", "path": "/v1/x", "query_string": b"", "headers": [], "state": {}}
+
+
+def test_a_client_that_does_not_read_its_answer_holds_no_slot_and_is_given_up() -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    async def run() -> tuple[int, float]:
+        slots = Slots(1, 1, 1000)
+        limits, stuck = _limited(app, slots=slots, patience=0.2), asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                stuck.set()
+                await asyncio.sleep(60)
+
+        began = time.monotonic()
+        answering = asyncio.ensure_future(limits(SCOPE, receive, send))  # type: ignore[arg-type]
+        await stuck.wait()
+        held = len(slots)
+        await answering
+        return held, time.monotonic() - began
+
+    held, seconds = asyncio.run(run())
+    assert held == 0 and seconds < 5
+
+
+def test_work_for_a_client_that_is_gone_ends() -> None:
+    ended: list[str] = []
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        assert (await receive())["type"] == "http.request"
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def run() -> None:
+        messages = iter([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
+
+        async def receive() -> dict[str, Any]:
+            return next(messages)
+
+        async def send(_message: dict[str, Any]) -> None:
+            raise AssertionError("nothing can be sent to a client that is gone")
+
+        await asyncio.wait_for(_limited(app)(SCOPE, receive, send), 5)  # type: ignore[arg-type]
+
+    asyncio.run(run())
+    assert ended == ["cancelled"]
