@@ -1,7 +1,7 @@
-"""From a balanced set to names: frozen features, head, open-set decision, evaluation. Never imports Ray.
+"""Train a model on a balanced set, name the people in photos with it, and measure it. Never imports Ray.
 
-The names below are for other programs, and docs/api.md explains them. They are loaded when they are first asked for, so
-that `import identity` reads no file and loads no network.
+The names below are for other programs, and docs/api.md explains them. They are loaded when they are first used, so that
+`import identity` reads no file and loads no network.
 
     from identity import load_run, name_faces
 
@@ -60,7 +60,7 @@ _WITH_NETWORKS = ("identity.forgetting.", "identity.runs.")
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for."""
+    """Load a public name when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = _HOME_OF.get(name, "identity.api")
