@@ -1,1 +1,1 @@
-"""From a balanced set to names: frozen features, head, open-set decision, evaluation. Never imports Ray."""
+"""Train a model on a balanced set, name the people in photos with it, and measure it. Never imports Ray."""

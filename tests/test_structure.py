@@ -26,7 +26,13 @@ RAY_SERVE_WRAPPER = {"identity/serve.py"}
 # From the ground up: a room imports none of those after it. What each is for: docs/decisions/0028-rooms.md.
 ROOMS = (
     *("augmentor.path_text", "augmentor.errors", "augmentor.photos", "augmentor.faces", "augmentor.head"),
-    *("augmentor.views", "augmentor.rendering", "augmentor.balancing", "augmentor.made_up"),
+    *(
+        "augmentor.views",
+        "augmentor.rendering",
+        "augmentor.balancing",
+        "augmentor.balanced_set",
+        "augmentor.made_up",
+    ),
     *("identity.chips", "identity.networks", "identity.decisions", "identity.runs", "identity.training"),
     *(
         "identity.pretraining",

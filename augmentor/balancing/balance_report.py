@@ -90,7 +90,7 @@ def contact_sheet(
 
     Args:
         read: returns the content of an image, given its file in the manifest.
-        rows: rows of the manifest (`augmentor.balancing.manifest.SCHEMA`), at least one.
+        rows: rows of the manifest (`augmentor.balanced_set.manifest.SCHEMA`), at least one.
         people: largest number of lines; the people are chosen evenly from all.
         renders: largest number of renders in a line.
 

@@ -7,7 +7,7 @@
 A label is the index of the identity among all folders of photos, sorted. Within a shard the images are in a random
 order that depends on their files and the seed. A shard has about `SHARD_IMAGES` images, of people whom a hash brought
 together, so readers that mix a few dozen shards mix people well. The same images give the same bytes.
-`identity.training.shard_reader` reads the shards.
+`augmentor.balanced_set.shard_reader` reads the shards.
 """
 
 import hashlib
@@ -22,9 +22,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augmentor.balancing.manifest import ManifestRow, table_of
+from augmentor.balanced_set.manifest import ManifestRow, table_of
 
-SUFFIXES = {"webdataset": "tar", "tfrecord": "tfrecord", "parquet": "parquet"}
 SHARD_IMAGES = 5000  # about 40 MB at 150 px
 
 
@@ -40,7 +39,7 @@ def pack(kind: str, images: Sequence[Packed], labels: Mapping[str, int], seed: i
     """Pack images into a shard.
 
     Args:
-        kind: one of `SUFFIXES`.
+        kind: one of `augmentor.balanced_set.layout.SHARD_SUFFIXES`.
         images: the images, in any order.
         labels: identity → label.
         seed: seed of the order.

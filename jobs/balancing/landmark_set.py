@@ -16,9 +16,8 @@ import io
 import numpy as np
 import scipy.io
 
-from augmentor.balancing.manifest import ManifestRow
+from augmentor.balanced_set.manifest import ManifestRow
 
-FOLDER_NAME = "300w-lp"
 # SciPy would write the time into the header, so that the same labels would give different bytes.
 _HEADER = b"MATLAB 5.0 MAT-file, Likeness".ljust(116)
 
