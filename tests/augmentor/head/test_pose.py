@@ -36,7 +36,7 @@ def head() -> HeadModel:
 
 
 def camera_at(yaw: float, pitch: float = 0.0, roll: float = 0.0, *, distance: float = 1200.0) -> Camera:
-    """A camera that sees the face about 100 px wide in the middle of a 250 px photo."""
+    """Return a camera in whose photo of 250 px the face is about 100 px wide and in the middle."""
     return Camera(
         rotation=rotation_from_pose(HeadPose(yaw, pitch, roll)),
         translation=np.array([3.0, -8.0, distance]),
@@ -205,7 +205,7 @@ def test_stored_detector_offsets_are_symmetric_and_small() -> None:
 
 @pytest.mark.slow
 def test_yaw_of_made_up_people_is_found_within_four_degrees(head: HeadModel, tmp_path: Path) -> None:
-    """Photos of known pose, landmarked by dlib: other people than the detector offsets were measured on."""
+    """Check dlib's landmarks on photos of known pose, of other people than those of the detector offsets."""
     from augmentor.faces.face_finder import FaceFinder
     from augmentor.photos.images import load_image
 
