@@ -114,7 +114,7 @@ def split_strangers(strangers: Path, out: Path) -> tuple[Path, Path]:
 
 
 def step(title: str, command: Sequence[object]) -> str:
-    """Print the title and the command, run it, and return what it printed, which the user sees as well.
+    """Print the title and the command, run it, and return what it printed, which is also printed here.
 
     Raises:
         subprocess.CalledProcessError: the command failed.
