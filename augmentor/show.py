@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces.face_finder import FaceFinder
 from augmentor.head.expression import NAMES as EXPRESSION_NAMES
@@ -162,10 +163,10 @@ def _pad(picture: np.ndarray, top: int = 0, bottom: int = 0, left: int = 0, righ
     return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT, value=WHITE)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m augmentor.show", description=(__doc__ or "").split("\n")[0]
+        prog=called_as("python -m augmentor.show"), description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("photo", type=Path, metavar="PHOTO")
     parser.add_argument(
@@ -180,7 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="central",
         help="which face to use if there are several; reject: use none",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     out = options.out or Path(f"{options.photo.stem}-sheet.jpg")
     try:
         if not 32 <= options.size <= 512:

@@ -32,11 +32,12 @@ from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities, list_photos
 from identity.chips.probes import ProbeChip, find_chips
+from identity.decisions.acceptance import DecisionConstants, accept_score, crowding
 from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
-from identity.decisions.open_set import DecisionConstants, accept_score, crowding
 from identity.evaluation.rates import NO_COLUMN, ProbeScores, Rate, measure_search, measure_share
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import PartEmbedder, load_embedder
 from identity.networks.face_space import unit
+from identity.networks.feature_source import RunNetworks
 from identity.networks.features import FrozenBackbone
 from identity.training.training_set import TrainingSet, read_training_set, spread_renders
 
@@ -172,7 +173,7 @@ def head_embedder(
     )
     checkpoint.unlink(missing_ok=True)
     embed = embedding_model(head, "cosine")
-    return PartEmbedder(("head",), backbone, embed), run_head(embed, maps.values)[images.shows]
+    return load_embedder(("head",), RunNetworks(backbone, embed)), run_head(embed, maps.values)[images.shows]
 
 
 def scores(
@@ -224,7 +225,7 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
     nobody = np.full(len(strangers), NO_COLUMN)
     calibration_chips = np.stack([c.chip for c in calibration if c.chip is not None])
     backbone = FrozenBackbone(load_weights(options.weights), data.size)
-    dlib = PartEmbedder(("dlib",))
+    dlib = load_embedder(("dlib",))
     kept = options.work / "ablation.json"
     rows = _read_rows(kept, _made_with(options)) if kept.exists() else []
     sets = dict.fromkeys(WAYS, data) | read_stages(options.stage, data)

@@ -26,14 +26,13 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
 from benchmarks.face_space import NO_SPACE, embed_photos
 from identity.chips.probes import find_chips
-from identity.decisions.open_set import DecisionConstants
 from identity.decisions.templates import Choice, calibration_of, settle
 from identity.evaluate import default_cache, load_model
 from identity.evaluation.material import read_material
 from identity.evaluation.on_photos import Gallery, evaluate
 from identity.evaluation.paired import differences
 from identity.networks.dlib_embedding import DlibEmbedding
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import load_embedder
 from identity.runs.bundle import Bundle
 from identity.training.training_set import TrainingSet, read_training_set
 
@@ -44,13 +43,11 @@ CHUNK = 64
 class NearestPhoto:
     """Decides by the nearest training photo in dlib's embedding."""
 
-    constants = DecisionConstants(lead_weight=0.0, crowding_weight=0.0)
     decision = None
 
     def __init__(self, data: TrainingSet) -> None:
         self.labels: Sequence[str] = data.names
         self.size, self.align = data.size, "face"
-        self.crowding = np.zeros(len(data.names))
         self.thresholds = {"fpir_1": np.inf, "fpir_10": np.inf}  # none was calibrated
         self._net = DlibEmbedding()
         rows = np.flatnonzero(data.is_photo)
@@ -69,6 +66,10 @@ class NearestPhoto:
         square = (embeddings**2).sum(1)[:, None] + (self._photos**2).sum(1) - 2 * embeddings @ self._photos.T
         return np.maximum.reduceat(-square, self._starts, axis=1)
 
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) best names, and their similarities as scores."""
+        return similarities.argmax(axis=1), similarities.max(axis=1)
+
 
 class Templates:
     """Decides by mean templates of dlib's unchanged embedding."""
@@ -76,13 +77,12 @@ class Templates:
     def __init__(self, data: TrainingSet, strangers: np.ndarray) -> None:
         self.labels: Sequence[str] = data.names
         self.size, self.align = data.size, "face"
-        self._embedder = PartEmbedder(("dlib",), spaces={"dlib": NO_SPACE})
+        self._embedder = load_embedder(("dlib",), spaces={"dlib": NO_SPACE})
         gallery = embed_photos(data, self._embedder)
         held = np.zeros(len(gallery.photo_ids), bool)
         calibration = calibration_of(gallery, held, self._embedder.probes(strangers))
-        decision, self.crowding = settle(gallery, calibration, Choice({"dlib": 1.0}, 0.0))
-        self.constants, self.thresholds = decision.constants, decision.thresholds
-        self.decision = decision
+        self.decision = settle(gallery, calibration, Choice({"dlib": 1.0}, 0.0))
+        self.thresholds = self.decision.thresholds
         self._templates = gallery.templates(0.0)["dlib"]
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
@@ -92,6 +92,10 @@ class Templates:
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
         """Return (N, C) cosines."""
         return embeddings @ self._templates.T
+
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) best names and their acceptance scores."""
+        return self.decision.score(similarities)
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import LikenessError
-from identity.networks.embedding import PartEmbedder
+from identity.networks.chip_variants import jittered, mirrored
+from identity.networks.embedding import load_embedder
 from identity.networks.face_space import unit
-from identity.networks.features import jittered, mirrored
 from identity.training.training_set import read_training_set
 
 CHUNK = 64
@@ -51,7 +51,7 @@ def measure(root: Path) -> list[dict[str, float | str]]:
     data = read_training_set(root)
     rows = np.flatnonzero(data.is_photo)
     yaw = np.array(read_manifest(root / "manifest.parquet")["yaw"].to_pylist(), float)[rows]
-    embedder = PartEmbedder(("dlib",))
+    embedder = load_embedder(("dlib",))
 
     def embedded(chips: np.ndarray) -> np.ndarray:
         return embedder.compared(embedder.once(chips))["dlib"]

@@ -29,13 +29,15 @@ from tqdm import tqdm
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
 from identity.chips.probes import find_chips
+from identity.decisions.acceptance import CROWD, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.metrics import NEVER, eer, tpir_at_fpir
-from identity.decisions.open_set import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
+from identity.decisions.open_set import SEARCHED_FPIRS
 from identity.decisions.templates import Choice, Gallery, leave_one_out
 from identity.networks.backbone import load_weights
 from identity.networks.dlib_embedding import EMBEDDING_SIZE
-from identity.networks.embedding import PartEmbedder, join
+from identity.networks.embedding import PartEmbedder, join, load_embedder
 from identity.networks.face_space import FaceSpace, face_space
+from identity.networks.feature_source import RunNetworks
 from identity.networks.features import FrozenBackbone, pooled
 from identity.pretraining.student_weights import SPACE_DIRECTIONS, SPACE_EVENNESS, SPACE_FACES
 from identity.pretraining.teacher_file import read_teacher
@@ -172,7 +174,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, float]]:
         of_dlib: dict[Any, FaceSpace] = {
             (("centre", c), ("evenness", e)): face_space(unlabelled, c, e) for c, e in DLIB_SPACES
         }
-        yield from by_space(data, chips, PartEmbedder((part,), spaces={part: NO_SPACE}), of_dlib)
+        yield from by_space(data, chips, load_embedder((part,), spaces={part: NO_SPACE}), of_dlib)
     else:
         weights = load_weights(options.weights)
         for zoom in options.zooms or [weights.zoom]:
@@ -185,13 +187,13 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, float]]:
                 for keep, e in shown
             }
             unchanged = {part: no_space(unlabelled.shape[1])}
-            yield from by_space(data, chips, PartEmbedder((part,), backbone, spaces=unchanged), spaces)
+            yield from by_space(data, chips, load_embedder((part,), RunNetworks(backbone), unchanged), spaces)
 
 
 def by_share(data: TrainingSet, chips: np.ndarray) -> Iterator[dict[str, float]]:
     """Yield a row for each of dlib's shares, in the spaces that ship."""
     backbone = FrozenBackbone(load_weights("face"), data.size)
-    embedder = PartEmbedder(("dlib", "face"), backbone)
+    embedder = load_embedder(("dlib", "face"), RunNetworks(backbone))
     gallery, strangers = embed_photos(data, embedder), embedder.probes(chips)
     for share in DLIB_SHARES:
         row = measure_row(gallery, strangers, {"dlib": share, "face": 1 - share})

@@ -23,11 +23,11 @@ from tqdm import tqdm
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities, list_photos
 from identity.chips.probes import ProbeChip, find_chips
-from identity.decisions.open_set import accept_score
 from identity.decisions.templates import Choice, calibration_of, settle
 from identity.networks.embedding import join
+from identity.networks.sources import FEATURES
 from identity.runs.bare_features import BareFeatures
-from identity.training.one_person import BARE, CONFIDENCE, gallery_of_one
+from identity.training.one_person import CONFIDENCE, gallery_of_one
 
 MORE = 2  # photos besides those that make the template
 RATES = ("named", "strangers", "no_face")
@@ -49,7 +49,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if not people:
         raise InputError(f"{options.train}: nobody has {options.photos + MORE} photos or more")
     tests = list_identities(options.test)
-    bare = BareFeatures(BARE[options.features])
+    bare = BareFeatures(options.features)
     embedder, choice = bare.embedder, Choice(bare.shares, 0.0)
 
     def detected(paths: Sequence[Path], title: str) -> list[ProbeChip]:
@@ -73,12 +73,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         probes, photos = embedder.probes_and_gallery(chips_of(enrolled), options.seed)
         gallery = gallery_of_one(probes, photos, np.arange(len(enrolled)))
         calibration = calibration_of(gallery, np.zeros(len(enrolled), bool), calibration_rows)
-        decision, crowding = settle(gallery, calibration, choice)
-        decision = decision.with_confidence(CONFIDENCE)
+        decision = settle(gallery, calibration, choice).with_confidence(CONFIDENCE)
         template = join(gallery.templates(0.0), bare.shares)
         measured = {"named": (join(embedded(positives), bare.shares), len(positives)), **negatives}
         for kind, (rows, count) in measured.items():
-            _, score = accept_score(rows @ template.T, crowding, decision.constants)
+            _, score = decision.score(rows @ template.T)
             outcomes[kind].append(float((score >= decision.thresholds["fpir_1"]).sum()) / count)
     result: dict[str, Any] = {"people": len(people), "photos": options.photos, "features": options.features}
     for kind, values in outcomes.items():
@@ -98,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--calibration", type=Path, required=True, help="strangers that set the threshold")
     parser.add_argument("--strangers", type=Path, required=True, help="other strangers, to measure")
     parser.add_argument("--no-face", type=Path, help="photos without a person, to measure")
-    parser.add_argument("--features", choices=tuple(BARE), default="both", help="features (%(default)s)")
+    parser.add_argument("--features", choices=tuple(FEATURES), default="both", help="features (%(default)s)")
     parser.add_argument("--photos", type=int, default=10, help="photos in a template (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the choice of photos (%(default)s)")
     parser.add_argument(

@@ -32,15 +32,9 @@ from augmentor.photos.images import list_photos
 from benchmarks.face_space import embed_photos
 from identity.chips.probes import find_chips
 from identity.decisions.metrics import threshold_at
-from identity.decisions.open_set import (
-    CROWD,
-    SEARCHED_FPIRS,
-    accept_score,
-    crowding_from_similarities,
-    fit_decision,
-)
+from identity.decisions.open_set import SEARCHED_FPIRS, fit_decision
 from identity.decisions.templates import Choice, Gallery, leave_one_out
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import load_embedder
 from identity.training.training_set import read_training_set
 
 WAYS = ("cosine", "lead", "score", "evm", "w-score")
@@ -75,7 +69,6 @@ def scorers(
 ) -> dict[str, Scorer]:
     """Return for each way a function from similarities (N, C) to scores (N,), fitted to these probes and strangers."""
     decision = fit_decision(mated, labels, strangers)
-    crowded = crowding_from_similarities(strangers, CROWD)
     shape, scale = curves
 
     def lead(rows: np.ndarray) -> np.ndarray:
@@ -91,7 +84,7 @@ def scorers(
     return {
         "cosine": lambda rows: rows.max(axis=1),
         "lead": lead,
-        "score": lambda rows: accept_score(rows, crowded, decision.constants)[1],
+        "score": lambda rows: decision.score(rows)[1],
         "evm": evm,
         "w-score": w_score,
     }
@@ -100,7 +93,7 @@ def scorers(
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure each way and return its row."""
     data = read_training_set(options.data)
-    embedder = PartEmbedder(("dlib",))
+    embedder = load_embedder(("dlib",))
     probes = find_chips(list_photos(options.strangers), data.size, progress="strangers")
     chips = [probe.chip for probe in probes if probe.chip is not None]
     if len(chips) < 100:

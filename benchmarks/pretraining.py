@@ -36,9 +36,9 @@ from augmentor.views.head_view import make_view
 from augmentor.views.view_key import ViewKey, allowed
 from identity.decisions.metrics import eer
 from identity.networks.backbone import EMBEDDING_SIZE, PROJECTION
+from identity.networks.chip_variants import JITTERS, jittered, mirrored, resized
 from identity.networks.dlib_embedding import DlibEmbedding
 from identity.networks.face_space import load_face_space, unit
-from identity.networks.features import JITTERS, jittered, mirrored, resized
 from identity.pretrain import prepare_keras
 from identity.pretraining.cut import LANDMARKS68
 from identity.pretraining.distillation import agreement, centred

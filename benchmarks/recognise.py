@@ -43,8 +43,9 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     from augmentor.faces.face_finder import FaceFinder
     from identity.export import LiteModel, lite_model
     from identity.networks.backbone import load_weights
+    from identity.networks.chip_variants import resized
     from identity.networks.dlib_embedding import DlibEmbedding
-    from identity.networks.features import FrozenBackbone, pooled, resized
+    from identity.networks.features import FrozenBackbone, pooled
     from identity.networks.heads import HeadConfig, build_head, embedding_model
     from identity.networks.inference import Inference
 

@@ -25,10 +25,11 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
 from benchmarks.face_space import embed_photos
 from identity.chips.probes import find_chips
+from identity.decisions.acceptance import CROWD, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.metrics import threshold_at
-from identity.decisions.open_set import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
+from identity.decisions.open_set import SEARCHED_FPIRS
 from identity.decisions.templates import Gallery
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import PartEmbedder, load_embedder
 from identity.networks.face_space import unit
 from identity.training.training_set import TrainingSet, read_training_set
 
@@ -96,7 +97,7 @@ def searched(
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure each number of photos and each weight, and return a row for each."""
     data = read_training_set(options.data)
-    embedder = PartEmbedder(("dlib",))
+    embedder = load_embedder(("dlib",))
     faces = find_chips(list_photos(options.strangers), data.size, progress="strangers")
     chips = [probe.chip for probe in faces if probe.chip is not None]
     if not chips:

@@ -71,7 +71,8 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure each combination of weights and depth of fine-tuning, and return a row for each."""
     from identity.runs.bundle import Bundle
     from identity.runs.recogniser import OTHER, Recogniser
-    from identity.training.pipeline import TrainConfig, train
+    from identity.training.pipeline import train
+    from identity.training.training_config import TrainConfig
 
     def run(data: Path, name: str, weights: str, blocks: int) -> Recogniser:
         out = options.work / name

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.path_text import shown
 from augmentor.photos.names import checked_name
@@ -29,11 +30,10 @@ if TYPE_CHECKING:
     from identity.runs.bundle import Bundle
 
 
-@private_files()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.enrol", description="Enrol a new person without training."
+        prog=called_as("python -m identity.enrol"), description="Enrol a new person without training."
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--name", required=True, help="name of the person")
@@ -51,7 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "photos", type=Path, nargs="+", metavar="PHOTO", help="a photo or a folder of photos of the person"
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@private_files()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         new_name = checked_name(options.name)
         paths = [] if options.group else _listed(options.photos)

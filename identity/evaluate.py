@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from identity.evaluation.error_groups import group_table, measure_groups, read_groups
 from identity.evaluation.material import Material, read_material
@@ -97,8 +98,9 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{self.prog}: {message}")
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser("identity.evaluate", description=(__doc__ or "").splitlines()[0])
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = _Parser(called_as("identity.evaluate"), description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True, help="a trained run, or bare features: face, dlib, both")
     parser.add_argument("--probes", type=Path, help="photos of enrolled people, one folder per person")
     parser.add_argument("--strangers", type=Path, help="photos of people who are not enrolled")
@@ -124,12 +126,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--cache", type=Path, help="folder that keeps the positions of detected faces")
     parser.add_argument("--workers", type=int, help="number of processes that detect faces (all cores)")
+    return parser
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if options.probes is None and options.pairs is None:
-        raise InputError("identity.evaluate: give --probes, --pairs or both")
+        raise InputError(f"{parser.prog}: give --probes, --pairs or both")
     if options.model in BARE_MODELS and (options.probes or options.strangers):
         raise InputError(
-            f"identity.evaluate: --model {options.model} has nobody enrolled, so it can only compare --pairs; "
+            f"{parser.prog}: --model {options.model} has nobody enrolled, so it can only compare --pairs; "
             "--probes and --strangers need a trained run"
         )
     if options.report is not None and options.report.exists() and not options.report.is_dir():
@@ -137,7 +144,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if options.report is not None:
         refuse_foreign(options.report, ("index.html", "report.csv", "failures.csv"), "report.json")
     if options.workers is not None and options.workers < 1:
-        raise InputError("identity.evaluate: --workers must be at least 1")
+        raise InputError(f"{parser.prog}: --workers must be at least 1")
     return options
 
 
@@ -173,11 +180,8 @@ def load_model(model: str) -> tuple[Comparer, Gallery | None, TrainingPhotos | N
     from identity.runs.bundle import Bundle  # imported here because it loads TensorFlow
 
     bundle = Bundle.load(Path(model))
-    sources = bundle.sources.to_pydict()
-    phash = np.array(sources["phash"], np.uint64)
     training_set = bundle.about.get("config", {}).get("data")
-    photos = TrainingPhotos(sources["photo"], sources["sha256"], phash)
-    return bundle, bundle, photos, Path(training_set) if training_set else None
+    return bundle, bundle, bundle.training_photos, Path(training_set) if training_set else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,12 +17,12 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import write_whole
 from identity.networks.inference import folded
@@ -31,14 +31,20 @@ from identity.networks.tensorflow_loading import load_tensorflow
 TOLERANCE = 1e-3
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.export", description="Export a trained run as a TensorFlow Lite model."
+        prog=called_as("python -m identity.export"),
+        description="Export a trained run as a TensorFlow Lite model.",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write to")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         load_tensorflow()
         from identity.runs.bundle import Bundle
@@ -75,8 +81,7 @@ def export(bundle: Any, out: Path) -> float:
         )
     people = {
         "names": list(bundle.labels),
-        "crowding": [round(float(value), 6) for value in bundle.crowding],
-        "constants": asdict(bundle.constants),
+        **_score_for_people(bundle.decision.acceptance.as_dict()),
         "thresholds": bundle.thresholds,
         "chip": {"size": bundle.size, "padding": 0.25, "cut": "dlib.get_face_chip with dlib's 68 landmarks"},
         "terms": "The terms of the run apply, see its model_card.md; dlib's landmarks are for research only.",
@@ -87,6 +92,14 @@ def export(bundle: Any, out: Path) -> float:
     write_whole(out / "templates.npy", templates.getvalue())
     write_whole(out / "people.json", json.dumps(people, indent=1, ensure_ascii=False).encode())
     return difference
+
+
+def _score_for_people(score: dict[str, Any]) -> dict[str, Any]:
+    """Return what the acceptance score consists of, the numbers that belong to each person rounded."""
+    return {
+        key: [round(float(value), 6) for value in values] if isinstance(values, list) else values
+        for key, values in score.items()
+    }
 
 
 def embedding_graph(bundle: Any) -> Any:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.names import printable
 from augmentor.photos.private_files import private_files
@@ -20,11 +21,11 @@ from identity.networks.tensorflow_loading import load_tensorflow
 _LISTED = 20  # the user's own files that are listed; more are only counted
 
 
-@private_files()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.forget", description="Delete a person and everything made from their photos."
+        prog=called_as("python -m identity.forget"),
+        description="Delete a person and everything made from their photos.",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--name", required=True, help="name of the person")
@@ -42,7 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="PATH",
         help="a set, albums, a report or an export that you deleted for good; can be given several times",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@private_files()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         load_tensorflow()
         from identity.forgetting.forget_person import forget

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from identity.chips.photo_lists import photos_at
 from identity.chips.probes import available_cores
@@ -22,10 +23,10 @@ from identity.networks.tensorflow_loading import load_tensorflow
 _MANY = 32  # from this many photos on, starting several processes saves more time than it takes
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.identify",
+        prog=called_as("python -m identity.identify"),
         description="Name the people in photos, with one line of JSON per photo.",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
@@ -44,7 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="number of processes that detect faces (1; with 32 photos or more, all cores)",
     )
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO", help="a photo or a folder of photos")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         paths = photos_at(options.photos)
         load_tensorflow()

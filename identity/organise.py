@@ -13,15 +13,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from identity.chips.probes import available_cores
 from identity.networks.tensorflow_loading import load_tensorflow
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.organise", description="Sort photos into albums by person."
+        prog=called_as("python -m identity.organise"), description="Sort photos into albums by person."
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument(
@@ -43,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "photos", type=Path, nargs="?", metavar="PHOTOS", help="folder of photos; not with --undo"
     )
     parser.add_argument("albums", type=Path, metavar="ALBUMS", help="folder for the albums")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if options.undo == (options.photos is not None):
         parser.error("give PHOTOS and ALBUMS, or --undo and ALBUMS")

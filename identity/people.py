@@ -14,16 +14,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.private_files import private_files
 from identity.networks.tensorflow_loading import load_tensorflow
 
 
-@private_files()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.people", description="List, rename or merge the people of a run."
+        prog=called_as("python -m identity.people"), description="List, rename or merge the people of a run."
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     change = parser.add_mutually_exclusive_group()
@@ -36,7 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="state that the run was moved to this folder and is not a copy of another one",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@private_files()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         load_tensorflow()
         from identity.forgetting.forget_person import refuse_forgotten

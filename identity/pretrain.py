@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.pretraining.cut import CUTS, LANDMARKS68, cut_named
@@ -40,10 +41,10 @@ if TYPE_CHECKING:
     from identity.pretraining.student import Pretraining
 
 
-def parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     p = argparse.ArgumentParser(
-        prog="python -m identity.pretrain", description=(__doc__ or "").split("\n")[0]
+        prog=called_as("python -m identity.pretrain"), description=(__doc__ or "").split("\n")[0]
     )
     p.add_argument(
         "--photos", type=Path, required=True, help="zip or folder of photos of faces; names are not needed"
@@ -172,7 +173,7 @@ def begin_training(faces: "Faces", recipe: Recipe, work: Path, nets: Path | None
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     began = time.monotonic()
-    options = parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     work = options.work or options.out.with_suffix(".work")
     try:
         recipe = recipe_of(options)

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from augmentor.command_line import called_as, require_extra
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.private_files import private_files
 from identity.chips.probes import available_cores
@@ -32,8 +33,9 @@ from identity.networks.tensorflow_loading import load_tensorflow
 @private_files()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
+        require_extra("server", ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"))
         # imported here, because the processes that detect faces import this module and need none of these
         from identity.server.access import LOOPBACK
         from identity.server.settings import MEGABYTE, SERVED_PIXELS, Settings, read_keys
@@ -138,8 +140,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m identity.serve", description="Serve a run over HTTP.")
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=called_as("python -m identity.serve"), description="Serve a run over HTTP."
+    )
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     add(

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.private_files import private_files
 from identity.networks.tensorflow_loading import load_tensorflow
@@ -25,13 +26,13 @@ class _Parser(argparse.ArgumentParser):
     """A parser that reports a wrong call in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"identity.train: {message} (use --help to list the options)\n")
+        self.exit(2, f"{called_as('identity.train')}: {message} (use --help to list the options)\n")
 
 
 @private_files()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         if options.person is not None and (options.align != "face" or options.fine_tune):
             raise InputError(
@@ -43,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         # imported here, because the processes that detect faces import this module and need no TensorFlow
         load_tensorflow()
-        from identity.training.pipeline import TrainConfig, summary, train
+        from identity.training.pipeline import summary, train
+        from identity.training.training_config import TrainConfig
         from identity.training.training_set import located
 
         if options.person is not None:
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options.person, photos, options.strangers, options.out, options.features, options.seed
             )
         else:
-            names = TrainConfig.__dataclass_fields__
+            names = TrainConfig.__dataclass_fields__.keys() & vars(options).keys()
             bundle = train(TrainConfig(**{name: getattr(options, name) for name in names}))
     except LikenessError as error:
         print(error, file=sys.stderr)
@@ -68,8 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="python -m identity.train", description="Train a model on a balanced set.")
+def make_parser() -> _Parser:
+    """Return the parser of the command line."""
+    parser = _Parser(
+        prog=called_as("python -m identity.train"), description="Train a model on a balanced set."
+    )
     add = parser.add_argument
     add(
         "--data",

@@ -23,16 +23,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.images import load_image
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.comparison import FACES, load_comparer, verify
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.verify",
+        prog=called_as("python -m identity.verify"),
         description="Compare two photos and print as one line of JSON whether they show the same person.",
     )
     parser.add_argument(
@@ -51,7 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="which face to use in a photo with several (largest)",
     )
     parser.add_argument("photos", type=Path, nargs=2, metavar="PHOTO", help="the two photos to compare")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         images = [load_image(path) for path in options.photos]
         load_tensorflow()

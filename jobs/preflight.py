@@ -7,7 +7,6 @@ Prints one line for everything that is checked, with what to do if something is 
 already also check themselves.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -15,7 +14,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
+from augmentor.command_line import called_as, require_extra
 from augmentor.errors import LikenessError
 from augmentor.photos.place import PATIENCE
 from jobs.cluster.check_result import Finding
@@ -23,16 +24,20 @@ from jobs.cluster.cluster_check import cluster_findings
 from jobs.cluster.command_line import OneLineParser
 from jobs.cluster.node_check import node_findings
 
+# The dashboard of Ray, which `ray job submit` talks to, needs aiohttp_cors; plain Ray comes without it.
+CLUSTER_MODULES = ("yaml", "aiohttp_cors")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks, print the results, and return the exit code."""
     # Storage that does not answer should be reported soon, not after the patience of a job.
     os.environ.setdefault(PATIENCE, "5")
     try:
-        options = _parse(arguments)
+        options = make_parser().parse_args(arguments)
         if options.here:
             findings = node_findings(options.data, options.out)
         else:
+            require_extra("cluster", CLUSTER_MODULES)
             findings = cluster_findings(options.cluster, options.data, options.out)
     except LikenessError as error:
         print(f"preflight: {error}", file=sys.stderr)
@@ -43,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(finding.ok for finding in findings) else 2
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> OneLineParser:
+    """Return the parser of the command line."""
     parser = OneLineParser(
-        prog="python -m jobs.preflight",
+        prog=called_as("python -m jobs.preflight"),
         description="Check whether everything that a job needs is there, with one line for each thing.",
         epilog="Exit codes: 0 everything is there; 2 something is missing, or the call is wrong.",
     )
@@ -57,7 +63,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", help="the job's --data")
     parser.add_argument("--out", help="the job's --out")
     parser.add_argument("--json", action="store_true", help="print one JSON object on one line instead")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _print(findings: Sequence[Finding], as_json: bool) -> None:
@@ -70,9 +76,14 @@ def _print(findings: Sequence[Finding], as_json: bool) -> None:
     print(f"{missing} of {len(findings)} are missing" if missing else "everything is there")
 
 
-if __name__ == "__main__":
-    exit_code = main()
-    if threading.active_count() > 1:  # a check of storage is still running, and Python would wait for it
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process, even while a check of storage is still running."""
+    exit_code = main(arguments)
+    if threading.active_count() > 1:  # Python would wait for the check
         sys.stdout.flush()
         os._exit(exit_code)
     sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    run()

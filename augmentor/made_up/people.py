@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.head.head_model import load_head_model
 from augmentor.made_up.person import Person, Shot, make_person, plan_shot
@@ -313,10 +314,10 @@ def photo_range(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m datasets.synthetic", description="Draw photos of people who do not exist."
+        prog=called_as("python -m datasets.synthetic"), description="Draw photos of people who do not exist."
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument(
@@ -329,7 +330,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--strangers", type=int, default=0, help="number of other people, one photo each (0)")
     parser.add_argument("--size", type=int, default=256, help="width and height of a photo, pixels (256)")
     parser.add_argument("--workers", type=int, default=None, help="number of processes (one per processor)")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    given = make_parser().parse_args(arguments)
     try:
         options = PeopleOptions(given.identities, given.photos, given.strangers, given.seed, given.size)
         if given.workers is not None and given.workers < 1:

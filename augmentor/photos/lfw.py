@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import sha256_of
 
@@ -157,11 +158,18 @@ def _check_counts(photos: Path) -> None:
         )
 
 
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=called_as("python -m datasets.lfw"), description="Download and check LFW."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m datasets.lfw", description="Download and check LFW.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    given = parser.parse_args(arguments)
+    given = make_parser().parse_args(arguments)
     try:
         photos = download_lfw(given.out)
     except LikenessError as error:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError
 from augmentor.faces.face_finder import POLICIES, Policy
 from augmentor.rendering.effects import EFFECTS, EXPRESSION, effect_names
@@ -70,20 +71,10 @@ class AugmentSettings:
             )
 
 
-def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> AugmentSettings:
-    """Read a command line.
-
-    Args:
-        arguments: arguments without the program's name; None for those of this process.
-        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths are of no
-            use.
-
-    Raises:
-        InputError: the call is wrong.
-        SystemExit: the call asks for --help.
-    """
+def make_parser() -> OneLineParser:
+    """Return the parser of the command line."""
     parser = OneLineParser(
-        prog="jobs/augment.py",
+        prog=called_as("jobs/augment.py"),
         description="Make a balanced training set from a folder of photos per person: the same number of images for "
         "each person, the photos themselves and renders of them at other head poses. An interrupted job continues "
         "where it was; a finished one changes nothing when it is run again.",
@@ -134,7 +125,22 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
         help=f"effects that some renders get: none, all, or some of {', '.join(EFFECTS)}, separated by commas "
         "(%(default)s)",
     )
-    values = vars(parser.parse_args(arguments))
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> AugmentSettings:
+    """Read a command line.
+
+    Args:
+        arguments: arguments without the program's name; None for those of this process.
+        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths are of no
+            use.
+
+    Raises:
+        InputError: the call is wrong.
+        SystemExit: the call asks for --help.
+    """
+    values = vars(make_parser().parse_args(arguments))
     values["effects"] = effect_names(values["effects"])
     for name in ("data", "out"):
         check_place(f"--{name}", values[name], submitted=submitted)

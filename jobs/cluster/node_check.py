@@ -66,7 +66,7 @@ def _package(name: str, module: str) -> Finding:
         importlib.import_module(module)
         return importlib.metadata.version(name)
 
-    return found(name, look, "pip install -c requirements.lock . in the checkout")
+    return found(name, look, "pip install -c requirements.lock '.[cluster]' in the checkout")
 
 
 def _models() -> list[Finding]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError
 from augmentor.faces.face_finder import Policy
 from jobs.cluster.command_line import OneLineParser, check_place, lies_in
@@ -41,20 +42,10 @@ class IdentifySettings:
             )
 
 
-def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> IdentifySettings:
-    """Read a command line.
-
-    Args:
-        arguments: arguments without the program's name; None for those of this process.
-        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths are of no
-            use.
-
-    Raises:
-        InputError: the call is wrong.
-        SystemExit: the call asks for --help.
-    """
+def make_parser() -> OneLineParser:
+    """Return the parser of the command line."""
     parser = OneLineParser(
-        prog="jobs/identify.py",
+        prog=called_as("jobs/identify.py"),
         description="Name everybody in the photos of an archive, into a Parquet table with one row for each face, and "
         "one for each photo without a face or that cannot be read. An interrupted job continues where it was; a "
         "finished one changes nothing when it is run again.",
@@ -94,7 +85,22 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Iden
         default=0.05,
         help="fraction of photos that may be unreadable (%(default)s)",
     )
-    values = vars(parser.parse_args(arguments))
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> IdentifySettings:
+    """Read a command line.
+
+    Args:
+        arguments: arguments without the program's name; None for those of this process.
+        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths are of no
+            use.
+
+    Raises:
+        InputError: the call is wrong.
+        SystemExit: the call asks for --help.
+    """
+    values = vars(make_parser().parse_args(arguments))
     for name in ("model", "data", "out"):
         check_place(f"--{name}", values[name], submitted=submitted)
     return IdentifySettings(**values)
