@@ -52,7 +52,7 @@ class HeadPose:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera that sees the head's model frame.
+    """A pinhole camera that projects the head's model frame.
 
     Attributes:
         rotation: (3, 3) camera_from_model.

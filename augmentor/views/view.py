@@ -34,7 +34,7 @@ _NODE_PIXELS = 5
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a picture shows of the head at `key`; arrays only, about 0.25 MB at 150 px.
+    """A table of what each pixel shows of the head at `key`; arrays only, about 0.25 MB at 150 px.
 
     Convention:
         Model frame and mm; grid coordinates (column, row); pixel centres have integer coordinates. Maps have side

@@ -360,7 +360,7 @@ def test_wrong_calls_say_what_is_wrong_in_one_line(
         (arguments(one_photo, out, "--workers", "0"), "--workers 0"),
         (arguments(one_photo, out, "--head-model", "nonsense"), "nonsense"),
         (["--data", str(one_photo)], "required: --out, --per-class"),
-        (["--data", "ftp://host/photos", "--out", str(out), "--per-class", "3"], "no ftp://"),
+        (["--data", "ftp://host/photos", "--out", str(out), "--per-class", "3"], "ftp:// is not supported"),
     ]
     for call, says in cases:
         assert says in refused(call, capsys)

@@ -197,7 +197,7 @@ def test_one_pixel_loads() -> None:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG that claims this size and ends after its header."""
+    """Return a PNG that claims this size and ends after its header."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
