@@ -269,12 +269,12 @@ def score_called(kind: str) -> type[AcceptanceScore]:
 
 
 def crowding(templates: np.ndarray, stranger_embeddings: np.ndarray, k: int = CROWD) -> np.ndarray:
-    """Mean similarity of each template to its `k` nearest strangers.
+    """Return the mean similarity of each template to its `k` nearest strangers.
 
     Args:
         templates: (C, D) unit rows.
         stranger_embeddings: (S, D) unit rows; with fewer than `k` all of them count.
-        k: How many are near.
+        k: number of nearest strangers that count.
 
     Returns:
         (C,) float32; zeros when there are no strangers.
@@ -283,10 +283,10 @@ def crowding(templates: np.ndarray, stranger_embeddings: np.ndarray, k: int = CR
 
 
 def crowding_from_similarities(stranger_similarities: np.ndarray, k: int = CROWD) -> np.ndarray:
-    """`crowding` from the (S, C) similarities of strangers to templates.
+    """Return what `crowding` returns, from the (S, C) similarities of strangers to templates.
 
-    An entry of `NEVER` does not count: a person of the training set who is left out to play the stranger is
-    compared with everybody's template but his own.
+    An entry of `NEVER` does not count: a person of the training set who plays the stranger is compared with all
+    templates but the own one.
     """
     return crowding_sums(stranger_similarities, k)[0].astype(np.float32)
 
@@ -294,15 +294,14 @@ def crowding_from_similarities(stranger_similarities: np.ndarray, k: int = CROWD
 def accept_score(
     similarities: np.ndarray, crowding: np.ndarray, constants: DecisionConstants
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Best name and the score that decides whether it is accepted.
+    """Return the best name and the score that decides whether it is accepted.
 
-    With fewer than `lead_names` + 1 names the lead is over as many others as there are; with one name it is
-    0.
+    With fewer than `lead_names` + 1 names, the lead is over as many others as there are; with one name it is 0.
 
     Args:
         similarities: (N, C) cosines to the templates; `NEVER` marks a name that is no candidate.
         crowding: (C,), or (N, C) where it differs between probes.
-        constants: Weights.
+        constants: weights of the score.
 
     Returns:
         best (N,) int64 column, score (N,) float64.
@@ -322,10 +321,10 @@ def accept_score(
 
 
 def _grid() -> list[DecisionConstants]:
-    """All candidates, nearest to the defaults first, so that equal ones change nothing."""
+    """Return all candidates, those nearest to the defaults first, so that the defaults win a tie."""
     usual = DecisionConstants()
     every = [DecisionConstants(*values) for values in product(_LEAD_WEIGHTS, _LEAD_NAMES, _CROWDING_WEIGHTS)]
-    # without a lead its number of names says nothing
+    # without a lead, its number of names does not matter
     every = [c for c in every if c.lead_weight > 0 or c.lead_names == usual.lead_names]
     return sorted(
         every,
@@ -338,7 +337,7 @@ def _grid() -> list[DecisionConstants]:
 
 
 def _mean_of_next(values: np.ndarray, names: int, top: np.ndarray) -> np.ndarray:
-    """(N,) mean of the candidates after the best, at most `names` of them; `top` where there are none."""
+    """Return the (N,) mean of at most `names` candidates after the best; `top` where there are none."""
     count = min(names, values.shape[1] - 1)
     if count < 1:
         return top
@@ -351,9 +350,10 @@ def _mean_of_next(values: np.ndarray, names: int, top: np.ndarray) -> np.ndarray
 
 
 def crowding_sums(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crowding of each template (C,), and for each stranger as if he were not there (S, C), which is how to score him.
+    """Return the (C,) crowding of each template, and (S, C): the same without each single stranger.
 
-    Removing one of the k nearest lets the next one in.
+    The second is what a calibration stranger is scored with, as a new one would be. Where a stranger is one of the `k`
+    nearest of a template, the next nearest takes the place.
     """
     values = np.asarray(similarities, np.float64)
     if not len(values):
