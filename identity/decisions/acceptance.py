@@ -162,38 +162,41 @@ class LeadAndCrowding(AcceptanceScore):
         )
 
     def __call__(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `AcceptanceScore`."""
+        """Return best names and scores, see `accept_score`."""
         return accept_score(similarities, self.crowding, self.constants)
 
     @property
     def people(self) -> int:
-        """See `AcceptanceScore`."""
+        """Number of people whose crowding is known."""
         return len(self.crowding)
 
     @classmethod
     def measured(cls, strangers: np.ndarray) -> LeadAndCrowding:
-        """See `AcceptanceScore`."""
+        """Return the score with the default constants and the crowding by these strangers."""
         return cls(DecisionConstants(), crowding_sums(strangers, CROWD)[0])
 
     @classmethod
     def candidates(cls, strangers: np.ndarray) -> Iterator[tuple[AcceptanceScore, np.ndarray]]:
-        """See `AcceptanceScore`. A stranger is scored with crowding that leaves this stranger out."""
+        """Yield the scores of a small grid of constants, the defaults first.
+
+        A stranger is scored with crowding that leaves this stranger out.
+        """
         own, without_self = crowding_sums(strangers, CROWD)
         for constants in _grid():
             yield cls(constants, own), accept_score(strangers, without_self, constants)[1]
 
     def remeasured(self, strangers: np.ndarray) -> tuple[AcceptanceScore, np.ndarray]:
-        """See `AcceptanceScore`."""
+        """Return the score with the crowding by these strangers, and their own scores."""
         own, without_self = crowding_sums(strangers, CROWD)
         scores = accept_score(strangers, without_self, self.constants)[1]
         return replace(self, crowding=own), scores
 
     def as_stored(self) -> LeadAndCrowding:
-        """See `AcceptanceScore`: crowding is kept as float32."""
+        """Return the score with crowding as float32."""
         return replace(self, crowding=self.crowding.astype(np.float32))
 
     def with_person(self, cosines: np.ndarray, strangers: float) -> LeadAndCrowding:
-        """See `AcceptanceScore`.
+        """Return the score with one person more, whose crowding is estimated.
 
         The crowding of a new template cannot be measured, since a run keeps no strangers. It is estimated from the
         enrolled people: a straight line, fitted through all of them, gives a template's crowding from its cosines with
@@ -212,22 +215,22 @@ class LeadAndCrowding(AcceptanceScore):
         return replace(self, crowding=np.append(self.crowding, crowding).astype(np.float32))
 
     def without(self, person: int) -> LeadAndCrowding:
-        """See `AcceptanceScore`."""
+        """Return the score without the crowding of the person in this column."""
         return replace(self, crowding=np.delete(self.crowding, person))
 
     def merged(self, one: int, into: int, weights: np.ndarray) -> LeadAndCrowding:
-        """See `AcceptanceScore`: the crowding of both, weighted."""
+        """Return the score in which `into` has the weighted mean of both people's crowding."""
         crowding = self.crowding.copy()
         crowding[into] = weights @ self.crowding[[one, into]]
         return replace(self, crowding=crowding)
 
     def as_dict(self) -> dict[str, Any]:
-        """See `AcceptanceScore`."""
+        """Return constants and crowding as plain values for JSON."""
         return {"constants": asdict(self.constants), "crowding": self.crowding.tolist()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LeadAndCrowding:
-        """See `AcceptanceScore`."""
+        """Read what `as_dict` wrote."""
         crowding = np.array(values["crowding"], np.float32)
         if crowding.ndim != 1:
             raise ValueError("crowding is one number for each person")

@@ -40,7 +40,7 @@ class ProbabilityCurve:
 
 @dataclass(frozen=True)
 class Decision:
-    """What calibration settled: the acceptance score, its thresholds and the probability curve.
+    """The result of calibration: the acceptance score, its thresholds and the probability curve.
 
     Attributes:
         acceptance: the acceptance score, with what it knows of each enrolled person.

@@ -105,7 +105,7 @@ class Calibration:
 
     @property
     def is_enough(self) -> bool:
-        """Whether shares and the weight of renders can be chosen on it."""
+        """True if there are enough photos to choose shares and the weight of renders."""
         return len(self.labels) >= MIN_MATED and len(self.stranger_labels) >= MIN_STRANGERS
 
 

@@ -72,7 +72,7 @@ class Weights:
 
     @property
     def embeds(self) -> bool:
-        """Whether faces can be compared by the pooled maps: the weights were trained on faces."""
+        """True if the weights were trained on faces, so that faces can be compared by the pooled maps."""
         return all(name in self.arrays for name in _SPACE)
 
     @property

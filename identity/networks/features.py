@@ -103,11 +103,11 @@ class ComputedMaps:
         self._backbone = backbone
 
     def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
-        """See `Maps`."""
+        """Yield one epoch, as `Maps.batches` describes it."""
         yield from self._in_order(rng.permutation(rows), batch)
 
     def read(self, rows: np.ndarray) -> Iterator[tuple]:
-        """See `Maps`."""
+        """Yield the maps of `rows` in their order, as `Maps.read` describes it."""
         yield from self._in_order(rows, _BLOCK // 2)
 
     def _in_order(self, rows: np.ndarray, batch: int) -> Iterator[tuple]:
@@ -118,7 +118,7 @@ class ComputedMaps:
 
 @dataclass(frozen=True)
 class CacheKey:
-    """What the maps of a cache depend on.
+    """Everything that the maps of a cache depend on.
 
     Attributes:
         manifest: digest of the training set.
@@ -228,7 +228,7 @@ class CachedMaps:
         write_whole(self._progress, json.dumps({"key": self._key.as_dict(), "done": done}).encode())
 
     def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
-        """See `Maps`. Blocks are read in random order, and eight at a time are shuffled together (270 MB)."""
+        """Yield one epoch. Blocks are read in random order, and eight at a time are shuffled together (270 MB)."""
         wanted = np.zeros(self._key.rows, bool)
         wanted[rows] = True
         starts = rng.permutation(np.arange(0, self._key.rows, _BLOCK))
@@ -252,7 +252,7 @@ class CachedMaps:
             left_rows, left_maps = pool_rows[order[whole:]], pool_maps[order[whole:]]
 
     def read(self, rows: np.ndarray) -> Iterator[tuple]:
-        """See `Maps`. The order is that of the file."""
+        """Yield the maps of `rows` in the order of the file."""
         positions = np.sort(self._position[rows])
         for start in range(0, len(positions), _BLOCK):
             chosen = positions[start : start + _BLOCK]

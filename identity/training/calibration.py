@@ -14,7 +14,7 @@ from identity.networks.embedding import join
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """What calibration settled.
+    """The result of calibrating a run.
 
     Attributes:
         choice: shares and weight of renders.

@@ -1,11 +1,10 @@
-"""One person against the world: a run that knows a single name, from a handful of photos.
+"""A run that names a single person, made from a handful of photos.
 
 `python -m identity.train --person NAME --data DIR --strangers DIR --out RUN`
 
-DIR/NAME has the photos, as they are: nothing is rendered and nothing is trained. The frozen embeddings of the photos,
-their mirror images and jittered copies make the template, strangers set the thresholds: they are required, since
-nothing else says how alike other people may be. What comes out is a run like any other, for `identify`, `verify` and
-`evaluate`.
+DIR/NAME has the photos. Nothing is rendered and nothing is trained: the template is made of the frozen embeddings of
+the photos, their mirror images and jittered copies. Strangers set the thresholds. They are required, since nothing else
+says how similar other people may be. The result is a run like any other, for `identify`, `verify` and `evaluate`.
 """
 
 import time
@@ -30,7 +29,7 @@ from identity.runs.model_card import model_card
 from identity.runs.outputs import refuse_foreign
 from identity.runs.training_record import TrainingRecord
 
-# Of a thousand people one more false name is one among many; of one person it is the error of the whole run.
+# With one person, every false name is an error about this person, so the rates are kept with a probability.
 CONFIDENCE = 0.8
 
 
@@ -41,18 +40,18 @@ def train_person(
 
     Args:
         name: a folder in `data`.
-        data: folder of photos by person; the other people in it are not looked at.
+        data: folder of photos by person; the other people in it are left out.
         strangers: photos of other people, any depth.
         out: folder of the run.
         features: `both`, `b0` or `dlib`.
         seed: of the jittered copies.
 
     Raises:
-        InputError: no such person, no usable photo, or no strangers; one clear line.
+        InputError: there is no such person, no usable photo, or there are no strangers; one clear line.
     """
     started = time.monotonic()
     if strangers is None:
-        raise InputError("--person needs --strangers: photos of other people, to tell how alike they may be")
+        raise InputError("--person needs --strangers: photos of other people, for the thresholds")
     refuse_foreign(out, RUN_FILES, "bundle.json")
     name = checked_name(name)
     same = [folder for folder in data.iterdir() if normalised(folder.name) == name] if data.is_dir() else []
@@ -115,12 +114,12 @@ def train_person(
 def gallery_of_one(
     probes: Mapping[str, np.ndarray], photos: Mapping[str, np.ndarray], ids: np.ndarray
 ) -> Gallery:
-    """A gallery with one person in it.
+    """Return the embeddings of a training set with one person.
 
     Args:
-        probes: part -> (P, D) unit rows, photo and mirror image.
-        photos: part -> (P, D) unit rows, with jittered copies as well.
-        ids: (P,) equal for photos of equal content.
+        probes: source name -> (P, D) unit rows of photos, each averaged with its mirror image.
+        photos: source name -> (P, D) unit rows, with jittered copies averaged in as well.
+        ids: (P,) numbers, equal for photos of equal content.
     """
     none = np.zeros(0, np.int64)
     return Gallery(
@@ -136,7 +135,7 @@ def gallery_of_one(
 
 
 def _without_copies(strangers: list[ProbeChip], photos: list[ProbeChip]) -> list[ProbeChip]:
-    """Strangers with a face, less copies of the person's own photos."""
+    """Return the strangers with a face, without copies of the person's own photos."""
     own = TrainingPhotos.of_sources(_sources("", photos))
     copies = {
         leak.photo for leak in find_leaks([s.sha256 for s in strangers], [s.phash for s in strangers], own)
@@ -145,7 +144,7 @@ def _without_copies(strangers: list[ProbeChip], photos: list[ProbeChip]) -> list
 
 
 def _sources(name: str, photos: list[ProbeChip]) -> pa.Table:
-    """Every photo file once, for the leak guard."""
+    """Return the table of sources of a run, with every photo file once."""
     files = {p.sha256: p for p in photos}.values()
     return pa.table(
         {

@@ -49,7 +49,7 @@ _SEED_HEAD_SIZE = 65
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What a training starts from, checked.
+    """The inputs of a training, after they were checked.
 
     Attributes:
         data: the training set.
@@ -193,7 +193,7 @@ def _record(
     calibrated: Calibrated,
     started: float,
 ) -> TrainingRecord:
-    """Return what the run remembers of its training, which began at `started` (`time.monotonic`)."""
+    """Return the record of a training that began at `started` (`time.monotonic`)."""
     history = trained.history if trained else History()
     rank1 = history.held_out_rank1[history.best] if history.epochs else np.nan
     return TrainingRecord(
