@@ -55,8 +55,6 @@ NOT_UTF8 = "its name is not valid UTF-8; rename it"
 _APPLE_DOUBLE = bytes.fromhex("00051607")
 
 _HASHED_PIXELS = 64_000_000
-# Perceptual hashes that differ by no more bits than this are of the same photo; see `perceptual_hash`.
-SAME_PHOTO_BITS = 4
 
 
 @dataclass(frozen=True)
@@ -617,7 +615,7 @@ def sha256_of(path: Path) -> str:
 def perceptual_hash(image: np.ndarray) -> int:
     """64 bits that stay nearly the same when a photo is encoded again, resized or made a little brighter.
 
-    Two photos are the same if at most `SAME_PHOTO_BITS` of the bits differ: `(a ^ b).bit_count()`. On LFW
+    The fewer bits differ, `(a ^ b).bit_count()`, the more alike the photos are. On LFW
     JPEG at quality 20, or a reduction to 93 pixels, changes at most 4 bits (203 photos); of 4.2 million
     pairs of a training and a test photo one differs by 4 or fewer, which is the same photo cut twice, 3 by
     6 and 13 by 8. Cutting 2 % off each edge changes 6 bits, up to 14: crops are not recognised.
