@@ -49,12 +49,13 @@ class SetRemoval:
     left: list[str] = field(default_factory=list)
 
 
-def forget_in_set(root: Path, names: Collection[str]) -> SetRemoval:
+def forget_in_set(root: Path, names: Collection[str], others: Collection[str] = ()) -> SetRemoval:
     """Delete what a balanced set holds of a person; repeatable after an interruption.
 
     Args:
         root: folder of the set.
         names: every name under which the set may know the person.
+        others: the names of other people (`identity.forgetting.mentions`).
 
     Raises:
         OSError: a file cannot be deleted or written.
@@ -80,7 +81,7 @@ def forget_in_set(root: Path, names: Collection[str]) -> SetRemoval:
     for folder in _folders_of(root, known):
         _remove_if_empty(folder, root)  # a killed turn may have come no further than to its files
     told.left += _still_there(root, known)
-    told.left += _still_mentioned(root, known)
+    told.left += _still_mentioned(root, known, others)
     return told
 
 
@@ -275,9 +276,9 @@ def _still_there(root: Path, known: Set[str]) -> Iterator[str]:
             yield f"{shard}: holds images of the person, and no record of this set names it; delete it yourself"
 
 
-def _still_mentioned(root: Path, known: Set[str]) -> Iterator[str]:
+def _still_mentioned(root: Path, known: Set[str], others: Collection[str]) -> Iterator[str]:
     """Files that describe the set and still have the name, one line each."""
-    mentions = Mentions(known)
+    mentions = Mentions(known, others)
     described = [root / layout.MANIFEST, root / layout.FAILURES, root / layout.SUMMARY]
     for file in (*described, *sorted((root / layout.WORK).rglob("*"))):
         if file.is_file() and mentions.in_file(file):

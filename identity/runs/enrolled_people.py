@@ -71,6 +71,28 @@ class EnrolledPeople:
         counts = Counter(self.sources["identity"].to_pylist())
         return {name: counts[name] for name in self.labels}
 
+    def checked_name(self, name: str, person: str | None = None) -> str:
+        """Return a name, NFC-normalised, if a person can get it.
+
+        Images and albums that were made under somebody's former name are still called so. Whoever else got that name
+        would get them, too, and forgetting one of the two would delete what belongs to the other.
+
+        Args:
+            name: the new name.
+            person: the name of the person now; None for somebody new.
+
+        Raises:
+            InputError: the name cannot be used (`augmentor.photos.names`), is taken, or was somebody else's before.
+        """
+        name = checked_new_name(name, [label for label in self.labels if label != person])
+        for label, former in self.former_names.items():
+            if label != person and found_name(name, former) is not None:
+                raise InputError(
+                    f"{printable(name)}: this was a name of {printable(label)} before, and images and albums may still "
+                    "have it; choose another name"
+                )
+        return name
+
     def with_person(
         self,
         name: str,
@@ -88,9 +110,9 @@ class EnrolledPeople:
             shares: source name -> share.
 
         Raises:
-            InputError: the name cannot be used (`augmentor.photos.names`) or is taken.
+            InputError: the name cannot be used (`augmentor.photos.names`), is taken, or was somebody else's before.
         """
-        name = checked_new_name(name, self.labels)
+        name = self.checked_name(name)
         grown = {
             part: np.concatenate([self.part_templates[part], row[None]]) for part, row in templates.items()
         }
@@ -130,12 +152,13 @@ class EnrolledPeople:
         """Return the people with another name for one of them.
 
         Raises:
-            InputError: no person is called `old`, or `new` cannot be used (`augmentor.photos.names`) or is taken.
+            InputError: no person is called `old`, or `new` cannot be used (`augmentor.photos.names`), is taken, or was
+                another person's name before.
         """
         old = self.name_of(old)
         if found_name(new, self.labels) not in (None, old):
             raise InputError(f"{new}: there is a person of this name already; --merge makes two people one")
-        new = checked_new_name(new, [label for label in self.labels if label != old])
+        new = self.checked_name(new, old)
         return replace(
             self,
             labels=tuple(new if label == old else label for label in self.labels),

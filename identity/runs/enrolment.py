@@ -15,7 +15,6 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.photos.images import load_image
-from augmentor.photos.names import checked_new_name
 from identity.chips.probes import ProbeChip
 from identity.chips.renders_of_photo import WantedRenders, make_renders
 from identity.networks.face_space import unit
@@ -45,7 +44,7 @@ def enrol(
         InputError: the name cannot be used (`augmentor.photos.names`) or is taken, there are no photos, or one of them
             is a photo of a person who is enrolled.
     """
-    name = checked_new_name(name, bundle.labels)
+    name = bundle.people.checked_name(name)
     if not photos:
         raise InputError(f"{name}: no photo with a face")
     _refuse_known(bundle, photos)

@@ -15,7 +15,8 @@ def renamed(bundle: Bundle, old: str, new: str) -> Bundle:
     """Return the run with another name for a person.
 
     Raises:
-        InputError: no person is called `old`, or `new` cannot be used (`augmentor.photos.names`) or is taken.
+        InputError: no person is called `old`, or `new` cannot be used (`augmentor.photos.names`), is taken, or was
+            another person's name before.
     """
     return replace(bundle, people=bundle.people.renamed(old, new))
 

@@ -1,4 +1,4 @@
-"""A trained run of dlib's features, made without training."""
+"""Make a trained run of dlib's features without training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from identity.runs.enrolled_people import EnrolledPeople
 
 
 def write_dlib_run(people: Path, labels: Sequence[str], folder: Path) -> None:
-    """Save a run in `folder` that knows the people of these names, by all their photos in `people`/<name>."""
+    """Save a run in `folder` with these people enrolled, by all their photos in `people`/<name>."""
     reader, networks = PhotoReader(150, policy="central"), load_embedder(("dlib",))
     templates = []
     for label in labels:
