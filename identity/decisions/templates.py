@@ -28,7 +28,7 @@ _DRAWS = 4  # how often photos are left out at random: a single draw moves the m
 
 
 @dataclass(frozen=True)
-class Gallery:
+class TrainingEmbeddings:
     """Embeddings of a training set, by feature source.
 
     Attributes:
@@ -110,55 +110,55 @@ class Calibration:
 
 
 def calibration_of(
-    gallery: Gallery, held: np.ndarray, strangers: Mapping[str, np.ndarray] | None
+    embedded: TrainingEmbeddings, held: np.ndarray, strangers: Mapping[str, np.ndarray] | None
 ) -> Calibration:
     """Return the calibration photos of a training set.
 
     Args:
-        gallery: of the training set.
+        embedded: photos and renders of the training set, embedded.
         held: (P,) bool, which photos are held out.
         strangers: source name -> (S, D) unit rows of people who are not enrolled. None: people of the training set are
             treated as strangers in turn. Where there are enough held-out photos, only these are used, since a head was
             trained on the others.
     """
-    mated = {name: rows[held] for name, rows in gallery.probes.items()}
+    mated = {name: rows[held] for name, rows in embedded.probes.items()}
     if strangers is not None:
         counts = {len(rows) for rows in strangers.values()}
         labels = np.full(counts.pop(), -1)
-        return Calibration(mated, gallery.photo_labels[held], gallery.photo_ids[held], strangers, labels)
+        return Calibration(mated, embedded.photo_labels[held], embedded.photo_ids[held], strangers, labels)
     playing = held if held.sum() >= MIN_STRANGERS else np.ones_like(held)
     return Calibration(
         mated,
-        gallery.photo_labels[held],
-        gallery.photo_ids[held],
-        {name: rows[playing] for name, rows in gallery.probes.items()},
-        gallery.photo_labels[playing],
+        embedded.photo_labels[held],
+        embedded.photo_ids[held],
+        {name: rows[playing] for name, rows in embedded.probes.items()},
+        embedded.photo_labels[playing],
     )
 
 
 def choose(
-    gallery: Gallery, calibration: Calibration, kind: type[AcceptanceScore] = LeadAndCrowding
+    embedded: TrainingEmbeddings, calibration: Calibration, kind: type[AcceptanceScore] = LeadAndCrowding
 ) -> tuple[Choice, bool]:
     """Return shares and render weight, and whether calibration chose them (else they are the defaults).
 
     Args:
-        gallery: of the training set.
+        embedded: photos and renders of the training set, embedded.
         calibration: held-out photos and strangers.
         kind: the acceptance score to choose with.
 
     Source:
         Grid search. The measure is `named_rightly`; `worth` says how much a better choice must gain.
     """
-    parts = tuple(source.name for source in in_order(gallery.probes))
-    usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(gallery.render_labels) else 0.0)
+    parts = tuple(source.name for source in in_order(embedded.probes))
+    usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(embedded.render_labels) else 0.0)
     if not calibration.is_enough:
         return usual, False
-    draws = [thinned(gallery, calibration, seed) for seed in range(_DRAWS)]
+    draws = [thinned(embedded, calibration, seed) for seed in range(_DRAWS)]
     best, best_named = usual, np.full(len(calibration.labels), -np.inf)
-    for render_weight in RENDER_WEIGHTS if len(gallery.render_labels) else (0.0,):
+    for render_weight in RENDER_WEIGHTS if len(embedded.render_labels) else (0.0,):
         compared = []
         for left_out in draws:
-            templates = gallery.templates(render_weight, left_out)
+            templates = embedded.templates(render_weight, left_out)
             mated = {name: calibration.mated[name] @ templates[name].T for name in parts}
             strangers = {name: calibration.strangers[name] @ templates[name].T for name in parts}
             compared.append((mated, strangers))
@@ -182,7 +182,7 @@ def choose(
     return best, True
 
 
-def thinned(gallery: Gallery, calibration: Calibration, seed: int = 0) -> np.ndarray:
+def thinned(embedded: TrainingEmbeddings, calibration: Calibration, seed: int = 0) -> np.ndarray:
     """Return the photos to leave out of the templates that choices are made with.
 
     These are the held-out photos and more photos of the same people. Only people with three photos or more can have one
@@ -195,11 +195,12 @@ def thinned(gallery: Gallery, calibration: Calibration, seed: int = 0) -> np.nda
     """
     rng = np.random.default_rng([seed, 7])
     photos = {
-        label: np.setdiff1d(gallery.photo_ids[gallery.photo_labels == label], calibration.photo_ids)
+        label: np.setdiff1d(embedded.photo_ids[embedded.photo_labels == label], calibration.photo_ids)
         for label in np.unique(calibration.labels)
     }
     counts = np.bincount(
-        np.unique(np.stack([gallery.photo_labels, gallery.photo_ids]), axis=1)[0], minlength=gallery.classes
+        np.unique(np.stack([embedded.photo_labels, embedded.photo_ids]), axis=1)[0],
+        minlength=embedded.classes,
     )
     left_out = [calibration.photo_ids]
     for own in photos.values():
@@ -252,7 +253,7 @@ def _leaves_trusted(before: Mapping[str, float], after: Mapping[str, float]) -> 
 
 
 def settle(
-    gallery: Gallery,
+    embedded: TrainingEmbeddings,
     calibration: Calibration,
     choice: Choice,
     kind: type[AcceptanceScore] = LeadAndCrowding,
@@ -264,19 +265,19 @@ def settle(
     from the final templates.
 
     Args:
-        gallery: of the training set.
+        embedded: photos and renders of the training set, embedded.
         calibration: held-out photos and strangers.
         choice: shares, and the weight of renders.
         kind: the kind of acceptance score.
     """
-    final = join(gallery.templates(choice.render_weight), choice.shares)
+    final = join(embedded.templates(choice.render_weight), choice.shares)
     strangers = join(calibration.strangers, choice.shares)
     final_similarities = without_self(strangers @ final.T, calibration.stranger_labels)
     if is_frozen(choice):
-        mated, labels = leave_one_out(gallery, choice)
+        mated, labels = leave_one_out(embedded, choice)
         if len(labels):
             return fit_decision(mated, labels, final_similarities, kind=kind)
-    reduced = join(gallery.templates(choice.render_weight, calibration.photo_ids), choice.shares)
+    reduced = join(embedded.templates(choice.render_weight, calibration.photo_ids), choice.shares)
     mated = join(calibration.mated, choice.shares) @ reduced.T
     reduced_similarities = without_self(strangers @ reduced.T, calibration.stranger_labels)
     first = fit_decision(mated, calibration.labels, reduced_similarities, kind=kind)
@@ -291,12 +292,12 @@ def is_frozen(choice: Choice) -> bool:
 
 
 def leave_one_out(
-    gallery: Gallery, choice: Choice, most: int = 5000, seed: int = 0
+    embedded: TrainingEmbeddings, choice: Choice, most: int = 5000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compare photos, as probes of their own people, with templates that lack the photo and its renders.
 
     Args:
-        gallery: of the training set.
+        embedded: photos and renders of the training set, embedded.
         choice: shares, and the weight of renders.
         most: how many probes at most; of more photos, this many are drawn at random.
         seed: of the draw.
@@ -304,31 +305,33 @@ def leave_one_out(
     Returns:
         (M, C) similarities and (M,) labels of photos whose person has another photo.
     """
-    labels, ids = gallery.photo_labels, gallery.photo_ids
+    labels, ids = embedded.photo_labels, embedded.photo_ids
     kinds = np.unique(np.stack([labels, ids]), axis=1)[0]  # equal files are one photo
-    rows = np.flatnonzero(np.bincount(kinds, minlength=gallery.classes)[labels] >= 2)
+    rows = np.flatnonzero(np.bincount(kinds, minlength=embedded.classes)[labels] >= 2)
     if len(rows) > most:
         rows = np.sort(np.random.default_rng([seed, 11]).permutation(rows)[:most])
-    whole = gallery.templates(choice.render_weight)
-    similarities = np.zeros((len(rows), gallery.classes))
+    whole = embedded.templates(choice.render_weight)
+    similarities = np.zeros((len(rows), embedded.classes))
     own = np.zeros(len(rows))
     for name, share in choice.shares.items():
         if share > 0:
-            probes = gallery.probes[name][rows]
+            probes = embedded.probes[name][rows]
             similarities += share * (probes @ whole[name].T)
-            own += share * (probes * _own_templates(gallery, name, rows, choice.render_weight)).sum(1)
+            own += share * (probes * _own_templates(embedded, name, rows, choice.render_weight)).sum(1)
     similarities[np.arange(len(rows)), labels[rows]] = own
     return similarities, labels[rows]
 
 
-def _own_templates(gallery: Gallery, name: str, rows: np.ndarray, render_weight: float) -> np.ndarray:
+def _own_templates(
+    embedded: TrainingEmbeddings, name: str, rows: np.ndarray, render_weight: float
+) -> np.ndarray:
     """Return (M, D): the template of each row's person without the row's photo and its renders."""
-    labels, ids = gallery.photo_labels, gallery.photo_ids
-    photo_total, photo_count = _sums(gallery.photos[name], labels, gallery.classes)
-    render_total, render_count = _sums(gallery.renders[name], gallery.render_labels, gallery.classes)
-    numbers = int(max(ids.max(initial=0), gallery.render_photos.max(initial=0))) + 1
-    photo_own, photo_left = _sums(gallery.photos[name], ids, numbers)
-    render_own, render_left = _sums(gallery.renders[name], gallery.render_photos, numbers)
+    labels, ids = embedded.photo_labels, embedded.photo_ids
+    photo_total, photo_count = _sums(embedded.photos[name], labels, embedded.classes)
+    render_total, render_count = _sums(embedded.renders[name], embedded.render_labels, embedded.classes)
+    numbers = int(max(ids.max(initial=0), embedded.render_photos.max(initial=0))) + 1
+    photo_own, photo_left = _sums(embedded.photos[name], ids, numbers)
+    render_own, render_left = _sums(embedded.renders[name], embedded.render_photos, numbers)
     person, photo = labels[rows], ids[rows]
     count = (photo_count[person] - photo_left[photo])[:, None]
     photo_mean = (photo_total[person] - photo_own[photo]) / np.maximum(count, 1)

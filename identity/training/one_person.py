@@ -19,7 +19,7 @@ from augmentor.photos.names import checked_name, normalised
 from identity.chips.photo_lists import photos_in
 from identity.chips.probes import ProbeChip, find_chips
 from identity.decisions.same_person import fit_same_person, mated_cosines
-from identity.decisions.templates import Choice, Gallery, calibration_of, settle
+from identity.decisions.templates import Choice, TrainingEmbeddings, calibration_of, settle
 from identity.networks.embedding import join
 from identity.runs.bare_features import BareFeatures
 from identity.runs.bundle import RUN_FILES, Bundle, keep_backbone
@@ -75,10 +75,10 @@ def train_person(
     chips = [np.stack([p.chip for p in probes if p.chip is not None]) for probes in (photos, others)]
     probes, templates = embedder.probes_and_gallery(chips[0], seed)
     contents = {sha256: k for k, sha256 in enumerate(sorted({p.sha256 for p in photos}))}
-    gallery = gallery_of_one(probes, templates, np.array([contents[p.sha256] for p in photos]))
-    calibration = calibration_of(gallery, np.zeros(len(photos), bool), embedder.probes(chips[1]))
+    embedded = embeddings_of_one(probes, templates, np.array([contents[p.sha256] for p in photos]))
+    calibration = calibration_of(embedded, np.zeros(len(photos), bool), embedder.probes(chips[1]))
     choice = Choice(shares, 0.0)
-    decision = settle(gallery, calibration, choice).with_confidence(CONFIDENCE)
+    decision = settle(embedded, calibration, choice).with_confidence(CONFIDENCE)
     joined = join(calibration.strangers, shares)
     record = TrainingRecord(
         images=len(photos),
@@ -90,13 +90,13 @@ def train_person(
         seconds=round(time.monotonic() - started),
     )
     bundle = Bundle(
-        people=EnrolledPeople((name,), gallery.templates(0.0), decision, _sources(name, photos)),
+        people=EnrolledPeople((name,), embedded.templates(0.0), decision, _sources(name, photos)),
         features=features,
         shares=shares,
         size=chips[0].shape[1],
         stranger_mean=joined.mean(axis=0),
         same_person=fit_same_person(
-            mated_cosines(join(probes, shares), gallery.photo_labels), joined, np.full(len(joined), -1), seed
+            mated_cosines(join(probes, shares), embedded.photo_labels), joined, np.full(len(joined), -1), seed
         ),
         backbone=keep_backbone("face", weights.digest, out) if weights else None,
         training=record,
@@ -111,9 +111,9 @@ def train_person(
     return bundle
 
 
-def gallery_of_one(
+def embeddings_of_one(
     probes: Mapping[str, np.ndarray], photos: Mapping[str, np.ndarray], ids: np.ndarray
-) -> Gallery:
+) -> TrainingEmbeddings:
     """Return the embeddings of a training set with one person.
 
     Args:
@@ -122,7 +122,7 @@ def gallery_of_one(
         ids: (P,) numbers, equal for photos of equal content.
     """
     none = np.zeros(0, np.int64)
-    return Gallery(
+    return TrainingEmbeddings(
         classes=1,
         photo_labels=np.zeros(len(ids), np.int64),
         photo_ids=ids,

@@ -20,7 +20,7 @@ from augmentor.photos.images import make_folder
 from identity.chips.photo_lists import photos_in
 from identity.chips.shared_photos import shared_line, shared_photos
 from identity.decisions.acceptance import score_called
-from identity.decisions.templates import Gallery
+from identity.decisions.templates import TrainingEmbeddings
 from identity.networks.backbone import Weights, load_weights
 from identity.networks.embedding import PartEmbedder
 from identity.networks.feature_source import FeatureSource
@@ -82,13 +82,13 @@ def train(config: TrainConfig) -> Bundle:
     )
     trained = train_networks(config, data, inputs.weights, held)
     embedder = load_networks(inputs.sources, trained, config.align)
-    gallery = embed_set(
+    embedded = embed_set(
         data, embedder, trained, embed_renders=config.embed_renders, seed=config.seed, work=config.work
     )
     strangers = _embedded_strangers(config, inputs.strangers, data, embedder)
-    calibrated = calibrate(gallery, held[data.is_photo], strangers, score_called(config.score), config.seed)
+    calibrated = calibrate(embedded, held[data.is_photo], strangers, score_called(config.score), config.seed)
     record = _record(config, data, held, trained, calibrated, started)
-    run = _run(config, inputs.features, data, trained, gallery, calibrated, record)
+    run = _run(config, inputs.features, data, trained, embedded, calibrated, record)
     run.save(config.out)
     _write_curves(config.out, trained)
     return run
@@ -221,13 +221,13 @@ def _run(
     features: str,
     data: TrainingSet,
     trained: TrainedHead | None,
-    gallery: Gallery,
+    embedded: TrainingEmbeddings,
     calibrated: Calibrated,
     record: TrainingRecord,
 ) -> Bundle:
     """Put the run together; it is not saved yet."""
     choice, strangers = calibrated.choice, calibrated.strangers
-    templates = gallery.templates(choice.render_weight)
+    templates = embedded.templates(choice.render_weight)
     run = Bundle(
         people=EnrolledPeople(data.names, templates, calibrated.decision, data.sources),
         features=features,
