@@ -57,7 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         default=[],
-        help="npz of one teacher with `paths` and `embeddings`; repeat for more teachers (computes dlib's embeddings)",
+        help="npz of one teacher with `paths` and `embeddings`; repeat for more teachers. Without any, dlib's "
+        "embeddings are computed",
     )
     p.add_argument(
         "--chips",
@@ -68,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--nets", type=Path, help="folder with the teachers' networks, which embed blends (only on JAX)"
     )
     p.add_argument(
-        "--work", type=Path, help="folder for the cache and the checkpoint (OUT, ending in .work instead)"
+        "--work", type=Path, help="folder for the cache and the checkpoint (OUT with the ending .work)"
     )
     p.add_argument(
         "--start", type=Path, help="weights of an earlier training to start from, with a new schedule"
@@ -85,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--budget",
         type=int,
         default=Recipe.budget,
-        help=f"length of the training, in images of 150 px ({Recipe.budget})",
+        help=f"length of the training, in images of the final size ({Recipe.budget})",
     )
     p.add_argument(
         "--minutes",

@@ -163,7 +163,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--workers", type=int, help="number of processes that detect faces (all cores)")
     add("--threads", type=int, help="threads of the networks (a quarter of the cores)")
-    add("--max-body", type=int, default=512, metavar="MB", help="largest request (512)")
+    add("--max-body", type=int, default=512, metavar="MB", help="largest request, in megabytes (512)")
     add("--max-files", type=int, default=5000, metavar="N", help="most photos in a request (5000)")
     add(
         "--max-pixels",

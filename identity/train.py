@@ -100,7 +100,7 @@ def make_parser() -> _Parser:
         "--head",
         choices=("cosine", "seed"),
         default="cosine",
-        help="cosine head, or the published one with its seed (cosine)",
+        help="head to train: cosine, or seed for the published head (cosine)",
     )
     add(
         "--epochs",

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from augmentor.balancing.manifest import SCHEMA as MANIFEST
 
+from augmentor.balanced_set.manifest import SCHEMA as MANIFEST
 from identity.evaluation.rates import COUNTS, RATES
 from jobs.likeness import COMMANDS
 from jobs.naming.names_table import SCHEMA as NAMES
