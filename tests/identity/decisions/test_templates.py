@@ -88,7 +88,7 @@ def test_each_photo_meets_templates_that_lack_it_and_its_renders() -> None:
     assert len(drawn) == len(some) == 2
 
 
-def test_a_head_that_saw_the_photos_is_not_judged_by_them() -> None:
+def test_a_head_that_was_trained_on_the_photos_is_not_calibrated_by_them() -> None:
     assert is_frozen(Choice({"dlib": 0.6, "face": 0.4}, 0.0))
     assert is_frozen(Choice({"dlib": 1.0, "face": 0.0, "head": 0.0}, 0.0))
     assert not is_frozen(Choice({"dlib": 0.9, "head": 0.1}, 0.0))
