@@ -28,7 +28,7 @@ from augmentor.errors import InputError
 from identity.decisions.metrics import NEVER
 
 CROWD = 10
-_FEWEST_PEOPLE = 20  # for a line through them
+_FEWEST_PEOPLE = 20  # with fewer, no line is fitted through them
 _LEAD_WEIGHTS = (0.0, 0.5, 1.0, 1.5)
 _LEAD_NAMES = (3, 5, 10)
 _CROWDING_WEIGHTS = (0.0, 0.25, 0.5, 0.75)
