@@ -1,4 +1,4 @@
-"""Compare the people on two photos, by a trained run or by bare features."""
+"""Compare the people on two photos, with a trained run or with bare features."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,25 +16,28 @@ FACES: dict[str, Policy] = {"largest": "largest", "best-pair": "all", "reject": 
 
 
 class Comparer(Protocol):
-    """What a run and bare features have in common."""
+    """The methods that a run and bare features have in common."""
 
     @property
     def size(self) -> int:
-        """Side of the chips, pixels."""
+        """Height and width of the chips, pixels."""
         ...
 
     @property
     def same_person(self) -> SamePerson | None:
-        """Thresholds and probability."""
+        """Thresholds and probability curve; None where there was no calibration."""
         ...
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
-        """(N, size, size, 3) uint8 chips to (N, D) float32 unit rows."""
+        """Return (N, D) float32 unit rows of (N, size, size, 3) uint8 RGB chips."""
         ...
 
 
 def load_comparer(model: str) -> Comparer:
-    """A trained run, or bare features.
+    """Load a trained run, or bare features.
+
+    Args:
+        model: folder of a run, or one of `BARE_MODELS`.
 
     Raises:
         InputError: no such run, or it is damaged.
@@ -67,10 +70,10 @@ def verify(
         face: one of `FACES`.
 
     Returns:
-        As printed by the command, without the photos' names.
+        What the command `identity.verify` prints, without the photos' names.
 
     Raises:
-        InputError: the rate is beyond what calibration can tell.
+        InputError: the calibration photos are too few for this rate.
     """
     same_person = calibrated(comparer, fmr)
     reader = PhotoReader(comparer.size, policy=FACES[face])
@@ -80,10 +83,10 @@ def verify(
 
 
 def calibrated(comparer: Comparer, fmr: float) -> SamePerson:
-    """The thresholds of a run or of bare features.
+    """Return the thresholds of a run or of bare features.
 
     Raises:
-        InputError: there are none, or they cannot tell this rate; whatever the photos show.
+        InputError: there are none, or the calibration photos are too few for this rate.
     """
     if comparer.same_person is None:
         raise InputError("this run was calibrated with too few people to compare photos; use --model both")
@@ -94,29 +97,30 @@ def calibrated(comparer: Comparer, fmr: float) -> SamePerson:
 def compared(
     same_person: SamePerson, seen: Sequence[PhotoFaces], rows: Sequence[np.ndarray], fmr: float
 ) -> dict[str, Any]:
-    """What `verify` says of two photos whose faces were found.
+    """Return what `verify` returns, for two photos whose faces were detected and embedded.
 
     Args:
         same_person: thresholds.
-        seen: the photos.
-        rows: (F, D) unit rows of the faces of each, where both have faces.
-        fmr: as in `verify`.
+        seen: the two photos.
+        rows: (F, D) unit rows of the faces of each photo, where both have faces.
+        fmr: see `verify`.
     """
     counts = [len(photo.faces) for photo in seen]
-    told: dict[str, Any] = {"status": "ok", "reason": None, "faces": counts, "fmr": fmr}
+    answer: dict[str, Any] = {"status": "ok", "reason": None, "faces": counts, "fmr": fmr}
     failed = [f"{name}: {photo.reason}" for name, photo in zip("ab", seen, strict=True) if not photo.faces]
     if failed:
         status = "error" if any(photo.status == "error" for photo in seen) else "no_face"
         unknown = dict.fromkeys(("distance", "threshold", "same", "probability", "confidence"))
-        return told | {"status": status, "reason": ", ".join(failed)} | unknown | {"boxes": [None, None]}
+        return answer | {"status": status, "reason": ", ".join(failed)} | unknown | {"boxes": [None, None]}
     cosines = rows[0].astype(np.float64) @ rows[1].T
     a, b = np.unravel_index(np.argmax(cosines), cosines.shape)
-    # chance has as many tries as there are pairs of faces; beyond what calibration can tell, its strictest threshold
+    # Every pair of faces is one more chance for a false match, so the rate is divided by their number, as far as the
+    # calibration allows.
     strictest = max(fmr / cosines.size, min(fmr, same_person.rates[0]))
     cosine, threshold = float(cosines[a, b]), same_person.threshold(strictest)
     probability = float(same_person.probability(np.array([cosine]))[0])
     same = cosine >= threshold
-    return told | {
+    return answer | {
         "distance": round(1 - cosine, 4),
         "threshold": round(1 - threshold, 4),
         "same": same,

@@ -531,6 +531,9 @@ def made_up_scene(seed: int) -> np.ndarray:
     return np.asarray(coarse.resize((200, 200), Image.Resampling.BICUBIC))
 
 
+SAME_PHOTO_BITS = 4
+
+
 def test_perceptual_hash_survives_encoding_and_size_but_tells_photos_apart() -> None:
     scenes = [made_up_scene(seed) for seed in range(20)]
     hashes = [perceptual_hash(scene) for scene in scenes]
