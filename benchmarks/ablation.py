@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities, list_photos
 from identity.chips.probes import ProbeChip, find_chips

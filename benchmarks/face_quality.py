@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import LikenessError
 from identity.networks.embedding import PartEmbedder
 from identity.networks.face_space import unit

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.file_kinds import PARTIAL_PREFIX
 from augmentor.photos.images import list_identities

@@ -1,4 +1,4 @@
-"""From a balanced set to names: frozen features, head, open-set decision, evaluation. Never imports Ray.
+"""Train a model on a balanced set, name the people in photos with it, and measure it. Never imports Ray.
 
 The names below are for other programs, and docs/api.md explains them. They are loaded when they are first asked for, so
 that `import identity` reads no file and loads no network.

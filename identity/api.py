@@ -175,7 +175,13 @@ def enrol_person(
     )
 
 
-def forget_person(folder: Path | str, name: str, *, data: Path | str | None = None) -> "Forgotten":
+def forget_person(
+    folder: Path | str,
+    name: str,
+    *,
+    data: Path | str | None = None,
+    deleted: Iterable[Path | str] = (),
+) -> "Forgotten":
     """Delete a person from a run, and everything that was made of the person's photos.
 
     The person is not named any more from the moment the run is written. The user's own photos stay.
@@ -183,7 +189,9 @@ def forget_person(folder: Path | str, name: str, *, data: Path | str | None = No
     Args:
         folder: of the run.
         name: of the person.
-        data: the balanced set, if the run does not know where it is.
+        data: a balanced set that the run does not know, or the run's own set if it was moved.
+        deleted: sets, albums, reports and exports that the user deleted for good. Other places that the run knows and
+            that are missing are listed as left, because they may be on a disk that is not connected.
 
     Returns:
         What was deleted, the user's own photos of the person, and what is left. If anything is left, deal with it and
@@ -197,4 +205,5 @@ def forget_person(folder: Path | str, name: str, *, data: Path | str | None = No
     from identity.runs.collection import PeopleFile
 
     with PeopleFile(Path(folder)) as people:
-        return forget(Path(folder), name, people, data=None if data is None else Path(data))
+        set_folder = None if data is None else Path(data)
+        return forget(Path(folder), name, people, data=set_folder, deleted=[Path(path) for path in deleted])

@@ -23,7 +23,7 @@ FILES = (
     "tests/augmentor/photos/test_file_kinds.py",
     "tests/augmentor/photos/test_identity_folders.py",
     "tests/augmentor/photos/test_images.py",
-    "tests/augmentor/balancing/test_manifest.py",
+    "tests/augmentor/balanced_set/test_manifest.py",
     "tests/augmentor/photos/test_names.py",
     "tests/augmentor/photos/test_place.py",
     "tests/identity/runs/test_bundle.py",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.balancing.manifest import SCHEMA as MANIFEST
+from augmentor.balanced_set.manifest import SCHEMA as MANIFEST
 from identity.evaluation.rates import COUNTS, RATES
 from jobs.likeness import COMMANDS
 from jobs.naming.names_table import SCHEMA as NAMES

@@ -90,7 +90,7 @@ def contact_sheet(
 
     Args:
         read: the content of an image, by its file in the manifest.
-        rows: of the manifest (`augmentor.balancing.manifest.SCHEMA`), at least one.
+        rows: of the manifest (`augmentor.balanced_set.manifest.SCHEMA`), at least one.
         people: how many lines at most, chosen evenly from all.
         renders: how many in each line at most.
 

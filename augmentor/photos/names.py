@@ -30,6 +30,7 @@ _DEVICES = frozenset(
 )
 _JOINERS = "\u200c\u200d"  # part of the spelling in Persian and Indic scripts, and of many emoji
 _INVISIBLE = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs that show nothing: Hangul fillers, an empty braille cell
 _UNSAFE = re.compile(r'[:*?"<>|]')
 _HASHED = re.compile(r".* ~[0-9a-f]{10}")
 
@@ -138,17 +139,20 @@ def _why_not(name: str) -> str | None:
         return "it is empty"
     if name in (".", ".."):
         return "it is the name of a folder in every folder"
+    key = name_key(name)  # what people would take it for
+    if not key:
+        return "it shows nothing but blanks or dots"
     if separator := next((c for c in "/\\" if c in name), None):
         return f"it holds the separator {separator}"
     if name.startswith("."):
         return "a dot at its start hides it"
     if name != name.strip() or name.endswith("."):
         return "it begins with a blank, or ends with a blank or a dot"
-    if any(unicodedata.category(c) in _INVISIBLE and c not in _JOINERS for c in name):
+    if any((unicodedata.category(c) in _INVISIBLE and c not in _JOINERS) or c in _BLANK for c in name):
         return "it holds a control character or an invisible one"
-    if name.casefold() in RESERVED_NAMES:
+    if key in RESERVED_NAMES:
         return "other things are kept under it"
-    if name.casefold().split(".")[0].strip() in _DEVICES:
+    if name.casefold().split(".")[0].strip() in _DEVICES or key.split(".")[0].strip() in _DEVICES:
         return "it is a device on Windows"
     if len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
         return f"it is longer than {LONGEST_NAME} bytes"

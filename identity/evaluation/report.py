@@ -15,7 +15,8 @@ import cv2
 import jinja2
 import numpy as np
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.layout import MANIFEST
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, PhotoError
 from augmentor.path_text import shown
 from augmentor.photos.images import encode_jpeg, load_image, write_whole
@@ -121,7 +122,7 @@ def write_report(
 
 def enrolled_photos(training_set: Path) -> dict[str, Path]:
     """One aligned photo of each person of a set that `jobs/augment.py` wrote; empty if the set is not there."""
-    file = training_set / "manifest.parquet"
+    file = training_set / MANIFEST
     if not file.is_file():
         return {}
     try:

@@ -8,25 +8,32 @@ deleted unless it is empty.
 
 import csv
 import io
-import json
-from collections.abc import Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from augmentor.balancing.manifest import read_manifest, write_manifest
+from augmentor.balanced_set import layout
+from augmentor.balanced_set.layout import person_of
+from augmentor.balanced_set.manifest import read_manifest, write_manifest
+from augmentor.balanced_set.part_records import (
+    MAKING,
+    RECORD,
+    ROWS,
+    SCAN,
+    PartRecord,
+    making_from_bytes,
+    making_to_bytes,
+    part_file,
+    table_without,
+)
+from augmentor.balanced_set.shard_reader import read_shard
 from augmentor.errors import InputError
 from augmentor.photos.images import remove_half_written, write_whole
 from augmentor.photos.names import checked_name, normalised
 from identity.forgetting.mentions import Mentions
-from identity.training.shard_reader import read_shard
-
-_LANDMARK_SET = "300w-lp"
-_REPORT = ("balance.png", "renders.jpg")
 
 
 @dataclass
@@ -42,12 +49,13 @@ class SetRemoval:
     left: list[str] = field(default_factory=list)
 
 
-def forget_in_set(root: Path, names: Collection[str]) -> SetRemoval:
+def forget_in_set(root: Path, names: Collection[str], others: Collection[str] = ()) -> SetRemoval:
     """Delete what a balanced set holds of a person; repeatable after an interruption.
 
     Args:
         root: folder of the set.
         names: every name under which the set may know the person.
+        others: the names of other people (`identity.forgetting.mentions`).
 
     Raises:
         OSError: a file cannot be deleted or written.
@@ -55,7 +63,7 @@ def forget_in_set(root: Path, names: Collection[str]) -> SetRemoval:
     told = SetRemoval()
     known = {normalised(name) for name in names}
     try:
-        rows = read_manifest(root / "manifest.parquet") if (root / "manifest.parquet").is_file() else None
+        rows = read_manifest(root / layout.MANIFEST) if (root / layout.MANIFEST).is_file() else None
     except InputError as error:
         told.left.append(f"{error}; its images of the person, if it has any, were not deleted")
         rows = None
@@ -67,13 +75,13 @@ def forget_in_set(root: Path, names: Collection[str]) -> SetRemoval:
     if rows is not None:
         mine = _of(rows, known)
         if pc.any(mine).as_py():  # last: until then the images can be found again
-            write_manifest(root / "manifest.parquet", rows.filter(pc.invert(mine)))
-    for folder in (root, root / ".work", root / ".work" / "parts"):
+            write_manifest(root / layout.MANIFEST, rows.filter(pc.invert(mine)))
+    for folder in (root, root / layout.WORK, root / layout.PARTS):
         remove_half_written(folder)  # of this call's earlier, killed turns
     for folder in _folders_of(root, known):
         _remove_if_empty(folder, root)  # a killed turn may have come no further than to its files
     told.left += _still_there(root, known)
-    told.left += _still_mentioned(root, known)
+    told.left += _still_mentioned(root, known, others)
     return told
 
 
@@ -86,7 +94,7 @@ def names_in_set(root: Path, sha256: Collection[str], photos: Collection[str]) -
         photos: their paths, as the set calls them.
     """
     try:
-        rows = read_manifest(root / "manifest.parquet")
+        rows = read_manifest(root / layout.MANIFEST)
     except InputError:
         return set()
     mine = pc.and_(
@@ -98,10 +106,10 @@ def names_in_set(root: Path, sha256: Collection[str], photos: Collection[str]) -
 
 def holds_person(root: Path, names: Collection[str]) -> bool:
     """Whether a folder is a balanced set with images of a person, or its manifest cannot be read."""
-    if not (root / "manifest.parquet").is_file():
+    if not (root / layout.MANIFEST).is_file():
         return False
     try:
-        rows = read_manifest(root / "manifest.parquet")
+        rows = read_manifest(root / layout.MANIFEST)
     except InputError:
         return True
     known = {normalised(name) for name in names}
@@ -117,7 +125,7 @@ def _delete_images(root: Path, rows: pa.Table, known: Set[str], told: SetRemoval
     own = rows.filter(_of(rows, known)).select(["file", "bytes"]).to_pylist()
     count = 0
     for row in own:
-        for folder in (root, root / _LANDMARK_SET):
+        for folder in [root / folder for folder in layout.IMAGE_FOLDERS]:
             file = _inside(folder, row["file"])
             if file is None or not _is_file(file):
                 continue
@@ -135,33 +143,35 @@ def _delete_images(root: Path, rows: pa.Table, known: Set[str], told: SetRemoval
 
 def _delete_parts(root: Path, known: Set[str], told: SetRemoval) -> None:
     """Delete photos that were held out, shards, and what the job remembers of partitions with the person."""
-    folder = root / ".work" / "parts"
-    parts = sorted({file.stem for file in folder.glob("*.json")} if folder.is_dir() else ())
+    folder = root / layout.PARTS
+    parts = sorted({file.stem for file in folder.glob(f"*{RECORD}")} if folder.is_dir() else ())
     held, shards = 0, 0
     for part in parts:
-        record = _record(folder / f"{part}.json")
+        file = root / part_file(part, RECORD)
+        record = _record(file)
         if record is None:
-            told.left.append(
-                f"{folder / part}.json: damaged, it may tell of the person; run jobs/augment.py again"
-            )
+            told.left.append(f"{file}: damaged, it may tell of the person; run jobs/augment.py again")
             continue
-        if known.isdisjoint(map(normalised, record["account"]["photos"])):
+        if known.isdisjoint(map(normalised, record.account.photos)):
             continue
         held += sum(
-            _delete_held_out(root, photo, int(stamp[0]), known) for photo, stamp in record["stamps"].items()
+            _delete_held_out(root, photo, stamp.size, known) for photo, stamp in record.stamps.items()
         )
-        shards += _delete_shards(root, part, record.get("digest"), told)
-        for picture in _REPORT:  # may show the person; the job draws them again
-            if _is_file(root / "report" / picture):
-                _delete(root / "report" / picture, root)
-                told.removed.append(f"{root / 'report' / picture}")
-        (root / ".work" / "finished.json").unlink(missing_ok=True)
-        _rewrite_part(folder, part, record, known)
+        shards += _delete_shards(root, part, record.digest, told)
+        for picture in (
+            layout.BALANCE_PICTURE,
+            layout.RENDERS_PICTURE,
+        ):  # may show the person; the job draws them again
+            if _is_file(root / layout.REPORT / picture):
+                _delete(root / layout.REPORT / picture, root)
+                told.removed.append(f"{root / layout.REPORT / picture}")
+        (root / layout.FINISHED).unlink(missing_ok=True)
+        _rewrite_part(root, part, record, lambda name: normalised(name) in known)
     if held:
-        told.removed.append(f"{held} photos that were held out in {root / 'holdout'}")
+        told.removed.append(f"{held} photos that were held out in {root / layout.HELD_OUT}")
     if shards:
         told.removed.append(
-            f"{shards} of the shards in {root / 'shards'}, with other people's images: the command that made them "
+            f"{shards} of the shards in {root / layout.SHARDS}, with other people's images: the command that made them "
             "makes them again without the person"
         )
 
@@ -169,15 +179,15 @@ def _delete_parts(root: Path, known: Set[str], told: SetRemoval) -> None:
 def _delete_unfinished(root: Path, known: Set[str], told: SetRemoval) -> None:
     """Delete what workers that were killed wrote for the person; `PART.making` names such files."""
     count = 0
-    for record in sorted((root / ".work" / "parts").glob("*.making")):
+    for record in sorted((root / layout.PARTS).glob(f"*{MAKING}")):
         try:
-            files = [str(file) for file in json.loads(record.read_text("utf-8"))]
-        except (OSError, ValueError, TypeError):
+            files = making_from_bytes(record.read_bytes())
+        except (OSError, ValueError):
             told.left.append(f"{record}: damaged, it may tell of the person; run jobs/augment.py again")
             continue
-        own = [file for file in files if normalised(file.removeprefix("holdout/").split("/")[0]) in known]
+        own = [file for file in files if normalised(person_of(file)) in known]
         for name in own:
-            for folder in (root, root / _LANDMARK_SET):
+            for folder in [root / folder for folder in layout.IMAGE_FOLDERS]:
                 file = _inside(folder, name)
                 for made in (file, file and file.with_suffix(".mat")):
                     if made is not None and _is_file(made) and (made == file or folder != root):
@@ -185,56 +195,27 @@ def _delete_unfinished(root: Path, known: Set[str], told: SetRemoval) -> None:
                         count += made == file
         if own:
             others = sorted(set(files) - set(own))
-            write_whole(record, json.dumps(others, ensure_ascii=False).encode(), durable=True)
+            write_whole(record, making_to_bytes(others), durable=True)
     if count:
         told.removed.append(f"{count} images of a job in {root} that did not end")
 
 
-def _rewrite_part(folder: Path, part: str, record: dict[str, Any], known: Set[str]) -> None:
-    """Take a person out of what the job remembers of a partition; the others in it are still known.
-
-    The partition has no digest any more, so that the job makes again what is missing of it.
-    """
-    for kind in (".scan.parquet", ".rows.parquet"):
-        file = folder / f"{part}{kind}"
+def _rewrite_part(root: Path, part: str, record: PartRecord, is_gone: Callable[[str], bool]) -> None:
+    """Take a person out of what the job remembers of a part; it remembers the others in it."""
+    others = record.without(is_gone)
+    if not others.account.photos:
+        for kind in (SCAN, ROWS, RECORD):
+            (root / part_file(part, kind)).unlink(missing_ok=True)
+        return
+    for kind in (SCAN, ROWS):
+        file = root / part_file(part, kind)
         if file.is_file():
             try:
-                table = pq.read_table(file)
-                others = table.filter(pc.invert(_of(table, known)))
-            except (pa.ArrowException, KeyError):  # damaged: the job does without it
+                write_whole(file, table_without(file.read_bytes(), is_gone), durable=True)
+            except ValueError:  # the job does without a damaged table
                 file.unlink()
-                continue
-            packed = io.BytesIO()
-            pq.write_table(others, packed, compression="zstd")
-            write_whole(file, packed.getvalue(), durable=True)
-    account = dict(record["account"])
-    for counted in ("photos", "images"):
-        if isinstance(account.get(counted), dict):
-            account[counted] = {
-                n: value for n, value in account[counted].items() if normalised(n) not in known
-            }
-    if isinstance(account.get("failures"), list):
-        account["failures"] = [
-            one for one in account["failures"] if normalised(str(one.get("identity"))) not in known
-        ]
-    if isinstance(account.get("lacking"), list):
-        account["lacking"] = [name for name in account["lacking"] if normalised(name) not in known]
-    stamps = {
-        photo: stamp
-        for photo, stamp in record["stamps"].items()
-        if normalised(photo.split("/")[0]) not in known
-    }
-    if not account["photos"]:  # there was nobody else
-        for kind in (".scan.parquet", ".rows.parquet", ".json"):
-            (folder / f"{part}{kind}").unlink(missing_ok=True)
-        return
-    content = record | {"account": account, "stamps": stamps, "digest": ""}
-    # the record last: until then the other files can be found again
-    write_whole(
-        folder / f"{part}.json",
-        json.dumps(content, ensure_ascii=False, sort_keys=True).encode(),
-        durable=True,
-    )
+    # The record goes last: until it is rewritten, the other files can be found again.
+    write_whole(root / part_file(part, RECORD), others.to_bytes(), durable=True)
 
 
 def _delete_held_out(root: Path, photo: str, size: int, known: Set[str]) -> bool:
@@ -242,18 +223,18 @@ def _delete_held_out(root: Path, photo: str, size: int, known: Set[str]) -> bool
     folder, _, rest = photo.partition("/")
     if normalised(folder) not in known:
         return False
-    file = _inside(root / "holdout", f"{normalised(folder)}/{rest}")
+    file = _inside(root / layout.HELD_OUT, f"{normalised(folder)}/{rest}")
     if file is None or not _is_file(file) or file.stat().st_size != size:
         return False
     _delete(file, root)
     return True
 
 
-def _delete_shards(root: Path, part: str, digest: Any, told: SetRemoval) -> int:
+def _delete_shards(root: Path, part: str, digest: str, told: SetRemoval) -> int:
     """Delete the shard of a partition; how many files went."""
     count = 0
-    for shard in sorted((root / "shards").glob(f"{part}.*")):
-        if isinstance(digest, str) and digest and not digest.startswith(f"{shard.stat().st_size} bytes"):
+    for shard in sorted((root / layout.SHARDS).glob(f"{part}.*")):
+        if digest and not digest.startswith(f"{shard.stat().st_size} bytes"):
             told.left.append(f"{shard}: not as it was made, so it was not deleted; delete it yourself")
             continue
         _delete(shard, root)
@@ -263,7 +244,7 @@ def _delete_shards(root: Path, part: str, digest: Any, told: SetRemoval) -> int:
 
 def _delete_failures(root: Path, known: Set[str]) -> None:
     """Take the person's rows out of the list of failures."""
-    file = root / "failures.csv"
+    file = root / layout.FAILURES
     if not file.is_file():
         return
     rows = list(csv.reader(io.StringIO(file.read_text("utf-8"), newline="")))
@@ -281,7 +262,7 @@ def _folders_of(root: Path, known: Set[str]) -> Iterator[Path]:
             checked_name(name)
         except InputError:  # a path, or the name of something else: its folder would not be the person's
             continue
-        yield from (place / name for place in (root, root / "holdout", root / _LANDMARK_SET))
+        yield from (place / name for place in (root, root / layout.HELD_OUT, root / layout.LANDMARK_SET))
 
 
 def _still_there(root: Path, known: Set[str]) -> Iterator[str]:
@@ -290,16 +271,16 @@ def _still_there(root: Path, known: Set[str]) -> Iterator[str]:
         for file in sorted(folder.rglob("*")):
             if not file.is_dir():
                 yield f"{file}: no record of this set says that it was made for the person; delete it yourself"
-    for shard in sorted((root / "shards").glob("*")):
-        if not (root / ".work" / "parts" / f"{shard.stem}.json").is_file() and _shows(shard, known):
+    for shard in sorted((root / layout.SHARDS).glob("*")):
+        if not (root / part_file(shard.stem, RECORD)).is_file() and _shows(shard, known):
             yield f"{shard}: holds images of the person, and no record of this set names it; delete it yourself"
 
 
-def _still_mentioned(root: Path, known: Set[str]) -> Iterator[str]:
+def _still_mentioned(root: Path, known: Set[str], others: Collection[str]) -> Iterator[str]:
     """Files that describe the set and still have the name, one line each."""
-    mentions = Mentions(known)
-    described = [root / "manifest.parquet", root / "failures.csv", root / "summary.json"]
-    for file in (*described, *sorted((root / ".work").rglob("*"))):
+    mentions = Mentions(known, others)
+    described = [root / layout.MANIFEST, root / layout.FAILURES, root / layout.SUMMARY]
+    for file in (*described, *sorted((root / layout.WORK).rglob("*"))):
         if file.is_file() and mentions.in_file(file):
             yield f"{file}: mentions the person; run jobs/augment.py again without the person's photos"
 
@@ -313,13 +294,11 @@ def _shows(shard: Path, known: Set[str]) -> bool:
         return False  # not a shard of ours
 
 
-def _record(file: Path) -> dict[str, Any] | None:
-    """What the job remembers of a partition; None if it is damaged."""
+def _record(file: Path) -> PartRecord | None:
+    """Return what the job remembers of a part; None if the record is damaged."""
     try:
-        record: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        photos, stamps = record["account"]["photos"], record.setdefault("stamps", {})
-        return record if isinstance(photos, dict) and isinstance(stamps, dict) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return PartRecord.from_bytes(file.read_bytes())
+    except (OSError, ValueError):
         return None
 
 

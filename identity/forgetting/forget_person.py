@@ -16,8 +16,9 @@ share in its weights was shaped by these images a little: it forgets them at the
 """
 
 import io
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,7 +36,13 @@ from identity.albums.written_files import WrittenFiles
 from identity.forgetting.balanced_set import forget_in_set
 from identity.forgetting.journal import ForgettingRecord, is_album_of, write_down
 from identity.forgetting.mentions import Mentions
-from identity.forgetting.traces import left_elsewhere, left_in_albums, left_in_outputs, left_in_run
+from identity.forgetting.traces import (
+    left_elsewhere,
+    left_in_albums,
+    left_in_outputs,
+    left_in_run,
+    not_there,
+)
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, PhotoCollection
 from identity.runs.holders import wait_for_holders
@@ -71,6 +78,7 @@ def forget(
     people: PeopleFile,
     *,
     data: Path | None = None,
+    deleted: Collection[Path] = (),
     wait_seconds: float = WAIT_SECONDS,
     let_go: Callable[[], Sequence[str]] = tuple,
     holders: Sequence[int] = (),
@@ -81,7 +89,9 @@ def forget(
         run: folder of the run.
         name: of the person, or of one whose forgetting was interrupted or left something.
         people: the run's file.
-        data: the balanced set, where the run does not know it or must not touch what it knows.
+        data: a balanced set, beside the one that the run knows, or instead of it if that is not there.
+        deleted: files and folders that somebody deleted for good. Any other place that the run knows and that is not
+            there is left: it may be on a disk that is not connected.
         wait_seconds: how long to wait for other processes that have the run open, and for readers of its file.
         let_go: called once the run is without the person: lets this process drop what it keeps itself; returns a line
             for each thing that is left.
@@ -91,7 +101,13 @@ def forget(
         InputError: nobody is called so, or something cannot be deleted; the person is named no more in any case, and
             the same call goes on.
     """
-    record = write_down(run, name, people, data)
+    try:
+        record = write_down(run, name, people, data, deleted)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or run}: cannot be read ({error.strerror or error}); nothing was changed: mend this and "
+            "give the same command again"
+        ) from error
     told = Forgotten(originals=list(record.originals))
     _take_out_of_run(run, record, people, told)
     told.left += let_go()
@@ -99,35 +115,58 @@ def forget(
     bundle = Bundle.load(run)
     names = sorted({*record.names} - {*bundle.labels})
     try:
-        forget_in_collections(bundle, record.albums, names, people, told)
-        for folder in map(Path, record.caches):
-            if removed := _remove_caches(folder):
-                told.removed.append(f"caches of features in {folder}: {', '.join(removed)}")
-        for folder in (run, user_cache()):
-            if removed := _remove_faces(folder, record.sha256):
-                told.removed.append(f"faces of the person's photos in {folder}: {', '.join(removed)}")
-        if record.data and is_local(record.data):
-            in_set = forget_in_set(Path(record.data), names)
-            told.removed += in_set.removed
-            told.left += in_set.left
+        _delete(bundle, run, record, names, people, told)
+        told.left += left_elsewhere(record, names, bundle.labels)
+        told.left += left_in_run(run, names)
+        told.left += left_in_albums(names, bundle.labels, people)
+        told.left += left_in_outputs(names, bundle.labels, people, record.searched)
     except OSError as error:
         raise InputError(
-            f"{error.filename or run}: cannot be deleted ({error.strerror or error}); nobody is named "
+            f"{error.filename or run}: cannot be read or deleted ({error.strerror or error}); nobody is named "
             f"{record.name} any more, but files are left: mend this and give the same command again"
         ) from error
     told.originals = list(dict.fromkeys([*record.photos, *told.originals]))
-    told.left += left_elsewhere(record, names)
-    told.left += left_in_run(run, names)
-    told.left += left_in_albums(names, people)
-    told.left += left_in_outputs(names, people)
     if not people.clean(wait_seconds):
         told.left.append(_still_read(people))
-    if not told.left:
-        people.end_forgetting(record.name)
-        if not people.clean(wait_seconds):
-            people.keep_forgetting(record.name, asdict(record))
-            told.left.append(_still_read(people))
+    there = [path for path in people.outputs() if is_local(path) and os.path.lexists(path)]
+    record = replace(record, searched=sorted({*record.searched, *there}))
+    if told.left:
+        people.keep_forgetting(record.name, asdict(record))
+        return told
+    people.end_forgetting(record.name)
+    if not people.clean(wait_seconds):
+        people.keep_forgetting(record.name, asdict(record))
+        told.left.append(_still_read(people))
     return told
+
+
+def _delete(
+    bundle: Bundle,
+    run: Path,
+    record: ForgettingRecord,
+    names: Sequence[str],
+    people: PeopleFile,
+    told: Forgotten,
+) -> None:
+    """Delete what the record names, everywhere but in the run itself.
+
+    Raises:
+        OSError: something cannot be read or deleted.
+    """
+    forget_in_collections(bundle, record.albums, names, people, told)
+    for folder in map(Path, record.caches):
+        if removed := _remove_caches(folder):
+            told.removed.append(f"caches of features in {folder}: {', '.join(removed)}")
+    for folder in (run, user_cache()):
+        if removed := _remove_faces(folder, record.sha256):
+            told.removed.append(f"faces of the person's photos in {folder}: {', '.join(removed)}")
+    for folder in (Path(place) for place in record.sets if is_local(place)):
+        if folder.is_dir():
+            in_set = forget_in_set(folder, names, bundle.labels)
+            told.removed += in_set.removed
+            told.left += in_set.left
+        else:
+            told.left.append(not_there(folder, "the training set", ", if it was moved, give --data"))
 
 
 def refuse_forgotten(people: PeopleFile, name: str) -> None:
@@ -172,7 +211,7 @@ def forget_in_collections(
         people: file of the run.
         told: gets what was removed and what is left.
     """
-    mentions = Mentions(names)
+    mentions = Mentions(names, bundle.labels)
     for collection in people.collections():
         if not collection.own:
             continue
@@ -191,6 +230,10 @@ def forget_in_collections(
         remove_empty_folders(
             albums, {albums / place / folder for folder in folders for place in ("", REVIEW)}
         )
+        if not albums.is_dir():
+            people.drop(number, sorted(paths))
+            told.left.append(not_there(albums, "the albums", ""))
+            continue
         if not (paths or placed):
             continue
         people.drop_moved(number, lambda album: is_album_of(album, names))
@@ -200,7 +243,7 @@ def forget_in_collections(
             f"{albums / file.file}: {why}, so it was not deleted; delete it yourself"
             for files, why in (
                 (taken.changed, "not as it was put there"),
-                (taken.only_copies, "its photo is not there any more, it may be the only copy"),
+                (taken.only_copies, "its photo is gone or was changed, so it may be the only copy"),
             )
             for file in files
         ]
@@ -208,8 +251,7 @@ def forget_in_collections(
         told.removed.append(
             f"{len(taken.removed)} files in {albums}, and what was known of {len(paths)} photos there"
         )
-        if albums.is_dir():
-            _write_pages_again(bundle, people, collection, told)
+        _write_pages_again(bundle, people, collection, told)
 
 
 def _write_pages_again(

@@ -1,10 +1,13 @@
 """What is to be done to forget a person: worked out and written down before anything is deleted."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from augmentor.balanced_set.layout import MANIFEST, WORK
+from augmentor.errors import InputError
 from augmentor.photos.names import found_name, possible_folders
 from augmentor.photos.place import is_local
 from identity.albums.sorting import REVIEW, albums_of_people, decide
@@ -23,36 +26,47 @@ class ForgettingRecord:
         names: all names under which files may hold the person: this one and earlier ones, if nobody else has them now.
         photos: the training photos, as the run called them.
         sha256: of these photos.
-        data: the balanced set: a path or URI; None if there is none.
+        sets: the balanced sets: paths or URIs.
         caches: folders of features.
         elsewhere: places that the run was made from, but in which this copy of it must not delete anything.
         albums: albums folder to the photos there that show the person, relative to their folder.
         originals: the user's own photos of the person.
+        searched: reports, exports and tables that were there in an earlier call.
     """
 
     name: str
     names: list[str]
     photos: list[str]
     sha256: list[str]
-    data: str | None
+    sets: list[str]
     caches: list[str]
     elsewhere: list[str]
     albums: dict[str, list[str]]
     originals: list[str]
+    searched: list[str] = field(default_factory=list)
 
 
-def write_down(run: Path, name: str, people: PeopleFile, data: Path | None) -> ForgettingRecord:
+def write_down(
+    run: Path, name: str, people: PeopleFile, data: Path | None, deleted: Collection[Path] = ()
+) -> ForgettingRecord:
     """Write down what is to be done, together with what an interrupted call wrote down, and return it.
 
     Args:
         run: folder of the run.
         name: of somebody who is enrolled, or whose forgetting did not end.
         people: the run's file.
-        data: the balanced set, where the run does not know it or must not touch what it knows.
+        data: a balanced set, beside the one that the run knows, or instead of it if that is not there.
+        deleted: files and folders that somebody deleted for good: nothing at or below them is looked for.
 
     Raises:
-        InputError: there is nobody of this name, or it is the only person of the run.
+        InputError: there is nobody of this name, or it is the only person of the run; `data` is no balanced set, or
+            something that was said to be deleted is there.
     """
+    if data is not None and not (data / MANIFEST).is_file() and not (data / WORK).is_dir():
+        raise InputError(f"{data}: no balanced set; --data takes the folder that jobs/augment.py wrote")
+    for place in deleted:
+        if os.path.lexists(place):
+            raise InputError(f"{place}: is there, so it was not deleted; delete it, or leave --deleted out")
     with people.exclusive():
         bundle = Bundle.load(run)
         pending = people.forgetting()
@@ -63,7 +77,13 @@ def write_down(run: Path, name: str, people: PeopleFile, data: Path | None) -> F
         if label is not None:
             without(bundle, label)  # what cannot be done is said before anything is written down
             records.append(_record_of(run, bundle, label, people))
-        record = _joined(records, data)
+        record = _without_deleted(_joined(records, data), deleted)
+        for collection in people.collections():
+            if collection.own and is_below(collection.albums, deleted):
+                people.drop_collection(collection.number)
+        for path in people.outputs():
+            if is_local(path) and is_below(Path(path), deleted):
+                people.drop_output(path)
         people.keep_forgetting(record.name, asdict(record))
     return record
 
@@ -91,7 +111,7 @@ def _record_of(run: Path, bundle: Bundle, label: str, people: PeopleFile) -> For
         names=sorted(names),
         photos=[row["photo"] for row in sources],
         sha256=sha256,
-        data=data,
+        sets=[data] if data else [],
         caches=[str(folder) for folder in caches],
         elsewhere=elsewhere,
         albums=albums,
@@ -100,7 +120,35 @@ def _record_of(run: Path, bundle: Bundle, label: str, people: PeopleFile) -> For
 
 
 def _record_from(values: dict[str, Any]) -> ForgettingRecord:
-    return ForgettingRecord(**{one.name: values[one.name] for one in fields(ForgettingRecord)})
+    """Read what was written down, also by a version that knew one set."""
+    if "sets" not in values:
+        values = values | {"sets": [values["data"]] if values.get("data") else []}
+    return ForgettingRecord(
+        **{one.name: values[one.name] for one in fields(ForgettingRecord) if one.name in values}
+    )
+
+
+def _without_deleted(record: ForgettingRecord, deleted: Collection[Path]) -> ForgettingRecord:
+    """Return the record without the places that were deleted for good."""
+
+    def kept(places: Iterable[str]) -> list[str]:
+        return [place for place in places if not (is_local(place) and is_below(Path(place), deleted))]
+
+    albums = set(kept(record.albums))
+    return replace(
+        record,
+        sets=kept(record.sets),
+        caches=kept(record.caches),
+        elsewhere=kept(record.elsewhere),
+        albums={folder: paths for folder, paths in record.albums.items() if folder in albums},
+    )
+
+
+def is_below(path: Path, folders: Collection[Path]) -> bool:
+    """Return whether a path is one of some places, or lies in one; `..` and links are followed."""
+    # as it is written, too: a link on the way may be gone
+    places = {Path(os.path.abspath(folder)) for folder in folders}  # noqa: PTH100 | {folder.resolve() for folder in folders}
+    return any(place in (path, *path.parents) for place in places)
 
 
 def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> ForgettingRecord:
@@ -115,7 +163,11 @@ def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> Forgettin
         return list(dict.fromkeys(value for own in values for value in own))
 
     elsewhere = all_of(record.elsewhere for record in records)
+    sets = all_of(record.sets for record in records)
     if data is not None:
+        # A set that is not where it was is taken for moved to the folder that the caller names.
+        sets = [place for place in sets if not is_local(place) or Path(place).is_dir()]
+        sets = list(dict.fromkeys([*sets, str(data.resolve())]))
         elsewhere = [
             place for place in elsewhere if Path(place).is_absolute() and place != str(data.resolve())
         ]
@@ -126,7 +178,8 @@ def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> Forgettin
         sha256=all_of(record.sha256 for record in records),
         albums=albums,
         originals=all_of(record.originals for record in records),
-        data=str(data.resolve()) if data is not None else last.data,
+        sets=sets,
+        searched=all_of(record.searched for record in records),
         elsewhere=elsewhere,
     )
 

@@ -24,6 +24,7 @@ from identity.chips.renders_of_photo import WantedRenders, make_renders
 from identity.decisions.open_set import CROWD, accept_score
 from identity.networks.face_space import unit
 from identity.runs.bundle import Bundle
+from identity.runs.former_names import refuse_former_name
 from identity.runs.leak_guard import TrainingPhotos, find_leaks
 
 RENDERS = 16
@@ -51,6 +52,7 @@ def enrol(
             shows somebody who is enrolled.
     """
     name = checked_new_name(name, bundle.labels)
+    refuse_former_name(bundle, name)
     if not photos:
         raise InputError(f"{name}: no photo with a face")
     _refuse_known(bundle, photos)

@@ -11,6 +11,7 @@ from augmentor.errors import InputError
 from augmentor.photos.names import checked_name, checked_new_name, found_name
 from identity.networks.face_space import unit
 from identity.runs.bundle import Bundle
+from identity.runs.former_names import refuse_former_name
 from identity.runs.unenrolment import enrolled_name, without
 
 
@@ -24,12 +25,14 @@ def renamed(bundle: Bundle, old: str, new: str) -> Bundle:
     """The run with a person called otherwise.
 
     Raises:
-        InputError: nobody is called `old`, or nobody can be called `new` (`augmentor.photos.names`), or somebody is.
+        InputError: nobody is called `old`, or nobody can be called `new` (`augmentor.photos.names`), or somebody is
+            or was.
     """
     old = enrolled_name(bundle, old)
     if found_name(new, bundle.labels) not in (None, old):
         raise InputError(f"{new}: there is a person of this name already; --merge makes two people one")
     new = checked_new_name(new, [label for label in bundle.labels if label != old])
+    refuse_former_name(bundle, new, old)
     labels = tuple(new if label == old else label for label in bundle.labels)
     about = _remembering(bundle, old, new)
     return replace(bundle, labels=labels, sources=_called(bundle, old, new), about=about)

@@ -19,8 +19,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from augmentor.balanced_set.failures import by_reason, failures_csv
+from augmentor.balanced_set.layout import (
+    BALANCE_PICTURE,
+    FAILURES,
+    FINISHED,
+    FOLDERS_OF_THE_SET,
+    HELD_OUT,
+    IMAGE_FOLDERS,
+    LANDMARK_SET,
+    MANIFEST,
+    RENDERS_PICTURE,
+    REPORT,
+    SHARD_SUFFIXES,
+    SHARDS,
+    SUMMARY,
+    held_out_file,
+    labels_file,
+)
+from augmentor.balanced_set.manifest import SCHEMA
 from augmentor.balancing.balance_report import SHEET_PEOPLE, balance_picture, contact_sheet, evenly
-from augmentor.balancing.manifest import SCHEMA
 from augmentor.errors import InputError, LikenessError
 from augmentor.faces.landmark_source import model_path
 from augmentor.photos.images import LeftOut, pixel_limit
@@ -31,28 +49,23 @@ from augmentor.rendering.render import RENDERER
 from augmentor.views.view_set import load_view_set
 from identity.chips.shared_photos import shared_line, shared_photos
 from jobs.balancing.augment_settings import AugmentSettings, parse_arguments
-from jobs.balancing.failures import by_reason, failures_csv
-from jobs.balancing.image_shards import SHARD_IMAGES, SUFFIXES
-from jobs.balancing.image_sink import FOLDER, SHARDS, labels_file
-from jobs.balancing.landmark_set import FOLDER_NAME as LANDMARK_SET
+from jobs.balancing.image_shards import SHARD_IMAGES
+from jobs.balancing.image_sink import FOLDER
 from jobs.balancing.partition import Partition, is_partition_name, known_names, partitions_of
 from jobs.balancing.partition_state import known_parts, read_account, read_rows, remove_state
 from jobs.balancing.partition_worker import Done, PartitionLook, PartitionWorker, SetSettings
 from jobs.balancing.photo_worker import RenderSettings
 from jobs.balancing.run_metrics import RunMetrics
-from jobs.balancing.run_summary import FILE as SUMMARY
 from jobs.balancing.run_summary import RunTotals, summary, table
 from jobs.balancing.view_shelf import SharedViews, ViewShelf
 from jobs.cluster.command_line import absolute, run_command, stop_when_asked
 from jobs.cluster.ray_session import is_submitted_job, ray, ray_session
 from jobs.cluster.reading_ahead import read_in_order
-from jobs.cluster.work_folder import FOLDER as WORK
 from jobs.cluster.work_folder import WorkFolder
 from jobs.cluster.worker_pool import Losses, WorkerPool, actor_options, on_this_node
 
 FOLDER_IMAGES = 512  # of a partition whose images are single files: some seconds of work
 BYTES_PER_PIXEL = 0.25  # of a JPEG here, at least: to say early that the disk is too small
-_FINISHED = f"{WORK}/finished.json"
 Unit = tuple[Partition, list[str]]
 
 
@@ -239,7 +252,7 @@ class _Job:
         for partition in self._partitions:
             totals.add(self._done[partition.name])
         totals.removed += self._remove_stale()
-        write_if_new(self._out, "failures.csv", failures_csv(totals.failures))
+        write_if_new(self._out, FAILURES, failures_csv(totals.failures))
         started = time.perf_counter()
         self._write_manifest(totals.images)
         totals.manifest_seconds = time.perf_counter() - started
@@ -257,14 +270,14 @@ class _Job:
             remove_state(self._out, name)
         for file in self._out.entries(SHARDS)[1]:
             stem, _, suffix = file.rpartition(".")
-            if stem not in wanted and is_partition_name(stem) and suffix in SUFFIXES.values():
+            if stem not in wanted and is_partition_name(stem) and suffix in SHARD_SUFFIXES.values():
                 self._out.remove(f"{SHARDS}/{file}")
         removed = 0
         for path, size in self._of_gone_people.items():
             stamp = self._out.stamp(path)
             if stamp is not None and size in (None, stamp.size):
                 self._out.remove(path)
-                removed += path.endswith(".jpg") and not path.startswith("holdout/")
+                removed += path.endswith(".jpg") and not path.startswith(f"{HELD_OUT}/")
         return removed
 
     def _files_of_gone_people(self) -> dict[str, int | None]:
@@ -275,9 +288,9 @@ class _Job:
         people = {name for partition in self._partitions for name in partition.identities}
         gone = {
             name
-            for root in ("", LANDMARK_SET, "holdout")
+            for root in (*IMAGE_FOLDERS, HELD_OUT)
             for name in self._out.entries(root)[0]
-            if name not in people and (root or name.lower() not in _KEPT_FOLDERS)
+            if name not in people and (root or name.lower() not in FOLDERS_OF_THE_SET)
         }
         if not gone:
             return {}
@@ -287,8 +300,8 @@ class _Job:
             for photo, stamp in known.stamps.items() if known else ():
                 folder, _, rest = photo.partition("/")
                 if normalised(folder) in gone:
-                    files[f"holdout/{normalised(folder)}/{rest}"] = stamp.size
-        content = _read_or_none(self._out, "manifest.parquet")
+                    files[held_out_file(normalised(folder), rest)] = stamp.size
+        content = _read_or_none(self._out, MANIFEST)
         if content is None:
             return files
         try:
@@ -316,11 +329,11 @@ class _Job:
                 while block := written.read(1 << 20):
                     digest.update(block)
             finished = json.dumps({"manifest": digest.hexdigest()}).encode()
-            there = self._out.stamp("manifest.parquet")
+            there = self._out.stamp(MANIFEST)
             same = there is not None and there.size == Path(file.name).stat().st_size
-            if not (same and _read_or_none(self._out, _FINISHED) == finished):
-                self._out.write_file("manifest.parquet", Path(file.name))
-                self._out.write(_FINISHED, finished)
+            if not (same and _read_or_none(self._out, FINISHED) == finished):
+                self._out.write_file(MANIFEST, Path(file.name))
+                self._out.write(FINISHED, finished)
 
     def _rows_of(self, partition: Partition) -> pa.Table:
         try:
@@ -338,7 +351,7 @@ class _Job:
         for done in self._done.values():
             before |= done.account.photos
             after |= done.account.images
-        write_if_new(self._out, "report/balance.png", balance_picture(before, after))
+        write_if_new(self._out, f"{REPORT}/{BALANCE_PICTURE}", balance_picture(before, after))
         shown = sorted(name for name, images in after.items() if images)
         chosen = {shown[i] for i in evenly(len(shown), SHEET_PEOPLE)}
         rows = []
@@ -350,7 +363,7 @@ class _Job:
                 readers |= dict.fromkeys(mine, self._look.sink.reader(partition, mine))
         if rows:
             sheet = contact_sheet(lambda file: readers[file.split("/")[0]](file), pa.concat_tables(rows))
-            write_if_new(self._out, "report/renders.jpg", sheet)
+            write_if_new(self._out, f"{REPORT}/{RENDERS_PICTURE}", sheet)
 
     def _tell(self, totals: RunTotals, wall: float) -> int:
         """Print the table; returns the exit code."""
@@ -377,7 +390,7 @@ class _Job:
             print(f"augment: {share}", file=sys.stderr)
             code = 1
         failures = totals.failures
-        reasons = f" ({by_reason(failures)}), see {self._out.name('failures.csv')}" if failures else ""
+        reasons = f" ({by_reason(failures)}), see {self._out.name(FAILURES)}" if failures else ""
         print(
             f"{totals.images} images of {totals.identities} identities in {self._out.name()}; "
             f"{totals.rejected} photos rejected{reasons}"
@@ -390,9 +403,6 @@ def _photos_in(rows: pa.Table) -> pa.Table:
     columns = ["source", "source_sha256", "source_phash", "identity"]
     once = rows.select(columns).group_by(columns, use_threads=False).aggregate([])
     return once.select(columns).rename_columns(["photo", "sha256", "phash", "identity"])
-
-
-_KEPT_FOLDERS = {WORK, SHARDS, "report", "holdout", LANDMARK_SET}
 
 
 def _read_or_none(place: Place, path: str) -> bytes | None:

@@ -6,7 +6,7 @@
 
 A label is the place of the identity among all folders of photos, sorted. Within a shard the order is drawn, by a lot
 for each file and seed. A shard has some `SHARD_IMAGES` images, of people whom a hash has brought together, so readers
-that mix a few dozen shards mix people well. Same images, same bytes. `identity.training.shard_reader` reads them.
+that mix a few dozen shards mix people well. Same images, same bytes. `augmentor.balanced_set.shard_reader` reads them.
 """
 
 import hashlib
@@ -21,9 +21,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augmentor.balancing.manifest import ManifestRow, table_of
+from augmentor.balanced_set.manifest import ManifestRow, table_of
 
-SUFFIXES = {"webdataset": "tar", "tfrecord": "tfrecord", "parquet": "parquet"}
 SHARD_IMAGES = 5000  # some 40 MB at 150 px
 
 
@@ -39,7 +38,7 @@ def pack(kind: str, images: Sequence[Packed], labels: Mapping[str, int], seed: i
     """A shard.
 
     Args:
-        kind: one of `SUFFIXES`.
+        kind: one of `augmentor.balanced_set.layout.SHARD_SUFFIXES`.
         images: in any order.
         labels: of the identities.
         seed: of the order.

@@ -9,17 +9,16 @@ import hashlib
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from augmentor.balancing.manifest import ManifestRow
+from augmentor.balanced_set.layout import LANDMARK_SET, SHARD_SUFFIXES, labels_file, shard_file
+from augmentor.balanced_set.manifest import ManifestRow
+from augmentor.balanced_set.shard_reader import read_shard
 from augmentor.photos.place import Place
-from identity.training.shard_reader import read_shard
-from jobs.balancing.image_shards import SUFFIXES, Packed, pack
-from jobs.balancing.landmark_set import FOLDER_NAME as LANDMARK_SET
+from jobs.balancing.image_shards import Packed, pack
 from jobs.balancing.landmark_set import labels_of_row
 from jobs.balancing.partition import Partition
 
 FOLDER = "folder"
-FORMATS = (FOLDER, *SUFFIXES, LANDMARK_SET)
-SHARDS = "shards"
+FORMATS = (FOLDER, *SHARD_SUFFIXES, LANDMARK_SET)
 
 
 class ImageSink(Protocol):
@@ -113,11 +112,6 @@ class FolderSink:
         return lambda file: self._out.read(self._prefix + file)
 
 
-def labels_file(image: str) -> str:
-    """The file with the landmarks of an image, beside it."""
-    return image.removesuffix(".jpg") + ".mat"
-
-
 class ShardSink:
     """A shard of all images of the partition, made as a whole; see `ImageSink`.
 
@@ -134,7 +128,7 @@ class ShardSink:
         self._images: list[Packed] = []
 
     def _path(self, partition: Partition) -> str:
-        return f"{SHARDS}/{partition.name}.{SUFFIXES[self._kind]}"
+        return shard_file(partition.name, self._kind)
 
     def there(self, partition: Partition) -> dict[str, int]:
         """See `ImageSink`; a shard is made whole, so that none can be kept."""

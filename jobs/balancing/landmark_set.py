@@ -16,9 +16,8 @@ import io
 import numpy as np
 import scipy.io
 
-from augmentor.balancing.manifest import ManifestRow
+from augmentor.balanced_set.manifest import ManifestRow
 
-FOLDER_NAME = "300w-lp"
 _HEADER = b"MATLAB 5.0 MAT-file, Likeness".ljust(116)  # SciPy puts the time there: same labels, other bytes
 
 

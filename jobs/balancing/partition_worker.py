@@ -17,7 +17,10 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from augmentor.balancing.manifest import SCHEMA, ManifestRow, sorted_table, table_of
+from augmentor.balanced_set.failures import NO_PHOTO, Failure
+from augmentor.balanced_set.layout import HELD_OUT, held_out_file
+from augmentor.balanced_set.manifest import SCHEMA, ManifestRow, sorted_table, table_of
+from augmentor.balanced_set.part_records import Account
 from augmentor.balancing.plan import Plan, PlannedImage, hold_out, plan
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import LeftOut
@@ -28,11 +31,9 @@ from augmentor.rendering.effects import draw_effects
 from augmentor.views.view_key import allowed
 from augmentor.views.view_set import ViewSet
 from jobs.balancing.careful_scan import CarefulScanner
-from jobs.balancing.failures import NO_PHOTO, Failure
 from jobs.balancing.image_sink import image_sink
 from jobs.balancing.partition import Partition
 from jobs.balancing.partition_state import (
-    Account,
     Known,
     end_making,
     read_account,
@@ -141,7 +142,7 @@ class PartitionLook:
             aside = [
                 f"{stamp.size} {path}"
                 for name in partition.identities
-                for path, stamp in self.out.files(f"holdout/{name}").items()
+                for path, stamp in self.out.files(f"{HELD_OUT}/{name}").items()
             ]
             digest += " " + sha256("\n".join(aside).encode()).hexdigest()
         return digest
@@ -265,7 +266,7 @@ class _Work:
     def _set_aside(self, name: str, held: Sequence[str]) -> list[str]:
         """Copy the photos set aside and remove what else lies there; returns those that cannot be read."""
         out = self._look.out
-        there = out.files(f"holdout/{name}") if self._settings.hold_out else {}
+        there = out.files(f"{HELD_OUT}/{name}") if self._settings.hold_out else {}
         copied, unreadable = set(), []
         for photo in held:
             content = self._read(photo)
@@ -273,7 +274,7 @@ class _Work:
                 unreadable.append(photo)
                 continue
             # the folder of the person may be spelled in another form of Unicode than the name
-            path = f"holdout/{name}/{photo.split('/', 1)[1]}"
+            path = held_out_file(name, photo.split("/", 1)[1])
             copied.add(path)
             if path not in there or there[path].size != len(content) or out.read(path) != content:
                 self._intend([path])
@@ -286,7 +287,7 @@ class _Work:
         """Copies of photos of a person that this job made; anything else there is somebody's own."""
         stamps = self._known.stamps
         own = [photo.split("/", 1)[1] for photo in stamps if normalised(photo.split("/")[0]) == name]
-        return {f"holdout/{name}/{photo}" for photo in own} | self._making
+        return {held_out_file(name, photo) for photo in own} | self._making
 
     def _intend(self, files: Iterable[str]) -> None:
         """Remember files that are about to be written."""

@@ -8,11 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from jobs.balancing.failures import Failure, by_reason
+from augmentor.balanced_set.failures import Failure, by_reason
 from jobs.balancing.partition_worker import STAGES, Done
 from jobs.cluster.worker_pool import Losses, deaths_told
-
-FILE = "summary.json"
 
 
 class RunTotals:

@@ -3,7 +3,7 @@
 settings.json       what the set was made with; another set needs another folder
 lock                held while a run works on a folder; a bucket has none, and there two runs at once do the same work
                     twice and write the same files
-parts/              what is remembered of each partition (`jobs.balancing.partition_state`)
+parts/              what is remembered of each partition (`augmentor.balanced_set.part_records`)
 finished.json       of what the last run made whole
 """
 
@@ -14,12 +14,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from augmentor.balanced_set.layout import LOCK, SETTINGS, WORK
 from augmentor.errors import InputError
 from augmentor.photos.file_kinds import PARTIAL_PREFIX, PARTIAL_SUFFIX
 from augmentor.photos.place import FolderPlace, Place
 
-FOLDER = ".work"
-_SETTINGS = f"{FOLDER}/settings.json"
 _EARLIER_FORM = re.compile(r"(scan|scan-\d+|rows-\d+|finished)\.parquet")
 
 
@@ -56,17 +55,17 @@ class WorkFolder:
     def _check_settings(self, settings: Mapping[str, object]) -> None:
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         try:
-            made_with = json.loads(self.out.read(_SETTINGS))
+            made_with = json.loads(self.out.read(SETTINGS))
         except FileNotFoundError:
             if any(self.out.entries()) and not isinstance(self.out, FolderPlace):
                 raise InputError(
                     f"{self.out.name()}: not empty and not made by this job; choose another --out"
                 ) from None
-            self.out.write(_SETTINGS, text.encode())
+            self.out.write(SETTINGS, text.encode())
             return
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{self.out.name(_SETTINGS)}: cannot be read ({error}); choose another --out"
+                f"{self.out.name(SETTINGS)}: cannot be read ({error}); choose another --out"
             ) from error
         other = [
             f"{k} {made_with.get(k)!r} instead of {v!r}" for k, v in settings.items() if made_with.get(k) != v
@@ -88,22 +87,22 @@ class WorkFolder:
 
     def remove_earlier_form(self) -> None:
         """Remove what versions before partitions remembered: tables of the whole set, and images beside shards."""
-        for name in self.out.entries(FOLDER)[1]:
+        for name in self.out.entries(WORK)[1]:
             if _EARLIER_FORM.fullmatch(name):
-                self.out.remove(f"{FOLDER}/{name}")
-        self.out.remove_folder(f"{FOLDER}/images")
+                self.out.remove(f"{WORK}/{name}")
+        self.out.remove_folder(f"{WORK}/images")
 
 
 def _lock(out: FolderPlace) -> int:
     """The lock of a folder, held as long as it is open."""
-    work = out.folder / FOLDER
+    work = out.folder / WORK
     try:
         if not work.is_dir() and out.folder.is_dir() and any(out.folder.iterdir()):
             raise InputError(
                 f"{out.folder}: not empty and not made by this job; choose another --out, or empty it first"
             )
         work.mkdir(parents=True, exist_ok=True)
-        lock = os.open(work / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(out.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise InputError(
             f"{out.folder}: cannot write there ({error.strerror or error}); choose another --out"

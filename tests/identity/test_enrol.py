@@ -1,4 +1,4 @@
-"""A person enrolled later is found like everybody else, and nobody else is touched."""
+"""A person who is enrolled later is named like everybody else, and nobody else changes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +16,14 @@ from tests.identity.runs.test_bundle import small_bundle
 
 
 class ColourEmbedder:
-    """Stands in for the networks: a chip's embedding is its mean colour, less grey."""
+    """A stand-in for the networks: a chip's embedding is its mean colour minus grey."""
 
     def once(self, chips: np.ndarray) -> dict[str, np.ndarray]:
         colours = chips.reshape(len(chips), -1, 3).mean(axis=1) - 100
         return {"dlib": colours, "head": colours[:, ::-1]}
 
-    def compared(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {part: unit(rows) for part, rows in found.items()}
+    def compared(self, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {part: unit(rows) for part, rows in parts.items()}
 
     def probes(self, chips: np.ndarray) -> dict[str, np.ndarray]:
         return self.compared(self.once(chips))
@@ -37,7 +37,7 @@ class ColourEmbedder:
 
 
 def trained(people: int = 3, seed: int = 0) -> Bundle:
-    """A run of people with colours of their own; crowding is a line through their nearest neighbours."""
+    """A run of people who differ by colour, with the same crowding for everybody."""
     colours = np.random.default_rng(seed).normal(size=(people, 3))
     bundle = small_bundle()
     bundle = replace(
@@ -68,7 +68,7 @@ def test_the_new_persons_template_is_the_unit_mean_of_the_photos() -> None:
     assert similarities.argmax() == 3 and similarities.max() == pytest.approx(1)
 
 
-def test_everybody_else_and_the_run_given_stay_as_they_were() -> None:
+def test_enrolling_changes_neither_other_people_nor_the_given_run() -> None:
     bundle = trained()
     grown = enrol(bundle, "Ann Other", [photo((200, 100, 100))])
     assert len(bundle.labels) == 3 and bundle.sources.num_rows == 1
@@ -88,7 +88,7 @@ def test_the_photos_are_known_to_the_leak_guard_and_survive_saving(tmp_path: Pat
     assert again.model_card.count("enrolled later") == 1 and again.labels[-1] == "Third"
 
 
-def test_a_name_that_is_taken_a_known_photo_and_no_photo_are_refused() -> None:
+def test_a_taken_name_a_known_photo_and_no_photo_are_refused() -> None:
     grown = enrol(trained(), "Ann Other", [photo((200, 100, 100))])
     with pytest.raises(InputError, match="enrolled already"):
         enrol(grown, "Ann Other", [photo((100, 200, 100))])
@@ -105,7 +105,7 @@ def test_crowding_follows_the_line_through_the_enrolled_people() -> None:
     templates = bundle.templates
     others = templates @ templates.T
     np.fill_diagonal(others, -1)
-    nearest = -np.sort(-others, axis=1)[:, :1].mean(1)  # 10 of 400 strangers: the nearest of 40 people
+    nearest = -np.sort(-others, axis=1)[:, :1].mean(1)  # 10 of 400 strangers correspond to 1 of 40 people
     bundle = replace(bundle, crowding=(0.5 * nearest - 0.1).astype(np.float32))
     grown = enrol(bundle, "Ann Other", [photo((200, 120, 90))])
     expected = 0.5 * (templates @ grown.templates[-1]).max() - 0.1

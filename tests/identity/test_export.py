@@ -1,4 +1,4 @@
-"""What is exported gives the embeddings of the run, without this package."""
+"""An exported model gives the same embeddings as the run, without this package."""
 
 import json
 from pathlib import Path
@@ -19,16 +19,16 @@ from tests.identity.runs.test_bundle import small_bundle
 
 
 @pytest.mark.parametrize(("edge", "size"), [(150, 128), (64, 96), (150, 75), (48, 48)])
-def test_resizing_in_the_graph_is_that_of_the_chips(edge: int, size: int) -> None:
+def test_the_graph_resizes_like_the_function_for_chips(edge: int, size: int) -> None:
     chips = np.random.default_rng(0).integers(0, 256, (2, edge, edge, 3), dtype=np.uint8)
-    told = np.asarray(resized_graph(chips.astype(np.float32), size))
-    assert told.shape == (2, size, size, 3)
-    assert np.abs(told - resized(chips, size)).max() <= 1  # rounding of halves
+    in_graph = np.asarray(resized_graph(chips.astype(np.float32), size))
+    assert in_graph.shape == (2, size, size, 3)
+    assert np.abs(in_graph - resized(chips, size)).max() <= 1  # the two round halves differently
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """All three parts: dlib's net at 150, a random B0 with a head, chips of 64."""
+    """A run with all three parts: dlib's network at 150 px, a random B0 and a head; its chips have 64 px."""
     weights = load_weights(write_random_weights(tmp_path_factory.mktemp("weights") / "random.npz"))
     backbone = FrozenBackbone(weights, 64)
     head = build_head(HeadConfig("cosine", 3, backbone.map_shape), seed=0)
@@ -57,7 +57,7 @@ def test_exported_model_embeds_as_the_run_does(run: Bundle, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_nothing_is_written_that_differs_from_the_run(
+def test_a_model_that_differs_from_the_run_is_not_written(
     run: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = lite_model(embedding_graph(run))
@@ -68,6 +68,8 @@ def test_nothing_is_written_that_differs_from_the_run(
     assert not (tmp_path / "out").exists()
 
 
-def test_no_run_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_run_is_refused_in_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--model", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no trained model" in capsys.readouterr().err

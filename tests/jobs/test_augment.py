@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.photos.images import load_image
 from augmentor.photos.people_folder import people_of
 from augmentor.photos.place import FolderPlace

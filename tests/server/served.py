@@ -1,4 +1,4 @@
-"""A server of made-up people by colour: the finder and the networks are stand-ins, everything between is real."""
+"""A server for made-up people who differ by colour, with stand-ins for detector and networks; the rest is real."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +18,8 @@ from identity.decisions.open_set import ProbabilityCurve
 from identity.decisions.same_person import SamePerson
 from identity.runs.bundle import Bundle
 from identity.runs.recogniser import Recogniser
-from identity.server import app as module
 from identity.server import photo_pool
+from identity.server import service as module
 from identity.server.app import make_app
 from identity.server.settings import Settings
 from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
@@ -29,7 +29,7 @@ STRANGER = (60, 240, 250)
 
 
 class ThreadPool(photo_pool.PhotoPool):
-    """Photos are looked at in a thread, so that stand-ins are seen."""
+    """A pool that reads photos in threads of this process, where the stand-ins are."""
 
     def __init__(self, size: int, align: str, workers: int, limits: photo_pool.PhotoLimits) -> None:
         self.workers, self._limits = workers, limits
@@ -53,18 +53,18 @@ class _Threads:
 
 
 class SquareFinders(SquareFinder):
-    """As the finder of `test_recognise`, with every policy."""
+    """The detector of `test_recogniser`, with every policy."""
 
     def __call__(self, image: np.ndarray) -> Any:
-        found = super().__call__(image)
-        if len(found.faces) > 1 and self.policy == "reject":
-            return type(found)((), "several_faces")
-        one = found and self.policy in ("largest", "central")
-        return type(found)(found.faces[:1], None) if one else found
+        search = super().__call__(image)
+        if len(search.faces) > 1 and self.policy == "reject":
+            return type(search)((), "several_faces")
+        one = search and self.policy in ("largest", "central")
+        return type(search)(search.faces[:1], None) if one else search
 
 
 def saved_run(folder: Path) -> Bundle:
-    """Six people by colour; a name is sure when the colour is nearly the person's."""
+    """Save and return a run of six people who differ by colour; a face gets a name if its colour is close to theirs."""
     bundle = trained(people=6, seed=3)
     bundle = replace(
         bundle,
@@ -89,16 +89,15 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seeing, "FaceFinder", SquareFinders)
     monkeypatch.setattr(photo_pool, "FaceFinder", SquareFinders)
     monkeypatch.setattr(photo_pool, "_finder", [])
-    monkeypatch.setattr(
-        photo_pool, "_less_memory", lambda _more: nullcontext()
-    )  # it would be the tests' memory
+    # The limit would apply to the memory of the tests.
+    monkeypatch.setattr(photo_pool, "_less_memory", lambda _more: nullcontext())
     monkeypatch.setattr(module, "PhotoPool", ThreadPool)
     monkeypatch.setattr(Bundle, "_load_networks", lambda _bundle: ColourEmbedder())
 
 
 @contextmanager
 def served(run: Path, **settings: Any) -> Iterator[TestClient]:
-    """A client of a server of the run."""
+    """Serve the run and give a client of the server."""
     app: FastAPI = make_app(Settings(run, workers=2, **settings))
     with TestClient(
         app,
@@ -110,5 +109,5 @@ def served(run: Path, **settings: Any) -> Iterator[TestClient]:
 
 
 def picture(*colours: tuple[int, int, int]) -> bytes:
-    """A photo of squares as a file."""
+    """Return the file of a photo of coloured squares, one per face."""
     return encode_jpeg(photo(*colours), 98)

@@ -12,7 +12,7 @@ import pytest
 
 from identity.forgetting.mentions import Mentions
 
-NAMES = ["O'Brien", "Zoë Ω", "Ann", "写真", "A#B?c=1", "😀", "<b>&amp;"]
+NAMES = ['Ann "Annie" Smith', "O'Brien", "Zoë Ω", "Ann", "写真", "A#B?c=1", "😀", "<b>&amp;"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,4 +73,31 @@ def test_tables_and_long_files_are_searched(tmp_path: Path) -> None:
     long.write_bytes(b"x" * (2**23 - 3) + " Zoë Ω ".encode() + b"x" * 2**20)
     assert Mentions(["Zoë Ω"]).in_file(long)
     (tmp_path / "Zoë Ω.jpg").write_bytes(b"")
-    assert [p.name for p in Mentions(["Zoë Ω"]).below(tmp_path)] == ["Zoë Ω.jpg", "long.csv", "names.parquet"]
+    assert [path.name for path, _ in Mentions(["Zoë Ω"]).below(tmp_path)] == [
+        "Zoë Ω.jpg",
+        "long.csv",
+        "names.parquet",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["Ada_Lovelace_0009.jpg", "x-Ada_Lovelace.jpg", "2_Ada_Lovelace", "Ada_Lovelace2.jpg"]
+)
+def test_a_name_is_found_in_the_names_of_files_that_number_it(text: str) -> None:
+    assert Mentions(["Ada_Lovelace"]).in_text(text)
+    assert not Mentions(["Ada_Love"]).in_text(text)
+
+
+def test_a_name_that_ends_in_a_number_is_not_the_name_with_a_longer_number() -> None:
+    assert Mentions(["person 1"]).in_text("person 1_02.jpg")
+    assert not Mentions(["person 1"]).in_text("person 12.jpg")
+
+
+def test_the_longer_name_of_somebody_else_is_no_mention() -> None:
+    ann = Mentions(["Ann"], others=["Ann Smith", "Bo", "Ann_Lee"])
+    assert not ann.in_text("Ann Smith and Ann_Lee_0001.jpg")
+    assert ann.in_text("Ann and Ann Smith") and ann.in_text("Ann Smithson")
+
+
+def test_quotes_in_a_name_are_found_as_csv_doubles_them() -> None:
+    assert Mentions(['Ann "Annie" Smith']).in_text('1,"Ann ""Annie"" Smith",0.5')

@@ -5,7 +5,7 @@ import io
 import numpy as np
 import scipy.io
 
-from augmentor.balancing.manifest import ManifestRow
+from augmentor.balanced_set.manifest import ManifestRow
 from jobs.balancing.landmark_set import labels_of
 
 POINTS = np.stack([np.linspace(10, 50, 68), np.linspace(20, 40, 68)], 1)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.balancing.manifest import (
+from augmentor.balanced_set.manifest import (
     SCHEMA,
     ManifestRow,
     read_manifest,
