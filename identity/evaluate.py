@@ -180,11 +180,8 @@ def load_model(model: str) -> tuple[Comparer, Gallery | None, TrainingPhotos | N
     from identity.runs.bundle import Bundle  # imported here because it loads TensorFlow
 
     bundle = Bundle.load(Path(model))
-    sources = bundle.sources.to_pydict()
-    phash = np.array(sources["phash"], np.uint64)
     training_set = bundle.about.get("config", {}).get("data")
-    photos = TrainingPhotos(sources["photo"], sources["sha256"], phash)
-    return bundle, bundle, photos, Path(training_set) if training_set else None
+    return bundle, bundle, bundle.training_photos, Path(training_set) if training_set else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,7 +17,6 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +81,7 @@ def export(bundle: Any, out: Path) -> float:
         )
     people = {
         "names": list(bundle.labels),
-        "crowding": [round(float(value), 6) for value in bundle.crowding],
-        "constants": asdict(bundle.constants),
+        **_score_for_people(bundle.decision.acceptance.as_dict()),
         "thresholds": bundle.thresholds,
         "chip": {"size": bundle.size, "padding": 0.25, "cut": "dlib.get_face_chip with dlib's 68 landmarks"},
         "terms": "The terms of the run apply, see its model_card.md; dlib's landmarks are for research only.",
@@ -94,6 +92,14 @@ def export(bundle: Any, out: Path) -> float:
     write_whole(out / "templates.npy", templates.getvalue())
     write_whole(out / "people.json", json.dumps(people, indent=1, ensure_ascii=False).encode())
     return difference
+
+
+def _score_for_people(score: dict[str, Any]) -> dict[str, Any]:
+    """Return what the acceptance score consists of, the numbers that belong to each person rounded."""
+    return {
+        key: [round(float(value), 6) for value in values] if isinstance(values, list) else values
+        for key, values in score.items()
+    }
 
 
 def embedding_graph(bundle: Any) -> Any:

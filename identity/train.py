@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         # imported here, because the processes that detect faces import this module and need no TensorFlow
         load_tensorflow()
-        from identity.training.pipeline import TrainConfig, summary, train
+        from identity.training.pipeline import summary, train
+        from identity.training.training_config import TrainConfig
         from identity.training.training_set import located
 
         if options.person is not None:
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 options.person, photos, options.strangers, options.out, options.features, options.seed
             )
         else:
-            names = TrainConfig.__dataclass_fields__
+            names = TrainConfig.__dataclass_fields__.keys() & vars(options).keys()
             bundle = train(TrainConfig(**{name: getattr(options, name) for name in names}))
     except LikenessError as error:
         print(error, file=sys.stderr)

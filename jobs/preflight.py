@@ -1,10 +1,10 @@
-"""What is missing for a job, said before an hour is lost.
+"""Check what is missing for a job before it is started.
 
     python -m jobs.preflight --cluster jobs/cluster.yaml --data URI --out URI     where you submit from
     python -m jobs.preflight --here --data URI --out URI                          on a node
 
-One line for everything looked at, with the way out where something is missing. Machines that are set up already
-are asked to look at themselves as well.
+Prints one line for everything that is checked, with what to do if something is missing. Machines that are set up
+already also check themselves.
 """
 
 import json
@@ -29,22 +29,22 @@ CLUSTER_MODULES = ("yaml", "aiohttp_cors")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Look and tell; returns the exit code."""
-    # Who waits for this would rather know now that storage does not answer.
+    """Run the checks, print the results, and return the exit code."""
+    # Storage that does not answer should be reported soon, not after the patience of a job.
     os.environ.setdefault(PATIENCE, "5")
     try:
-        asked = make_parser().parse_args(arguments)
-        if asked.here:
-            findings = node_findings(asked.data, asked.out)
+        options = make_parser().parse_args(arguments)
+        if options.here:
+            findings = node_findings(options.data, options.out)
         else:
             require_extra("cluster", CLUSTER_MODULES)
-            findings = cluster_findings(asked.cluster, asked.data, asked.out)
+            findings = cluster_findings(options.cluster, options.data, options.out)
     except LikenessError as error:
         print(f"preflight: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    _tell(findings, asked.json)
+    _print(findings, options.json)
     return 0 if all(finding.ok for finding in findings) else 2
 
 
@@ -52,19 +52,21 @@ def make_parser() -> OneLineParser:
     """Return the parser of the command line."""
     parser = OneLineParser(
         prog=called_as("python -m jobs.preflight"),
-        description="Whether everything a job needs is there, one line each.",
+        description="Check whether everything that a job needs is there, with one line for each thing.",
         epilog="Exit codes: 0 everything is there; 2 something is missing, or the call is wrong.",
     )
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--cluster", type=Path, metavar="FILE", help="a cluster file, and its machines by ssh")
-    where.add_argument("--here", action="store_true", help="this machine, as one that is to do the work")
+    where.add_argument(
+        "--cluster", type=Path, metavar="FILE", help="check a cluster file, and its machines by ssh"
+    )
+    where.add_argument("--here", action="store_true", help="check this machine, as one that will do the work")
     parser.add_argument("--data", help="the job's --data")
     parser.add_argument("--out", help="the job's --out")
-    parser.add_argument("--json", action="store_true", help="one object on one line instead")
+    parser.add_argument("--json", action="store_true", help="print one JSON object on one line instead")
     return parser
 
 
-def _tell(findings: Sequence[Finding], as_json: bool) -> None:
+def _print(findings: Sequence[Finding], as_json: bool) -> None:
     missing = sum(not finding.ok for finding in findings)
     if as_json:
         print(json.dumps({"missing": missing, "findings": [asdict(finding) for finding in findings]}))
@@ -75,9 +77,9 @@ def _tell(findings: Sequence[Finding], as_json: bool) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and end the process, also while storage that never answers is still being asked."""
+    """Run the command line and end the process, even while a check of storage is still running."""
     exit_code = main(arguments)
-    if threading.active_count() > 1:
+    if threading.active_count() > 1:  # Python would wait for the check
         sys.stdout.flush()
         os._exit(exit_code)
     sys.exit(exit_code)

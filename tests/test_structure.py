@@ -26,8 +26,8 @@ RAY_SERVE_WRAPPER = {"identity/serve.py"}
 # From the ground up: a room imports none of those after it. What each is for: docs/decisions/0028-rooms.md.
 ROOMS = (
     *("augmentor.path_text", "augmentor.errors", "augmentor.command_line", "augmentor.photos"),
-    *("augmentor.faces", "augmentor.head", "augmentor.views", "augmentor.rendering"),
-    *("augmentor.balancing", "augmentor.balanced_set", "augmentor.made_up"),
+    *("augmentor.faces", "augmentor.head", "augmentor.views", "augmentor.rendering", "augmentor.balancing"),
+    *("augmentor.balanced_set", "augmentor.made_up"),
     *("identity.chips", "identity.networks", "identity.decisions", "identity.runs", "identity.training"),
     *(
         "identity.pretraining",
@@ -131,6 +131,15 @@ IMPORTED_TOGETHER = {
         (),
     ),
     "identity": (["identity"], ("ray",)),
+    "naming people": (
+        ["identity.chips", "identity.decisions", "identity.runs", "identity.albums", "identity.forgetting"],
+        (*TENSORFLOW, "efficientnet", "ray", "fastapi"),
+    ),
+    "networks that are not loaded yet": (
+        [m for m in GRAPH if m.startswith("identity.networks.") and m != "identity.networks.heads"],
+        (*TENSORFLOW, "efficientnet"),
+    ),
+    "the server": (["identity.server"], (*TENSORFLOW, "efficientnet", "ray")),
     "jobs": (["jobs"], (*TENSORFLOW, "fastapi")),
 }
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from augmentor.errors import InputError
 
 LONGEST_NAME = 200  # bytes of UTF-8; file systems allow 255, and a hash may be added
-# What lies beside the people in a training set, in albums or in answers. Compared without case.
+# Names of other things in a training set, in albums or in answers. They are compared without regard to case.
 RESERVED_NAMES = frozenset(
     [
         *("unknown", "other", "review", "no face", "not readable"),
@@ -58,9 +58,9 @@ def checked_name(name: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """Return a key that is equal for names which people or file systems would take for one.
+    """Return a key that is equal for names which people or file systems would confuse.
 
-    Case, compatibility forms, invisible characters, runs of blanks, and blanks or dots at the ends do not count.
+    The key ignores case, compatibility forms, invisible characters, repeated blanks, and blanks or dots at the ends.
 
     Example:
         >>> name_key("Anna") == name_key("anna ") == name_key("Anna.")
@@ -75,7 +75,7 @@ def checked_new_name(name: str, taken: Iterable[str]) -> str:
     """Return `checked_name(name)` if it can also be told apart from every name in `taken`.
 
     Raises:
-        InputError: as `checked_name`, or the name is taken, or it is nearly the same as one that is taken.
+        InputError: as `checked_name`; or the name, or one that is hard to tell from it, is taken.
     """
     name = checked_name(name)
     alike = [other for other in taken if name_key(other) == name_key(name)]
@@ -89,7 +89,11 @@ def checked_new_name(name: str, taken: Iterable[str]) -> str:
 
 
 def found_name(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that was meant: the very same one, else one that is equal after normalisation."""
+    """Return the known name that the user meant: the identical one, else one that is equal after normalisation.
+
+    Returns:
+        None if there is no such name.
+    """
     names = list(known)
     if name in names:
         return name
@@ -112,7 +116,7 @@ def folder_of(name: str) -> str:
 
 
 def folders_of(names: Iterable[str]) -> dict[str, str]:
-    """Return the folder of each name: no two share one, also where a file system ignores case."""
+    """Return the folder of each name; no two names share one, even where a file system ignores case."""
     names = list(names)
     claimed: dict[str, list[str]] = {}
     for name in names:
@@ -127,14 +131,14 @@ def possible_folders(name: str) -> set[str]:
 
 
 def printable(name: str) -> str:
-    """Return the name as messages may show it: what cannot be printed is escaped."""
+    """Return the name as messages may show it, with unprintable characters escaped."""
     return "".join(
         c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in name
     )
 
 
 def _why_not(name: str) -> str | None:
-    """What is wrong with a normalised name; None if nothing is."""
+    """Return what is wrong with a normalised name, or None if nothing is."""
     if not name.strip():
         return "it is empty"
     if name in (".", ".."):
@@ -160,7 +164,7 @@ def _why_not(name: str) -> str | None:
 
 
 def _with_hash(name: str) -> str:
-    """A folder that only this name has, made of what can stand in a folder and a hash of the whole name."""
+    """Return a folder that only this name has: the characters that folders may have, and a hash of the whole name."""
     kept = "".join(
         "_" if _UNSAFE.match(c) or c in "/\\" or unicodedata.category(c) in _INVISIBLE else c for c in name
     ).strip(" .")

@@ -30,7 +30,6 @@ from identity.albums.placing import HOW, free_name, put, take_out
 from identity.albums.written_files import WrittenFiles
 from identity.chips.hash_distance import same_pictures
 from identity.chips.photo_lists import photos_in
-from identity.decisions.open_set import accept_score
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, Placed, StoredFace, StoredPhoto
 from identity.runs.recogniser import Recognition
@@ -352,7 +351,7 @@ def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) ->
     folders = folders_of(bundle.labels)
     doubtful = min(threshold, bundle.decision.threshold(REVIEW_FPIR))
     embeddings = np.stack([face.embedding for _, _, face in stored])
-    best, score = accept_score(bundle.similarities(embeddings), bundle.crowding, bundle.constants)
+    best, score = bundle.decision.score(bundle.similarities(embeddings))
     probability = bundle.decision.probability(score)
     unnamed = np.flatnonzero(score < doubtful)
     unknown = dict(zip(unnamed.tolist(), _unknown_albums(bundle, stored, embeddings, unnamed), strict=True))

@@ -19,7 +19,7 @@ from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import sha256_of
 from identity.chips.probes import Looking, ProbeChip, iterate_chips
 from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
-from identity.decisions.open_set import Decision, DecisionConstants, accept_score
+from identity.decisions.open_set import Decision
 from identity.decisions.same_person import SamePerson
 from identity.evaluation.material import Material
 from identity.evaluation.pairs import pair_identities
@@ -76,16 +76,6 @@ class Gallery(Embedder, Protocol):
         ...
 
     @property
-    def crowding(self) -> np.ndarray:
-        """(C,) of their templates."""
-        ...
-
-    @property
-    def constants(self) -> DecisionConstants:
-        """Of the acceptance score."""
-        ...
-
-    @property
     def thresholds(self) -> dict[str, float]:
         """Acceptance scores `fpir_1` and `fpir_10`."""
         ...
@@ -97,6 +87,10 @@ class Gallery(Embedder, Protocol):
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
         """(N, D) unit rows to (N, C) cosines."""
+        ...
+
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N, C) cosines to the (N,) columns of the best names and their (N,) acceptance scores."""
         ...
 
 
@@ -286,9 +280,7 @@ def _ms_per_call(call: Callable[[], object], items: int) -> float:
 
 def _ms_per_search(gallery: Gallery, embedded: Embedded) -> float:
     found = embedded.embeddings[np.isfinite(embedded.embeddings[:, 0])][:_BATCH]
-    return _ms_per_call(
-        lambda: accept_score(gallery.similarities(found), gallery.crowding, gallery.constants), len(found)
-    )
+    return _ms_per_call(lambda: gallery.score(gallery.similarities(found)), len(found))
 
 
 def _search(
@@ -303,7 +295,7 @@ def _search(
     for start in range(0, len(found), 1024):
         rows = found[start : start + 1024]
         similarities = gallery.similarities(embeddings[rows])
-        best[rows], score[rows] = accept_score(similarities, gallery.crowding, gallery.constants)
+        best[rows], score[rows] = gallery.score(similarities)
         similarity[rows] = similarities[np.arange(len(rows)), best[rows]]
         mated = truth[rows] != NO_COLUMN
         rank[rows[mated]] = ranks_of_truth(similarities[mated], truth[rows[mated]])

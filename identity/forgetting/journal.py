@@ -14,7 +14,7 @@ from identity.albums.sorting import REVIEW, albums_of_people, decide
 from identity.forgetting.balanced_set import names_in_set
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, PhotoCollection
-from identity.runs.unenrolment import enrolled_name, without
+from identity.runs.unenrolment import without
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def write_down(
         pending = people.forgetting()
         label, known = found_name(name, bundle.labels), found_name(name, pending)
         if label is None and known is None:
-            enrolled_name(bundle, name)  # says what is wrong
+            bundle.people.name_of(name)  # says what is wrong
         records = [_record_from(pending[known])] if known is not None else []
         if label is not None:
             without(bundle, label)  # what cannot be done is said before anything is written down

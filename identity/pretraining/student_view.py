@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from identity.networks.features import middle, resized
+from identity.networks.chip_variants import middle, resized
 
 # How much a view differs from the chip: shares of the views, or deviations.
 SCALED, TURNED_DEGREES, MOVED = 0.11, 4.0, 0.02

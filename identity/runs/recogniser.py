@@ -17,7 +17,7 @@ import numpy as np
 
 from augmentor.faces.face_finder import Policy
 from identity.chips.seeing import PhotoReader, SeenPhoto, read_photos
-from identity.decisions.open_set import accept_score, rank_names
+from identity.decisions.open_set import rank_names
 from identity.runs.bundle import Bundle
 
 UNKNOWN = "unknown"
@@ -181,7 +181,7 @@ class Recogniser:
         """Name, score, probability, quality, embedding and best names of each row."""
         bundle = self.bundle
         similarities = embeddings @ self._templates.T
-        best, scores = accept_score(similarities, bundle.crowding, bundle.constants)
+        best, scores = bundle.decision.score(similarities)
         probabilities = bundle.decision.probability(scores)
         ranked = rank_names(similarities, BEST_NAMES)
         return [

@@ -1,9 +1,9 @@
 """Limit how many requests are answered at the same time, and the bytes and seconds of each.
 
-A request occupies a slot from its start, even while it only waits for its body, until its answer begins. It is given up
-if no byte arrives for a while. If all slots are taken, a request whose body arrives slowly is given up at once in favour
-of a new one. A client that does not read its answer is given up after a while, and so is the work for a client that
-has left.
+A request occupies a slot from its start, even while it only waits for its body, until its answer begins. It is given
+up if no byte arrives for a while. If all slots are taken, a request whose body arrives slowly is given up at once in
+favour of a new one. A client that does not read its answer is given up after a while, and so is the work for a client
+that has left.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
-"""The augment job: deal the people to partitions, have workers make each, and put together what describes the set.
+"""The augment job: deal the people to partitions, have workers make each, and write what describes the whole set.
 
-The driver knows names and accounts, never photos or images: workers list, read, render and write
-(`jobs.balancing.partition_worker`). Its memory does not grow with the images, and what it waits for is small. What is
-done is remembered by partition, where the images are, so that a job whose machine is lost goes on from any other.
+The driver knows names and accounts, never photos or images; workers list, read, render and write
+(`jobs.balancing.partition_worker`). The driver's memory does not grow with the images, and workers send it little. What
+is done is remembered by partition, beside the images, so that another machine can continue a job whose machine is lost.
 """
 
 import hashlib
@@ -64,13 +64,13 @@ from jobs.cluster.reading_ahead import read_in_order
 from jobs.cluster.work_folder import WorkFolder
 from jobs.cluster.worker_pool import Losses, WorkerPool, actor_options, on_this_node
 
-FOLDER_IMAGES = 512  # of a partition whose images are single files: some seconds of work
-BYTES_PER_PIXEL = 0.25  # of a JPEG here, at least: to say early that the disk is too small
+FOLDER_IMAGES = 512  # images of a partition in a format of single files; some seconds of work
+BYTES_PER_PIXEL = 0.25  # least size of a JPEG here, to notice early that the disk is too small
 Unit = tuple[Partition, list[str]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job from a command line; returns the exit code."""
+    """Run the job from a command line and return its exit code."""
 
     def run() -> int:
         settings = parse_arguments(arguments, submitted=is_submitted_job())
@@ -83,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def augment(settings: AugmentSettings) -> int:
     """Make the set.
 
+    Args:
+        settings: the checked command line.
+
     Returns:
         0, or 1 if an identity has too few images or too many photos failed.
 
@@ -91,7 +94,9 @@ def augment(settings: AugmentSettings) -> int:
     """
     people = _people(place_of(settings.data))
     views = load_view_set(settings.head_model, settings.size, settings.seed, settings.views)
-    model_path("shape_predictor_68_face_landmarks.dat")  # says now, and once, that it is missing
+    model_path(
+        "shape_predictor_68_face_landmarks.dat"
+    )  # raises the error now, and only once, if it is missing
     made_with = {
         "per_class": settings.per_class,
         "size": settings.size,
@@ -108,12 +113,16 @@ def augment(settings: AugmentSettings) -> int:
         work.remove_earlier_form()
         job = _Job(settings, people)
         if job.run():
-            work.remove_partial_files()  # of workers that died
+            work.remove_partial_files()  # left by workers that died
         return job.finish()
 
 
 def _people(data: Place) -> list[str]:
-    """The names of all people, at least one of whom has a photo."""
+    """Return the names of all people.
+
+    Raises:
+        InputError: nobody has a photo.
+    """
     people = people_of(data)
     if not any(photos_of(data, name) for name in people):
         raise InputError(f"{data.name()}: no photos in any of its {len(people)} folders")
@@ -121,13 +130,13 @@ def _people(data: Place) -> list[str]:
 
 
 class _PartitionActor:
-    """A partition worker of a Ray node, whose views lie in the object store."""
+    """A partition worker as a Ray actor, with views from the object store."""
 
     def __init__(self, settings: SetSettings, shelf: Any) -> None:
         self._settings, self._shelf = settings, shelf
 
     def ready(self) -> LikenessError | None:
-        """Load the models."""
+        """Load the models, and return an error meant for the user instead of raising it."""
         render = self._settings.render
         try:
             view_set = load_view_set(render.head_model, render.size, render.seed, render.views)
@@ -138,8 +147,9 @@ class _PartitionActor:
         return None
 
     def run(self, unit: Unit, careful: bool) -> Done | LikenessError:
-        """See `PartitionWorker.run`. An error meant for the user (a full disk) is returned, not raised: Ray would
-        print it with its traceback.
+        """Work on a partition, see `PartitionWorker.run`.
+
+        An error meant for the user (a full disk) is returned, not raised, because Ray would print its traceback.
         """
         partition, known = unit
         try:
@@ -151,7 +161,7 @@ class _PartitionActor:
 
 
 class _Job:
-    """One run."""
+    """One run of the job."""
 
     def __init__(self, settings: AugmentSettings, people: Sequence[str]) -> None:
         self._settings = settings
@@ -176,16 +186,16 @@ class _Job:
         images = FOLDER_IMAGES if single else SHARD_IMAGES
         self._partitions = partitions_of(people, settings.per_class, images)
         self._remembered = known_parts(self._out)
-        self._of_gone_people = self._files_of_gone_people()  # now: workers forget them
+        self._of_gone_people = self._files_of_gone_people()  # read now, because workers forget them
         self._look = PartitionLook(self._set)
-        self._photos: list[pa.Table] = []  # some 150 bytes for each
+        self._photos: list[pa.Table] = []  # about 150 bytes for each photo
         self._started = time.perf_counter()
         self._done: dict[str, Done] = {}
         self._workers = 0
         self._losses: Losses | None = None
 
     def run(self) -> bool:
-        """Make what is missing; does not even start Ray if nothing is. Returns whether a worker died."""
+        """Make what is missing, and return whether a worker died. Does not start Ray if nothing is missing."""
         if is_local(self._settings.data) and is_local(self._settings.out):
             for done in read_in_order(self._unchanged, self._partitions):
                 if done:
@@ -212,7 +222,7 @@ class _Job:
         return done
 
     def _make(self, partitions: Sequence[Partition], progress: "tqdm[Any]") -> None:
-        # the driver's node holds the shelf: if that is lost, so is the job
+        # The driver's node holds the shelf. If that node is lost, so is the job.
         shelf = (
             ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=on_this_node())(
                 ViewShelf
@@ -247,7 +257,7 @@ class _Job:
             )
 
     def finish(self) -> int:
-        """Write what describes the set, remove what no longer belongs to it, and say how it went."""
+        """Write what describes the set, remove what no longer belongs to it, report, and return the exit code."""
         totals = RunTotals()
         for partition in self._partitions:
             totals.add(self._done[partition.name])
@@ -259,12 +269,12 @@ class _Job:
         self._draw()
         wall = time.perf_counter() - self._started
         if totals.unchanged < totals.partitions or totals.removed or self._out.stamp(SUMMARY) is None:
-            told = summary(totals, wall, self._workers, self._losses)
-            self._out.write(SUMMARY, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
-        return self._tell(totals, wall)
+            content = summary(totals, wall, self._workers, self._losses)
+            self._out.write(SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        return self._report(totals, wall)
 
     def _remove_stale(self) -> int:
-        """Remove what belongs to people, or partitions, that are no more; returns how many images went."""
+        """Remove what belongs to people or partitions that no longer exist; returns the number of images removed."""
         wanted = {partition.name for partition in self._partitions}
         for name in self._remembered - wanted:
             remove_state(self._out, name)
@@ -281,9 +291,12 @@ class _Job:
         return removed
 
     def _files_of_gone_people(self) -> dict[str, int | None]:
-        """Files that the last run made for people who are no more, and their bytes where they are known.
+        """Return the files that the last run made for people who are no longer in the data.
 
-        A file that its records do not name is somebody's own, and stays.
+        Files that its records do not name belong to the user, and stay.
+
+        Returns:
+            path → bytes, None where the size is not known.
         """
         people = {name for partition in self._partitions for name in partition.identities}
         gone = {
@@ -306,7 +319,7 @@ class _Job:
             return files
         try:
             rows = pq.read_table(pa.BufferReader(content), columns=["file", "identity", "bytes"])
-        except pa.ArrowException:  # damaged: it tells of no file, and is written anew
+        except pa.ArrowException:  # a damaged manifest names no file, and is written again
             return files
         for row in rows.filter(pc.is_in(rows["identity"], pa.array(sorted(gone)))).to_pylist():
             files |= {row["file"]: row["bytes"], f"{LANDMARK_SET}/{row['file']}": row["bytes"]}
@@ -314,7 +327,7 @@ class _Job:
         return files
 
     def _write_manifest(self, images: int) -> None:
-        """The rows of all partitions, one after the other, each a row group; nothing is held but one of them."""
+        """Write the rows of all partitions one after the other, each as a row group, holding only one in memory."""
         with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
             rows = 0
             with pq.ParquetWriter(file.name, SCHEMA, compression="zstd") as writer:
@@ -341,11 +354,11 @@ class _Job:
         except (OSError, pa.ArrowException) as error:
             raise InputError(
                 f"{self._out.name()}: the rows of partition {partition.name} cannot be read ({error}); "
-                "start the job again"
+                "run the same command again"
             ) from error
 
     def _draw(self) -> None:
-        """The pictures of the report."""
+        """Draw the pictures of the report."""
         before: dict[str, int] = {}
         after: dict[str, int] = {}
         for done in self._done.values():
@@ -365,8 +378,8 @@ class _Job:
             sheet = contact_sheet(lambda file: readers[file.split("/")[0]](file), pa.concat_tables(rows))
             write_if_new(self._out, f"{REPORT}/{RENDERS_PICTURE}", sheet)
 
-    def _tell(self, totals: RunTotals, wall: float) -> int:
-        """Print the table; returns the exit code."""
+    def _report(self, totals: RunTotals, wall: float) -> int:
+        """Print the table and return the exit code."""
         settings = self._settings
         for line in table(totals, settings.size, wall, self._losses):
             print(line)
@@ -376,7 +389,7 @@ class _Job:
             print(f"augment: {shared}", file=sys.stderr)
         if totals.more_pages:
             print(
-                f"augment: pages after the first were not looked at, in {totals.more_pages} photos",
+                f"augment: pages after the first were ignored, in {totals.more_pages} photos",
                 file=sys.stderr,
             )
         code = 0
@@ -399,7 +412,7 @@ class _Job:
 
 
 def _photos_in(rows: pa.Table) -> pa.Table:
-    """Return the photos that rows of a manifest show, each once for each person: `photo, sha256, phash, identity`."""
+    """Return the photos of a manifest's rows, once for each person: columns `photo, sha256, phash, identity`."""
     columns = ["source", "source_sha256", "source_phash", "identity"]
     once = rows.select(columns).group_by(columns, use_threads=False).aggregate([])
     return once.select(columns).rename_columns(["photo", "sha256", "phash", "identity"])
@@ -413,6 +426,10 @@ def _read_or_none(place: Place, path: str) -> bytes | None:
 
 
 def write_if_new(place: Place, path: str, content: bytes) -> None:
-    """Write a file unless it is there already with this content: a second run changes nothing."""
+    """Write a file unless it exists with this content, so that a second run changes nothing.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     if _read_or_none(place, path) != content:
         place.write(path, content)

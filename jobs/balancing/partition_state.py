@@ -1,7 +1,7 @@
 """What earlier runs left of a partition in `OUT/.work/parts`: enough to leave it alone when nothing has changed.
 
-`augmentor.balanced_set.part_records` describes the files. A worker that is killed before the last of them is written
-leaves a partition that is made again.
+`augmentor.balanced_set.part_records` describes the files. If a worker is killed before the last of them is written, the
+partition is made again.
 """
 
 import io
@@ -30,15 +30,15 @@ from jobs.balancing.scan_table import ScannedFace, read_scan, scan_bytes
 
 @dataclass(frozen=True)
 class Known:
-    """What earlier runs left.
+    """What earlier runs remembered.
 
     Attributes:
-        stamps: of each photo when it was scanned.
-        labels: of the people.
-        digest: of the images (`jobs.balancing.image_sink`).
-        account: None if the partition was another one, of which this holds a part.
-        scans: by photo.
-        rows: of the manifest.
+        stamps: photo → its stamp when it was scanned.
+        labels: labels of the people.
+        digest: digest of the images (`jobs.balancing.image_sink`).
+        account: None if the memory is of other partitions that had some of the people.
+        scans: photo → its faces.
+        rows: rows of the manifest.
     """
 
     stamps: dict[str, FileStamp] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Known:
 
 
 def read_account(out: Place, name: str) -> Known | None:
-    """Return what the record of a partition says, without scans and rows; None if it is missing or damaged."""
+    """Read only the record of a partition; None if it is missing or damaged."""
     try:
         record = PartRecord.from_bytes(out.read(part_file(name, RECORD)))
     except (OSError, ValueError):
@@ -59,7 +59,7 @@ def read_account(out: Place, name: str) -> Known | None:
 
 
 def read_known(out: Place, names: Iterable[str]) -> Known:
-    """All that partitions of these names left, together; what is damaged counts as unknown."""
+    """Read all that is remembered of partitions, together; damaged files count as unknown."""
     stamps: dict[str, FileStamp] = {}
     scans: dict[str, list[ScannedFace]] = {}
     tables = []
@@ -79,10 +79,10 @@ def read_known(out: Place, names: Iterable[str]) -> Known:
 
 
 def read_rows(out: Place, name: str) -> pa.Table:
-    """The rows of the manifest that a partition left.
+    """Read a partition's rows of the manifest.
 
     Raises:
-        OSError, pyarrow.ArrowException: they are missing or damaged.
+        OSError, pyarrow.ArrowException: the file is missing or damaged.
     """
     return pq.read_table(pa.BufferReader(out.read(part_file(name, ROWS))), schema=SCHEMA)
 
@@ -103,7 +103,7 @@ def write_state(out: Place, name: str, known: Known) -> None:
 
 
 def read_making(out: Place, name: str) -> set[str]:
-    """Return the files that a worker which was killed may have written for a partition, relative to the output."""
+    """Return the files that a killed worker may have written for a partition, relative to the output."""
     try:
         return set(making_from_bytes(out.read(part_file(name, MAKING))))
     except (OSError, ValueError):
@@ -111,16 +111,21 @@ def read_making(out: Place, name: str) -> set[str]:
 
 
 def write_making(out: Place, name: str, files: Iterable[str]) -> None:
-    """Remember the files that are about to be written for a partition, with those that were before.
+    """Remember the files that may be written for a partition.
+
+    Args:
+        out: the output.
+        name: name of the partition.
+        files: all files that are about to be written or were written since the work began, relative to the output.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the memory cannot be written.
     """
     out.write(part_file(name, MAKING), making_to_bytes(files))
 
 
 def end_making(out: Place, name: str) -> None:
-    """Forget what was being written: the other files tell of it now."""
+    """Forget which files were being written, because the other files record them now."""
     out.remove(part_file(name, MAKING))
 
 
@@ -131,5 +136,5 @@ def remove_state(out: Place, name: str) -> None:
 
 
 def known_parts(out: Place) -> set[str]:
-    """Names of the partitions that are remembered."""
+    """Return the names of the partitions that are remembered."""
     return {name.removesuffix(RECORD) for name in out.entries(PARTS)[1] if name.endswith(RECORD)}

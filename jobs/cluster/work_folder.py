@@ -1,10 +1,10 @@
-"""`OUT/.work`: what the output was made with, and that only one run works on it.
+"""`OUT/.work`: what the output was made with, and a lock so that only one run works on it.
 
-settings.json       what the set was made with; another set needs another folder
-lock                held while a run works on a folder; a bucket has none, and there two runs at once do the same work
-                    twice and write the same files
+settings.json       settings that the set was made with; another set needs another folder
+lock                held while a run works on a folder. A bucket has none; two runs at once do the same work twice
+                    there and write the same files
 parts/              what is remembered of each partition (`augmentor.balanced_set.part_records`)
-finished.json       of what the last run made whole
+finished.json       what the last run completed
 """
 
 import fcntl
@@ -26,11 +26,11 @@ class WorkFolder:
     """The memory of the runs that made one output; a context manager that holds its lock.
 
     Args:
-        out: the output; a folder is made if missing.
-        settings: what the images depend on; plain values.
+        out: the output; a missing folder is made.
+        settings: plain values that the images depend on.
 
     Raises:
-        InputError: it cannot be written, is in use, holds something else, or was made with other settings.
+        InputError: the output cannot be written, is in use, holds something else, or was made with other settings.
     """
 
     def __init__(self, out: Place, settings: Mapping[str, object]) -> None:
@@ -73,11 +73,11 @@ class WorkFolder:
         if other:
             raise InputError(
                 f"{self.out.name()}: made with {', '.join(other)}; choose another --out, delete this one, "
-                "or call the job as before"
+                "or run the job with the earlier settings"
             )
 
     def remove_partial_files(self) -> None:
-        """Remove what killed runs left half-written; a bucket shows nothing half-written."""
+        """Remove the files that killed runs left half-written; a bucket never has any."""
         if not isinstance(self.out, FolderPlace):
             return
         for folder in _below(self.out.folder):
@@ -86,7 +86,7 @@ class WorkFolder:
                     Path(entry.path).unlink()
 
     def remove_earlier_form(self) -> None:
-        """Remove what versions before partitions remembered: tables of the whole set, and images beside shards."""
+        """Remove files of versions without partitions: tables of the whole set, and images beside shards."""
         for name in self.out.entries(WORK)[1]:
             if _EARLIER_FORM.fullmatch(name):
                 self.out.remove(f"{WORK}/{name}")
@@ -94,7 +94,11 @@ class WorkFolder:
 
 
 def _lock(out: FolderPlace) -> int:
-    """The lock of a folder, held as long as it is open."""
+    """Lock a folder and return the descriptor; the lock is held as long as the descriptor is open.
+
+    Raises:
+        InputError: the folder cannot be written, is in use, or holds something else.
+    """
     work = out.folder / WORK
     try:
         if not work.is_dir() and out.folder.is_dir() and any(out.folder.iterdir()):
@@ -118,6 +122,6 @@ def _lock(out: FolderPlace) -> int:
 
 
 def _below(out: Path) -> Iterator[Path]:
-    """The folder and all below."""
+    """Yield the folder and all folders below it."""
     for folder, _, _ in os.walk(out):
         yield Path(folder)

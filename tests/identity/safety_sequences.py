@@ -50,6 +50,7 @@ from identity.runs.collection import PeopleFile
 from identity.runs.enrolment import enrol
 from identity.runs.recogniser import Recogniser
 from identity.runs.renaming import merged, renamed
+from tests.identity.changed_run import with_people
 from tests.identity.runs.test_recogniser import SquareFinder, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
 
@@ -100,7 +101,7 @@ class World:
             "home": str(self.run.resolve()),
         }
         table = pa.Table.from_pylist(sources, bundle.sources.schema)
-        replace(bundle, labels=tuple(names), sources=table, about=about).save(self.run)
+        replace(with_people(bundle, labels=tuple(names), sources=table), about=about).save(self.run)
 
     def _make_photos(self) -> None:
         bundle = Bundle.load(self.run)
@@ -300,7 +301,7 @@ class _Person:
         self.world = world
         bundle = Bundle.load(world.run)
         index = bundle.labels.index(name)
-        self.names = {name, *bundle.about.get("former_names", {}).get(name, [])} - ({*bundle.labels} - {name})
+        self.names = {name, *bundle.former_names.get(name, [])} - ({*bundle.labels} - {name})
         self.bytes = [rows[index].astype(np.float32).tobytes() for rows in bundle.part_templates.values()]
         shas = {row["sha256"] for row in bundle.sources.to_pylist() if row["identity"] == name}
         manifest = pq.read_table(world.set / "manifest.parquet").to_pylist()

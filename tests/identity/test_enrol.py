@@ -8,10 +8,12 @@ import pytest
 
 from augmentor.errors import InputError
 from identity.chips.probes import ProbeChip
+from identity.decisions.acceptance import DecisionConstants, LeadAndCrowding
 from identity.enrol import main
 from identity.networks.face_space import unit
 from identity.runs.bundle import Bundle
 from identity.runs.enrolment import enrol, taken_for
+from tests.identity.changed_run import crowding_of, with_crowding, with_decision, with_people
 from tests.identity.runs.test_bundle import small_bundle
 
 
@@ -40,15 +42,17 @@ def trained(people: int = 3, seed: int = 0) -> Bundle:
     """A run of people who differ by colour, with the same crowding for everybody."""
     colours = np.random.default_rng(seed).normal(size=(people, 3))
     bundle = small_bundle()
-    bundle = replace(
+    bundle = with_people(
         bundle,
         labels=tuple(f"person {k}" for k in range(people)),
         part_templates={"dlib": unit(colours), "head": unit(colours[:, ::-1])},
-        crowding=np.full(people, 0.25, np.float32),
-        decision=replace(bundle.decision, calibration={"mated": 1.0, "strangers": 10.0 * people}),
-        about={"results": {"render_weight": 0.0, "seed": 0}},
-        model_card="# Model card\n\n- seed 0\n\n## Calibration\n",
+        decision=replace(
+            bundle.decision,
+            acceptance=LeadAndCrowding(DecisionConstants(), np.full(people, 0.25, np.float32)),
+            calibration={"mated": 1.0, "strangers": 10.0 * people},
+        ),
     )
+    bundle = replace(bundle, about={}, model_card="# Model card\n\n- seed 0\n\n## Calibration\n")
     bundle._embedder = ColourEmbedder()  # type: ignore[assignment]
     return bundle
 
@@ -73,7 +77,7 @@ def test_enrolling_changes_neither_other_people_nor_the_given_run() -> None:
     grown = enrol(bundle, "Ann Other", [photo((200, 100, 100))])
     assert len(bundle.labels) == 3 and bundle.sources.num_rows == 1
     np.testing.assert_array_equal(grown.templates[:3], bundle.templates)
-    np.testing.assert_array_equal(grown.crowding[:3], bundle.crowding)
+    np.testing.assert_array_equal(crowding_of(grown)[:3], crowding_of(bundle))
     assert grown.thresholds == bundle.thresholds
     assert "enrolled later, by imprinting, not part of the calibration: 1" in grown.model_card
 
@@ -106,17 +110,17 @@ def test_crowding_follows_the_line_through_the_enrolled_people() -> None:
     others = templates @ templates.T
     np.fill_diagonal(others, -1)
     nearest = -np.sort(-others, axis=1)[:, :1].mean(1)  # 10 of 400 strangers correspond to 1 of 40 people
-    bundle = replace(bundle, crowding=(0.5 * nearest - 0.1).astype(np.float32))
+    bundle = with_crowding(bundle, (0.5 * nearest - 0.1).astype(np.float32))
     grown = enrol(bundle, "Ann Other", [photo((200, 120, 90))])
     expected = 0.5 * (templates @ grown.templates[-1]).max() - 0.1
-    assert grown.crowding[-1] == pytest.approx(expected, abs=1e-5)
+    assert crowding_of(grown)[-1] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_face_that_has_a_name_already_is_pointed_out() -> None:
     bundle = trained()
     own = bundle.part_templates["dlib"][1]
     colour = tuple(int(v) for v in np.rint(100 + 90 * own))
-    bundle = replace(bundle, decision=replace(bundle.decision, thresholds={"fpir_1": 0.6, "fpir_10": 0.5}))
+    bundle = with_decision(bundle, thresholds={"fpir_1": 0.6, "fpir_10": 0.5})
     assert [name for name, _ in taken_for(bundle, [photo(colour)])] == ["person 1"]  # type: ignore[arg-type]
 
 

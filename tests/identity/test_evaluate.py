@@ -18,7 +18,6 @@ from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sh
 from identity import evaluate as module
 from identity.chips import probes
 from identity.decisions.metrics import NEVER, NEVER_RANKED
-from identity.decisions.open_set import DecisionConstants
 from identity.evaluate import main
 from identity.evaluation import on_photos as evaluation
 from identity.evaluation.material import Material, read_material
@@ -50,12 +49,10 @@ class Pictures:
     """A stand-in for a run whose people are pictures."""
 
     size, align = SIZE, "face"
-    constants = DecisionConstants(lead_weight=0.0, crowding_weight=0.0)
     decision = None
 
     def __init__(self, people: dict[str, int], thresholds: tuple[float, float] = (0.9, 0.5)) -> None:
         self.labels: Sequence[str] = list(people)
-        self.crowding = np.zeros(len(people))
         self.thresholds = {"fpir_1": thresholds[0], "fpir_10": thresholds[1]}
         chips = [cv2.resize(picture(seed), (SIZE, SIZE)) for seed in people.values()]
         self.templates = self.embed(np.stack(chips))
@@ -69,6 +66,9 @@ class Pictures:
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
         return embeddings @ self.templates.T
+
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return similarities.argmax(axis=1), similarities.max(axis=1)
 
 
 def picture(seed: int, noise: int = 0) -> np.ndarray:

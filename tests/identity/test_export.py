@@ -10,10 +10,14 @@ from augmentor.errors import InputError
 from identity import export as module
 from identity.export import LiteModel, embedding_graph, export, lite_model, main
 from identity.networks.backbone import load_weights
-from identity.networks.embedding import PartEmbedder
-from identity.networks.features import FrozenBackbone, resized, resized_graph
-from identity.networks.heads import HeadConfig, build_head, embedding_model
+from identity.networks.chip_variants import resized, resized_graph
+from identity.networks.embedding import load_embedder
+from identity.networks.feature_source import RunNetworks
+from identity.networks.features import FrozenBackbone
+from identity.networks.head_config import HeadConfig
+from identity.networks.heads import build_head, embedding_model
 from identity.runs.bundle import Bundle
+from tests.identity.changed_run import with_people
 from tests.identity.drawn_set import drawn_face, write_random_weights
 from tests.identity.runs.test_bundle import small_bundle
 
@@ -35,11 +39,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     bundle = small_bundle()
     bundle.size, bundle.shares = 64, {"dlib": 0.5, "face": 0.3, "head": 0.2}
     rng = np.random.default_rng(0)
-    bundle.part_templates = {
+    templates = {
         part: rng.normal(size=(3, d)).astype("f4")
         for part, d in (("dlib", 128), ("face", 128), ("head", 256))
     }
-    bundle._embedder = PartEmbedder(("dlib", "face", "head"), backbone, embedding_model(head, "cosine"))
+    bundle = with_people(bundle, part_templates=templates)
+    bundle._embedder = load_embedder(
+        ("dlib", "face", "head"), RunNetworks(backbone, embedding_model(head, "cosine"))
+    )
     return bundle
 
 

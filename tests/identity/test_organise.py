@@ -20,6 +20,7 @@ from identity.decisions.same_person import SamePerson
 from identity.runs.bundle import Bundle
 from identity.runs.collection import FILE, PeopleFile
 from identity.runs.recogniser import Recogniser
+from tests.identity.changed_run import with_decision
 from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
 from tests.identity.test_enrol import trained
 
@@ -32,7 +33,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bundle:
     monkeypatch.setattr(seeing, "FaceFinder", SquareFinder)
     bundle = trained(people=6, seed=3)
     thresholds = bundle.decision.thresholds | {"fpir_10": 1.5}
-    bundle = replace(bundle, decision=replace(bundle.decision, thresholds=thresholds))
+    bundle = with_decision(bundle, thresholds=thresholds)
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(Bundle, "load", classmethod(lambda _cls, _folder: bundle))
     return replace(

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError
 from identity.runs.bundle import Bundle
 from identity.train import main
-from identity.training.pipeline import TrainConfig, _plain, train
+from identity.training.pipeline import train
+from identity.training.training_config import TrainConfig
 from identity.training.training_set import held_out_rows, read_training_set, rows_of_photos, spread_renders
 from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
 
@@ -96,7 +96,7 @@ def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path, capsys: pytest.
     assert bundle.backbone is None
     assert Bundle.load(tmp_path).embed(drawn_face(0, 0)[None]).shape == (1, 128)
     errors = capsys.readouterr().err
-    assert "only 5 of them: these thresholds mean next to nothing" in errors
+    assert "only 5 people, so these thresholds mean next to nothing" in errors
     # the hashes of the first photos of persons 1 and 2 differ in two bits
     assert "under two people, take each from one of them: person ü1/0.jpg and person ü2/0.jpg" in errors
 
@@ -117,7 +117,7 @@ def test_a_set_in_shards_trains_from_a_uri(data: Path, tmp_path: Path) -> None:
 
 def test_a_run_does_not_keep_the_key_of_a_bucket() -> None:
     config = TrainConfig("s3://me:secret@bucket/set?region=x", Path("run"))
-    assert _plain(asdict(config))["data"] == "s3://bucket/set?region=x"
+    assert config.as_dict()["data"] == "s3://bucket/set?region=x"
 
 
 @pytest.mark.parametrize(

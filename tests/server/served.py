@@ -22,6 +22,7 @@ from identity.server import photo_pool
 from identity.server import service as module
 from identity.server.app import make_app
 from identity.server.settings import Settings
+from tests.identity.changed_run import with_crowding, with_decision
 from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
 
@@ -67,20 +68,18 @@ def saved_run(folder: Path) -> Bundle:
     """Save and return a run of six people who differ by colour; a face gets a name if its colour is close to theirs."""
     bundle = trained(people=6, seed=3)
     bundle = replace(
-        bundle,
-        crowding=np.zeros(6, np.float32),
+        with_crowding(bundle, np.zeros(6, np.float32)),
         same_person=SamePerson((0.0001, 0.1), (0.98, 0.5), 100, 100, 50, ProbabilityCurve(10.0, -7.0)),
     )
     faces = [photo(colour_of(bundle, k)) for k in range(6)]
     scores = [answer.faces[0].score for answer in Recogniser(bundle, 0.1).images(faces)]
     lowest = min(scores) - 1e-3
-    decision = replace(
-        bundle.decision,
+    bundle = with_decision(
+        bundle,
         thresholds={"fpir_1": lowest, "fpir_10": lowest - 0.1},
         probability=ProbabilityCurve(10.0, -9.0),
         stranger_scores=tuple(np.linspace(lowest + 0.01, lowest - 1, 200).tolist()),
     )
-    bundle = replace(bundle, decision=decision)
     bundle.save(folder)
     return bundle
 

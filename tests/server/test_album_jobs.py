@@ -97,8 +97,7 @@ def test_a_request_with_odd_names_is_answered_whole(client: TestClient, run: Bun
 def test_photos_of_one_name_keep_their_own_content_when_renders_are_made(
     client: TestClient, run: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    about = {"results": run.about["results"] | {"render_weight": 1.0}}
-    replace(run, about=run.about | about).save(tmp_path / "run")
+    replace(run, training=replace(run.training, render_weight=1.0)).save(tmp_path / "run")
     made: list[np.ndarray] = []
 
     def renders(image: np.ndarray, name: str, wanted: Any) -> np.ndarray:

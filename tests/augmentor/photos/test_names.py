@@ -1,4 +1,4 @@
-"""Names: which are refused, which are the same, and which folder belongs to one."""
+"""Tests of `augmentor.photos.names`: which names are refused, which are equal, and which folder belongs to a name."""
 
 import unicodedata
 from pathlib import PurePath

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from identity import organise as module
 from identity.albums.sorting import undo
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
+from tests.identity.changed_run import with_people
 from tests.identity.runs.test_recogniser import colour_of, photo
 from tests.identity.test_organise import pages, photos, put, run, tree  # noqa: F401
 
@@ -232,7 +232,7 @@ def test_names_that_differ_only_in_characters_forbidden_in_folders_have_separate
     albums: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    named = replace(run, labels=("Ada:B", "Ada_B", *run.labels[2:]))
+    named = with_people(run, labels=("Ada:B", "Ada_B", *run.labels[2:]))
     sorted_photos = put(named, photos, albums)
     folders = {placed.album for placed in sorted_photos.placed if placed.photo == "deeper/a.png"}
     assert len(folders) == 2 and "Ada_B" in folders
@@ -249,7 +249,7 @@ def test_people_and_photos_with_very_long_names_have_a_place(
     long = "あ" * 81 + ".png"
     (photos / long).write_bytes(encode_jpeg(photo(colour_of(run, 0)), 98))
     (photos / "deeper" / long).write_bytes(encode_jpeg(photo(colour_of(run, 0)), 97))
-    named = replace(run, labels=("あ" * 200, *run.labels[1:]))  # earlier versions allowed such names
+    named = with_people(run, labels=("あ" * 200, *run.labels[1:]))  # earlier versions allowed such names
     sorted_photos = put(named, photos, albums)
     assert len([placed for placed in sorted_photos.placed if placed.photo.endswith(long)]) == 2
     assert all((albums / placed.file).is_file() for placed in sorted_photos.placed)

@@ -1,6 +1,5 @@
 """An album of an unknown person gets a name, and photos stay where the user put them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from identity.albums.photo_work import overlap
 from identity.albums.sorting import decide, move_photo, place_again
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
+from tests.identity.changed_run import with_decision
 from tests.identity.runs.test_recogniser import SquareFinder
 from tests.identity.test_organise import (  # noqa: F401
     photos,
@@ -49,9 +49,7 @@ def test_the_command_enrols_from_an_album(
 ) -> None:
     put(run, photos, tmp_path / "albums")
     threshold = recogniser_of(run).threshold
-    strict = replace(
-        run, decision=replace(run.decision, thresholds={"fpir_1": threshold, "fpir_10": threshold})
-    )
+    strict = with_decision(run, thresholds={"fpir_1": threshold, "fpir_10": threshold})
     saved: list[Bundle] = []
     monkeypatch.setattr(Bundle, "load", classmethod(lambda _cls, _folder: strict))
     monkeypatch.setattr(Bundle, "save", lambda bundle, _folder: saved.append(bundle))

@@ -14,8 +14,9 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.photos.images import encode_jpeg
 from identity.chips.probes import ProbeChip
+from identity.decisions.acceptance import DecisionConstants, LeadAndCrowding
 from identity.decisions.metrics import NEVER, NEVER_RANKED
-from identity.decisions.open_set import Decision, DecisionConstants, ProbabilityCurve
+from identity.decisions.open_set import Decision, ProbabilityCurve
 from identity.evaluation.pairs import PhotoPair
 from identity.evaluation.rates import Evaluation, PairScores, ProbeScores, measure_pairs, measure_search
 from identity.evaluation.report import enrolled_photos, write_report
@@ -79,7 +80,7 @@ def small_evaluation(folder: Path) -> Evaluation:
         counts={"n_probes": 6, "n_strangers": 5, "n_pairs": 2},
         ms_per_face=1.5,
         decision=Decision(
-            DecisionConstants(),
+            LeadAndCrowding(DecisionConstants(), np.zeros(len(LABELS))),
             thresholds,
             ProbabilityCurve(10.0, -5.0),
             {},

@@ -31,6 +31,7 @@ from identity.runs.collection import FILE, PeopleFile
 from identity.runs.holders import Holder
 from identity.runs.outputs import remember_output
 from identity.runs.recogniser import Recogniser
+from tests.identity.changed_run import with_people
 from tests.identity.runs.test_recogniser import colour_of, photo
 from tests.identity.test_forget import ANN, _everything_below, run  # noqa: F401
 
@@ -48,7 +49,7 @@ def called(run: Path, name: str) -> None:
     labels = tuple(name if label == ANN else label for label in bundle.labels)
     names = [name if label == ANN else label for label in bundle.sources["identity"].to_pylist()]
     sources = bundle.sources.set_column(3, "identity", pa.array(names))
-    replace(bundle, labels=labels, sources=sources).save(run)
+    with_people(bundle, labels=labels, sources=sources).save(run)
 
 
 def organised(run: Path, photos: Path, albums: Path) -> Recogniser:
@@ -93,7 +94,7 @@ def test_images_and_albums_under_an_earlier_name_go_too(run: Path, tmp_path: Pat
         labels = tuple("Anna" if label == IN_SET else label for label in bundle.labels)
         row = {"photo": shas["source"], "sha256": shas["source_sha256"], "phash": 1, "identity": "Anna"}
         sources = pa.Table.from_pylist([row], bundle.sources.schema)
-        replace(bundle, labels=labels, sources=sources).save(run)
+        with_people(bundle, labels=labels, sources=sources).save(run)
         with PeopleFile(run) as people:
             decide(Bundle.load(run), people, 1, -10.0)
         now = "Anna"
@@ -118,7 +119,7 @@ def test_somebody_else_who_has_an_earlier_name_now_is_not_touched(run: Path, tmp
     assert people_main(["--model", str(run), "--rename", "person 4", ANN]) == 2  # since later versions
     bundle = Bundle.load(run)
     labels = tuple(ANN if label == "person 4" else label for label in bundle.labels)
-    replace(bundle, labels=labels).save(run)
+    with_people(bundle, labels=labels).save(run)
     told = forgotten(run, "Zoe")
     assert told.left == [] and ANN in Bundle.load(run).labels
 

@@ -7,20 +7,19 @@ import pytest
 
 from augmentor.errors import InputError
 from identity.runs.bundle import Bundle
-from identity.runs.former_names import refuse_former_name
 from identity.runs.renaming import merged, renamed
 from tests.identity.test_forget import ANN, run  # noqa: F401
 
 
 def test_nobody_can_get_the_former_name_of_somebody_else(run: Path) -> None:
     bundle = renamed(Bundle.load(run), ANN, "Zed")
-    with pytest.raises(InputError, match="Zed was called so"):
-        refuse_former_name(bundle, ANN)
-    with pytest.raises(InputError, match="Zed was called so"):
+    with pytest.raises(InputError, match="a name of Zed before"):
+        bundle.people.checked_name(ANN)
+    with pytest.raises(InputError, match="a name of Zed before"):
         renamed(bundle, "person 0", ANN)
     other = bundle.labels[0] if bundle.labels[0] != "Zed" else bundle.labels[1]
-    with pytest.raises(InputError, match=f"{other} was called so"):
-        refuse_former_name(merged(bundle, "Zed", other), ANN)
+    with pytest.raises(InputError, match=f"a name of {other} before"):
+        merged(bundle, "Zed", other).people.checked_name(ANN)
 
 
 def test_a_person_can_have_a_former_name_of_its_own_again(run: Path) -> None:

@@ -1,4 +1,4 @@
-"""`jobs.balancing.landmark_set`: labels as loaders of 300W-LP read them."""
+"""Tests of `jobs.balancing.landmark_set`: labels are as loaders of 300W-LP read them."""
 
 import io
 
