@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.path_text import shown
 from augmentor.photos.names import checked_name
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m identity.enrol"), description="Enrol a new person without training."
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
@@ -59,47 +59,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = make_parser().parse_args(arguments)
     try:
-        new_name = checked_name(options.name)
-        paths = [] if options.group else _listed(options.photos)
-        load_tensorflow()
-        from identity.forgetting.forget_person import refuse_forgotten
-        from identity.runs.bundle import Bundle
-        from identity.runs.enrolment import enrol, taken_for
-
-        bundle = Bundle.load(options.model)  # needed for the size and alignment of its chips
-        if options.group:
-            photos = _grouped(bundle, options.model, options.photos)
-        else:
-            looking: Looking = "whole" if bundle.align == "whole" else options.face
-            given = find_chips(paths, bundle.size, looking, progress="detecting faces")
-            for photo in given:
-                if photo.chip is None:
-                    reason = f"{photo.reason}: {photo.detail}" if photo.detail else photo.reason
-                    print(f"{shown(photo.path)}: left out ({reason})", file=sys.stderr)
-                elif photo.detail:
-                    print(f"{shown(photo.path)}: {photo.detail}", file=sys.stderr)
-            photos = [photo for photo in given if photo.chip is not None]
-        with PeopleFile(options.model) as people, people.exclusive():
-            refuse_forgotten(people, new_name)
-            bundle = Bundle.load(
-                options.model
-            )  # again, because another program may have changed it meanwhile
-            grown = enrol(bundle, new_name, photos)
-            grown.save(options.model)
-        if bundle.align == "face" and (
-            line := blurred_line(new_name, photos, [shown(photo.path) for photo in photos])
-        ):
-            print(line, file=sys.stderr)
-        for name, photo in taken_for(bundle, photos):
-            print(
-                f"{shown(photo.path)}: looks like {name}, who is already enrolled. Is it the same person?",
-                file=sys.stderr,
-            )
+        name = checked_name(options.name)
+        photos, people = _enrol(options, name)
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{new_name}: enrolled from {len(photos)} photos; {len(grown.labels)} people in {options.model}")
+    print(f"{name}: enrolled from {photos} photos; {people} people in {options.model}")
     return 0
+
+
+def _enrol(options: argparse.Namespace, name: str) -> tuple[int, int]:
+    """Enrol a person; return the number of photos and the number of people who are enrolled then."""
+    paths = [] if options.group else _listed(options.photos)
+    load_tensorflow()
+    from identity.forgetting.forget_person import refuse_forgotten
+    from identity.runs.bundle import Bundle
+    from identity.runs.enrolment import enrol, taken_for
+
+    bundle = Bundle.load(options.model)  # needed for the size and alignment of its chips
+    photos = (
+        _grouped(bundle, options.model, options.photos) if options.group else _cropped(bundle, paths, options)
+    )
+    with PeopleFile(options.model) as people, people.exclusive():
+        refuse_forgotten(people, name)
+        bundle = Bundle.load(options.model)  # again, because another program may have changed it meanwhile
+        grown = enrol(bundle, name, photos)
+        grown.save(options.model)
+    if bundle.align == "face" and (
+        line := blurred_line(name, photos, [shown(photo.path) for photo in photos])
+    ):
+        print(line, file=sys.stderr)
+    for other, photo in taken_for(bundle, photos):
+        print(
+            f"{shown(photo.path)}: looks like {other}, who is already enrolled. Is it the same person?",
+            file=sys.stderr,
+        )
+    return len(photos), len(grown.labels)
+
+
+def _cropped(bundle: "Bundle", paths: Sequence[Path], options: argparse.Namespace) -> list[ProbeChip]:
+    """Return the chips of the photos with a face; print a line for each photo that is left out."""
+    looking: Looking = "whole" if bundle.align == "whole" else options.face
+    probes = find_chips(paths, bundle.size, looking, progress="detecting faces")
+    for photo in probes:
+        if photo.chip is None:
+            reason = f"{photo.reason}: {photo.detail}" if photo.detail else photo.reason
+            print(f"{shown(photo.path)}: left out ({reason})", file=sys.stderr)
+        elif photo.detail:
+            print(f"{shown(photo.path)}: {photo.detail}", file=sys.stderr)
+    return [photo for photo in probes if photo.chip is not None]
 
 
 def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[ProbeChip]:

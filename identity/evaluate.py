@@ -23,7 +23,7 @@ import numpy as np
 
 from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
-from identity.evaluation.error_groups import group_table, measure_groups, read_groups
+from identity.evaluation.error_groups import GroupRates, group_table, measure_groups, read_groups
 from identity.evaluation.material import Material, read_material
 from identity.evaluation.on_photos import Comparer, Gallery, evaluate
 from identity.evaluation.paired import differences
@@ -210,23 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if options.json:
-        values: dict[str, object] = dict(evaluation.as_json())
-        if compared:
-            values["against"] = options.against
-        for name, rate in compared.items():
-            values[f"{name}_gain"] = round(rate.value, 6)
-            values[f"{name}_gain_ci"] = [round(rate.low, 6), round(rate.high, 6)]
-        if by_group:
-            values["groups"] = [
-                {
-                    "grouping": group.grouping,
-                    "group": group.group,
-                    "people": group.people,
-                    **{name: [rate.value, rate.low, rate.high] for name, rate in group.rates.items()},
-                }
-                for group in by_group
-            ]
-        print(json.dumps(values), flush=True)
+        print(json.dumps(_as_json(evaluation, compared, options.against, by_group)), flush=True)
     else:
         print(table(evaluation))
         if compared:
@@ -234,6 +218,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if by_group:
             print(group_table(by_group, _TITLES))
     return 0
+
+
+def _as_json(
+    evaluation: Evaluation, compared: dict[str, Rate], against: str | None, by_group: list[GroupRates]
+) -> dict[str, object]:
+    """Return all results as plain values: the rates, the differences from another model, the rates of groups."""
+    values: dict[str, object] = dict(evaluation.as_json())
+    if compared:
+        values["against"] = against
+    for name, rate in compared.items():
+        values[f"{name}_gain"] = round(rate.value, 6)
+        values[f"{name}_gain_ci"] = [round(rate.low, 6), round(rate.high, 6)]
+    if by_group:
+        values["groups"] = [
+            {
+                "grouping": group.grouping,
+                "group": group.group,
+                "people": group.people,
+                **{name: [rate.value, rate.low, rate.high] for name, rate in group.rates.items()},
+            }
+            for group in by_group
+        ]
+    return values
 
 
 def _history(model: str) -> "RunHistory | None":

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.pretraining.cut import CUTS, LANDMARKS68, cut_named
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog=called_as("python -m identity.pretrain"), description=(__doc__ or "").split("\n")[0]
     )
     p.add_argument(
@@ -57,7 +57,8 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         action="append",
         default=[],
-        help="npz of one teacher with `paths` and `embeddings`; repeat for more teachers (computes dlib's embeddings)",
+        help="npz of one teacher with `paths` and `embeddings`; repeat for more teachers. Without any, dlib's "
+        "embeddings are computed",
     )
     p.add_argument(
         "--chips",
@@ -68,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--nets", type=Path, help="folder with the teachers' networks, which embed blends (only on JAX)"
     )
     p.add_argument(
-        "--work", type=Path, help="folder for the cache and the checkpoint (OUT, ending in .work instead)"
+        "--work", type=Path, help="folder for the cache and the checkpoint (OUT with the ending .work)"
     )
     p.add_argument(
         "--start", type=Path, help="weights of an earlier training to start from, with a new schedule"
@@ -85,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--budget",
         type=int,
         default=Recipe.budget,
-        help=f"length of the training, in images of 150 px ({Recipe.budget})",
+        help=f"length of the training, in images of the final size ({Recipe.budget})",
     )
     p.add_argument(
         "--minutes",

@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from augmentor.command_line import called_as, require_extra
+from augmentor.command_line import CommandParser, called_as, require_extra
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.private_files import private_files
 from identity.chips.probes import available_cores
@@ -142,9 +142,7 @@ def __getattr__(name: str) -> Any:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=called_as("python -m identity.serve"), description="Serve a run over HTTP."
-    )
+    parser = CommandParser(prog=called_as("python -m identity.serve"), description="Serve a run over HTTP.")
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     add(
@@ -163,7 +161,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--workers", type=int, help="number of processes that detect faces (all cores)")
     add("--threads", type=int, help="threads of the networks (a quarter of the cores)")
-    add("--max-body", type=int, default=512, metavar="MB", help="largest request (512)")
+    add("--max-body", type=int, default=512, metavar="MB", help="largest request, in megabytes (512)")
     add("--max-files", type=int, default=5000, metavar="N", help="most photos in a request (5000)")
     add(
         "--max-pixels",

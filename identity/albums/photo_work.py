@@ -114,7 +114,12 @@ def face_again(finder: FaceFinder, image: np.ndarray, path: Path, box: Box, size
 
 
 def overlap(face: Face, box: Box) -> float:
-    """Return the intersection over union of a face's box and another box (x, y, width, height)."""
+    """Return the intersection over union of a face's box and another box.
+
+    Args:
+        face: the face.
+        box: x, y, width, height in photo pixels.
+    """
     low = np.maximum(face.box[:2], box[:2])
     high = np.minimum(np.add(face.box[:2], face.box[2:]), np.add(box[:2], box[2:]))
     shared = float(np.prod(np.maximum(high - low, 0)))

@@ -55,14 +55,6 @@ def take_out(
     Returns:
         Which files were removed and which stay.
 
-    Args:
-        files: what was placed.
-        people: the file that remembers it.
-        collection: number of the collection in that file.
-        albums: folder of the albums.
-        replaced: paths of photos that were read just now. If they hold another photo than the albums, then somebody
-            replaced them, and the old copies can go.
-
     Raises:
         InputError: The albums cannot be changed.
     """

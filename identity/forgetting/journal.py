@@ -1,4 +1,4 @@
-"""What is to be done to forget a person: worked out and written down before anything is deleted."""
+"""Record what must be done to forget a person, before anything is deleted."""
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,19 +19,19 @@ from identity.runs.unenrolment import without
 
 @dataclass(frozen=True)
 class ForgettingRecord:
-    """What is to be done to forget a person, written down before anything is deleted; plain values.
+    """What must be done to forget a person; all values can be stored as JSON.
 
     Attributes:
-        name: of the person, as the run had it.
-        names: all names under which files may hold the person: this one and earlier ones, if nobody else has them now.
-        photos: the training photos, as the run called them.
-        sha256: of these photos.
-        sets: the balanced sets: paths or URIs.
-        caches: folders of features.
-        elsewhere: places that the run was made from, but in which this copy of it must not delete anything.
-        albums: albums folder to the photos there that show the person, relative to their folder.
+        name: name of the person in the run.
+        names: all names under which files may contain the person: the name and earlier ones that nobody else has now.
+        photos: the person's training photos, as the run names them.
+        sha256: SHA-256 of these photos' files.
+        sets: paths or URIs of the balanced sets.
+        caches: folders with caches of features.
+        elsewhere: places that the run was made from but in which this copy of the run must not delete anything.
+        albums: the photos that show the person, relative to their folder, by the folder of their albums.
         originals: the user's own photos of the person.
-        searched: reports, exports and tables that were there in an earlier call.
+        searched: reports, exports and tables that existed in an earlier call.
     """
 
     name: str
@@ -49,47 +49,57 @@ class ForgettingRecord:
 def write_down(
     run: Path, name: str, people: PeopleFile, data: Path | None, deleted: Collection[Path] = ()
 ) -> ForgettingRecord:
-    """Write down what is to be done, together with what an interrupted call wrote down, and return it.
+    """Work out and record what must be done, together with what an interrupted call recorded; return the record.
 
     Args:
         run: folder of the run.
-        name: of somebody who is enrolled, or whose forgetting did not end.
-        people: the run's file.
-        data: a balanced set, beside the one that the run knows, or instead of it if that is not there.
-        deleted: files and folders that somebody deleted for good: nothing at or below them is looked for.
+        name: name of an enrolled person, or of a person whose forgetting did not end.
+        people: people file of the run.
+        data: another balanced set. If the set that the run knows is not there, this one replaces it.
+        deleted: files and folders that the user deleted for good; they and everything below them are left out.
 
     Raises:
-        InputError: there is nobody of this name, or it is the only person of the run; `data` is no balanced set, or
-            something that was said to be deleted is there.
+        InputError: Nobody has this name, it is the only person of the run, `data` is no balanced set, or something in
+            `deleted` exists.
     """
-    if data is not None and not (data / MANIFEST).is_file() and not (data / WORK).is_dir():
-        raise InputError(f"{data}: no balanced set; --data takes the folder that jobs/augment.py wrote")
-    for place in deleted:
-        if os.path.lexists(place):
-            raise InputError(f"{place}: is there, so it was not deleted; delete it, or leave --deleted out")
+    _check_places(data, deleted)
     with people.exclusive():
         bundle = Bundle.load(run)
         pending = people.forgetting()
         label, known = found_name(name, bundle.labels), found_name(name, pending)
         if label is None and known is None:
-            bundle.people.name_of(name)  # says what is wrong
+            bundle.people.name_of(name)  # raises an error that explains what is wrong
         records = [_record_from(pending[known])] if known is not None else []
         if label is not None:
-            without(bundle, label)  # what cannot be done is said before anything is written down
+            without(bundle, label)  # raises an error if this is impossible, before anything is recorded
             records.append(_record_of(run, bundle, label, people))
         record = _without_deleted(_joined(records, data), deleted)
-        for collection in people.collections():
-            if collection.own and is_below(collection.albums, deleted):
-                people.drop_collection(collection.number)
-        for path in people.outputs():
-            if is_local(path) and is_below(Path(path), deleted):
-                people.drop_output(path)
+        _drop_deleted(people, deleted)
         people.keep_forgetting(record.name, asdict(record))
     return record
 
 
+def _check_places(data: Path | None, deleted: Collection[Path]) -> None:
+    """Raise an `InputError` if `data` is no balanced set, or if something in `deleted` exists."""
+    if data is not None and not (data / MANIFEST).is_file() and not (data / WORK).is_dir():
+        raise InputError(f"{data}: no balanced set; give --data the folder that jobs/augment.py wrote")
+    for place in deleted:
+        if os.path.lexists(place):
+            raise InputError(f"{place}: exists, so it was not deleted; delete it or omit --deleted")
+
+
+def _drop_deleted(people: PeopleFile, deleted: Collection[Path]) -> None:
+    """Remove albums and outputs that were deleted for good from the people file."""
+    for collection in people.collections():
+        if collection.own and is_below(collection.albums, deleted):
+            people.drop_collection(collection.number)
+    for path in people.outputs():
+        if is_local(path) and is_below(Path(path), deleted):
+            people.drop_output(path)
+
+
 def _record_of(run: Path, bundle: Bundle, label: str, people: PeopleFile) -> ForgettingRecord:
-    """What is to be done to forget somebody who is enrolled."""
+    """Work out what must be done to forget an enrolled person."""
     sources = [row for row in bundle.sources.to_pylist() if row["identity"] == label]
     sha256 = sorted({row["sha256"] for row in sources})
     data, caches, elsewhere = _places_of(run, bundle)
@@ -101,9 +111,9 @@ def _record_of(run: Path, bundle: Bundle, label: str, people: PeopleFile) -> For
     albums, originals = {}, []
     for collection in people.collections():
         if collection.own:
-            seen = _shown_in(bundle, collection, sorted(names), people)
-            albums[str(collection.albums)] = seen
-            originals += [str(collection.photos / path) for path in seen]
+            shown = _shown_in(bundle, collection, sorted(names), people)
+            albums[str(collection.albums)] = shown
+            originals += [str(collection.photos / path) for path in shown]
         else:
             elsewhere.append(str(collection.albums))
     return ForgettingRecord(
@@ -120,7 +130,7 @@ def _record_of(run: Path, bundle: Bundle, label: str, people: PeopleFile) -> For
 
 
 def _record_from(values: dict[str, Any]) -> ForgettingRecord:
-    """Read what was written down, also by a version that knew one set."""
+    """Return a stored record; earlier versions stored only one set, as `data`."""
     if "sets" not in values:
         values = values | {"sets": [values["data"]] if values.get("data") else []}
     return ForgettingRecord(
@@ -145,14 +155,19 @@ def _without_deleted(record: ForgettingRecord, deleted: Collection[Path]) -> For
 
 
 def is_below(path: Path, folders: Collection[Path]) -> bool:
-    """Return whether a path is one of some places, or lies in one; `..` and links are followed."""
-    # as it is written, too: a link on the way may be gone
+    """Return whether a path is one of some folders or lies in one.
+
+    Args:
+        path: an absolute path.
+        folders: files or folders, which need not exist; `..` and symbolic links in them are followed.
+    """
+    # the folders as they are written count as well, because a symbolic link on the way may be gone
     places = {Path(os.path.abspath(folder)) for folder in folders}  # noqa: PTH100 | {folder.resolve() for folder in folders}
     return any(place in (path, *path.parents) for place in places)
 
 
 def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> ForgettingRecord:
-    """One record with all that several have; the last one says where things are."""
+    """Join records into one; where they can have only one value, it is that of the last record."""
     last = records[-1]
     albums: dict[str, list[str]] = {}
     for record in records:
@@ -165,7 +180,7 @@ def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> Forgettin
     elsewhere = all_of(record.elsewhere for record in records)
     sets = all_of(record.sets for record in records)
     if data is not None:
-        # A set that is not where it was is taken for moved to the folder that the caller names.
+        # if a set is not there any more, `data` is assumed to be the folder to which it was moved
         sets = [place for place in sets if not is_local(place) or Path(place).is_dir()]
         sets = list(dict.fromkeys([*sets, str(data.resolve())]))
         elsewhere = [
@@ -185,11 +200,11 @@ def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> Forgettin
 
 
 def _places_of(run: Path, bundle: Bundle) -> tuple[str | None, list[Path], list[str]]:
-    """The balanced set, the folders of caches, and places in which nothing may be deleted.
+    """Return the balanced set, the folders of caches, and places in which nothing may be deleted.
 
-    A run knows in which folder it was made. Elsewhere it is a copy, and what it was made from belongs to the original:
-    only what lies beside the copy, as it lay beside the original, is the copy's own. A run of an earlier version does
-    not know its folder; what lies beside it is taken for its own.
+    A run knows the folder in which it was made. In any other folder it is a copy, and the places it was made from
+    belong to the original run. The copy owns only what lies next to it in the same way as it lay next to the original.
+    A run of an earlier version does not know its folder; it owns what lies next to it.
     """
     config = bundle.about.get("config", {})
     here, home = run.resolve(), bundle.about.get("home")
@@ -211,7 +226,7 @@ def _places_of(run: Path, bundle: Bundle) -> tuple[str | None, list[Path], list[
 
 
 def _own_place(place: str, here: Path, home: str | None) -> str | None:
-    """Where a place that a run was made with is now; None if it is not this run's own."""
+    """Return where a place that a run was made with is now, or None if it does not belong to this run."""
     if not is_local(place) or home == str(here):
         return place
     path = Path(place)
@@ -219,7 +234,7 @@ def _own_place(place: str, here: Path, home: str | None) -> str | None:
         return place if path.is_absolute() and here.parent in path.parents else None
     try:
         beside = here.parent / path.relative_to(Path(home).parent)
-    except ValueError:  # it did not lie beside the original either
+    except ValueError:  # it did not lie next to the original either
         return None
     return str(beside) if beside.exists() else None
 
@@ -227,9 +242,9 @@ def _own_place(place: str, here: Path, home: str | None) -> str | None:
 def _shown_in(
     bundle: Bundle, collection: PhotoCollection, names: Sequence[str], people: PeopleFile
 ) -> list[str]:
-    """Paths of the photos of a collection that show a person, as far as the run can tell."""
+    """Return the paths of the photos in a collection that show a person, as far as the run can tell."""
     placed = {file.photo for file in people.placed(collection.number) if is_album_of(file.album, names)}
-    if collection.space != bundle.space:  # embeddings of another space tell nothing; all of them go
+    if collection.space != bundle.space:  # embeddings of another space cannot be compared, so all are deleted
         return sorted(placed | {photo.path for photo in people.photos(collection.number)})
     own = albums_of_people(bundle, names)
     before = decide(bundle, people, collection.number, bundle.thresholds["fpir_1"])
@@ -238,6 +253,11 @@ def _shown_in(
 
 
 def is_album_of(album: str, names: Collection[str]) -> bool:
-    """Whether an album is one of a person's: the folder of a name, or the one for photos that may show the person."""
+    """Return whether an album belongs to a person: the person's own album, or the one of photos to review.
+
+    Args:
+        album: the album.
+        names: names of the person.
+    """
     folder = album.removeprefix(f"{REVIEW}/")
     return any(folder in possible_folders(name) for name in names)

@@ -1,9 +1,9 @@
-"""Search files for names of a person, however the name is written there.
+"""Search files for the names of a person, in whatever way the names are written.
 
-A name counts where it stands by itself: `Ann` is not in `Annette`, but it is in `Ann_0001.jpg`. A longer name of
-somebody else (`Ann Smith`) is no mention of it. A name is found in either Unicode form, escaped as in JSON (`\\u00fc`,
-`\\"`), HTML (`&#39;`), CSV (`""`) or a URL (`%C3%BC`), and in Parquet tables. A name of one or two characters counts
-only where it is a value of its own, between quotes, tags, commas or slashes: it is a word of ordinary prose as well.
+Only whole words count: `Ann` is not mentioned in `Annette`, but in `Ann_0001.jpg`. The longer name of another person
+(`Ann Smith`) does not count either. A name is recognised in both Unicode forms, with the escapes of JSON (`\\u00fc`,
+`\\"`), HTML (`&#39;`), CSV (`""`) and URLs (`%C3%BC`), and in Parquet tables. A name of one or two characters may be an
+ordinary word. It counts only as a separate value between quotes, tags, commas or slashes.
 """
 
 import html
@@ -30,9 +30,8 @@ _BLOCK = 1 << 23
 _OVERLAP = 4096
 _BEFORE, _AFTER = r"""(?:^|["'>/,;=\t(\[])\s*""", r"""\s*(?:$|["'</,;\t)\]])"""
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
-_SOMEBODY_ELSE = (
-    "\N{REPLACEMENT CHARACTER}"  # no letter and no blank: what stood beside it is no longer a word with it
-)
+# Replaces other people's names. It is neither a letter nor a space, so the words next to it stay separate words.
+_OTHER_PERSON = "\N{REPLACEMENT CHARACTER}"
 _NO_TEXT = re.compile(r"<(style|script)\b.*?</\1>", re.DOTALL | re.IGNORECASE)
 
 
@@ -40,11 +39,17 @@ MENTIONED, UNREADABLE = "mentions the person", "cannot be read, so it was not se
 
 
 class Mentions:
-    """Finds some names in texts and files.
+    """Searches texts and files for names.
 
     Args:
         names: the names of one person.
-        others: the names of other people; where one of them holds a name of the person, that is no mention.
+        names: the names of one person.
+        others: names of other people; a name of the person that is only a part of one of them does not count.
+
+    Example:
+        >>> ann = Mentions(["Ann"], others=["Ann Smith"])
+        >>> ann.in_text("Ann's photo"), ann.in_text("Annette"), ann.in_text("a photo of Ann Smith")
+        (True, False, False)
     """
 
     def __init__(self, names: Collection[str], others: Collection[str] = ()) -> None:
@@ -55,20 +60,20 @@ class Mentions:
         self._others = _any_of(longer)
 
     def in_text(self, text: str) -> bool:
-        """Return whether a text has one of the names, as it is or escaped."""
+        """Return whether a text contains one of the names, escaped or not."""
         pattern = self._pattern
         return pattern is not None and any(
             pattern.search(self._without_others(form)) for form in _forms(text)
         )
 
     def _without_others(self, text: str) -> str:
-        return self._others.sub(_SOMEBODY_ELSE, text) if self._others else text
+        return self._others.sub(_OTHER_PERSON, text) if self._others else text
 
     def in_file(self, path: Path) -> bool:
-        """Whether a file has one of the names; files of other kinds than `SEARCHED` do not.
+        """Return whether a file contains one of the names; only files with a suffix in `SEARCHED` are searched.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: The file cannot be read.
         """
         if path.suffix.lower() not in SEARCHED:
             return False
@@ -77,10 +82,14 @@ class Mentions:
         return any(self.in_text(block) for block in _blocks(path))
 
     def below(self, folder: Path) -> Iterator[tuple[Path, str]]:
-        """Search the files below a folder, or the file itself.
+        """Search the files in a folder and yield those that mention the person or cannot be searched.
+
+        Args:
+            folder: a folder, which is searched at any depth, or a single file.
 
         Yields:
-            Each file whose content or name has one of the names, or that cannot be searched, and which of the two.
+            The path and `MENTIONED` if the content or the name of the file contains one of the names; the path and
+            `UNREADABLE` if a file or folder cannot be read.
         """
         unreadable: list[Path] = []
         files = [folder] if folder.is_file() else sorted(_files_below(folder, unreadable))
@@ -102,7 +111,7 @@ class Mentions:
                 for column in batch.columns:
                     if any(self.in_text(text) for text in column.unique().to_pylist() if text):
                         return True
-        except pa.ArrowException:  # no table: its bytes are all there is
+        except pa.ArrowException:  # not a table after all, so its bytes are searched
             return any(self.in_text(block) for block in _blocks(path))
         return False
 
@@ -112,7 +121,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _files_below(folder: Path, unreadable: list[Path]) -> Iterator[Path]:
-    """Yield the files and folders below a folder; folders that cannot be listed are added to `unreadable`."""
+    """Yield the files and folders in a folder at any depth; add folders that cannot be listed to `unreadable`."""
 
     def note(error: OSError) -> None:
         unreadable.append(Path(error.filename or folder))
@@ -122,41 +131,42 @@ def _files_below(folder: Path, unreadable: list[Path]) -> Iterator[Path]:
 
 
 def _any_of(names: Collection[str]) -> re.Pattern[str] | None:
-    """Return a regular expression that finds any of some names, the longest first; None if there are none."""
+    """Return a regular expression that matches any of the names, the longest first; None if there are none."""
     longest_first = sorted(names, key=lambda name: (-len(name), name))
     return re.compile("|".join(map(_pattern, longest_first)), re.MULTILINE) if names else None
 
 
 def _pattern(name: str) -> str:
-    """A regular expression that finds a name."""
-    if len(name) <= _SHORT and not _stands_without_blanks(name[0]):
+    """Return a regular expression that matches a name."""
+    if len(name) <= _SHORT and not _is_written_without_spaces(name[0]):
         return f"{_BEFORE}{re.escape(name)}{_AFTER}"
-    # `Ada_B ~e45f48153b` is the folder of `Ada:B` (augmentor.photos.names), and no mention of `Ada_B`
+    # `Ada_B ~e45f48153b` is the folder of `Ada:B` (augmentor.photos.names), which does not mention `Ada_B`.
     other = r"(?!(?: |%20)~[0-9a-f]{10})"
-    before = "" if _stands_without_blanks(name[0]) else rf"(?<!{_more_of(name[0])})"
-    after = "" if _stands_without_blanks(name[-1]) else rf"(?!{_more_of(name[-1])})"
+    before = "" if _is_written_without_spaces(name[0]) else rf"(?<!{_more_of(name[0])})"
+    after = "" if _is_written_without_spaces(name[-1]) else rf"(?!{_more_of(name[-1])})"
     return f"{before}{re.escape(name)}{after}{other}"
 
 
 def _more_of(character: str) -> str:
-    """Return a regular expression of the characters that, beside this one, make a name part of a longer word.
+    """Return a regular expression for the characters that continue a word next to a given character.
 
-    Letters do, and beside a digit digits. `_` does not: names of files number people so (`Ada_Lovelace_0001.jpg`).
+    Letters continue every word; digits continue only numbers. `_` does not continue a word, because many data sets
+    number their files in this way (`Ada_Lovelace_0001.jpg`).
     """
     return r"[^\W_]" if character.isdigit() else r"[^\W\d_]"
 
 
-def _stands_without_blanks(character: str) -> bool:
-    """Whether a character is of a script that puts no blanks between words, such as Chinese or Japanese."""
+def _is_written_without_spaces(character: str) -> bool:
+    """Return whether a character belongs to a script without spaces between words, such as Chinese or Japanese."""
     return unicodedata.east_asian_width(character) in "WF"
 
 
 def _forms(text: str) -> Iterator[str]:
-    """A text as it is and with what it may escape undone."""
+    """Yield a text as it is and, if it may contain escapes, unescaped."""
     text = normalised(text)
     yield text
     if "\\u" in text:
-        units = _ESCAPE.sub(lambda found: chr(int(found.group(1), 16)), text)
+        units = _ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), text)
         joined = units.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         yield normalised(joined)
     if '\\"' in text or "\\\\" in text or "\\/" in text:  # JSON
@@ -170,7 +180,7 @@ def _forms(text: str) -> Iterator[str]:
 
 
 def _blocks(path: Path) -> Iterator[str]:
-    """The text of a file, a part at a time; parts overlap, so that no name is cut."""
+    """Yield the text of a file in parts; the parts overlap, so that no name is cut in two."""
     if path.suffix.lower() in (".html", ".htm"):
         yield _NO_TEXT.sub("", path.read_text("utf-8", "replace"))
         return

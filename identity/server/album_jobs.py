@@ -616,7 +616,12 @@ def _why_failed(error: Exception, job: AlbumJob) -> str:
 
 
 def within_job(text: str, job: AlbumJob) -> str:
-    """Return a message with the paths made relative to the job, so that it does not show where the server keeps it."""
+    """Make the paths in a message relative to a job, so that it does not show where the server keeps the job.
+
+    Args:
+        text: the message.
+        job: the job.
+    """
     for folder in (job.photos, job.albums, job.root):
         text = text.replace(f"{folder}/", "").replace(str(folder), "the job")
     return text

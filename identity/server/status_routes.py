@@ -29,12 +29,12 @@ def status_routes(settings: Settings) -> APIRouter:
 
 
 async def healthz() -> str:
-    """The server's process is running."""
+    """Answer `ok` as long as the server's process is running."""
     return "ok"
 
 
 async def readyz(request: Request) -> str:
-    """The server can process photos: its run is readable, its processes are running, and a request slot is free."""
+    """Answer `ready` if photos can be processed: the run is readable, the processes run, and a slot is free."""
     service = service_of(request)
     await service.bundle()
     if not service.pool.alive or not service.scratch.root.is_dir():
@@ -45,7 +45,7 @@ async def readyz(request: Request) -> str:
 
 
 async def metrics(request: Request) -> Response:
-    """Metrics for Prometheus."""
+    """Return the metrics for Prometheus."""
     values: Metrics = request.app.state.metrics
     service: Service | None = request.app.state.service
     if service is not None:

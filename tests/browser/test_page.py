@@ -53,8 +53,8 @@ def test_photos_get_names_groups_get_named_and_people_are_forgotten(
     # the page's own policy would not allow axe to be put into it
     page = browser.new_page(bypass_csp=True, viewport={"width": 1280, "height": 900})
     complaints = watch(page)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(url)
     expect(page.locator("#about")).to_have_text("7 people enrolled")
     assert not violations(page)
@@ -136,7 +136,7 @@ def test_photos_get_names_groups_get_named_and_people_are_forgotten(
     expect(page.locator("#about")).to_have_text("7 people enrolled", timeout=30_000)
     expect(page.locator("#people-list li")).to_have_count(0)
     assert not complaints, complaints
-    assert all(address.startswith((url, "blob:", "data:")) for address in asked)
+    assert all(address.startswith((url, "blob:", "data:")) for address in requested)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

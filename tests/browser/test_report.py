@@ -55,9 +55,9 @@ def test_the_report_fits_every_width(
 
 def test_the_report_loads_nothing_from_outside(browser: "playwright.Browser", report: Path) -> None:
     page = browser.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(report.as_uri())
     page.wait_for_load_state("networkidle")
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in requested if not url.startswith(("file:", "data:"))] == []
     page.close()

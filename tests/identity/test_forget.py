@@ -181,8 +181,8 @@ def test_a_file_that_still_mentions_the_person_is_listed_and_the_exit_code_is_1(
 ) -> None:
     (run / "notes.txt").write_text(f"{ANN} came by", "utf-8")
     assert main(["--model", str(run), "--name", ANN]) == 1
-    said = capsys.readouterr()
-    assert "notes.txt" in said.err and "your own file, not touched: Ann/1.jpg" in said.out
+    output = capsys.readouterr()
+    assert "notes.txt" in output.err and "your own file, not touched: Ann/1.jpg" in output.out
 
 
 @pytest.mark.slow
@@ -313,8 +313,8 @@ def test_nobody_can_get_a_name_that_is_not_allowed(
     )
     for call in calls:
         assert call() == 2
-        said = capsys.readouterr().err.splitlines()
-        assert len(said) == 1 and "cannot be used as a name" in said[0]
+        errors = capsys.readouterr().err.splitlines()
+        assert len(errors) == 1 and "cannot be used as a name" in errors[0]
     with pytest.raises(InputError):
         merged(Bundle.load(run), ANN, name)
     assert {f: c for f, c in _everything_below(run).items() if "sqlite" not in f} == before

@@ -201,9 +201,9 @@ def thumbnails_of_a_huge_photo(watch: Watch) -> None:
     (photo,) = watch.get(where)["albums"]["photos"]
     assert photo["status"] == "no_face", photo
     with ThreadPoolExecutor(12) as threads:
-        asked = [threads.submit(requests.get, f"{where}/thumbnails/0", timeout=300) for _ in range(12)]
-    assert {one.result().status_code for one in asked} <= {200, 503}, asked[0].result().content
-    assert any(one.result().status_code == 200 for one in asked)
+        answers = [threads.submit(requests.get, f"{where}/thumbnails/0", timeout=300) for _ in range(12)]
+    assert {one.result().status_code for one in answers} <= {200, 503}, answers[0].result().content
+    assert any(one.result().status_code == 200 for one in answers)
     watch.delete(where)
 
 
@@ -222,8 +222,8 @@ def a_zip_of_equal_names(watch: Watch) -> None:
 def uploads_of_many_equal_names(watch: Watch) -> None:
     content = watch.made.small
     with ThreadPoolExecutor(6) as threads:
-        asked = [threads.submit(watch.post, "/v1/organise?more=true", ("z.zip", content)) for _ in range(6)]
-    for one in asked:
+        answers = [threads.submit(watch.post, "/v1/organise?more=true", ("z.zip", content)) for _ in range(6)]
+    for one in answers:
         assert one.result().status_code in (202, 503), one.result().text
         if one.result().status_code == 202:
             job = one.result().json()["job"]
@@ -302,7 +302,7 @@ def test_simultaneous_attacks_take_little_memory_and_other_requests_are_answered
     with ThreadPoolExecutor(len(ATTACKS)) as threads:
         under_way = {attack.__name__: threads.submit(patient, attack, watch) for attack in ATTACKS}
     slowest = max(watch.answered)
-    print(f"peak {watch.peak / 1e9:.2f} GB, {len(watch.answered)} asked, slowest {slowest:.2f} s")
+    print(f"peak {watch.peak / 1e9:.2f} GB, {len(watch.answered)} answers, slowest {slowest:.2f} s")
     print([f"{one / 1e9:.2f}" for one in watch.at_peak], [round(s, 1) for s in watch.answered if s > 2])
     print({name: one.exception() or f"{one.result():.1f} s" for name, one in under_way.items()})
     for attack in under_way.values():

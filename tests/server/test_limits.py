@@ -92,21 +92,21 @@ def answer_on(connection: socket.socket) -> tuple[int, dict[str, Any]]:
     return int(head.split()[1]), json.loads(body)
 
 
-def asked(port: int, path: str = "/v1/identify") -> httpx.Response:
+def upload(port: int, path: str = "/v1/identify") -> httpx.Response:
     return httpx.post(f"http://127.0.0.1:{port}{path}", files={"files": b"photo"}, timeout=20)
 
 
 def test_a_body_that_stops_is_given_up_and_its_slot_is_free() -> None:
     with listening(Limits(inner(), 1, 10_000, 60, idle=0.3)) as port:
         assert answer_on(begun(port))[0] == 408
-        assert asked(port).json() == 1
+        assert upload(port).json() == 1
 
 
 def test_uploads_that_wait_for_their_bodies_give_way_to_a_complete_request() -> None:
     with listening(Limits(inner(), 3, 10_000, 60)) as port:
         slow = [begun(port) for _ in range(3)]
         time.sleep(1.2)
-        assert asked(port).json() == 1
+        assert upload(port).json() == 1
         status, problem = answer_on(slow[0])
         assert status == 503 and "other requests are waiting" in problem["detail"]
         for connection in slow[1:]:  # these keep their slots

@@ -1,4 +1,4 @@
-"""Searching files for a name: what counts, and what does not."""
+"""Searching files for a name: what counts as a mention and what does not."""
 
 import html
 import json
@@ -39,25 +39,24 @@ def test_a_name_counts_as_whole_words_only() -> None:
     ann = Mentions(["Ann"])
     assert ann.in_text("with Ann.") and ann.in_text("Ann's") and ann.in_text("Ann/1.jpg")
     assert not ann.in_text("Annette") and not ann.in_text("JoAnn") and not ann.in_text("ann")
-    assert Mentions(["写真"]).in_text("旧写真館"), "no blanks between words"
+    assert Mentions(["写真"]).in_text("旧写真館"), "this script has no spaces between words"
 
 
-def test_the_folder_of_another_person_is_no_mention() -> None:
-    found = Mentions(["Ada_B"])
-    assert not found.in_text("albums/Ada_B ~e45f48153b/1.jpg") and not found.in_text(
-        "Ada_B%20~e45f48153b/1.jpg"
-    )
-    assert found.in_text("albums/Ada_B/1.jpg") and found.in_text("Ada_B ~ her brother")
+def test_the_folder_of_another_person_is_not_a_mention() -> None:
+    ada = Mentions(["Ada_B"])
+    assert not ada.in_text("albums/Ada_B ~e45f48153b/1.jpg")
+    assert not ada.in_text("Ada_B%20~e45f48153b/1.jpg")
+    assert ada.in_text("albums/Ada_B/1.jpg") and ada.in_text("Ada_B ~ her brother")
 
 
-def test_a_name_of_one_letter_is_not_found_in_prose() -> None:
+def test_a_name_of_one_letter_is_not_recognised_in_prose() -> None:
     a = Mentions(["a"])
     assert not a.in_text("a person on a photo <a href='x'>page</a>")
     for text in ('{"name": "a"}', "x.jpg,a,ok", "<td>a</td>", "a/1.jpg", "photos/a/1.jpg", "a"):
         assert a.in_text(text), text
 
 
-def test_styles_and_scripts_of_a_page_are_no_text(tmp_path: Path) -> None:
+def test_styles_and_scripts_of_a_page_are_not_searched(tmp_path: Path) -> None:
     page = tmp_path / "index.html"
     page.write_text("<style>h1,a,b{}</style><p>nobody</p>")
     assert not Mentions(["a"]).in_file(page)
@@ -83,21 +82,21 @@ def test_tables_and_long_files_are_searched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["Ada_Lovelace_0009.jpg", "x-Ada_Lovelace.jpg", "2_Ada_Lovelace", "Ada_Lovelace2.jpg"]
 )
-def test_a_name_is_found_in_the_names_of_files_that_number_it(text: str) -> None:
+def test_a_name_is_recognised_in_numbered_file_names(text: str) -> None:
     assert Mentions(["Ada_Lovelace"]).in_text(text)
     assert not Mentions(["Ada_Love"]).in_text(text)
 
 
-def test_a_name_that_ends_in_a_number_is_not_the_name_with_a_longer_number() -> None:
+def test_a_name_that_ends_in_a_number_is_not_mentioned_by_a_longer_number() -> None:
     assert Mentions(["person 1"]).in_text("person 1_02.jpg")
     assert not Mentions(["person 1"]).in_text("person 12.jpg")
 
 
-def test_the_longer_name_of_somebody_else_is_no_mention() -> None:
+def test_the_longer_name_of_another_person_is_not_a_mention() -> None:
     ann = Mentions(["Ann"], others=["Ann Smith", "Bo", "Ann_Lee"])
     assert not ann.in_text("Ann Smith and Ann_Lee_0001.jpg")
     assert ann.in_text("Ann and Ann Smith") and ann.in_text("Ann Smithson")
 
 
-def test_quotes_in_a_name_are_found_as_csv_doubles_them() -> None:
+def test_quotes_in_a_name_are_recognised_when_csv_doubles_them() -> None:
     assert Mentions(['Ann "Annie" Smith']).in_text('1,"Ann ""Annie"" Smith",0.5')

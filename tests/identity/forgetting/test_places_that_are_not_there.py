@@ -1,5 +1,5 @@
 """Forgetting does not end while a place that may hold the person cannot be searched."""
-# ruff: noqa: F811  (fixtures of another module)
+# ruff: noqa: F811  (fixtures come from another module)
 
 import json
 import shutil
@@ -23,8 +23,8 @@ from tests.identity.test_forget import ANN, run  # noqa: F401
 def test_a_set_that_is_not_there_is_left_until_it_is_back(run: Path, tmp_path: Path) -> None:
     called(run, IN_SET)
     (tmp_path / "set").rename(tmp_path / "unplugged")
-    told = forgotten(run, IN_SET)
-    assert any(str(tmp_path / "set") in line and "not there" in line for line in told.left)
+    outcome = forgotten(run, IN_SET)
+    assert any(str(tmp_path / "set") in line and "not there" in line for line in outcome.left)
     (tmp_path / "unplugged").rename(tmp_path / "set")
     assert forgotten(run, IN_SET).left == [] and set_names(run) == {"person ü1"}
 
@@ -38,7 +38,7 @@ def test_a_set_that_was_moved_is_named_by_the_caller(run: Path, tmp_path: Path) 
     assert set_names(run) == {"person ü1"}
 
 
-def test_a_place_that_was_deleted_for_good_is_said_to_be(
+def test_the_caller_can_state_that_a_place_was_deleted_for_good(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     called(run, IN_SET)
@@ -49,14 +49,14 @@ def test_a_place_that_was_deleted_for_good_is_said_to_be(
     assert main([*words, "--deleted", str(tmp_path / "set")]) == 0
 
 
-def test_a_place_that_is_there_cannot_be_called_deleted(
+def test_a_place_that_exists_cannot_be_stated_as_deleted(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--model", str(run), "--name", ANN, "--deleted", str(tmp_path / "set")]) == 2
-    assert "is there" in capsys.readouterr().err and ANN in Bundle.load(run).labels
+    assert "exists" in capsys.readouterr().err and ANN in Bundle.load(run).labels
 
 
-def test_another_set_is_cleaned_beside_the_runs_own(run: Path, tmp_path: Path) -> None:
+def test_another_set_is_cleaned_in_addition_to_the_runs_own(run: Path, tmp_path: Path) -> None:
     called(run, IN_SET)
     shutil.copytree(tmp_path / "set", tmp_path / "other")
     assert forgotten(run, IN_SET, data=tmp_path / "other").left == []
@@ -64,7 +64,7 @@ def test_another_set_is_cleaned_beside_the_runs_own(run: Path, tmp_path: Path) -
     assert IN_SET not in {path.name for path in (tmp_path / "other").iterdir()}
 
 
-def test_a_folder_that_is_no_set_is_refused(
+def test_a_folder_that_is_not_a_set_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "photos").mkdir()
@@ -76,16 +76,16 @@ def test_albums_that_are_not_there_are_left_until_they_are_back(run: Path, tmp_p
     albums = tmp_path / "albums"
     organised(run, tmp_path / "photos", albums)
     albums.rename(tmp_path / "unplugged")
-    told = forgotten(run)
-    assert any(str(albums) in line and "not there" in line for line in told.left)
-    assert not any("files in" in line for line in told.removed)
+    outcome = forgotten(run)
+    assert any(str(albums) in line and "not there" in line for line in outcome.left)
+    assert not any("files in" in line for line in outcome.removed)
     (tmp_path / "unplugged").rename(albums)
     assert forgotten(run).left == []
     assert not any(ANN in path.name for path in albums.rglob("*"))
     assert ANN not in (albums / "albums.json").read_text("utf-8")
 
 
-def test_albums_that_were_deleted_for_good_are_not_asked_for_again(run: Path, tmp_path: Path) -> None:
+def test_albums_that_were_deleted_for_good_are_not_requested_again(run: Path, tmp_path: Path) -> None:
     albums = tmp_path / "albums"
     organised(run, tmp_path / "photos", albums)
     shutil.rmtree(albums)
@@ -94,7 +94,7 @@ def test_albums_that_were_deleted_for_good_are_not_asked_for_again(run: Path, tm
         assert people.collections() == []
 
 
-def test_an_export_that_is_not_there_is_left_until_it_is_back_or_said_to_be_deleted(
+def test_an_export_that_is_not_there_is_left_until_it_is_back_or_stated_as_deleted(
     run: Path, tmp_path: Path
 ) -> None:
     export = tmp_path / "export"
@@ -109,7 +109,7 @@ def test_an_export_that_is_not_there_is_left_until_it_is_back_or_said_to_be_dele
     assert forgotten(run, deleted=[tmp_path / "export"]).left == []
 
 
-def test_a_project_that_was_moved_takes_its_set_along(run: Path, tmp_path: Path) -> None:
+def test_a_moved_project_keeps_its_set(run: Path, tmp_path: Path) -> None:
     called(run, IN_SET)
     bundle = Bundle.load(run)
     replace(bundle, about=bundle.about | {"home": str(run)}).save(run)
@@ -122,7 +122,7 @@ def test_a_project_that_was_moved_takes_its_set_along(run: Path, tmp_path: Path)
     assert set_names(project / "run") == {"person ü1"}
 
 
-def test_a_page_that_stayed_after_undo_is_still_searched(run: Path, tmp_path: Path) -> None:
+def test_a_page_that_stays_after_undo_is_still_searched(run: Path, tmp_path: Path) -> None:
     albums = tmp_path / "albums"
     organised(run, tmp_path / "photos", albums)
     (albums / "index.html").write_text((albums / "index.html").read_text("utf-8") + "<p>mine</p>", "utf-8")
@@ -131,7 +131,7 @@ def test_a_page_that_stayed_after_undo_is_still_searched(run: Path, tmp_path: Pa
     assert any("index.html" in line for line in forgotten(run).left)
 
 
-def test_a_table_that_a_job_is_making_is_left_until_the_job_ended(run: Path, tmp_path: Path) -> None:
+def test_a_table_that_a_job_is_making_is_left_until_the_job_has_ended(run: Path, tmp_path: Path) -> None:
     table = tmp_path / "names.parquet"
     remember_output(run, table, "table of names")
     (tmp_path / "names.parquet.parts").mkdir()
@@ -158,14 +158,14 @@ def test_a_file_that_cannot_be_read_is_left_and_stops_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", guarded)
-        told = forgotten(run)
-    assert told.left == [
-        f"{albums / 'theirs.csv'}: cannot be read, so it was not searched; delete it, or take the name out"
+        outcome = forgotten(run)
+    assert outcome.left == [
+        f"{albums / 'theirs.csv'}: cannot be read, so it was not searched; delete the file or remove the name from it"
     ]
     assert forgotten(run).left == []
 
 
-def test_a_set_that_cannot_be_read_is_one_line(
+def test_a_set_that_cannot_be_read_is_reported_in_one_line(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     called(run, IN_SET)
