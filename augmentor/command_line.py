@@ -1,12 +1,25 @@
-"""What all command lines share: the name they were called by, and a check for optional packages."""
+"""What all command lines share: their parser, the name that they were called by, and a check for optional packages."""
 
+import argparse
 import importlib.util
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from augmentor.errors import InputError
 
 LIKENESS = "likeness"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser that reports a wrong call in one line on stderr and ends with exit code 2.
+
+    argparse's own parser prints the usage, which can take many lines, above the line that says what is wrong.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """Report a wrong call."""
+        self.exit(2, f"{self.prog}: {message} (use --help to list the options)\n")
 
 
 def called_as(otherwise: str) -> str:

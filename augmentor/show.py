@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces.face_source import face_source
 from augmentor.head.expression import NAMES as EXPRESSION_NAMES
@@ -165,7 +165,7 @@ def _pad(picture: np.ndarray, top: int = 0, bottom: int = 0, left: int = 0, righ
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m augmentor.show"), description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("photo", type=Path, metavar="PHOTO")

@@ -56,17 +56,13 @@ _HOMES = {
     "identity.runs.recogniser": ("NamedFace", "Recogniser", "Recognition"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
-_WITH_NETWORKS = ("identity.forgetting.", "identity.runs.")
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOME_OF.get(name, "identity.api")
-    if home.startswith(_WITH_NETWORKS):
-        importlib.import_module("identity.networks.tensorflow_loading").load_tensorflow()
-    value = getattr(importlib.import_module(home), name)
+    value = getattr(importlib.import_module(_HOME_OF.get(name, "identity.api")), name)
     globals()[name] = value
     return value
 

@@ -1,24 +1,25 @@
 """Functions for programs that use trained runs; import them from `identity`, as in `from identity import load_run`.
 
-`identity/__init__.py` lists everything that is public, and docs/api.md explains it. Importing this module loads no
-network; the functions do so when they are first called.
+`identity/__init__.py` lists everything that is public, and docs/api.md explains it. Networks are loaded when the first
+face is embedded.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from augmentor.photos.images import load_image
 from augmentor.photos.names import checked_name
 from identity.chips.many_photos import find_chips
 from identity.chips.photo_lists import photos_at
-from identity.networks.tensorflow_loading import load_tensorflow
-
-if TYPE_CHECKING:
-    from identity.forgetting.forget_person import Forgotten
-    from identity.runs.bundle import Bundle
-    from identity.runs.recogniser import Recognition
+from identity.forgetting.forget_person import Forgotten, forget, refuse_forgotten
+from identity.runs.bundle import Bundle
+from identity.runs.collection import PeopleFile
+from identity.runs.comparison import load_comparer, verify
+from identity.runs.enrolment import enrol, taken_for
+from identity.runs.recogniser import Recogniser, Recognition
+from identity.runs.renaming import photo_counts
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Enrolment:
     looks_like: dict[Path, str]
 
 
-def load_run(folder: Path | str) -> "Bundle":
+def load_run(folder: Path | str) -> Bundle:
     """Load a run that `likeness train` wrote.
 
     The networks are loaded when the first photo is named.
@@ -52,20 +53,17 @@ def load_run(folder: Path | str) -> "Bundle":
     Raises:
         InputError: The folder contains no run, a damaged one, or one that another version wrote.
     """
-    load_tensorflow()
-    from identity.runs.bundle import Bundle
-
     return Bundle.load(Path(folder))
 
 
 def name_faces(
-    run: "Bundle",
+    run: Bundle,
     photos: Iterable[Path | str],
     *,
     fpir: float = 0.01,
     faces: Literal["all", "central", "largest"] = "all",
     workers: int = 1,
-) -> Iterator["Recognition"]:
+) -> Iterator[Recognition]:
     """Name the faces in photos. A `Recogniser` does the same for images in memory.
 
     Args:
@@ -81,9 +79,6 @@ def name_faces(
     Raises:
         InputError: A path does not exist, or the run was calibrated with too few strangers for this rate.
     """
-    load_tensorflow()
-    from identity.runs.recogniser import Recogniser
-
     paths = photos_at([Path(photo) for photo in photos])
     yield from Recogniser(run, fpir, faces).files(paths, workers)
 
@@ -113,9 +108,6 @@ def compare_photos(
         InputError: The run does not exist, or it was calibrated with too few pairs for this rate.
     """
     images = [load_image(Path(photo)) for photo in (photo_a, photo_b)]
-    load_tensorflow()
-    from identity.runs.comparison import load_comparer, verify
-
     return verify(load_comparer(str(model)), images, fmr, face)
 
 
@@ -128,10 +120,6 @@ def enrolled_people(folder: Path | str) -> dict[str, int]:
     Raises:
         InputError: The folder contains no usable run.
     """
-    load_tensorflow()
-    from identity.runs.bundle import Bundle
-    from identity.runs.renaming import photo_counts
-
     return photo_counts(Bundle.load(Path(folder)))
 
 
@@ -155,12 +143,6 @@ def enrol_person(
     """
     folder, name = Path(folder), checked_name(name)
     paths = photos_at([Path(photo) for photo in photos])
-    load_tensorflow()
-    from identity.forgetting.forget_person import refuse_forgotten
-    from identity.runs.bundle import Bundle
-    from identity.runs.collection import PeopleFile
-    from identity.runs.enrolment import enrol, taken_for
-
     bundle = Bundle.load(folder)
     probes = find_chips(paths, bundle.size, "whole" if bundle.align == "whole" else face)
     usable = [photo for photo in probes if photo.chip is not None]
@@ -176,7 +158,13 @@ def enrol_person(
     )
 
 
-def forget_person(folder: Path | str, name: str, *, data: Path | str | None = None) -> "Forgotten":
+def forget_person(
+    folder: Path | str,
+    name: str,
+    *,
+    data: Path | str | None = None,
+    deleted: Iterable[Path | str] = (),
+) -> Forgotten:
     """Delete a person from a run, and everything that was made from the person's photos.
 
     As soon as the run is saved, the person is no longer named. The user's own photos stay.
@@ -184,7 +172,9 @@ def forget_person(folder: Path | str, name: str, *, data: Path | str | None = No
     Args:
         folder: folder of the run.
         name: name of the person.
-        data: the balanced set, if the run does not know where it is.
+        data: a balanced set that the run does not know, or the run's own set if it was moved.
+        deleted: sets, albums, reports and exports that the user deleted for good. Other places that the run knows and
+            that are missing are listed as left, because they may be on a disk that is not connected.
 
     Returns:
         What was deleted, the user's own photos of the person, and what is left. If anything is left, remove it and call
@@ -193,9 +183,6 @@ def forget_person(folder: Path | str, name: str, *, data: Path | str | None = No
     Raises:
         InputError: Nobody in the run has this name, or a file cannot be deleted.
     """
-    load_tensorflow()
-    from identity.forgetting.forget_person import forget
-    from identity.runs.collection import PeopleFile
-
     with PeopleFile(Path(folder)) as people:
-        return forget(Path(folder), name, people, data=None if data is None else Path(data))
+        set_folder = None if data is None else Path(data)
+        return forget(Path(folder), name, people, data=set_folder, deleted=[Path(path) for path in deleted])

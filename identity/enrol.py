@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.path_text import shown
 from augmentor.photos.names import checked_name
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m identity.enrol"), description="Enrol a new person without training."
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")

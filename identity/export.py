@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import write_whole
 from identity.networks.inference import folded
@@ -33,7 +33,7 @@ TOLERANCE = 1e-3
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m identity.export"),
         description="Export a trained run as a TensorFlow Lite model.",
     )

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.names import printable
 from augmentor.photos.private_files import private_files
@@ -23,7 +23,7 @@ _LISTED = 20  # the user's own files that are listed; more are only counted
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m identity.forget"),
         description="Delete a person and everything made from their photos.",
     )

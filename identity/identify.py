@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import LikenessError
 from identity.chips.many_photos import available_cores
 from identity.chips.photo_lists import photos_at
@@ -25,7 +25,7 @@ _MANY = 32  # from this many photos on, starting several processes saves more ti
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m identity.identify"),
         description="Name the people in photos, with one line of JSON per photo.",
     )

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import LikenessError
 from identity.chips.many_photos import available_cores
 from identity.networks.tensorflow_loading import load_tensorflow
@@ -21,7 +21,7 @@ from identity.networks.tensorflow_loading import load_tensorflow
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m identity.organise"), description="Sort photos into albums by person."
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")

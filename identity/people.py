@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.private_files import private_files
 from identity.networks.tensorflow_loading import load_tensorflow
@@ -22,7 +22,7 @@ from identity.networks.tensorflow_loading import load_tensorflow
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m identity.people"), description="List, rename or merge the people of a run."
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.pretraining.cut import CUTS, LANDMARKS68, cut_named
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    p = argparse.ArgumentParser(
+    p = CommandParser(
         prog=called_as("python -m identity.pretrain"), description=(__doc__ or "").split("\n")[0]
     )
     p.add_argument(

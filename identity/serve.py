@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from augmentor.command_line import called_as, require_extra
+from augmentor.command_line import CommandParser, called_as, require_extra
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.private_files import private_files
 from identity.chips.many_photos import available_cores
@@ -142,9 +142,7 @@ def __getattr__(name: str) -> Any:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=called_as("python -m identity.serve"), description="Serve a run over HTTP."
-    )
+    parser = CommandParser(prog=called_as("python -m identity.serve"), description="Serve a run over HTTP.")
     add = parser.add_argument
     add("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     add(

@@ -14,19 +14,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.private_files import private_files
 from identity.networks.tensorflow_loading import load_tensorflow
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser that reports a wrong call in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{called_as('identity.train')}: {message} (use --help to list the options)\n")
 
 
 @private_files()
@@ -70,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make_parser() -> _Parser:
+def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(
+    parser = CommandParser(
         prog=called_as("python -m identity.train"), description="Train a model on a balanced set."
     )
     add = parser.add_argument

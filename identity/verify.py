@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.images import load_image
 from identity.networks.tensorflow_loading import load_tensorflow
@@ -32,7 +32,7 @@ from identity.runs.comparison import FACES, load_comparer, verify
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m identity.verify"),
         description="Compare two photos and print as one line of JSON whether they show the same person.",
     )

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from jobs.likeness import COMMANDS, NAME
 
 SHELLS = ("bash", "zsh", "fish")
@@ -20,7 +20,7 @@ _FOLDERS = frozenset({"DIR", "RUN", "ALBUMS", "PHOTOS", "OUT"})
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m jobs.completion"),
         description="Print a script that completes commands and options in a shell.",
         epilog="""bash: eval "$(likeness completion bash)" in ~/.bashrc; zsh: the same with zsh in ~/.zshrc, after """

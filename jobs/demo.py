@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 
 MARK = ".likeness-demo"
@@ -22,9 +22,7 @@ LIKENESS = Path(__file__).with_name("likeness.py")
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=called_as("python -m jobs.demo"), description=(__doc__ or "").split("\n")[0]
-    )
+    parser = CommandParser(prog=called_as("python -m jobs.demo"), description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything the demo makes")
     parser.add_argument("--identities", type=int, default=20, help="number of made-up people (20)")
     parser.add_argument("--per-class", type=int, default=32, help="images for each person (32)")

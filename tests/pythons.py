@@ -32,6 +32,9 @@ FILES = (
     "tests/jobs/balancing/test_partition.py",
     "tests/server/test_app.py",
     "tests/server/test_uploads.py",
+    "tests/jobs/test_likeness.py",
+    "tests/test_dependencies.py",
+    "tests/test_packaging.py",
 )
 
 

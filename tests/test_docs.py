@@ -27,8 +27,6 @@ HISTORY = ("docs/decisions/",)
 UNDER_WAY = {
     "augmentor/faces/face_source.py",
     "augmentor/faces/hog_faces.py",
-    "identity/networks/feature_source.py",
-    "identity/networks/sources.py",
 }
 
 

@@ -61,7 +61,8 @@ class Trial:
     def plain(self) -> None:
         """Call every command of a plain installation, the demo first: the others use what it makes."""
         self.call("demo")
-        self.call("synthetic", "--out", "people", "--identities", 2, "--photos", "2", "--strangers", 4)
+        words = ["--out", "people", "--identities", 2, "--photos", "2", "--strangers", 4]
+        self.call("synthetic", *words, "--seed", 7)  # other people than those of the demo
         people = sorted((self._folder / PEOPLE).iterdir()) if (self._folder / PEOPLE).is_dir() else []
         photos = [photo for person in people for photo in sorted(person.iterdir())]
         if len(photos) != 4:

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.head.head_model import load_head_model
 from augmentor.made_up.person import Person, Shot, make_person, plan_shot
@@ -316,7 +316,7 @@ def photo_range(text: str) -> tuple[int, int]:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=called_as("python -m datasets.synthetic"), description="Draw photos of people who do not exist."
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from augmentor.command_line import called_as
+from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import sha256_of
 
@@ -160,9 +160,7 @@ def _check_counts(photos: Path) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog=called_as("python -m datasets.lfw"), description="Download and check LFW."
-    )
+    parser = CommandParser(prog=called_as("python -m datasets.lfw"), description="Download and check LFW.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     return parser
 

@@ -23,7 +23,7 @@ FUNCTIONS = {
     "compare_photos": "(photo_a, photo_b, *, model='both', fmr=0.001, face='largest')",
     "enrolled_people": "(folder)",
     "enrol_person": "(folder, name, photos, *, face='central')",
-    "forget_person": "(folder, name, *, data=None)",
+    "forget_person": "(folder, name, *, data=None, deleted=())",
 }
 CLASSES = {
     "Recogniser": {

@@ -112,3 +112,15 @@ def test_bash_completes_what_was_begun(tmp_path: Path) -> None:
     )
     result = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
     assert result.stdout == "train\n--embed-renders\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_a_wrong_call_is_one_line_and_exit_code_2(
+    command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        code = likeness.main([command.name, "--no-such-option"])
+    except SystemExit as ended:
+        code = int(str(ended.code))
+    out, err = capsys.readouterr()
+    assert (code, out, err.count("\n")) == (2, "", 1)
