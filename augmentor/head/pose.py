@@ -15,7 +15,6 @@ from functools import lru_cache
 import numpy as np
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 
 # Photos rarely tell their focal length, and cropped ones cannot. The head is taken to be as far away as in a
@@ -163,7 +162,8 @@ def fit_face(
         landmarks: (68, 2) pixels, dlib's order.
         head: the head model.
         image_size: (height, width).
-        detected: dlib found the landmarks, so `detector_offsets` apply; false for true projections of the model's.
+        detected: whether a face source detected the landmarks, so that the head's `landmark_offsets` apply; false for
+            true projections of the model's landmarks.
         rounds: how often; a third one hardly moves anything.
 
     Raises:
@@ -236,7 +236,7 @@ def _fitting_tables(head: HeadModel, detected: bool) -> _FittingTables:
     prior = np.where(np.arange(len(modes)) < identity_count, 1.0, _EXPRESSION_STD)
     mean = head.mean[vertices].astype(float)
     if detected:
-        mean[:68] += detector_offsets()
+        mean[:68] += head.landmark_offsets
     return _FittingTables(
         mean=mean,
         modes=np.ascontiguousarray(modes.transpose(1, 2, 0), dtype=float),

@@ -9,7 +9,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import Camera, FaceFit, fit_face
 from augmentor.head.registration import register
@@ -37,8 +36,8 @@ class PreparedPhoto:
         background: (N, N, 4) float32, see `augmentor.views.background.background_table`; the last two are unused.
         offset: (R, C, 4) float32 mm, how the head as the photo shows it differs from the mean neutral one; the last
             is 0.
-        landmark_offset: (68, 3) float32, the same of the landmarks, with where dlib sees them on the skin
-            (`augmentor.faces.detector_offsets`).
+        landmark_offset: (68, 3) float32, the same of the landmarks, with where on the skin they are detected.
+        detector_offsets: (68, 3) float64 mm, the head's `landmark_offsets`.
         landmarks: (68, 2) float32, the detected landmarks in the canvas, pixels.
         fit: the head fitted to the photo.
     """
@@ -50,6 +49,7 @@ class PreparedPhoto:
     background: np.ndarray
     offset: np.ndarray
     landmark_offset: np.ndarray
+    detector_offsets: np.ndarray
     landmarks: np.ndarray
     fit: FaceFit
 
@@ -91,7 +91,8 @@ def prepare_photo(
         surface=np.dstack([points.reshape(*head.grid_shape, 2), own]),
         background=_four(_background(with_ears, canvas, fit, head)),
         offset=_four(offset.reshape(*head.grid_shape, 3)),
-        landmark_offset=(offset[head.landmarks68] + detector_offsets()).astype(np.float32),
+        landmark_offset=(offset[head.landmarks68] + head.landmark_offsets).astype(np.float32),
+        detector_offsets=head.landmark_offsets,
         landmarks=canvas.from_photo(landmarks).astype(np.float32),
         fit=fit,
     )

@@ -50,7 +50,7 @@ class View:
         nodes: where the surface moves with the photo's shape is worked out, and where the background lies.
         landmark_vertices: (68, 3) float32, the landmarks' vertices with a neutral face.
         landmarks_2d: (68, 2) float32 true landmarks in chip pixels, also those out of sight, at the places of the skin
-            where dlib sees them (`augmentor.faces.detector_offsets`).
+            where they are detected (`HeadModel.landmark_offsets`).
         landmarks_visible: (68,) bool.
     """
 

@@ -341,7 +341,7 @@ class _Worker:
         """Yaws and pictures of one face at views drawn for it; none where the pose cannot be found."""
         row, path, landmarks, per_face, seed, cut = task
         if self.head is None:
-            self.head = load_head_model()
+            self.head = load_head_model().with_landmark_offsets(self.faces.offsets)
             if cut == POINTS5:
                 self.bands = turned_views(self.head, seed)
             else:

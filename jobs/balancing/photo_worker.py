@@ -100,7 +100,7 @@ class PhotoWorker:
         self._settings = settings
         self._reader = PhotoReader(settings.size, policy=settings.faces, source=settings.source, poses=False)
         self._view_set = view_set or load_view_set(
-            settings.head_model, settings.size, settings.seed, settings.views
+            settings.head_model, settings.size, settings.seed, settings.views, settings.source.offsets
         )
 
     def scan(self, identity: str, photo: str, content: bytes | PhotoError) -> Scanned:
