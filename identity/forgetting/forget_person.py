@@ -32,6 +32,7 @@ from identity.albums.page import THUMBNAILS, write_pages
 from identity.albums.placing import remove_empty_folders, take_out
 from identity.albums.sorting import REVIEW, decide
 from identity.albums.written_files import WrittenFiles
+from identity.chips.detection_cache import FILES as DETECTIONS
 from identity.forgetting.balanced_set import forget_in_set
 from identity.forgetting.journal import ForgettingRecord, is_album_of, write_down
 from identity.forgetting.mentions import Mentions
@@ -229,8 +230,8 @@ def _write_pages_again(
 
 
 def _remove_caches(folder: Path) -> list[str]:
-    """Delete what training and `identity.chips.many_photos` keep in a folder; return the names of the files."""
-    files = [folder / name for name in _CACHES] + sorted(folder.glob("faces-*.parquet"))
+    """Delete what training and `identity.chips.detection_cache` keep in a folder; return the names of the files."""
+    files = [folder / name for name in _CACHES] + sorted(folder.glob(DETECTIONS))
     removed = [file for file in files if file.is_file() and not file.is_symlink()]
     for file in removed:
         file.unlink()
@@ -240,7 +241,7 @@ def _remove_caches(folder: Path) -> list[str]:
 def _remove_faces(folder: Path, sha256: Collection[str]) -> list[str]:
     """Delete the rows of some photos in caches of faces that serve other people or runs, too; return their names."""
     changed = []
-    for file in sorted(folder.glob("faces-*.parquet")):
+    for file in sorted(folder.glob(DETECTIONS)):
         try:
             table = pq.read_table(file)
             mine = pc.is_in(table["sha256"], pa.array(sorted(sha256), pa.string()))
