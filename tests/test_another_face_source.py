@@ -13,11 +13,12 @@ from augmentor.errors import InputError
 from augmentor.faces.face_search import MIN_FACE, Detection, Face, FaceSearch, Policy, choose_faces
 from augmentor.faces.face_source import SOURCES, face_source, source_note
 from augmentor.head.head_model import load_head_model
-from augmentor.photos.images import encode_jpeg
+from augmentor.photos.images import encode_jpeg, load_image
 from augmentor.photos.place import FolderPlace
 from identity.albums.photo_work import InProcess
 from identity.chips.many_photos import find_chips, read_photos
 from identity.chips.photo_faces import PhotoReader
+from identity.runs.comparison import verify
 from identity.runs.enrolment import enrol
 from identity.runs.recogniser import Recogniser
 from jobs.balancing.augment_settings import parse_arguments
@@ -25,6 +26,7 @@ from jobs.balancing.careful_scan import CarefulScanner
 from jobs.balancing.photo_worker import PhotoWorker, RenderSettings
 from jobs.cluster.work_folder import WorkFolder
 from tests.identity.test_enrol import trained
+from tests.identity.test_verify import Colours
 
 BOX = (30.0, 20.0, 100.0, 100.0)
 
@@ -77,6 +79,12 @@ def test_recognising_uses_it(photos: list[Path]) -> None:
     assert {face.box for answer in answers for face in answer.faces} == {BOX}
     pose = answers[0].faces[0].pose
     assert pose is not None and abs(pose[0]) < 5
+
+
+def test_comparing_uses_it(photos: list[Path]) -> None:
+    images = [load_image(photo) for photo in photos[:2]]
+    answer = verify(Colours(), images, source=FixedFaces())
+    assert answer["status"] == "ok" and answer["boxes"] == [list(BOX), list(BOX)]
 
 
 def test_enrolling_uses_it_and_so_does_the_cache(photos: list[Path], tmp_path: Path) -> None:
