@@ -34,7 +34,7 @@ class FaceChip(Face):
         chip: (size, size, 3) uint8 RGB; None of a face whose photo was not opened again, or that was dropped to save
             memory.
         chip_from_image: (2, 3) float64, brings photo pixels (x, y, 1) to chip pixels; None of a photo used whole.
-        pose: (yaw, pitch, roll) in degrees; None if no head fits the landmarks, or nobody asked for poses.
+        pose: (yaw, pitch, roll) in degrees; None if no head fits the landmarks, or if poses were not asked for.
     """
 
     chip: np.ndarray | None = None
@@ -52,8 +52,8 @@ class PhotoFaces:
         reason: None if there is a face, else one of `augmentor.errors.REASONS`.
         detail: what exactly is wrong, or what else the user should know of the photo; may be empty.
         faces: the faces that the policy chose, in its order. A photo that is used whole counts as one face.
-        sha256: of the file, hexadecimal; empty if the file could not be read or nobody asked.
-        phash: perceptual hash of the whole photo; None if the photo could not be read or nobody asked.
+        sha256: of the file, hexadecimal; empty if the file could not be read or it was not asked for.
+        phash: perceptual hash of the whole photo; None if the photo could not be read or it was not asked for.
     """
 
     photo: str

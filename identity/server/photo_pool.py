@@ -113,7 +113,7 @@ class PhotoPool:
 
     @property
     def alive(self) -> bool:
-        """Whether the processes run."""
+        """True while the processes run."""
         return bool(self._pool.active)
 
     async def start(self) -> None:

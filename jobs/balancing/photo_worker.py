@@ -191,9 +191,9 @@ class PhotoWorker:
     ) -> Iterator[tuple[ManifestRow, bytes]]:
         """Make the images of one face and describe them."""
         turned = [image for image in images if image.view]
-        seen = [views[image.view.name] for image in turned if image.view]
+        wanted = [views[image.view.name] for image in turned if image.view]
         changes = [expression_of(image.effects, ready.photo, self._view_set.head) for image in turned]
-        renders = zip(seen, render_views(ready.photo, seen, changes), strict=True)
+        renders = zip(wanted, render_views(ready.photo, wanted, changes), strict=True)
         for image in images:
             if image.view is None:
                 pixels, landmarks, visible = ready.chip, ready.landmarks, np.ones(68, bool)
