@@ -7,7 +7,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.made
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: setup demo check format test test-slow test-pythons test-cluster soak test-browser test-server test-jax bench lock clean
+.PHONY: setup demo check format test test-slow test-pythons test-cluster soak test-browser test-server test-jax wheel test-wheel bench lock clean
 setup: $(STAMP)
 $(STAMP): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
@@ -57,6 +57,13 @@ test-jax: $(STAMP)
 	$(RUN) -m pip install -q --disable-pip-version-check -e '.[jax]'
 	KERAS_BACKEND=jax $(RUN) -m pytest -m jax tests/jax
 
+wheel: $(STAMP)
+	rm -rf dist build/lib build/bdist.*
+	$(RUN) -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
+
+test-wheel: wheel
+	@$(RUN) -m tests.wheel dist/likeness-*.whl
+
 bench: $(STAMP)
 	$(RUN) -m benchmarks.synthetic --json
 
@@ -64,4 +71,4 @@ lock: $(STAMP)
 	$(RUN) -m pip install -q uv && $(VENV)/bin/uv pip compile -q --universal --python-version 3.10 --extra dev --no-header pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) demo build
+	rm -rf $(VENV) demo build dist

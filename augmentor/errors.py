@@ -1,11 +1,11 @@
-"""What can go wrong, in one line each.
+"""The exceptions whose text is meant for the user, one line each.
 
     LikenessError
      ├── InputError      a wrong call, or input the program cannot work with
      └── PhotoError      one photo cannot be used; the others go on
 
-`str(error)` is one line that names the file and, where there is one, the way out: command lines print it to
-stderr as it is and exit with 2. Photos with a `PhotoError` go into `failures.csv` under its `reason`.
+`str(error)` is one line that names the file and, if possible, says what to do. Commands print it to stderr unchanged
+and exit with 2. A photo that raises a `PhotoError` is listed in `failures.csv` with the error's `reason`.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ REASONS = ("unreadable", "too_large", "no_face", "several_faces", "too_small", "
 
 
 class LikenessError(Exception):
-    """An error whose text is meant for the user; always one line, and always printable as UTF-8."""
+    """An error whose text is meant for the user: always one line, and always printable as UTF-8."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(shown(message).splitlines()))
@@ -40,7 +40,7 @@ class PhotoError(LikenessError):
 
     def __init__(self, reason: str, path: str | Path = "", detail: str = "") -> None:
         if reason not in REASONS:
-            raise ValueError(f"{reason!r} is no reason for a rejected photo; known: {', '.join(REASONS)}")
+            raise ValueError(f"{reason!r} is not a reason for rejecting a photo; known: {', '.join(REASONS)}")
         self.reason = reason
         self.path = shown(path)
         self.detail = detail
@@ -48,5 +48,5 @@ class PhotoError(LikenessError):
         super().__init__(f"{self.path}: {text}" if self.path else text)
 
     def __reduce__(self) -> tuple[type["PhotoError"], tuple[str, str, str]]:
-        """Between processes an exception is rebuilt from its constructor's arguments, not from its text."""
+        """Let other processes rebuild the exception from its constructor's arguments instead of its text."""
         return type(self), (self.reason, self.path, self.detail)

@@ -1,4 +1,4 @@
-"""Look at what becomes of a photo: the fitted head over it, and renders at other poses, shapes, lights and expressions.
+"""Show what augmentation does to a photo: the fitted head over it, and renders at other poses, shapes and lights.
 
 python -m augmentor.show PHOTO [--out SHEET.jpg] [--size 150] [--faces central|largest|reject]
 """
@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces.face_source import face_source
 from augmentor.head.expression import NAMES as EXPRESSION_NAMES
@@ -24,27 +25,29 @@ from augmentor.rendering.render import render_view
 from augmentor.views.head_view import make_view
 from augmentor.views.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey
 
-GAP, CAPTION = 6, 20  # pixels
+GAP, CAPTION = 6, 20  # margin of a tile and height of its caption, pixels
 QUALITY = 92
 WHITE, INK = (255, 255, 255), (60, 60, 60)
 MESH, LANDMARK = (90, 200, 255), (255, 70, 40)
-MESH_STEP = 3  # every so manieth line of the head's grid
-MESH_LEAST_SEEN = 0.3  # what the photo hides is left out of the mesh
+MESH_STEP = 3  # draw every third line of the head grid
+MESH_LEAST_SEEN = (
+    0.3  # smallest weight at which a vertex counts as visible in the photo; hidden parts are not drawn
+)
 _YAWS = (-75, -55, -40, -22, 0, 22, 40, 55, 75)
 _PITCHED = ((-40, -20), (-20, -20), (0, -20), (20, -20), (0, 0), (-20, 20), (0, 20), (20, 20), (40, 20))
 _SHAPE_YAW, _LIGHT_YAW = 25.0, 15.0
 
 
 def fitted_mesh(photo: PreparedPhoto, head: HeadModel, height: int) -> np.ndarray:
-    """The photo around the face, with the head's grid where the photo shows it, and the 68 landmarks.
+    """Draw the head grid over the photo, where the photo shows the head, and the 68 landmarks.
 
     Args:
-        photo: prepared.
-        head: the head it was prepared with.
-        height: of the picture, pixels.
+        photo: the prepared photo.
+        head: the head that the photo was prepared with.
+        height: height of the picture, pixels.
 
     Returns:
-        (height, w, 3) uint8 RGB.
+        (height, w, 3) uint8 RGB: the photo around the face, with the grid over it.
     """
     canvas = cv2.cvtColor(photo.canvas, cv2.COLOR_RGBA2RGB)
     scale = height / canvas.shape[0]
@@ -64,19 +67,21 @@ def fitted_mesh(photo: PreparedPhoto, head: HeadModel, height: int) -> np.ndarra
 
 
 def contact_sheet(image: np.ndarray, landmarks: np.ndarray, head: HeadModel, size: int = 150) -> np.ndarray:
-    """Photo and fitted mesh, then rows of renders: yaw, yaw and pitch, head shapes, lights, expressions, effects.
+    """Draw the photo with the fitted mesh, then rows of renders.
+
+    The rows vary yaw, yaw and pitch, head shape, light, expression, and effects.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        landmarks: (68, 2) pixels.
+        landmarks: (68, 2) in (x, y) pixels.
         head: the head model.
-        size: of the renders, pixels.
+        size: edge of the renders, pixels.
 
     Returns:
         (h, w, 3) uint8 RGB.
 
     Raises:
-        PhotoError: bad_pose.
+        PhotoError: `bad_pose`.
     """
     photo = prepare_photo(image, landmarks, head, size)
     pose = photo.fit.camera.pose
@@ -84,8 +89,8 @@ def contact_sheet(image: np.ndarray, landmarks: np.ndarray, head: HeadModel, siz
     shrink = tall / image.shape[0]
     how = cv2.INTER_AREA if shrink < 1 else cv2.INTER_CUBIC
     whole = cv2.resize(image, (max(1, round(image.shape[1] * shrink)), tall), interpolation=how)
-    told = f"fitted: yaw {pose.yaw:+.0f}, pitch {pose.pitch:+.0f}, roll {pose.roll:+.0f}"
-    rows = [_row([_tile(whole, "photo"), _tile(fitted_mesh(photo, head, tall), told)])]
+    caption = f"fitted: yaw {pose.yaw:+.0f}, pitch {pose.pitch:+.0f}, roll {pose.roll:+.0f}"
+    rows = [_row([_tile(whole, "photo"), _tile(fitted_mesh(photo, head, tall), caption)])]
     poses = [[(yaw, 0) for yaw in _YAWS], _PITCHED]
     rows += [
         _row([_view_tile(photo, head, _key(0, yaw, pitch), size) for yaw, pitch in row]) for row in poses
@@ -143,7 +148,7 @@ def _view_tile(
 
 
 def _tile(picture: np.ndarray, caption: str) -> np.ndarray:
-    """A picture with its caption below and a white margin."""
+    """Return a picture with its caption below it and a white margin above and on the left."""
     tile = _pad(picture, top=GAP, left=GAP, bottom=CAPTION)
     at = GAP, tile.shape[0] - 6
     cv2.putText(tile, caption, at, cv2.FONT_HERSHEY_SIMPLEX, 0.38, INK, 1, cv2.LINE_AA)
@@ -158,18 +163,30 @@ def _pad(picture: np.ndarray, top: int = 0, bottom: int = 0, left: int = 0, righ
     return cv2.copyMakeBorder(picture, top, bottom, left, right, cv2.BORDER_CONSTANT, value=WHITE)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m augmentor.show", description=(__doc__ or "").split("\n")[0]
+        prog=called_as("python -m augmentor.show"), description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("photo", type=Path, metavar="PHOTO")
     parser.add_argument(
-        "--out", type=Path, help="JPEG to write; by default PHOTO's name with -sheet.jpg, here"
+        "--out",
+        type=Path,
+        help="JPEG to write; by default PHOTO's name with -sheet.jpg, in the current folder",
     )
-    parser.add_argument("--size", type=int, default=150, help="edge of the renders, pixels")
-    parser.add_argument("--faces", choices=("central", "largest", "reject"), default="central")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--size", type=int, default=150, help="edge of each render in pixels, 32 to 512")
+    parser.add_argument(
+        "--faces",
+        choices=("central", "largest", "reject"),
+        default="central",
+        help="which face to use if there are several; reject: use none",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     out = options.out or Path(f"{options.photo.stem}-sheet.jpg")
     try:
         if not 32 <= options.size <= 512:

@@ -1,1 +1,1 @@
-"""Measurements: speed and ablations, run by hand (`python -m benchmarks.NAME`), never by the tests."""
+"""Measurements of speed and accuracy, run by hand (`python -m benchmarks.NAME`), never by the tests."""

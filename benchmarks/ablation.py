@@ -1,20 +1,20 @@
-"""What renders, and each stage of making them, are worth: the same number of images a person, made in several ways.
+"""Measure what renders, and each stage of making them, are worth, with the same number of images for every person.
 
 `python -m benchmarks.ablation --data OUT [--stage NAME=OUT2 ...] --probes DIR --strangers DIR --calibration DIR`
 
 OUT is a balanced set with at least `--per-class` images a person, made without effects. For every seed each person gets
-exactly that many training images:
-    photos    the own photos, repeated
+exactly that many training images, made in one of these ways:
+    photos    the person's own photos, repeated
     flips     the own photos, then mirror images and random crops of them
     pose      the own photos, then renders of them onto the mean head (drawn from OUT)
     renders   the own photos, then renders of them onto all head shapes (drawn from OUT)
     half      the own photos, then as many flips as renders
-    NAME      as `renders`, drawn from OUT2: the same set made with the effects of one stage, e.g. `--effects light`
-With features `dlib` a person's template is the mean of the embeddings of these images; with `b0` a cosine head is
-trained on their maps first, for the same number of steps each time, and embeds them. Probes (photo and mirror image
-averaged) are searched by cosine, accepted by the decision score with its default constants, crowding from the
-calibration strangers. `few` is rank-1 of the people with at most two training photos. What is measured is kept in
-`--work`: stopped and called again, it goes on.
+    NAME      like `renders`, drawn from OUT2: the same set made with the effects of one stage, e.g. `--effects light`
+With features `dlib`, a person's template is the mean of the embeddings of these images. With `b0`, a cosine head is
+first trained on their maps, for the same number of steps each time, and then embeds them. Probes (photo and mirror
+image averaged) are searched by cosine and accepted by the decision score with its default constants and with crowding
+from the calibration strangers. `few` is rank-1 of the people with at most two training photos. Results are kept in
+`--work`, so that an interrupted run continues when it is called again.
 """
 
 import argparse
@@ -28,16 +28,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities, list_photos
 from identity.chips.many_photos import find_chips
 from identity.chips.photo_faces import PhotoFaces
+from identity.decisions.acceptance import DecisionConstants, accept_score, crowding
 from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
-from identity.decisions.open_set import DecisionConstants, accept_score, crowding
 from identity.evaluation.rates import NO_COLUMN, ProbeScores, Rate, measure_search, measure_share
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import PartEmbedder, load_embedder
 from identity.networks.face_space import unit
+from identity.networks.feature_source import RunNetworks
 from identity.networks.features import FrozenBackbone
 from identity.training.training_set import TrainingSet, read_training_set, spread_renders
 
@@ -48,12 +49,12 @@ FEW_PHOTOS = 2
 
 @dataclass(frozen=True)
 class Images:
-    """Training images of one way and seed.
+    """The training images of one way and seed.
 
     Attributes:
-        chips: (U, S, S, 3) uint8, each picture once.
-        shows: (N,) the chip that each image shows; a repeated photo is one chip.
-        labels: (N,) the person.
+        chips: (U, S, S, 3) uint8 RGB, each picture once.
+        shows: (N,) index of the chip that each image shows; a repeated photo is one chip.
+        labels: (N,) number of the person.
     """
 
     chips: np.ndarray
@@ -67,7 +68,7 @@ class MapsInMemory:
 
     Attributes:
         values: (U, h, w, c) float16, one for each chip.
-        shows: (N,) the chip each image shows.
+        shows: (N,) index of the chip that each image shows.
         shape: (h, w, c).
     """
 
@@ -76,11 +77,11 @@ class MapsInMemory:
     shape: tuple[int, int, int]
 
     def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
-        """Shuffled batches."""
+        """Yield all rows in shuffled batches."""
         yield from self._parts(rng.permutation(rows), batch)
 
     def read(self, rows: np.ndarray) -> Iterator[tuple]:
-        """All rows once."""
+        """Yield all rows once, in order."""
         yield from self._parts(rows, 512)
 
     def _parts(self, rows: np.ndarray, batch: int) -> Iterator[tuple]:
@@ -90,7 +91,7 @@ class MapsInMemory:
 
 
 def cropped(chip: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
-    """A mirror image (odd `number`) or the photo itself, cropped to 80 to 100 % of its edge and enlarged again."""
+    """Crop a photo, or its mirror image if `number` is odd, to 80 to 100 % of its edge, and enlarge it again."""
     size = chip.shape[0]
     edge = round(size * rng.uniform(0.8, 1.0))
     x, y = rng.integers(0, size - edge + 1, 2)
@@ -101,10 +102,10 @@ def cropped(chip: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarr
 
 
 def training_images(data: TrainingSet, way: str, per_class: int, seed: int) -> Images:
-    """`per_class` images of each person, made in one of `WAYS`; any other way takes renders as `renders` does.
+    """Return `per_class` images of each person, made in one of `WAYS`; any other way uses renders like `renders`.
 
     Raises:
-        InputError: the set holds too few renders of somebody.
+        InputError: the set has too few renders of a person.
     """
     rng = np.random.default_rng([seed, WAYS.index(way) if way in WAYS else WAYS.index("renders")])
     own_photos = {
@@ -127,9 +128,8 @@ def training_images(data: TrainingSet, way: str, per_class: int, seed: int) -> I
         own = rng.permutation(renders[data.labels[renders] == label])[:rendered]
         if len(own) < (min(rendered, 1) if way == "pose" else rendered):
             raise InputError(f"{data.root}: fewer than {rendered} renders of {data.names[label]} ({way})")
-        own = np.resize(
-            own, rendered
-        )  # every tenth render has the mean head: not always enough, so some twice
+        # Every tenth render has the mean head, which is not always enough; then some are used twice.
+        own = np.resize(own, rendered)
         parts = [photos, np.stack(made) if made else photos[:0], data.chips(own) if rendered else photos[:0]]
         chips.append(np.concatenate(parts))
         shows.append(made_so_far + shown)
@@ -139,7 +139,7 @@ def training_images(data: TrainingSet, way: str, per_class: int, seed: int) -> I
 
 
 def class_templates(embeddings: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """(C, D) unit means of unit rows."""
+    """Return the unit means (C, D) of each class's unit rows."""
     sums = np.zeros((classes, embeddings.shape[1]))
     np.add.at(sums, labels, unit(embeddings))
     return unit(sums)
@@ -148,7 +148,7 @@ def class_templates(embeddings: np.ndarray, labels: np.ndarray, classes: int) ->
 def head_embedder(
     images: Images, classes: int, backbone: FrozenBackbone, epochs: int, seed: int, work: Path
 ) -> tuple[PartEmbedder, np.ndarray]:
-    """A cosine head trained on the images; the embedder with it, and the (N, D) embeddings of the images."""
+    """Train a cosine head on the images; return an embedder with it, and the embeddings (N, D) of the images."""
     from identity.networks.heads import HeadConfig, embedding_model
     from identity.training.head_training import FitConfig, run_head, train_head
 
@@ -174,34 +174,34 @@ def head_embedder(
     )
     checkpoint.unlink(missing_ok=True)
     embed = embedding_model(head, "cosine")
-    return PartEmbedder(("head",), backbone, embed), run_head(embed, maps.values)[images.shows]
+    return load_embedder(("head",), RunNetworks(backbone, embed)), run_head(embed, maps.values)[images.shows]
 
 
 def scores(
-    found: Sequence[PhotoFaces],
+    searched: Sequence[PhotoFaces],
     truth: np.ndarray,
     embedder: PartEmbedder,
     templates: np.ndarray,
     crowded: np.ndarray,
 ) -> ProbeScores:
     """Search the probes; those without a face are never named."""
-    n = len(found)
+    n = len(searched)
     best = np.full(n, NO_COLUMN)
     similarity, score = np.full(n, NEVER), np.full(n, NEVER)
     rank = np.full(n, NEVER_RANKED)
-    rows = np.array([k for k, probe in enumerate(found) if probe.chip is not None])
-    chips = np.stack([found[k].chip for k in rows])
+    rows = np.array([k for k, probe in enumerate(searched) if probe.chip is not None])
+    chips = np.stack([searched[k].chip for k in rows])
     cosines = embedder.probes(chips)[embedder.parts[0]] @ templates.T
     best[rows], score[rows] = accept_score(cosines, crowded, DecisionConstants())
     similarity[rows] = cosines[np.arange(len(rows)), best[rows]]
     mated = truth[rows] != NO_COLUMN
     rank[rows[mated]] = ranks_of_truth(cosines[mated], truth[rows[mated]])
-    who = [str(t) if t != NO_COLUMN else str(probe.path) for t, probe in zip(truth, found, strict=True)]
-    return ProbeScores([probe.path for probe in found], who, truth, best, similarity, score, rank)
+    who = [str(t) if t != NO_COLUMN else str(probe.path) for t, probe in zip(truth, searched, strict=True)]
+    return ProbeScores([probe.path for probe in searched], who, truth, best, similarity, score, rank)
 
 
 def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
-    """All ways, sources and seeds; one row each."""
+    """Measure all ways, features and seeds, and return a row for each."""
     from identity.networks.backbone import load_weights
 
     cv2.setNumThreads(1)
@@ -226,7 +226,7 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
     nobody = np.full(len(strangers), NO_COLUMN)
     calibration_chips = np.stack([c.chip for c in calibration if c.chip is not None])
     backbone = FrozenBackbone(load_weights(options.weights), data.size)
-    dlib = PartEmbedder(("dlib",))
+    dlib = load_embedder(("dlib",))
     kept = options.work / "ablation.json"
     rows = _read_rows(kept, _made_with(options)) if kept.exists() else []
     sets = dict.fromkeys(WAYS, data) | read_stages(options.stage, data)
@@ -243,8 +243,8 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
                 if source == "dlib":
                     embedder = dlib
                     parts = [images.chips[k : k + 256] for k in range(0, len(images.chips), 256)]
-                    found = [dlib.compared(dlib.once(part))["dlib"] for part in parts]
-                    embedded = np.concatenate(found)[images.shows]
+                    by_batch = [dlib.compared(dlib.once(part))["dlib"] for part in parts]
+                    embedded = np.concatenate(by_batch)[images.shows]
                 else:
                     embedder, embedded = head_embedder(
                         images, len(data.names), backbone, options.epochs, seed, options.work
@@ -260,32 +260,32 @@ def ablate(options: argparse.Namespace) -> list[dict[str, object]]:
                 rows.append(
                     {"features": source, "images": way, "seed": seed, **{m: rates[m] for m in MEASURED}}
                 )
-                told = ", ".join(f"{m} {rates[m].value:.3f}" for m in MEASURED)
-                tqdm.write(f"{source} {way} seed {seed}: {told}")
+                rates_text = ", ".join(f"{m} {rates[m].value:.3f}" for m in MEASURED)
+                tqdm.write(f"{source} {way} seed {seed}: {rates_text}")
             written = {"made_with": _made_with(options), "rows": [_plain(r) for r in rows]}
             kept.write_text(json.dumps(written))
     return rows
 
 
 def read_stages(stages: Sequence[str], data: TrainingSet) -> dict[str, TrainingSet]:
-    """The sets that `--stage` names.
+    """Read the sets that `--stage` names.
 
     Raises:
-        InputError: not NAME=OUT2, a name that is a way already, or a set of other people or sizes.
+        InputError: a value is not NAME=OUT2, a name is one of `WAYS`, or a set has other people or another size.
     """
-    found = {}
+    sets = {}
     for stage in stages:
         name, _, folder = stage.partition("=")
         if not name or not folder or name in WAYS:
-            raise InputError(f"--stage {stage}: give NAME=OUT2, the name none of {', '.join(WAYS)}")
-        found[name] = read_training_set(Path(folder))
-        if (found[name].names, found[name].size) != (data.names, data.size):
-            raise InputError(f"--stage {stage}: other people or another size than {data.root}")
-    return found
+            raise InputError(f"--stage {stage}: must be NAME=OUT2, with a name other than {', '.join(WAYS)}")
+        sets[name] = read_training_set(Path(folder))
+        if (sets[name].names, sets[name].size) != (data.names, data.size):
+            raise InputError(f"--stage {stage}: the set has other people or another size than {data.root}")
+    return sets
 
 
 def table_of(rows: list[dict[str, object]]) -> str:
-    """Markdown: mean over seeds, their range, and the bootstrap interval of the first seed."""
+    """Return a Markdown table: the mean over seeds, their range, and the bootstrap interval of the first seed."""
     lines = ["| features | images | rank-1 | rank-1, few photos | DIR@FPIR 1 % | DIR@FPIR 10 % |"]
     lines.append("|---|---|---|---|---|---|")
     for source in ("dlib", "b0"):
@@ -307,20 +307,20 @@ def table_of(rows: list[dict[str, object]]) -> str:
 
 
 def _made_with(options: argparse.Namespace) -> dict[str, object]:
-    """All that rows depend on."""
+    """Return all options that the rows depend on."""
     names = ("data", "stage", "probes", "strangers", "calibration", "weights", "per_class", "epochs")
     return {name: str(getattr(options, name)) for name in names}
 
 
 def _read_rows(kept: Path, made_with: dict[str, object]) -> list[dict[str, object]]:
-    """Rows of an earlier call.
+    """Read the rows of an earlier call.
 
     Raises:
-        InputError: made with other options.
+        InputError: they were made with other options.
     """
     written = json.loads(kept.read_text())
     if written["made_with"] != made_with:
-        raise InputError(f"{kept} was made with other options: take another --work, or delete it")
+        raise InputError(f"{kept}: made with other options; choose another --work, or delete it")
     return [{k: Rate(*v) if k in MEASURED else v for k, v in row.items()} for row in written["rows"]]
 
 
@@ -329,18 +329,24 @@ def _plain(row: dict[str, object]) -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ablation", description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--stage", action="append", default=[], metavar="NAME=OUT2")
-    parser.add_argument("--probes", type=Path, required=True)
-    parser.add_argument("--strangers", type=Path, required=True)
-    parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--weights", default="face")
-    parser.add_argument("--per-class", type=int, default=16)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--work", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--data", type=Path, required=True, help="balanced set of jobs/augment.py")
+    parser.add_argument(
+        "--stage", action="append", default=[], metavar="NAME=OUT2", help="the set made with one effect"
+    )
+    parser.add_argument(
+        "--probes", type=Path, required=True, help="photos of enrolled people, one folder each"
+    )
+    parser.add_argument("--strangers", type=Path, required=True, help="photos of strangers to measure with")
+    parser.add_argument("--calibration", type=Path, required=True, help="photos of strangers for crowding")
+    parser.add_argument("--weights", default="face", help="weights of the B0 (%(default)s)")
+    parser.add_argument("--per-class", type=int, default=16, help="images of each person (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs of a cosine head (%(default)s)")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/ablation"), help="folder for results (%(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON instead of a table")
     options = parser.parse_args(arguments)
     try:

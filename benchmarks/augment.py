@@ -1,13 +1,13 @@
-"""Where the time of `jobs/augment.py` goes, what Ray costs, and what a second worker brings.
+"""Measure where the time of `jobs/augment.py` goes, what Ray costs, and what a second worker gains.
 
     python -m benchmarks.augment --data DIR [--identities 60] [--per-class 128] [--workers 1,2] [--rounds 3] [--json]
 
-Protocol: the first `--identities` people of DIR, linked into a temporary folder. In every round, one after the other:
-the work in a plain loop (one process, no Ray), and `python jobs/augment.py` with each number of workers. From the
-job's time its start-up is taken off: the time of the same command for one image of one person. Figures are medians
-over rounds. `overhead` is the job with one worker against the plain loop (0.1: a tenth more), `speed_up` one worker
-against the most. The parts are timed on the photos of the plain loop, each by itself: read (and hash), detect (and
-find the landmarks), prepare, plan, render, encode, write, rows; in ms for each photo or image.
+Protocol: the first `--identities` people of DIR are linked into a temporary folder. Every round does, one after the
+other, the work in a plain loop (one process, no Ray) and `python jobs/augment.py` with each number of workers. The
+start-up time is subtracted from the job's time; it is the time of the same command for one image of one person. Figures
+are medians over rounds. `overhead` compares the job with one worker to the plain loop (0.1 means a tenth more),
+`speed_up` compares one worker to the largest number. The parts are timed separately on the photos of the plain loop:
+read (and hash), detect (with landmarks), prepare, plan, render, encode, write, rows; in ms for each photo or image.
 """
 
 import argparse
@@ -44,7 +44,7 @@ SIZE, SEED = 150, 0
 
 
 class Stopwatch:
-    """Seconds spent on each part, and how often."""
+    """Seconds spent on each part, and the number of times."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -52,19 +52,19 @@ class Stopwatch:
 
     @contextmanager
     def time(self, part: str, count: int = 1) -> Iterator[None]:
-        """Count what happens inside as `count` times `part`."""
+        """Time what happens inside, and count it as `count` times `part`."""
         started = time.perf_counter()
         yield
         self.seconds[part] = self.seconds.get(part, 0) + time.perf_counter() - started
         self.counts[part] = self.counts.get(part, 0) + count
 
     def milliseconds(self) -> dict[str, float]:
-        """Of each part, for one time."""
+        """Return the milliseconds of each part, for one time."""
         return {part: 1000 * self.seconds[part] / self.counts[part] for part in self.seconds}
 
 
 def plain_loop(data: Path, out: Path, per_class: int) -> float:
-    """All the work of the job in one process, views included; seconds."""
+    """Do all the work of the job in one process, including the views, and return the seconds it took."""
     started = time.perf_counter()
     view_set = load_view_set("built-in", SIZE, SEED)
     views = {key.name: view_set.view(key) for key in view_set.keys}
@@ -84,10 +84,10 @@ def plain_loop(data: Path, out: Path, per_class: int) -> float:
 
 
 def job(data: Path, out: Path, per_class: int, workers: int) -> float:
-    """The command; seconds.
+    """Run the command and return the seconds it took.
 
     Raises:
-        InputError: it failed.
+        InputError: the command failed.
     """
     command = [sys.executable, "jobs/augment.py", "--data", str(data), "--out", str(out)]
     command += ["--per-class", str(per_class), "--workers", str(workers), "--max-failed", "1"]
@@ -99,7 +99,7 @@ def job(data: Path, out: Path, per_class: int, workers: int) -> float:
 
 
 def parts(data: Path, folder: Path, per_photo: int, most: int = 60) -> dict[str, float]:
-    """Milliseconds of each part, on up to `most` photos."""
+    """Return the milliseconds of each part, measured on up to `most` photos."""
     watch = Stopwatch()
     finder, view_set = face_source(), load_view_set("built-in", SIZE, SEED)
     with watch.time("view", len(view_set.keys)):
@@ -148,11 +148,13 @@ def _parts_of(
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
-    """All figures."""
+    """Measure everything."""
     cv2.setNumThreads(1)
     people = list_identities(options.data)
     if len(people) < options.identities:
-        raise InputError(f"{options.data}: {len(people)} people, {options.identities} wanted")
+        raise InputError(
+            f"{options.data}: has {len(people)} people, but --identities is {options.identities}"
+        )
     times: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -171,10 +173,10 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
                 times.setdefault(f"job_{workers}", []).append(whole - start)
         photos = sum(len(list(people.values())[k]) for k in range(options.identities))
         renders_per_photo = max(1, options.identities * options.per_class // photos)
-        found = parts(some, folder / "parts", renders_per_photo)
+        part_ms = parts(some, folder / "parts", renders_per_photo)
     seconds = {name: statistics.median(values) for name, values in times.items()}
     images = options.identities * options.per_class
-    result: dict[str, object] = {"photos": photos, "images": images, **seconds, "ms": found}
+    result: dict[str, object] = {"photos": photos, "images": images, **seconds, "ms": part_ms}
     if 1 in options.workers:
         result["overhead"] = statistics.median(
             j / p - 1 for j, p in zip(times["job_1"], times["plain"], strict=True)
@@ -187,15 +189,20 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.augment", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="one folder of photos per person")
-    parser.add_argument("--identities", type=int, default=60)
-    parser.add_argument("--per-class", type=int, default=128)
-    parser.add_argument("--workers", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--identities", type=int, default=60, help="number of people (%(default)s)")
+    parser.add_argument("--per-class", type=int, default=128, help="images of each person (%(default)s)")
+    parser.add_argument(
+        "--workers",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=[1, 2],
+        help="numbers of workers, separated by commas (1,2)",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     options = parser.parse_args(arguments)
     try:

@@ -1,16 +1,16 @@
-"""A trained run beside what dlib's embedding alone reaches on the same photos, differences paired by person.
+"""Compare a trained run with what dlib's embedding alone reaches on the same photos, with paired differences.
 
     python -m benchmarks.beside_dlib --model RUN --probes DIR --strangers DIR [--json]
 
-Three ways to name the same probes and to refuse the same strangers, all taught by the photos RUN was trained on:
-    nearest     the nearest training photo by dlib's embedding, one view of each, its distance as the score: what
-                programs around dlib do
-    templates   dlib's embedding with all that needs no space of its own: templates of photos, mirror images and
-                jittered copies, probes with mirror images, the decision score with constants from photos left out in
-                turn and crowding from the run's calibration strangers
+Three ways name the same probes and refuse the same strangers, all based on the photos RUN was trained on:
+    nearest     the nearest training photo by dlib's embedding, one view of each, with its distance as the score; this
+                is what programs built on dlib do
+    templates   dlib's embedding with everything that needs no space of its own: templates of photos, mirror images and
+                jittered copies, probes with mirror images, and the decision score, with constants from photos that are
+                left out in turn and crowding from the run's calibration strangers
     run         RUN
-DIR at FPIR x takes its threshold from the strangers measured on. Intervals: 95 %, bootstrap over people; differences
-resample the same people for both.
+DIR at FPIR x takes its threshold from the strangers it is measured on. Intervals: 95 %, bootstrap over people; for
+differences the same people are drawn for both.
 """
 
 import argparse
@@ -26,14 +26,13 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
 from benchmarks.face_space import NO_SPACE, embed_photos
 from identity.chips.many_photos import find_chips
-from identity.decisions.open_set import DecisionConstants
 from identity.decisions.templates import Choice, calibration_of, settle
 from identity.evaluate import default_cache, load_model
 from identity.evaluation.material import read_material
 from identity.evaluation.on_photos import Gallery, evaluate
 from identity.evaluation.paired import differences
 from identity.networks.dlib_embedding import DlibEmbedding
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import load_embedder
 from identity.runs.bundle import Bundle
 from identity.training.training_set import TrainingSet, read_training_set
 
@@ -42,15 +41,13 @@ CHUNK = 64
 
 
 class NearestPhoto:
-    """The nearest training photo by dlib's embedding decides."""
+    """Decides by the nearest training photo in dlib's embedding."""
 
-    constants = DecisionConstants(lead_weight=0.0, crowding_weight=0.0)
     decision = None
 
     def __init__(self, data: TrainingSet) -> None:
         self.labels: Sequence[str] = data.names
         self.size, self.align = data.size, "face"
-        self.crowding = np.zeros(len(data.names))
         self.thresholds = {"fpir_1": np.inf, "fpir_10": np.inf}  # none was calibrated
         self._net = DlibEmbedding()
         rows = np.flatnonzero(data.is_photo)
@@ -61,56 +58,65 @@ class NearestPhoto:
         self._starts = np.searchsorted(data.labels[rows], np.arange(len(data.names)))
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
-        """(N, size, size, 3) uint8 -> (N, 128), as dlib's net gives them."""
+        """Embed chips (N, size, size, 3) uint8 RGB; returns (N, 128), as dlib's net gives them."""
         return self._net(chips)
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, C): less the squared distance to the nearest photo of each person."""
+        """Return (N, C) minus the squared distance to the nearest photo of each person."""
         square = (embeddings**2).sum(1)[:, None] + (self._photos**2).sum(1) - 2 * embeddings @ self._photos.T
         return np.maximum.reduceat(-square, self._starts, axis=1)
 
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) best names, and their similarities as scores."""
+        return similarities.argmax(axis=1), similarities.max(axis=1)
+
 
 class Templates:
-    """Mean templates of dlib's embedding as it is."""
+    """Decides by mean templates of dlib's unchanged embedding."""
 
     def __init__(self, data: TrainingSet, strangers: np.ndarray) -> None:
         self.labels: Sequence[str] = data.names
         self.size, self.align = data.size, "face"
-        self._embedder = PartEmbedder(("dlib",), spaces={"dlib": NO_SPACE})
+        self._embedder = load_embedder(("dlib",), spaces={"dlib": NO_SPACE})
         gallery = embed_photos(data, self._embedder)
         held = np.zeros(len(gallery.photo_ids), bool)
         calibration = calibration_of(gallery, held, self._embedder.probes(strangers))
-        decision, self.crowding = settle(gallery, calibration, Choice({"dlib": 1.0}, 0.0))
-        self.constants, self.thresholds = decision.constants, decision.thresholds
-        self.decision = decision
+        self.decision = settle(gallery, calibration, Choice({"dlib": 1.0}, 0.0))
+        self.thresholds = self.decision.thresholds
         self._templates = gallery.templates(0.0)["dlib"]
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
-        """(N, size, size, 3) uint8 -> (N, 128) unit rows, mirror image averaged in."""
+        """Embed chips (N, size, size, 3) uint8 RGB with their mirror images; returns (N, 128) unit rows."""
         return self._embedder.probes(chips)["dlib"]
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, C) cosines."""
+        """Return (N, C) cosines."""
         return embeddings @ self._templates.T
+
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) best names and their acceptance scores."""
+        return self.decision.score(similarities)
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each way."""
+    """Measure each way and return its row."""
     bundle = Bundle.load(options.model)
     config = bundle.about["config"]
     if not config["strangers"]:
-        raise InputError(f"{options.model}: trained without --strangers; there is nothing to compare it with")
+        raise InputError(
+            f"{options.model}: was trained without --strangers, so there is nothing to compare it with"
+        )
     data = read_training_set(config["data"])
     cache = default_cache(str(options.model))
     paths = list_photos(Path(config["strangers"]))
-    found = [
+    stranger_chips = [
         f.chip for f in find_chips(paths, data.size, cache=cache, progress="strangers") if f.chip is not None
     ]
     material = read_material(options.probes, options.strangers, None, None, None)
     training = load_model(str(options.model))[2]
     ways: dict[str, Gallery] = {
         "nearest": NearestPhoto(data),
-        "templates": Templates(data, np.stack(found)),
+        "templates": Templates(data, np.stack(stranger_chips)),
         "run": bundle,
     }
     measured = {
@@ -122,20 +128,20 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"way": name}
         gained = differences(measured["run"], evaluation)
         for rate in SHOWN:
-            told, gain = evaluation.rates[rate], gained[rate]
-            row |= {rate: told.value, f"{rate}_ci": [told.low, told.high]}
+            measured_rate, gain = evaluation.rates[rate], gained[rate]
+            row |= {rate: measured_rate.value, f"{rate}_ci": [measured_rate.low, measured_rate.high]}
             row |= {f"{rate}_run_gains": gain.value, f"{rate}_run_gains_ci": [gain.low, gain.high]}
         rows.append(row)
     return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.beside_dlib", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
-        "--model", type=Path, required=True, help="a trained run; its training set is still there"
+        "--model", type=Path, required=True, help="a trained run whose training set still exists"
     )
     parser.add_argument(
         "--probes", type=Path, required=True, help="photos of enrolled people, one folder each"

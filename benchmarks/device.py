@@ -1,10 +1,10 @@
-"""Images a second of the nets on the device that Keras computes on: a GPU, or the CPU.
+"""Measure the nets' images per second on the device that Keras computes on: a GPU, or the CPU.
 
     [KERAS_BACKEND=jax] python -m benchmarks.device [--batch 256] [--seconds 5] [--json]
 
-Pixels come from the host's memory as float32 and maps or embeddings go back to it, as when features are made. Timed are
-whole batches after the first, which compiles. On a GPU the B0 computes in bfloat16, dlib's net in float32.
-`identity.pretrain` tells its own images a second as it goes.
+Pixels come from the host's memory as float32, and maps or embeddings return to it, as when features are made. Whole
+batches after the first are timed, because the first one compiles. On a GPU the B0 computes in bfloat16 and dlib's net
+in float32. `identity.pretrain` reports its own images per second while it runs.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from identity.pretrain import prepare_keras
 
 
 def images_per_second(model: Any, edge: int, batch: int, seconds: float) -> tuple[float, list[float]]:
-    """The median over batches, and those a tenth from either end."""
+    """Return the median over batches, and the 10 % and 90 % quantiles."""
     chips = np.random.default_rng(0).uniform(0, 255, (batch, edge, edge, 3)).astype(np.float32)
     model.predict_on_batch(chips)
     rates: list[float] = []
@@ -33,12 +33,12 @@ def images_per_second(model: Any, edge: int, batch: int, seconds: float) -> tupl
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.device", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--seconds", type=float, default=5, help="of each net")
+    parser.add_argument("--batch", type=int, default=256, help="images in a batch (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=5, help="duration for each net (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     options = parser.parse_args(arguments)
     prepare_keras(0)
@@ -57,15 +57,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             CHIP_SIZE,
         ),
     }
-    told: dict[str, Any] = {"backend": keras.backend.backend(), "devices": keras.distribution.list_devices()}
-    told["batch"] = options.batch
-    print(f"Keras on {told['backend']}: {', '.join(told['devices'])}; batches of {options.batch}")
+    result: dict[str, Any] = {
+        "backend": keras.backend.backend(),
+        "devices": keras.distribution.list_devices(),
+    }
+    result["batch"] = options.batch
+    print(f"Keras on {result['backend']}: {', '.join(result['devices'])}; batches of {options.batch}")
     for name, (model, edge) in nets.items():
         median, (low, high) = images_per_second(model, edge, options.batch, options.seconds)
-        told[name] = {"images_per_second": median, "tenths": [low, high]}
+        result[name] = {"images_per_second": median, "tenths": [low, high]}
         print(f"{name}: {median:,.0f} images/s ({low:,.0f}-{high:,.0f})")
     if options.json:
-        print(json.dumps(told))
+        print(json.dumps(result))
     return 0
 
 

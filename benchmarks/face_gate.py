@@ -1,10 +1,10 @@
-"""Face or not: how many photos of people and of none pass, with and without a second opinion.
+"""Measure how many photos with and without people pass as faces, with and without a second opinion.
 
     python -m benchmarks.face_gate --faces DIR --no-face DIR [--every 1] [--json]
 
-Protocol: every `--every`-th photo below either folder (sorted by path), one core, the most central face. `right`: the
-share of photos of people in which a face is found, and of photos without a person in which none is. Times: median and
-95 % quantile, milliseconds a photo. Intervals: 95 %, Wilson.
+Protocol: every `--every`-th photo below either folder (sorted by path), on one core, taking the most central face.
+`right` is the share of photos of people in which a face is detected, and of photos without a person in which none is.
+Times: median and 95 % quantile, in milliseconds a photo. Intervals: 95 %, Wilson.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from augmentor.photos.images import list_photos, load_image
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """95 % interval of a share."""
+    """Return the 95 % interval (Wilson) of a share."""
     z, share = 1.96, successes / trials
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
@@ -33,15 +33,15 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each folder and way of looking."""
+    """Measure both folders with both finders, and return a row for each combination."""
     cv2.setNumThreads(1)
     rows = []
     for kind, folder in (("faces", options.faces), ("no_face", options.no_face)):
         paths = list_photos(folder)[:: options.every]
         if not paths:
-            raise InputError(f"{folder}: no photo in it")
+            raise InputError(f"{folder}: no photo in it; name a folder of photos")
         finders = {opinion: face_source(second_opinion=opinion) for opinion in (False, True)}
-        found: dict[bool, list[bool]] = {opinion: [] for opinion in finders}
+        detected: dict[bool, list[bool]] = {opinion: [] for opinion in finders}
         seconds: dict[bool, list[float]] = {opinion: [] for opinion in finders}
         for path in tqdm(paths, kind):
             try:
@@ -50,10 +50,10 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                 continue
             for opinion, finder in finders.items():
                 started = time.perf_counter()
-                found[opinion].append(bool(finder(image)))
+                detected[opinion].append(bool(finder(image)))
                 seconds[opinion].append(time.perf_counter() - started)
         for opinion in finders:
-            right = [face == (kind == "faces") for face in found[opinion]]
+            right = [face == (kind == "faces") for face in detected[opinion]]
             low, high = wilson(sum(right), len(right))
             rows.append(
                 {
@@ -71,13 +71,13 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.face_gate", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--faces", type=Path, required=True, help="photos of people, any depth")
-    parser.add_argument("--no-face", type=Path, required=True, help="photos without a person, any depth")
-    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--faces", type=Path, required=True, help="photos of people, at any depth")
+    parser.add_argument("--no-face", type=Path, required=True, help="photos without a person, at any depth")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th photo (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)
     try:

@@ -1,11 +1,12 @@
-"""What foretells that a face is named wrongly: the table behind `quality` of `identity.runs.recogniser`.
+"""Measure what predicts that a face is named wrongly; the table behind `quality` of `identity.runs.recogniser`.
 
     python -m benchmarks.face_quality --data OUT [--json]
 
 Protocol: photos of a balanced set (`jobs/augment.py`), dlib's embedding in its space, photo and mirror image averaged.
-Every photo of a person with two or more is compared with the mean of the person's others, and with the means of all
-other people. `rank correlation` is Spearman's, of the measure and the cosine to the own mean; then the share named
-wrongly among the tenth of photos with the lowest measure, and among the others. No test photo is used.
+Every photo of a person with two or more is compared with the mean of the person's other photos and with the means of
+all other people. `rank correlation` is Spearman's, between the measure and the cosine to the own mean. The next columns
+are the shares named wrongly among the tenth of photos with the lowest measure, and among the others. No test photo is
+used.
 """
 
 import argparse
@@ -19,24 +20,24 @@ import numpy as np
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import LikenessError
-from identity.networks.embedding import PartEmbedder
+from identity.networks.chip_variants import jittered, mirrored
+from identity.networks.embedding import load_embedder
 from identity.networks.face_space import unit
-from identity.networks.features import jittered, mirrored
 from identity.training.training_set import read_training_set
 
 CHUNK = 64
 
 
 def sharpness(chip: np.ndarray) -> float:
-    """Logarithm of the variance of the Laplacian of (S, S, 3) uint8."""
+    """Return the logarithm of the variance of the Laplacian of a chip (S, S, 3) uint8 RGB."""
     grey = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY)
     return float(np.log(cv2.Laplacian(grey, cv2.CV_64F).var() + 1))
 
 
 def leave_one_out(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) cosine to the mean of the person's other photos, and whether no other person's mean is nearer."""
+    """Return each row's cosine (N,) to the mean of the person's other photos, and whether no other mean is nearer."""
     totals = np.zeros((labels.max() + 1, rows.shape[1]))
     np.add.at(totals, labels, rows)
     own = (rows * unit(totals[labels] - rows)).sum(axis=1)
@@ -46,11 +47,11 @@ def leave_one_out(rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def measure(root: Path) -> list[dict[str, float | str]]:
-    """One row for each measure."""
+    """Measure each quality measure and return its row."""
     data = read_training_set(root)
     rows = np.flatnonzero(data.is_photo)
     yaw = np.array(read_manifest(root / "manifest.parquet")["yaw"].to_pylist(), float)[rows]
-    embedder = PartEmbedder(("dlib",))
+    embedder = load_embedder(("dlib",))
 
     def embedded(chips: np.ndarray) -> np.ndarray:
         return embedder.compared(embedder.once(chips))["dlib"]
@@ -64,7 +65,7 @@ def measure(root: Path) -> list[dict[str, float | str]]:
         measures += [(sharpness(chip), float(chip.std())) for chip in chips]
     a, b, c = (np.concatenate(parts) for parts in (plain, turned, moved))
     sharp, contrast = np.array(measures).T
-    tried = {
+    measured = {
         "cosine with the mirror image": (a * b).sum(axis=1),
         "cosine with a jittered copy": (a * c).sum(axis=1),
         "sharpness": sharp,
@@ -75,7 +76,7 @@ def measure(root: Path) -> list[dict[str, float | str]]:
     own, right = leave_one_out(unit(a + b), labels)
     with_others = np.bincount(labels)[labels] >= 2
     table: list[dict[str, float | str]] = []
-    for name, values in tried.items():
+    for name, values in measured.items():
         order = np.flatnonzero(with_others)[np.argsort(values[with_others], kind="stable")]
         tenth = len(order) // 10
         table.append(
@@ -91,7 +92,7 @@ def measure(root: Path) -> list[dict[str, float | str]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.face_quality", description=(__doc__ or "").split("\n")[0]
     )
@@ -106,8 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("| measure | rank correlation | wrong, lowest tenth | wrong, others | lowest tenth below |")
     print("|---|---|---|---|---|")
     for row in table:
-        told = f"{row['rank_correlation']:.2f} | {row['wrong_lowest_tenth']:.1%} | {row['wrong_others']:.1%}"
-        print(f"| {row['measure']} | {told} | {row['lowest_tenth_below']:.3g} |")
+        cells = f"{row['rank_correlation']:.2f} | {row['wrong_lowest_tenth']:.1%} | {row['wrong_others']:.1%}"
+        print(f"| {row['measure']} | {cells} | {row['lowest_tenth_below']:.3g} |")
     if options.json:
         print(json.dumps(table))
     return 0

@@ -1,14 +1,14 @@
-"""Groups of unnamed faces: which linkage, from which likeness on.
+"""Measure which linkage and which threshold group unnamed faces best.
 
     python -m benchmarks.likeness_groups --model RUN --people DIR --strangers DIR [--most 5] [--json]
 
-Protocol: the photos below `--people` (a folder for each person, at most `--most` photos of one, seeded) and
+Protocol: the photos below `--people` (a folder for each person, at most `--most` photos of each, chosen by seed) and
 `--strangers` (one photo of each) are grouped as `identity.organise` groups the faces it cannot name: by the run's
-embeddings, from the cosine on that it lets a share of pairs of different people pass (FMR). The run's own people are
-grouped as if it did not know them. Precision and recall are B-cubed (Bagga and Baldwin 1998): of a photo's group the
-share that shows the same person, of that person's photos the share that is in the group; means over photos. `alien` is
-how many photos are in a group of two or more whose most frequent person they do not show. `whispers` is dlib's
-clustering (Chinese whispers) on pairs from the same cosine on.
+embeddings, above the cosine that a given share of pairs of different people reaches (FMR). The run's own people are
+grouped as if they were not enrolled. Precision and recall are B-cubed (Bagga and Baldwin 1998): the share of a photo's
+group that shows the same person, and the share of that person's photos that is in the group; means over photos. `alien`
+is the number of photos in groups of two or more that do not show the group's most frequent person. `whispers` is dlib's
+clustering (Chinese whispers) on pairs above the same cosine.
 """
 
 import argparse
@@ -34,13 +34,13 @@ _CHUNK = 256
 
 
 def whispers(embeddings: np.ndarray, threshold: float) -> np.ndarray:
-    """(N,) groups."""
+    """Return the group numbers (N,) of dlib's Chinese whispers."""
     rows, columns = np.nonzero(np.triu(embeddings @ embeddings.T >= threshold))
     return np.array(dlib.chinese_whispers(list(zip(rows.tolist(), columns.tolist(), strict=True))))
 
 
 def judge(groups: np.ndarray, who: np.ndarray) -> dict[str, float]:
-    """B-cubed precision and recall, and how many photos are among others'."""
+    """Return B-cubed precision and recall, and how many photos are in groups of other people."""
     both = Counter(zip(groups.tolist(), who.tolist(), strict=True))
     in_group, of_person = Counter(groups.tolist()), Counter(who.tolist())
     precision = sum(n * n / in_group[group] for (group, _), n in both.items()) / len(who)
@@ -60,13 +60,13 @@ def judge(groups: np.ndarray, who: np.ndarray) -> dict[str, float]:
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each way and rate."""
+    """Measure each way and rate, and return a row for each."""
     from identity.chips.many_photos import find_chips
     from identity.runs.bundle import Bundle
 
     bundle = Bundle.load(options.model)
     if bundle.same_person is None:
-        raise InputError(f"{options.model}: calibrated with too few people to compare photos")
+        raise InputError(f"{options.model}: was calibrated with too few people to compare photos")
     rng = np.random.default_rng(options.seed)
     paths: list[Path] = []
     people: list[int] = []
@@ -76,9 +76,9 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
         people += [number] * len(chosen)
     strangers = list_photos(options.strangers)
     people += range(len(people), len(people) + len(strangers))
-    found = find_chips([*paths, *strangers], bundle.size, cache=options.cache, progress="finding faces")
-    chips = [probe.chip for probe in found if probe.chip is not None]
-    who = np.array([person for person, probe in zip(people, found, strict=True) if probe.chip is not None])
+    detected = find_chips([*paths, *strangers], bundle.size, cache=options.cache, progress="detecting faces")
+    chips = [probe.chip for probe in detected if probe.chip is not None]
+    who = np.array([person for person, probe in zip(people, detected, strict=True) if probe.chip is not None])
     parts = [bundle.embed(np.stack(chips[k : k + _CHUNK])) for k in range(0, len(chips), _CHUNK)]
     embeddings = np.concatenate(parts)
     rows = []
@@ -94,17 +94,17 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.likeness_groups", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--model", type=Path, required=True, metavar="RUN")
-    parser.add_argument("--people", type=Path, required=True, help="photos by person")
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
+    parser.add_argument("--people", type=Path, required=True, help="one folder of photos per person")
     parser.add_argument("--strangers", type=Path, required=True, help="one photo each of other people")
-    parser.add_argument("--most", type=int, default=5, help="photos of one person (5)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most", type=int, default=5, help="largest number of photos of one person (5)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of photos (%(default)s)")
     parser.add_argument(
-        "--cache", type=Path, default=Path("runs/faces"), help="where found faces are remembered"
+        "--cache", type=Path, default=Path("runs/faces"), help="cache of detected faces (%(default)s)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)

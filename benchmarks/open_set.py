@@ -1,16 +1,16 @@
-"""Ways to say "unknown": which score tells enrolled people from strangers best.
+"""Compare ways to say "unknown": which score distinguishes enrolled people from strangers best.
 
     python -m benchmarks.open_set --data OUT --strangers DIR [--seeds 5] [--json]
 
-Protocol: photos of a balanced set, no renders, dlib's embedding in its space. Every photo of a person with two
-or more is a probe against templates that lack it. Strangers are split into halves, by a new draw for each seed:
-what a score has to learn (crowding, constants) comes from one half and from half of the people, thresholds and
-the share named rightly from the others.
+Protocol: photos of a balanced set, no renders, dlib's embedding in its space. Every photo of a person with two or more
+is a probe against templates that lack it. Each seed splits the strangers into random halves. What a score has to learn
+(crowding, constants) comes from one half and from half of the people; thresholds and the share named rightly come from
+the others.
     cosine    cosine of the best name
-    lead      cosine of the best name less that of the second
+    lead      cosine of the best name minus that of the second
     score     this project's: cosine, lead over the next names, crowding (`identity.decisions.open_set`)
     evm       extreme value machine: for each person a Weibull curve of half the distances to others' nearest photos
-    w-score   of each probe by itself a Weibull curve of the best cosines but the first; how far that lies above it
+    w-score   for each probe a Weibull curve of the best cosines except the first, and how far the first lies above it
 `named` is the mean over FPIR 0.5 to 20 %; 95 % intervals of the difference to `score` by bootstrap over people.
 
 References:
@@ -32,24 +32,18 @@ from augmentor.photos.images import list_photos
 from benchmarks.face_space import embed_photos
 from identity.chips.many_photos import find_chips
 from identity.decisions.metrics import threshold_at
-from identity.decisions.open_set import (
-    CROWD,
-    SEARCHED_FPIRS,
-    accept_score,
-    crowding_from_similarities,
-    fit_decision,
-)
+from identity.decisions.open_set import SEARCHED_FPIRS, fit_decision
 from identity.decisions.templates import Choice, Gallery, leave_one_out
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import load_embedder
 from identity.training.training_set import read_training_set
 
 WAYS = ("cosine", "lead", "score", "evm", "w-score")
-TAIL = 20  # nearest photos of others, or best names, that a Weibull curve is fitted to
+TAIL = 20  # number of nearest photos of others, or of best names, that a Weibull curve is fitted to
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
 def evm_curves(gallery: Gallery, templates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(C,) shape and scale of each person's Weibull curve of half distances (1 - cosine) to photos of others."""
+    """Return shape and scale (C,) of each person's Weibull curve of half distances (1 - cosine) to photos of others."""
     similarities = gallery.probes["dlib"] @ templates.T
     similarities[np.arange(len(similarities)), gallery.photo_labels] = -np.inf
     halves = np.sort((1 - similarities.T) / 2, axis=1)[:, :TAIL]
@@ -58,9 +52,9 @@ def evm_curves(gallery: Gallery, templates: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def w_score(similarities: np.ndarray) -> np.ndarray:
-    """(N,) log-odds-like score: how improbable the best cosine is for the Weibull of the next `TAIL`.
+    """Return a score (N,) like log-odds: how improbable the best cosine is under the Weibull curve of the next `TAIL`.
 
-    The two parameters are fitted by moments of the logarithm, which is exact for large samples and quick.
+    The two parameters are fitted by moments of the logarithm, which is exact for large samples, and fast.
     """
     ordered = -np.sort(-similarities, axis=1)[:, : TAIL + 1]
     floor = ordered[:, -1:] - 1e-3
@@ -73,9 +67,8 @@ def w_score(similarities: np.ndarray) -> np.ndarray:
 def scorers(
     curves: tuple[np.ndarray, np.ndarray], mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray
 ) -> dict[str, Scorer]:
-    """A function from (N, C) similarities to (N,) scores for each way, taught by these probes and strangers."""
+    """Return for each way a function from similarities (N, C) to scores (N,), fitted to these probes and strangers."""
     decision = fit_decision(mated, labels, strangers)
-    crowded = crowding_from_similarities(strangers, CROWD)
     shape, scale = curves
 
     def lead(rows: np.ndarray) -> np.ndarray:
@@ -83,7 +76,7 @@ def scorers(
         return two[:, 0] - two[:, 1]
 
     def evm(rows: np.ndarray) -> np.ndarray:
-        """The logarithm of the best name's inclusion probability, which itself would round to 0 and 1."""
+        """Return the logarithm of the best name's inclusion probability, which itself would round to 0 and 1."""
         best = rows.argmax(axis=1)
         distance = (1 - rows[np.arange(len(rows)), best]).clip(0)
         return -((distance / scale[best]) ** shape[best])
@@ -91,18 +84,18 @@ def scorers(
     return {
         "cosine": lambda rows: rows.max(axis=1),
         "lead": lead,
-        "score": lambda rows: accept_score(rows, crowded, decision.constants)[1],
+        "score": lambda rows: decision.score(rows)[1],
         "evm": evm,
         "w-score": w_score,
     }
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each way."""
+    """Measure each way and return its row."""
     data = read_training_set(options.data)
-    embedder = PartEmbedder(("dlib",))
-    found = find_chips(list_photos(options.strangers), data.size, progress="strangers")
-    chips = [probe.chip for probe in found if probe.chip is not None]
+    embedder = load_embedder(("dlib",))
+    probes = find_chips(list_photos(options.strangers), data.size, progress="strangers")
+    chips = [probe.chip for probe in probes if probe.chip is not None]
     if len(chips) < 100:
         raise InputError(f"{options.strangers}: {len(chips)} photos with a face; this needs 100")
     gallery = embed_photos(data, embedder)
@@ -140,13 +133,13 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.open_set", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="balanced set of jobs/augment.py")
     parser.add_argument("--strangers", type=Path, required=True, help="folder of photos of other people")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="number of random splits (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)
     try:
@@ -155,13 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     rates = " | ".join(f"FPIR {fpir:.1%}" for fpir in SEARCHED_FPIRS)
-    print(f"| way | named | less `score` | {rates} |")
+    print(f"| way | named | minus `score` | {rates} |")
     print("|" + "---|" * (3 + len(SEARCHED_FPIRS)))
     for row in rows:
         low, high = row["gain_ci"]
-        told = " | ".join(f"{row[f'fpir_{fpir:g}']:.1%}" for fpir in SEARCHED_FPIRS)
+        cells = " | ".join(f"{row[f'fpir_{fpir:g}']:.1%}" for fpir in SEARCHED_FPIRS)
         gain = f"{100 * row['gain']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-        print(f"| {row['way']} | {row['named']:.1%} | {gain} | {told} |")
+        print(f"| {row['way']} | {row['named']:.1%} | {gain} | {cells} |")
     if options.json:
         print(json.dumps(rows))
     return 0

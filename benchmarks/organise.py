@@ -1,13 +1,14 @@
-"""Photos that a run never saw, put into albums: how many lie right.
+"""Put photos that a run has never met into albums, and count how many lie in the right one.
 
     python -m benchmarks.organise --model RUN --people DIR --strangers DIR [--no-face DIR] --work WORK [--json]
 
 Protocol: the photos below `--people` (a folder for each person of the run), `--strangers` and `--no-face` are copied
-into WORK/photos in random order under names that say nothing (seeded), and organised into WORK/albums with the default
-settings of `identity.organise`. A photo of a person is `right` in that person's album, even if it lies elsewhere too
-for another face on it; `wrong album` counts photos of all kinds in an album of somebody they do not show. Intervals:
-95 %, Wilson. `wrongly grouped`: photos in an `unknown` album with others, less the most frequent person's in it; each
-stranger is a person for itself. Time is that of the whole call, networks loaded; memory the peak of the main process.
+into WORK/photos in random order under meaningless names (by seed), and organised into WORK/albums with the default
+settings of `identity.organise`. A photo of a person is `right` if it is in that person's album, even if it is also
+elsewhere because of another face in it. `wrong album` counts photos of all kinds in an album of a person they do not
+show. Intervals: 95 %, Wilson. `wrongly grouped` counts the photos in `unknown` albums with others, without the most
+frequent person of each; each stranger is a person. The time is that of the whole call with networks loaded, the memory
+is the peak of the main process.
 """
 
 import argparse
@@ -36,7 +37,7 @@ STRANGER, THING = "stranger", "thing"
 
 
 def shuffled(options: argparse.Namespace, folder: Path) -> dict[str, tuple[str, str]]:
-    """Copies of all photos; name of the copy to (kind, person)."""
+    """Copy all photos under random names, and return name of the copy → (kind, person)."""
     people = list_identities(options.people)
     photos = [(path, ("person", name)) for name, paths in people.items() for path in paths]
     photos += [(path, (STRANGER, str(path))) for path in list_photos(options.strangers)]
@@ -52,13 +53,13 @@ def shuffled(options: argparse.Namespace, folder: Path) -> dict[str, tuple[str, 
     return truth
 
 
-def judge(found: Albums, truth: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """Counts by kind, and of all."""
+def judge(sorted_albums: Albums, truth: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """Return counts by kind, and counts over all photos."""
     counts = {kind: Counter[str]() for kind in ("person", STRANGER, THING)}
     groups: dict[str, Counter[str]] = {}
     wrong = 0
     for photo, (kind, who) in truth.items():
-        albums = found.albums_of(photo)
+        albums = sorted_albums.albums_of(photo)
         named = [album for album in albums if "/" not in album and album != NO_FACE]
         own = folder_of(who) if kind == "person" else None
         counted = counts[kind]
@@ -91,12 +92,12 @@ def judge(found: Albums, truth: dict[str, tuple[str, str]]) -> dict[str, Any]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Organise, and judge."""
+    """Organise the photos, and judge the albums."""
     from identity.runs.bundle import Bundle
     from identity.runs.recogniser import Recogniser
 
     if options.work.exists():
-        raise InputError(f"{options.work}: is there already; give --work a new folder")
+        raise InputError(f"{options.work}: exists already; choose a new folder with --work")
     truth = shuffled(options, options.work / "photos")
     recogniser = Recogniser(Bundle.load(options.model))
     strange = {who for kind, who in truth.values() if kind == "person"} - set(recogniser.bundle.labels)
@@ -104,7 +105,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         raise InputError(f"{options.people}: {len(strange)} people are not in this run ({min(strange)}, ...)")
     started = time.monotonic()
     with PeopleFile(options.work) as people:
-        found = organise(
+        sorted_albums = organise(
             recogniser,
             options.work / "photos",
             options.work / "albums",
@@ -113,49 +114,52 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             progress=True,
         )
     seconds = time.monotonic() - started
-    told = judge(found, truth)
-    # ru_maxrss is in KiB, on macOS in bytes
+    result = judge(sorted_albums, truth)
+    # ru_maxrss is in KiB, but on macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-    return told | {"seconds": seconds, "photos_per_second": len(truth) / seconds, "peak_mb": peak}
+    return result | {"seconds": seconds, "photos_per_second": len(truth) / seconds, "peak_mb": peak}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.organise", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--model", type=Path, required=True, metavar="RUN")
-    parser.add_argument("--people", type=Path, required=True, help="unseen photos of the run's people")
-    parser.add_argument("--strangers", type=Path, required=True, help="photos of others, one of each")
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
+    parser.add_argument(
+        "--people", type=Path, required=True, help="new photos of the run's people, by person"
+    )
+    parser.add_argument("--strangers", type=Path, required=True, help="one photo each of other people")
     parser.add_argument("--no-face", type=Path, help="photos without a person")
     parser.add_argument("--work", type=Path, required=True, help="new folder for copies and albums")
-    parser.add_argument("--workers", type=int)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, help="number of processes (one per core)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the order of photos (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     options = parser.parse_args(arguments)
     try:
         load_tensorflow()
-        told = measure(options)
+        result = measure(options)
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
     kinds = ("right", "wrong", "review", "review of the right name", "unknown", "no face")
-    print("| of | photos | " + " | ".join(kinds) + " |")
+    print("| kind | photos | " + " | ".join(kinds) + " |")
     print("|---" * (2 + len(kinds)) + "|")
-    for kind, counted in told["kinds"].items():
+    for kind, counted in result["kinds"].items():
         if counted:
             shares = (f"{counted.get(k, 0) / counted['photos']:.1%}" for k in kinds)
             print(f"| {kind} | {counted['photos']} | " + " | ".join(shares) + " |")
-    low, high = wilson(told["wrong_album"], told["photos"])
+    low, high = wilson(result["wrong_album"], result["photos"])
     print(
-        f"\nin a wrong album: {told['wrong_album']} of {told['photos']}, {told['wrong_album'] / told['photos']:.2%} "
-        f"({low:.2%} to {high:.2%}); groups of unknown: {told['groups']}, the largest of {told['largest_group']}, "
-        f"{told['wrongly_grouped']} photos wrongly grouped\n{told['seconds']:.0f} s, "
-        f"{told['photos_per_second']:.1f} photos/s, peak {told['peak_mb']:.0f} MB"
+        f"\nin a wrong album: {result['wrong_album']} of {result['photos']}, "
+        f"{result['wrong_album'] / result['photos']:.2%} ({low:.2%} to {high:.2%}); groups of unknown: "
+        f"{result['groups']}, the largest has {result['largest_group']} photos; "
+        f"{result['wrongly_grouped']} photos wrongly grouped\n{result['seconds']:.0f} s, "
+        f"{result['photos_per_second']:.1f} photos/s, peak {result['peak_mb']:.0f} MB"
     )
     if options.json:
-        print(json.dumps(told))
+        print(json.dumps(result))
     return 0
 
 

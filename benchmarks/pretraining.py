@@ -1,17 +1,17 @@
-"""Short pre-trainings at equal steps: what each part of the recipe is worth.
+"""Compare short pre-trainings with equal numbers of steps, to see what each part of the recipe is worth.
 
     python -m benchmarks.pretraining --photos ZIP --work WORK [--made-up WORK2] [--steps 700] [--size 64] [--seeds 1]
         [--only NAME ...]
 
-WORK is the cache that `identity.pretrain --renders N` made of ZIP, WORK2 one it made of the photos of
-`augmentor.made_up.people`. Every student starts from the same random weights and sees the same number of faces, with a
-schedule of that length; a run of this length is far from the end, so what differs here may draw level later. Measured
-on faces that no student saw (`identity.pretraining.held_out`):
+WORK is the cache that `identity.pretrain --renders N` made from ZIP, WORK2 one that it made from photos of
+`augmentor.made_up.people`. Every student starts from the same random weights and learns from the same number of faces,
+with a schedule of that length. Such a short run is far from the end, so differences here may vanish later. Measured on
+faces that no student has learnt from (`identity.pretraining.held_out`):
 
-    agreement   mean cosine to the centred teacher, of their photos
-    turned      the same of renders of 300 of them whose yaw differs from the photo's by more than 30 degrees, to the
-                teacher's embedding of the photo
-    EER         of these 300 pairs of photo and render, and all pairs of photo and render of two faces
+    agreement   mean cosine to the centred teacher, over their photos
+    turned      mean cosine of renders of 300 of them, whose yaw differs from the photo's by more than 30 degrees, to
+                the teacher's embedding of the photo
+    EER         of these 300 pairs of photo and render, against all pairs of a photo and a render of different faces
 """
 
 import argparse
@@ -36,9 +36,9 @@ from augmentor.views.head_view import make_view
 from augmentor.views.view_key import ViewKey, allowed
 from identity.decisions.metrics import eer
 from identity.networks.backbone import EMBEDDING_SIZE, PROJECTION
+from identity.networks.chip_variants import JITTERS, jittered, mirrored, resized
 from identity.networks.dlib_embedding import DlibEmbedding
 from identity.networks.face_space import load_face_space, unit
-from identity.networks.features import JITTERS, jittered, mirrored, resized
 from identity.pretrain import prepare_keras
 from identity.pretraining.cut import LANDMARKS68
 from identity.pretraining.distillation import agreement, centred
@@ -56,7 +56,7 @@ TURNED, LEAST_TURN, YAWS = 300, 30.0, (-55.0, -40.0, 40.0, 55.0)
 
 
 def hidden_head(backbone: Any) -> Any:
-    """A hidden layer of 512 with batch norm between the pooled maps and the embedding."""
+    """Add a hidden layer of 512 with batch normalisation between the pooled maps and the embedding."""
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
     hidden = keras.layers.BatchNormalization()(keras.layers.Dense(512, use_bias=False)(pooled))
     hidden = keras.layers.Activation("swish")(hidden)
@@ -64,7 +64,7 @@ def hidden_head(backbone: Any) -> Any:
 
 
 def conv_head(backbone: Any) -> Any:
-    """A 1x1 convolution of 512 with batch norm on the maps, before they are pooled."""
+    """Add a 1x1 convolution of 512 with batch normalisation on the maps, before they are pooled."""
     x = keras.layers.Conv2D(512, 1, use_bias=False)(backbone.output)
     x = keras.layers.Activation("swish")(keras.layers.BatchNormalization()(x))
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
@@ -72,7 +72,7 @@ def conv_head(backbone: Any) -> Any:
 
 
 def sharpest_half(faces: Faces, _teacher: np.ndarray) -> Faces:
-    """Only the half of the faces with the sharpest chips is trained on."""
+    """Keep only the half of the training faces with the sharpest chips."""
     sharp = np.array(
         [
             cv2.Laplacian(cv2.cvtColor(faces.chips[row], cv2.COLOR_RGB2GRAY), cv2.CV_32F).var()
@@ -85,21 +85,21 @@ def sharpest_half(faces: Faces, _teacher: np.ndarray) -> Faces:
 
 
 def half_of_faces(faces: Faces, _teacher: np.ndarray) -> Faces:
-    """Any half of the faces."""
+    """Keep every second training face."""
     chosen = replace(faces)
     chosen.training = faces.training[::2]
     return chosen
 
 
 def few_faces(faces: Faces, _teacher: np.ndarray) -> Faces:
-    """As many faces as there is time to ask the teacher about again, see `jittered_teacher`."""
+    """Keep only as many training faces as there is time to embed again with the teacher, see `jittered_teacher`."""
     chosen = replace(faces)
     chosen.training = np.random.default_rng(0).permutation(faces.training)[:FEW]
     return chosen
 
 
 def jittered_teacher(faces: Faces, teacher: np.ndarray) -> Faces:
-    """The faces of `few_faces`; their teacher averaged with what it says of three jittered chips of each."""
+    """Keep the faces of `few_faces`, with the teacher's embeddings averaged over three more jittered chips of each."""
     chosen = few_faces(faces, teacher)
     net, rows = DlibEmbedding(), chosen.training
     summed = 2 * teacher[rows]  # photo and mirror image
@@ -108,21 +108,21 @@ def jittered_teacher(faces: Faces, teacher: np.ndarray) -> Faces:
         chips = resized(faces.chips[rows[part]], CHIP)
         for number in range(JITTERS):
             summed[part] += net(jittered(chips if number % 2 else mirrored(chips), start * JITTERS + number))
-    asked = teacher.copy()
-    asked[rows] = summed / (2 + JITTERS)
+    averaged = teacher.copy()
+    averaged[rows] = summed / (2 + JITTERS)
     mean = unit(teacher).mean(axis=0)
-    chosen.targets = centred(asked, mean)[0]
+    chosen.targets = centred(averaged, mean)[0]
     return chosen
 
 
 def with_made_up(work: Path) -> Callable[[Faces, np.ndarray], Faces]:
-    """Three faces in ten are of made-up people, whose cache is `work`."""
+    """Return a change that makes three faces in ten those of made-up people, whose cache is `work`."""
 
     def change(faces: Faces, teacher: np.ndarray) -> Faces:
         with np.load(work / "faces.npz", allow_pickle=False) as saved:
-            paths, said = saved["paths"], saved["teacher"].astype(np.float32)
+            paths, embedded = saved["paths"], saved["teacher"].astype(np.float32)
         chips = np.load(work / "chips.npy", allow_pickle=False)
-        targets, _ = centred(said, unit(teacher).mean(axis=0))  # among the faces of real people
+        targets, _ = centred(embedded, unit(teacher).mean(axis=0))  # by the mean of the real people
         both = Faces(
             np.concatenate([faces.chips, chips]),
             np.concatenate([faces.targets, targets]),
@@ -142,14 +142,14 @@ def with_made_up(work: Path) -> Callable[[Faces, np.ndarray], Faces]:
 
 
 class Contrastive(keras.losses.Loss):
-    """Rows 2k and 2k + 1 show one face, in two ways: each is to find the other among all (NT-Xent, temperature 0.1).
+    """Rows 2k and 2k + 1 show one face in two ways; each must pick the other among all rows (NT-Xent, temperature 0.1).
 
     Source:
         Chen et al., "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020, equation 1.
     """
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """(N, D) embeddings -> (N,) losses; `y_true` is (N,) the row of the other picture."""
+        """Return the losses (N,) of embeddings (N, D); `y_true` (N,) is the row of the other picture."""
         rows = ops.normalize(ops.cast(y_pred, "float32"), axis=-1)
         logits = ops.matmul(rows, ops.transpose(rows)) / 0.1 - 1e9 * ops.eye(rows.shape[0])
         partner = ops.cast(ops.reshape(y_true, (-1,)), "int32")
@@ -157,7 +157,7 @@ class Contrastive(keras.losses.Loss):
 
 
 def self_supervised_start(training: Pretraining, steps: int) -> None:
-    """`steps` in which the student learns without a teacher that two crops of a face show the same."""
+    """Train the student for some steps without a teacher, to embed two crops of a face alike."""
     recipe, faces = training.recipe, training.faces
     student = keras.Model(training.model.input, training.model.output)
     student.compile(keras.optimizers.AdamW(recipe.learning_rate, clipnorm=5.0), Contrastive())
@@ -172,16 +172,16 @@ def self_supervised_start(training: Pretraining, steps: int) -> None:
 
 
 def not_centred(faces: Faces, teacher: np.ndarray) -> Faces:
-    """The teacher's unit vectors as they are."""
+    """Use the teacher's unit vectors without centring."""
     return replace(faces, targets=unit(teacher))
 
 
 def in_dlib_space(faces: Faces, teacher: np.ndarray) -> Faces:
-    """The teacher in the space its embeddings are compared in."""
+    """Use the teacher's embeddings in the space in which they are compared."""
     return replace(faces, targets=load_face_space()(teacher))
 
 
-# name: fields of the recipe, what changes the faces, what makes the student of a backbone
+# Name → fields of the recipe, a function that changes the faces, a function that makes the student from a backbone
 VARIANTS: dict[str, tuple[dict[str, Any], Callable | None, Callable | None]] = {
     "as it is (renders three times in ten)": ({}, None, None),
     "no renders": ({"render_share": 0.0}, None, None),
@@ -205,7 +205,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable | None, Callable | None]] = {
 
 
 def turned_faces(photos: Photos, faces: Faces, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) held-out rows and (M, 150, 150, 3) renders of them, turned by more than LEAST_TURN."""
+    """Return held-out rows (M,) and renders (M, 150, 150, 3) of them, turned by more than LEAST_TURN degrees."""
     head = load_head_model()
     views = [make_view(head, ViewKey(0, "neutral", yaw, 0.0, 0.0), CHIP) for yaw in YAWS]
     rows: list[int] = []
@@ -228,40 +228,46 @@ def turned_faces(photos: Photos, faces: Faces, landmarks: np.ndarray) -> tuple[n
 def measure(
     training: Pretraining, teacher: np.ndarray, turned: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, float]:
-    """What a student reached; `teacher` are centred unit rows."""
+    """Return the rates of a student; `teacher` are centred unit rows."""
     size = training.recipe.sizes[-1]
     training.model.set_weights(training.average_at(size, batches=20))
     held, (rows, renders) = training.faces.held_out, turned
-    found = training.embedded(held, size)
-    mean = found.mean(axis=0)  # of a student whose targets were not centred; else next to nothing
+    embedded = training.embedded(held, size)
+    mean = embedded.mean(axis=0)  # of a student whose targets were not centred; else next to nothing
     photos = unit(training.embedded(rows, size) - mean)
-    seen = [
+    parts = [
         training.model.predict_on_batch(plain(renders[k : k + 50], size, training.recipe.zoom))
         for k in range(0, len(rows), 50)
     ]
-    shown = unit(np.concatenate(seen) - mean)
+    shown = unit(np.concatenate(parts) - mean)
     cosines = photos @ shown.T
     same = np.eye(len(rows), dtype=bool)
     return {
-        "agreement": agreement(found - mean, teacher[held]),
+        "agreement": agreement(embedded - mean, teacher[held]),
         "turned": agreement(shown, teacher[rows]),
         "eer": float(eer(cosines[same], cosines[~same])),
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.pretraining", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--photos", type=Path, required=True, help="zip or folder of faces")
     parser.add_argument("--work", type=Path, required=True, help="cache of identity.pretrain")
-    parser.add_argument("--made-up", type=Path, help="cache of identity.pretrain, of made-up people")
-    parser.add_argument("--steps", type=int, default=700)
-    parser.add_argument("--size", type=int, default=64, help="edge of the student's input")
-    parser.add_argument("--seeds", type=int, default=1, help="runs of each, other faces in another order")
-    parser.add_argument("--only", nargs="*", choices=list(VARIANTS), metavar="NAME")
-    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--made-up", type=Path, help="cache of identity.pretrain from made-up people")
+    parser.add_argument("--steps", type=int, default=700, help="training steps of each run (%(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=64, help="edge of the student's input, pixels (%(default)s)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="runs of each recipe, with faces in another order"
+    )
+    parser.add_argument(
+        "--only", nargs="*", choices=list(VARIANTS), metavar="NAME", help="recipes to run; by default all"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="number of threads; 0 for all cores")
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)
     try:
@@ -269,14 +275,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faces = load_faces(options.work)
         if faces.teachers != ("dlib",) or faces.cut != LANDMARKS68:
             raise InputError(
-                f"{options.work}: these students learn from dlib alone; name a cache of its chips"
+                f"{options.work}: these students learn from dlib alone; use a cache with dlib's chips only"
             )
         with np.load(options.work / "faces.npz", allow_pickle=False) as saved:
             raw, landmarks = saved["teacher"].astype(np.float32), saved["landmarks"]
-        if options.only is None:  # all there is material for
+        if options.only is None:  # everything that the caches allow
             options.only = [name for name in VARIANTS if name != MADE_UP or options.made_up]
         if MADE_UP in options.only and not options.made_up:
-            raise InputError(f"{MADE_UP}: name them with --made-up, or choose others with --only")
+            raise InputError(f"{MADE_UP}: needs --made-up; otherwise choose other recipes with --only")
         turned = turned_faces(Photos(options.photos), faces, landmarks)
         table = []
         for name in options.only:
@@ -307,12 +313,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 runs.append(measure(training, centred(raw)[0], turned))
             row = {key: [run[key] for run in runs] for key in runs[0]}
             table.append({"recipe": name, "minutes": (time.monotonic() - started) / 60, **row})
-            told = " | ".join(
+            cells = " | ".join(
                 f"{np.mean(row[key]):.3f}" if key != "eer" else f"{np.mean(row[key]):.1%}" for key in row
             )
             if len(table) == 1:
                 print("| recipe | agreement | turned | EER |\n|---|---|---|---|", flush=True)
-            print(f"| {name} | {told} |", flush=True)
+            print(f"| {name} | {cells} |", flush=True)
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2

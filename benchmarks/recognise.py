@@ -1,14 +1,14 @@
-"""How long a face takes to be recognised, part by part, beside dlib's own embedding.
+"""Measure how long recognising a face takes, part by part, and compare it with dlib's own embedding.
 
     python -m benchmarks.recognise [--photos DIR] [--faces 32] [--rounds 7] [--threads 1,0] [--json]
 
-Protocol: made-up people (or the photos under DIR), 250 x 250; every part is timed by itself on the same faces, one
-view of each (no mirror image, no jitter), in each of `--rounds` rounds in turn; milliseconds a face, medians over
-rounds. Batches of 1 and of 32. Each number of threads (0: all cores) has a process of its own: TensorFlow and OpenBLAS
-read it when they start. Parts: detect (finding the face and its 68 landmarks), align (cutting the chip), b0
-(EfficientNet-B0 to its map), head (a cosine head of 1,000 people on the map, the map pooled and in its space), dlib_net
-(dlib's net as this project runs it, in TensorFlow), dlib (the library itself), b0_lite and dlib_net_lite (the same two
-nets exported to TensorFlow Lite, `identity.export`). `dlib_over_b0` is dlib's time over that of b0 and head.
+Protocol: made-up people (or the photos under DIR), 250 x 250. Every part is timed separately on the same faces, one
+view of each (no mirror image, no jitter), in each of `--rounds` rounds; milliseconds a face, medians over rounds, in
+batches of 1 and of 32. Each number of threads (0 for all cores) gets its own process, because TensorFlow and OpenBLAS
+read it when they start. Parts: detect (the face and its 68 landmarks), align (cropping the chip), b0 (EfficientNet-B0
+to its map), head (a cosine head of 1,000 people on the map, and the map pooled and in its space), dlib_net (dlib's net
+as this project runs it, in TensorFlow), dlib (the library itself), b0_lite and dlib_net_lite (the same two nets
+exported to TensorFlow Lite, `identity.export`). `dlib_over_b0` is dlib's time divided by that of b0 and head.
 """
 
 import argparse
@@ -28,7 +28,7 @@ PHOTO_SIZE, CHIP = 250, 150
 
 
 def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
-    """Milliseconds a face of every part, with so many threads; in this process."""
+    """Return the milliseconds a face of every part, with this number of threads, measured in this process."""
     import cv2
 
     cv2.setNumThreads(threads or (os.cpu_count() or 1))
@@ -43,15 +43,16 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     from augmentor.faces.face_source import face_source
     from identity.export import LiteModel, lite_model
     from identity.networks.backbone import load_weights
+    from identity.networks.chip_variants import resized
     from identity.networks.dlib_embedding import DlibEmbedding
-    from identity.networks.features import FrozenBackbone, pooled, resized
+    from identity.networks.features import FrozenBackbone, pooled
     from identity.networks.heads import HeadConfig, build_head, embedding_model
     from identity.networks.inference import Inference
 
     images = photos(options)
     finder = face_source()
-    found = [(image, search.faces[0].landmarks) for image in images if (search := finder(image))]
-    chips = np.stack([cut_chip(image, landmarks, CHIP) for image, landmarks in found])
+    detected = [(image, search.faces[0].landmarks) for image in images if (search := finder(image))]
+    chips = np.stack([cut_chip(image, landmarks, CHIP) for image, landmarks in detected])
     backbone = FrozenBackbone(load_weights("face"), CHIP)
     maps = backbone.maps(chips)
     head = Inference(embedding_model(build_head(HeadConfig("cosine", PEOPLE, backbone.map_shape)), "cosine"))
@@ -74,7 +75,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
 
     parts: dict[str, Callable[[], object]] = {
         "detect": lambda: [finder(image) for image in images],
-        "align": lambda: [cut_chip(image, landmarks, CHIP) for image, landmarks in found],
+        "align": lambda: [cut_chip(image, landmarks, CHIP) for image, landmarks in detected],
     }
     for batch in BATCHES:
         parts[f"b0_{batch}"] = in_batches(backbone.maps, chips, batch)
@@ -84,7 +85,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
         parts[f"dlib_net_lite_{batch}"] = in_batches(net_lite, chips, batch)
         parts[f"dlib_{batch}"] = in_batches(library, chips, batch)
     for work in parts.values():
-        work()  # what is built at the first call is not counted
+        work()  # whatever is built at the first call does not count
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(options.rounds):
         for name, work in parts.items():
@@ -101,10 +102,10 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
 
 
 def photos(options: argparse.Namespace) -> list[np.ndarray]:
-    """(H, W, 3) uint8 RGB each.
+    """Return photos, (H, W, 3) uint8 RGB each.
 
     Raises:
-        InputError: no photo in the folder.
+        InputError: there is no photo in the folder.
     """
     from augmentor.errors import InputError
     from augmentor.photos.images import list_photos, load_image
@@ -112,7 +113,7 @@ def photos(options: argparse.Namespace) -> list[np.ndarray]:
     if options.photos:
         paths = list_photos(options.photos)[: options.faces]
         if not paths:
-            raise InputError(f"{options.photos}: no photo in it")
+            raise InputError(f"{options.photos}: no photo in it; name a folder of photos")
         return [load_image(path) for path in paths]
     from augmentor.head.head_model import load_head_model
     from augmentor.made_up.people import PeopleOptions, draw_photos, people_names
@@ -128,7 +129,7 @@ def photos(options: argparse.Namespace) -> list[np.ndarray]:
 
 
 def dlib_library() -> Callable[[np.ndarray], object]:
-    """dlib's own embedding of (N, 150, 150, 3) chips."""
+    """Return dlib's own embedding as a function of chips (N, 150, 150, 3)."""
     import dlib
 
     from augmentor.faces.landmark_source import model_path
@@ -139,16 +140,23 @@ def dlib_library() -> Callable[[np.ndarray], object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.recognise", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--photos", type=Path, help="folder of photos; by default made-up people")
-    parser.add_argument("--faces", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 0])
+    parser.add_argument("--faces", type=int, default=32, help="number of photos (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds (%(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=[1, 0],
+        help="numbers of threads, separated by commas; 0 for all cores (1,0)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)  # threads: measure in this process
+    parser.add_argument(
+        "--alone", type=int, help=argparse.SUPPRESS
+    )  # number of threads; measure in this process
     options = parser.parse_args(arguments)
     from augmentor.errors import LikenessError
 

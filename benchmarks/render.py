@@ -1,14 +1,14 @@
-"""How long one render takes, against the bare OpenCV calls that nobody can do without.
+"""Measure how long one render takes, and compare it with the bare OpenCV calls that no renderer can avoid.
 
     python -m benchmarks.render [--size 150] [--people 12] [--rounds 15] [--json]
 
-Protocol: one process, one thread. Photos of made-up people, 250x250, whose faces are found by the project's
-finder; the renders that the planner draws for them at 128 per person, photo by photo as a job makes them. In every
-round the same renders are made and encoded, and then put through the floor: the view's points projected by a 3x4
-camera, one `cv2.remap` of the photo with the interpolation renders use (bilinear), JPEG at the quality and
-colour resolution of the job. Figures are medians over rounds, the ratio the median of the rounds' ratios,
-with the 10 % and 90 % quantiles; `ratio_with_light` has every render lit anew; the others have effects on, drawn as
-often as a job draws them: light and those of quality (grey to JPEG), or all.
+Protocol: one process, one thread. Photos of made-up people, 250x250, whose faces the project's finder detects; the
+renders that the planner plans for them at 128 per person, photo by photo as a job makes them. Every round makes and
+encodes the same renders, and then does the minimum for them (the floor): it projects the view's points with a 3x4
+camera, samples the photo with one `cv2.remap` and the interpolation of renders (bilinear), and encodes JPEG at the
+quality and colour resolution of the job. Figures are medians over rounds. The ratio is the median of the rounds'
+ratios, with the 10 % and 90 % quantiles. `ratio_with_light` relights every render; the other ratios have effects on,
+drawn as often as a job draws them: light and those of image quality (grey to JPEG), or all.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from augmentor.views.view_key import ViewKey, allowed, spread_view_keys
 PHOTO_SIZE = 250
 PER_CLASS = 128
 LIGHT_AND_QUALITY = ("light", "grey", "low_resolution", "blur", "noise", "jpeg")
-JPEG_QUALITY = 92  # of the job's renders (jobs.balancing.photo_worker)
+JPEG_QUALITY = 92  # the quality of the job's renders (jobs.balancing.photo_worker)
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Task:
     """The renders of one photo.
 
     Attributes:
-        prepared: the photo, as the renderer wants it.
-        image: (H, W, 3) uint8, the photo itself.
+        prepared: the photo, prepared for the renderer.
+        image: (H, W, 3) uint8 RGB, the photo itself.
         camera: (3, 4) float64, photo pixels ~ camera @ (model point, 1).
-        views: what it is rendered into.
-        points: for the floor, the model point of every pixel of each view, (S * S, 1, 3) float32.
+        views: the views to render into.
+        points: for the floor: the model point of every pixel of each view, (S * S, 1, 3) float32 mm.
     """
 
     prepared: PreparedPhoto
@@ -63,10 +63,10 @@ class Task:
 
 
 def draw_tasks(people: int, size: int, photos: int, head: HeadModel, seed: int = 7) -> list[Task]:
-    """The renders that a job makes of `photos` photos of made-up people."""
+    """Draw the renders that a job would make from `photos` photos of made-up people."""
     options = PeopleOptions(people, (4, 4), seed=seed, size=PHOTO_SIZE)
     studio, finder = Studio(head), face_source()
-    found: dict[str, tuple[np.ndarray, PreparedPhoto]] = {}
+    usable: dict[str, tuple[np.ndarray, PreparedPhoto]] = {}
     records = []
     for index, name in enumerate(tqdm(people_names(seed, people), "people")):
         for number, (_person, _shot, photo) in enumerate(draw_photos(studio, options, index, name)):
@@ -78,20 +78,20 @@ def draw_tasks(people: int, size: int, photos: int, head: HeadModel, seed: int =
             except PhotoError:
                 continue
             path, pose = f"{name}/{number}.jpg", prepared.fit.camera.pose
-            found[path] = photo.image, prepared
+            usable[path] = photo.image, prepared
             records.append(PhotoRecord(name, path, "", pose.yaw, pose.pitch, pose.roll, None))
     planned = plan(records, spread_view_keys(), PER_CLASS, 0, allowed=allowed).images
     keys: dict[str, list[ViewKey]] = {}
     for wanted in planned:
         if wanted.view is not None:
             keys.setdefault(wanted.photo, []).append(wanted.view)
-    chosen = [sorted(found)[k] for k in np.random.default_rng(seed).permutation(len(found))[:photos]]
+    chosen = [sorted(usable)[k] for k in np.random.default_rng(seed).permutation(len(usable))[:photos]]
     needed = sorted({key for path in chosen for key in keys[path]})
     views = {key: make_view(head, key, size) for key in tqdm(needed, "views")}
     points = {key: cv2.resize(v.position, (size, size)).reshape(-1, 1, 3) for key, v in views.items()}
     tasks = []
     for path in chosen:
-        image, prepared = found[path]
+        image, prepared = usable[path]
         matrix = _matrix(prepared.fit.camera)
         own = keys[path]
         tasks.append(Task(prepared, image, matrix, [views[k] for k in own], [points[k] for k in own]))
@@ -99,19 +99,19 @@ def draw_tasks(people: int, size: int, photos: int, head: HeadModel, seed: int =
 
 
 def full_renders(task: Task) -> list[bytes]:
-    """What the job does for the images of a photo, but for writing the files."""
+    """Do what the job does for the images of a photo, except writing the files."""
     renders = render_views(task.prepared, task.views)
     return [encode_jpeg(rendered.image, JPEG_QUALITY) for rendered in renders]
 
 
 def lit_renders(task: Task) -> list[bytes]:
-    """The same under another light."""
+    """Do the same under another light."""
     renders = zip(task.views, render_views(task.prepared, task.views), strict=True)
     return [encode_jpeg(relight(rendered.image, view, 1), JPEG_QUALITY) for view, rendered in renders]
 
 
 def renders_with_effects(names: Sequence[str], head: HeadModel) -> Callable[[Task], list[bytes]]:
-    """The same with effects on, drawn as a job draws them."""
+    """Return a function that does the same with effects, drawn as a job draws them."""
 
     def work(task: Task) -> list[bytes]:
         drawn = [draw_effects(names, number) for number in range(len(task.views))]
@@ -127,7 +127,7 @@ def renders_with_effects(names: Sequence[str], head: HeadModel) -> Callable[[Tas
 
 
 def floor(task: Task) -> list[bytes]:
-    """The bare calls: project the points, read the photo there, encode."""
+    """Do the bare minimum: project the points, sample the photo there, and encode."""
     size = task.prepared.size
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
@@ -140,20 +140,20 @@ def floor(task: Task) -> list[bytes]:
 
 
 def _matrix(camera: Camera) -> np.ndarray:
-    """(3, 4) float64."""
+    """Return the camera as a matrix (3, 4) float64."""
     inner = np.array([[camera.focal, 0, camera.centre[0]], [0, camera.focal, camera.centre[1]], [0, 0, 1]])
     return inner @ np.column_stack([camera.rotation, camera.translation])
 
 
 def milliseconds(work: Callable[[Task], list[bytes]], tasks: Sequence[Task]) -> float:
-    """Mean time of one render."""
+    """Return the mean milliseconds of one render."""
     started = time.perf_counter()
     made = sum(len(work(task)) for task in tasks)
     return 1000 * (time.perf_counter() - started) / made
 
 
 def measure(options: argparse.Namespace) -> dict[str, float | int]:
-    """All figures."""
+    """Measure everything."""
     cv2.setNumThreads(1)
     head = load_head_model()
     tasks = draw_tasks(options.people, options.size, options.photos, head)
@@ -190,16 +190,16 @@ def measure(options: argparse.Namespace) -> dict[str, float | int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.render", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--size", type=int, default=150, help="edge of the renders, pixels")
     parser.add_argument("--people", type=int, default=12, help="made-up people, four photos each")
     parser.add_argument(
-        "--photos", type=int, default=12, help="photos rendered in a round, some 31 times each"
+        "--photos", type=int, default=12, help="photos rendered in a round, about 31 times each"
     )
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     options = parser.parse_args(arguments)
     try:

@@ -1,16 +1,16 @@
-"""Whether renders still show the person: dlib's embedding of a render against that of its own photo.
+"""Measure whether renders still show the person, by dlib's embeddings of a render and of its own photo.
 
     python -m benchmarks.render_likeness --photos DIR [--count 200] [--shapes 10] [--json]
 
-Protocol: the first `--count` photos of DIR (sorted by path) whose fitted yaw is within 15 degrees. Each is
-rendered at yaw 0, 22, 40, 55 and 75, pitch and roll 0, to the left and to the right in turn, on head shape 0
-and, where `--shapes` is more than 1, on the others in turn too. Chips are cut from the render's true
-landmarks, as training cuts them. Distances are Euclidean between dlib's 128-d embeddings, 0.6 its usual
-threshold. `found` is the share of renders in which the project's finder (dlib's frontal HOG detector) finds
-the face, `yaw_error` the mean absolute difference between the yaw asked for and the one fitted to the
-landmarks found there, `true_yaw_error` the same from the render's true landmarks: what is left of the error
-when the landmarks are right. `own pose`: mean absolute difference, in grey levels over the face, of
-the photo's chip and a render of it at its own pose, for the first 40 photos, told on stderr.
+Protocol: the first `--count` photos of DIR (sorted by path) whose fitted yaw is within 15 degrees. Each is rendered at
+yaw 0, 22, 40, 55 and 75, pitch and roll 0, alternately to the left and to the right, on head shape 0 and, if `--shapes`
+is more than 1, on the others in turn. Chips are cropped by the render's true landmarks, as training crops them.
+Distances are Euclidean between dlib's 128-d embeddings; 0.6 is its usual threshold. `found` is the share of renders in
+which the project's finder (dlib's frontal HOG detector) detects the face. `yaw_error` is the mean absolute difference
+between the view's yaw and the yaw fitted to the detected landmarks; `true_yaw_error` is the same with the render's true
+landmarks, the error that remains when the landmarks are right. `own pose`, printed on stderr, is the mean absolute
+difference, in grey levels over the face, between the photo's chip and a render at the photo's own pose, for the first
+40 photos.
 """
 
 import argparse
@@ -45,7 +45,7 @@ SIZE, WIDE_PADDING = 150, 0.6
 
 @dataclass
 class Outcome:
-    """What became of the renders of one kind: chips (150, 150, 3), whose they are, and how the detector fared."""
+    """Results for the renders of one kind: chips (150, 150, 3), their photos' numbers, and how detection went."""
 
     chips: list[np.ndarray] = field(default_factory=list)
     photos: list[int] = field(default_factory=list)
@@ -56,10 +56,10 @@ class Outcome:
 
 
 def near_frontal(folder: Path, count: int, head: HeadModel) -> tuple[list[PreparedPhoto], np.ndarray]:
-    """Prepared photos with |yaw| within NEAR_FRONTAL, and their (N, 150, 150, 3) chips.
+    """Return prepared photos with |yaw| within NEAR_FRONTAL, and their chips (N, 150, 150, 3).
 
     Raises:
-        InputError: not a single one.
+        InputError: there is no such photo.
     """
     finder = face_source()
     prepared: list[PreparedPhoto] = []
@@ -79,12 +79,12 @@ def near_frontal(folder: Path, count: int, head: HeadModel) -> tuple[list[Prepar
             prepared.append(ready)
             chips.append(cut_chip(image, search.faces[0].landmarks, SIZE))
     if not prepared:
-        raise InputError(f"{folder}: no photo of a face seen from the front")
+        raise InputError(f"{folder}: no photo of a frontal face; name a folder that has some")
     return prepared, np.stack(chips)
 
 
-def look_at(outcome: Outcome, wide: RenderedView, key: ViewKey, head: HeadModel) -> None:
-    """Look for the face in a render and measure its yaw."""
+def measure_yaw(outcome: Outcome, wide: RenderedView, key: ViewKey, head: HeadModel) -> None:
+    """Detect the face in a render and measure its yaw."""
     search = face_source()(wide.image)
     outcome.found.append(bool(search))
     height, width = wide.image.shape[:2]
@@ -99,7 +99,7 @@ def look_at(outcome: Outcome, wide: RenderedView, key: ViewKey, head: HeadModel)
 
 
 def own_pose_difference(prepared: Sequence[PreparedPhoto], chips: np.ndarray, head: HeadModel) -> float:
-    """Mean grey levels, inside the face, between chips and renders of the same photos at their own poses."""
+    """Return the mean difference, in grey levels inside the face, of chips and renders at the photos' own poses."""
     differences = []
     for photo, chip in zip(prepared, chips, strict=True):
         pose = photo.fit.camera.pose
@@ -112,7 +112,7 @@ def own_pose_difference(prepared: Sequence[PreparedPhoto], chips: np.ndarray, he
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, float | int]]:
-    """One row for each yaw."""
+    """Measure each yaw and return its row."""
     cv2.setNumThreads(1)
     head = load_head_model()
     prepared, chips = near_frontal(options.photos, options.count, head)
@@ -132,7 +132,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, float | int]]:
             outcome.chips.append(cut_chip(chip.image, chip.landmarks_2d, SIZE))
             outcome.photos.append(number)
             outcome.found_in_chip.append(bool(face_source()(chip.image)))
-            look_at(outcome, wide, key, head)
+            measure_yaw(outcome, wide, key, head)
         distance = np.linalg.norm(net(np.stack(outcome.chips)) - own[outcome.photos], axis=1)
         rows.append(
             {
@@ -151,13 +151,15 @@ def measure(options: argparse.Namespace) -> list[dict[str, float | int]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.render_likeness", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos, at any depth")
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--shapes", type=int, default=1, help="head shapes to take in turn; 1: the mean head")
+    parser.add_argument("--count", type=int, default=200, help="number of photos (%(default)s)")
+    parser.add_argument(
+        "--shapes", type=int, default=1, help="head shapes to use in turn; 1 for the mean head"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)
     try:
@@ -165,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
-    print("| yaw | within 0.6 | mean distance | 90 % | found by dlib | in chip | yaw error | true |")
+    print("| yaw | within 0.6 | mean distance | 90 % | detected by dlib | in chip | yaw error | true |")
     print("|---|---|---|---|---|---|---|---|")
     for row in rows:
         print(

@@ -1,13 +1,14 @@
-"""What renders add to the templates of people with one or two photos.
+"""Measure what renders add to the templates of people with one or two photos.
 
     python -m benchmarks.render_templates --data OUT --strangers DIR [--seeds 5] [--json]
 
-Protocol: OUT is a balanced set. Of everybody with three photos or more one photo is drawn as the probe, one or two
-others are kept, the rest is taken away; all others keep what they have. The template of a reduced person is the unit
-mean of the kept photos (each with its mirror image and jittered copies), plus the mean of `--renders` renders of each
-kept photo, which counts as so many photos as the column says. dlib's embedding in its space; the decision score with
-its default constants, crowding from the strangers. `rank-1`, and `named`: the share named rightly, averaged over FPIR
-0.5 to 20 %. Mean over seeds; gains over no renders with 95 % intervals by bootstrap over people. No test photo is used.
+Protocol: OUT is a balanced set. For everybody with three photos or more, one photo is drawn as the probe, one or two
+others are kept, and the rest are removed; all other people keep what they have. The template of such a person is the
+unit mean of the kept photos (each with its mirror image and jittered copies), plus the mean of `--renders` renders of
+each kept photo, which counts as as many photos as the column says. dlib's embedding in its space; the decision score
+with its default constants, crowding from the strangers. `rank-1`, and `named`: the share named rightly, averaged over
+FPIR 0.5 to 20 %. Mean over seeds; gains over no renders with 95 % intervals by bootstrap over people. No test photo is
+used.
 """
 
 import argparse
@@ -24,10 +25,11 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
 from benchmarks.face_space import embed_photos
 from identity.chips.many_photos import find_chips
+from identity.decisions.acceptance import CROWD, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.metrics import threshold_at
-from identity.decisions.open_set import CROWD, SEARCHED_FPIRS, DecisionConstants, accept_score, crowding_sums
+from identity.decisions.open_set import SEARCHED_FPIRS
 from identity.decisions.templates import Gallery
-from identity.networks.embedding import PartEmbedder
+from identity.networks.embedding import PartEmbedder, load_embedder
 from identity.networks.face_space import unit
 from identity.training.training_set import TrainingSet, read_training_set
 
@@ -37,7 +39,7 @@ CHUNK = 256
 
 
 def drawn(data: TrainingSet, gallery: Gallery, keep: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the gallery: (E,) probes and (E, keep) kept photos, of everybody with `FEWEST` photos or more."""
+    """Return rows of the gallery: probes (E,) and kept photos (E, keep) of everybody with `FEWEST` photos or more."""
     rng = np.random.default_rng([seed, keep])
     probes, kept = [], []
     for label in range(gallery.classes):
@@ -48,17 +50,17 @@ def drawn(data: TrainingSet, gallery: Gallery, keep: int, seed: int) -> tuple[np
             probes.append(own[0])
             kept.append(own[1 : 1 + keep])
     if not probes:
-        raise InputError(f"{data.root}: nobody with {FEWEST} photos")
+        raise InputError(f"{data.root}: nobody has {FEWEST} photos")
     return np.array(probes), np.stack(kept)
 
 
 def render_means(
     data: TrainingSet, gallery: Gallery, kept: np.ndarray, count: int, embedder: PartEmbedder, seed: int
 ) -> np.ndarray:
-    """(E, keep, D) mean embedding of `count` renders of each kept photo.
+    """Return the mean embeddings (E, keep, D) of `count` renders of each kept photo.
 
     Raises:
-        InputError: fewer renders of one.
+        InputError: a photo has fewer renders.
     """
     rng = np.random.default_rng([seed, 21])
     of_photo: dict[int, list[int]] = {}
@@ -69,7 +71,8 @@ def render_means(
         rows = of_photo.get(photo, [])
         if len(rows) < count:
             raise InputError(
-                f"{data.root}: {len(rows)} renders of a photo, {count} wanted; make more --per-class"
+                f"{data.root}: a photo has {len(rows)} renders, but --renders is {count}; make the set with a larger "
+                "--per-class"
             )
         chosen += rng.permutation(rows)[:count].tolist()
     parts = [
@@ -82,21 +85,21 @@ def render_means(
 def searched(
     similarities: np.ndarray, labels: np.ndarray, of_strangers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(E,) whether rank 1 is right, and (E,) the share of FPIRs at which the probe is named rightly."""
-    crowded, without_him = crowding_sums(of_strangers, CROWD)
+    """Return whether rank 1 is right (E,), and the share of FPIRs at which the probe is named rightly (E,)."""
+    crowded, crowded_without_own = crowding_sums(of_strangers, CROWD)
     best, score = accept_score(similarities, crowded, DecisionConstants())
-    _, stranger_score = accept_score(of_strangers, without_him, DecisionConstants())
+    _, stranger_score = accept_score(of_strangers, crowded_without_own, DecisionConstants())
     right = best == labels
     named = [right & (score >= threshold_at(stranger_score, fpir)) for fpir in SEARCHED_FPIRS]
     return right, np.mean(named, axis=0)
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each number of photos and each weight."""
+    """Measure each number of photos and each weight, and return a row for each."""
     data = read_training_set(options.data)
-    embedder = PartEmbedder(("dlib",))
-    found = find_chips(list_photos(options.strangers), data.size, progress="strangers")
-    chips = [probe.chip for probe in found if probe.chip is not None]
+    embedder = load_embedder(("dlib",))
+    faces = find_chips(list_photos(options.strangers), data.size, progress="strangers")
+    chips = [probe.chip for probe in faces if probe.chip is not None]
     if not chips:
         raise InputError(f"{options.strangers}: no photo with a face")
     strangers = embedder.probes(np.stack(chips))["dlib"]
@@ -131,14 +134,14 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.render_templates", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="balanced set of jobs/augment.py")
     parser.add_argument("--strangers", type=Path, required=True, help="folder of photos of other people")
-    parser.add_argument("--renders", type=int, default=6, help="of each kept photo (6)")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--renders", type=int, default=6, help="renders of each kept photo (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON array on the last line")
     options = parser.parse_args(arguments)
     try:
@@ -153,8 +156,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in ("rank1", "named"):
             low, high = row[f"{name}_gain_ci"]
             gains[name] = f"{100 * row[f'{name}_gain']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-        told = f"{row['rank1']:.1%} | {gains['rank1']} | {row['named']:.1%} | {gains['named']}"
-        print(f"| {row['photos']} | {row['weight']:g} | {told} |")
+        cells = f"{row['rank1']:.1%} | {gains['rank1']} | {row['named']:.1%} | {gains['named']}"
+        print(f"| {row['photos']} | {row['weight']:g} | {cells} |")
     if options.json:
         print(json.dumps(table))
     return 0

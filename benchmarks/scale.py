@@ -1,16 +1,16 @@
-"""How the augment job grows: `python -m benchmarks.scale --data DIR [--what photos,workers,ways] [--json]`.
+"""Measure how the augment job scales: `python -m benchmarks.scale --data DIR [--what photos,workers,ways] [--json]`.
 
-photos      the job over the first 1,000, 4,000 and 16,000 photos of DIR, people repeated under further names where
-            there are too few, as Parquet shards, with all cores: seconds, photos a second, and the most memory that
-            the driver and the largest worker had to themselves (USS, looked at every second)
-workers     the same work (`--identities` people) by one and by two processes of one core without Ray (what these
-            cores can do; each makes the views for itself), by the job with one and with two workers on one machine,
-            and by the job on two nodes of one core each (`ray.cluster_utils`; they share this machine with Ray's own
-            processes): seconds without the start of Ray and models, which one person tells
-ways        the partitions of that work through `jobs.cluster.worker_pool` and through Ray Data (`map_batches` with
-actors),
-            Ray warm in both: seconds
-Medians of `--rounds`, the ways in turn.
+    photos      the job over the first 1,000, 4,000 and 16,000 photos of DIR, as Parquet shards, with all cores; people
+                are repeated under other names if there are too few. Seconds, photos a second, and the largest memory
+                that the driver and the largest worker had to themselves (USS, sampled every second)
+    workers     the same work (`--identities` people) by one and by two processes of one core without Ray (what these
+                cores can do; each makes the views for itself), by the job with one and with two workers on one machine,
+                and by the job on two nodes of one core each (`ray.cluster_utils`; they share this machine with Ray's
+                own processes). Seconds without the start of Ray and models, which is measured with one person
+    ways        the partitions of that work through `jobs.cluster.worker_pool` and through Ray Data (`map_batches` with
+                actors), with Ray started in both. Seconds
+
+Figures are medians of `--rounds`, in which the variants take turns.
 """
 
 import argparse
@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from threadpoolctl import threadpool_limits
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities
-from augmentor.views.view_set import load_view_set
+from augmentor.views.view import View
+from augmentor.views.view_key import ViewKey
+from augmentor.views.view_set import ViewSet, load_view_set
 
 PHOTOS = (1000, 4000, 16000)
 PARTS = ("photos", "workers", "ways")
@@ -41,7 +43,7 @@ _MB = 1e6
 
 
 def repeated(people: dict[str, list[Path]], photos: int, folder: Path) -> int:
-    """Links to people, with number, until they have so many photos; how many photos they have."""
+    """Link people into a folder, repeated under numbered names, until there are enough photos; return their number."""
     folder.mkdir(parents=True)
     count, round_ = 0, 0
     while True:
@@ -54,7 +56,7 @@ def repeated(people: dict[str, list[Path]], photos: int, folder: Path) -> int:
 
 
 class MemoryWatch:
-    """The most memory a job's driver, and the largest of its workers, had to themselves."""
+    """Records the largest memory, in MB, that a job's driver and the largest of its workers had to themselves."""
 
     def __init__(self, pid: int) -> None:
         self.driver, self.worker = 0.0, 0.0
@@ -71,10 +73,10 @@ class MemoryWatch:
                     if child.cmdline() and child.cmdline()[0].startswith("ray::_PartitionActor"):
                         self.worker = max(self.worker, child.memory_full_info().uss / _MB)
             except psutil.Error:
-                continue  # one that ended meanwhile
+                continue  # a process ended meanwhile
 
     def stop(self) -> None:
-        """No more."""
+        """Stop recording."""
         self._stop.set()
         self._thread.join()
 
@@ -82,10 +84,10 @@ class MemoryWatch:
 def job(
     data: Path, out: Path, options: argparse.Namespace, *more: str, **environment: str
 ) -> dict[str, float]:
-    """The command: seconds, MB of driver and worker.
+    """Run the command; return its seconds, and the memory of driver and worker in MB.
 
     Raises:
-        InputError: it failed.
+        InputError: the command failed.
     """
     command = [sys.executable, "jobs/augment.py", "--data", str(data), "--out", str(out), "--max-failed", "1"]
     command += ["--per-class", str(options.per_class), *more]
@@ -104,19 +106,19 @@ def job(
 def by_photos(
     people: dict[str, list[Path]], folder: Path, options: argparse.Namespace
 ) -> list[dict[str, float]]:
-    """See the module."""
+    """Measure `photos`, see the module."""
     rows = []
     for wanted in options.photos:
         data = folder / f"photos{wanted}"
         count = repeated(people, wanted, data)
-        told = job(data, folder / f"out{wanted}", options, "--format", "parquet")
-        rows.append({"photos": count, **told, "photos_per_second": count / told["seconds"]})
+        figures = job(data, folder / f"out{wanted}", options, "--format", "parquet")
+        rows.append({"photos": count, **figures, "photos_per_second": count / figures["seconds"]})
         print(rows[-1], file=sys.stderr)
     return rows
 
 
 def without_ray(data: Path, out: Path, options: argparse.Namespace, processes: int) -> float:
-    """All partitions, shared out to processes of one core that know nothing of each other; seconds without models."""
+    """Divide all partitions among independent processes of one core; return the seconds without loading models."""
     context = multiprocessing.get_context("spawn")
     ready = context.Barrier(processes + 1, timeout=120)
     own = [
@@ -135,24 +137,36 @@ def without_ray(data: Path, out: Path, options: argparse.Namespace, processes: i
     return seconds
 
 
+class _OwnViews:
+    """Makes views where they are needed, and keeps them."""
+
+    def __init__(self, view_set: ViewSet) -> None:
+        self._view_set = view_set
+        self._made: dict[str, View] = {}
+
+    def views(self, keys: Iterable[ViewKey]) -> dict[str, View]:
+        wanted = {key.name: key for key in keys}
+        for name in wanted.keys() - self._made.keys():
+            self._made[name] = self._view_set.view(wanted[name])
+        return {name: self._made[name] for name in wanted}
+
+
 def _share_of_work(
     data: Path, out: Path, options: argparse.Namespace, number: int, of: int, ready: Any
 ) -> None:
     from jobs.balancing.partition_worker import PartitionWorker
-    from jobs.balancing.view_shelf import OwnViews
 
     view_set = load_view_set("built-in", 150, 0)
-    worker = PartitionWorker(settings_of(data, out, options), view_set, OwnViews(view_set))
-    with threadpool_limits(
-        1
-    ):  # BLAS would keep other cores busy with waiting, as it does not in Ray's workers
+    worker = PartitionWorker(settings_of(data, out, options), view_set, _OwnViews(view_set))
+    # Otherwise BLAS would keep other cores busy with waiting, which it does not in Ray's workers.
+    with threadpool_limits(1):
         ready.wait()
         for partition in partitions(data, options)[number::of]:
             worker.run(partition)
 
 
 def settings_of(data: Path, out: Path, options: argparse.Namespace) -> Any:
-    """Of the set, as the job has them."""
+    """Return the settings of the set, as the job has them."""
     from jobs.balancing.partition_worker import SetSettings
     from jobs.balancing.photo_worker import RenderSettings
 
@@ -162,7 +176,7 @@ def settings_of(data: Path, out: Path, options: argparse.Namespace) -> Any:
 
 
 def partitions(data: Path, options: argparse.Namespace) -> Any:
-    """Of the people in `data`, as the job deals them."""
+    """Return the partitions of the people in `data`, as the job deals them."""
     from jobs.balancing.augment_job import FOLDER_IMAGES
     from jobs.balancing.partition import partitions_of
 
@@ -171,7 +185,7 @@ def partitions(data: Path, options: argparse.Namespace) -> Any:
 
 @contextmanager
 def two_nodes() -> Any:
-    """A cluster of a head without cores and two nodes of a core each; its address."""
+    """Start a cluster of a head without cores and two nodes of one core each, and yield its address."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -184,7 +198,7 @@ def two_nodes() -> Any:
 
 
 def by_workers(people: dict[str, list[Path]], folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """See the module."""
+    """Measure `workers`, see the module."""
     some, one = folder / "some", folder / "one"
     for data, names in ((some, list(people)[: options.identities]), (one, list(people)[:1])):
         data.mkdir()
@@ -205,12 +219,12 @@ def by_workers(people: dict[str, list[Path]], folder: Path, options: argparse.Na
             start = job(one, out / "start-nodes", options, RAY_ADDRESS=address)["seconds"]
             whole = job(some, out / "job-nodes", options, RAY_ADDRESS=address)["seconds"]
         seconds.setdefault("2 nodes", []).append(whole - start)
-        print({name: round(found[-1], 1) for name, found in seconds.items()}, file=sys.stderr)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+        print({name: round(times[-1], 1) for name, times in seconds.items()}, file=sys.stderr)
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def by_ways(people: dict[str, list[Path]], folder: Path, options: argparse.Namespace) -> dict[str, float]:
-    """See the module."""
+    """Measure `ways`, see the module."""
     from jobs.balancing.augment_job import _PartitionActor
     from jobs.balancing.view_shelf import ViewShelf
     from jobs.cluster.ray_session import ray, ray_session
@@ -223,7 +237,7 @@ def by_ways(people: dict[str, list[Path]], folder: Path, options: argparse.Names
     units: list[Any] = [(partition, []) for partition in partitions(some, options)]
 
     class Stage(_PartitionActor):
-        """A partition worker as Ray Data calls it."""
+        """A partition worker that Ray Data can call."""
 
         def __init__(self, out: str, shelf: Any) -> None:
             super().__init__(settings_of(some, Path(out), options), shelf)
@@ -244,10 +258,10 @@ def by_ways(people: dict[str, list[Path]], folder: Path, options: argparse.Names
 
     def data(out: Path, shelf: Any) -> int:
         ray.data.DataContext.get_current().enable_progress_bars = False
-        found = ray.data.from_items(list(range(len(units)))).map_batches(
+        results = ray.data.from_items(list(range(len(units)))).map_batches(
             Stage, fn_constructor_args=(str(out), shelf), batch_size=1, concurrency=2, num_cpus=1
         )
-        return int(sum(row["made"] for row in found.iter_rows()))
+        return int(sum(row["made"] for row in results.iter_rows()))
 
     ways: dict[str, Callable[[Path, Any], int]] = {"worker pool": pool, "Ray Data": data}
     seconds: dict[str, list[float]] = {}
@@ -260,26 +274,38 @@ def by_ways(people: dict[str, list[Path]], folder: Path, options: argparse.Names
                 seconds.setdefault(name, []).append(time.perf_counter() - started)
                 if made != options.identities * options.per_class:
                     raise InputError(f"{name}: {made} images made")
-            print({name: round(found[-1], 1) for name, found in seconds.items()}, file=sys.stderr)
-    return {name: statistics.median(found) for name, found in seconds.items()}
+            print({name: round(times[-1], 1) for name, times in seconds.items()}, file=sys.stderr)
+    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.scale", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="one folder of photos per person")
-    parser.add_argument("--what", type=lambda text: text.split(","), default=list(PARTS))
-    parser.add_argument("--photos", type=lambda text: [int(n) for n in text.split(",")], default=list(PHOTOS))
-    parser.add_argument("--identities", type=int, default=120, help="for workers and ways")
-    parser.add_argument("--per-class", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--what",
+        type=lambda text: text.split(","),
+        default=list(PARTS),
+        help=f"what to measure: some of {', '.join(PARTS)}, separated by commas (all)",
+    )
+    parser.add_argument(
+        "--photos",
+        type=lambda text: [int(n) for n in text.split(",")],
+        default=list(PHOTOS),
+        help="numbers of photos, separated by commas",
+    )
+    parser.add_argument(
+        "--identities", type=int, default=120, help="people for workers and ways (%(default)s)"
+    )
+    parser.add_argument("--per-class", type=int, default=16, help="images of each person (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     options = parser.parse_args(arguments)
     measures = {"photos": by_photos, "workers": by_workers, "ways": by_ways}
     if unknown := set(options.what) - measures.keys():
-        parser.error(f"--what {', '.join(sorted(unknown))}: of {', '.join(PARTS)}")
+        parser.error(f"--what {', '.join(sorted(unknown))}: must be some of {', '.join(PARTS)}")
     result: dict[str, Any] = {}
     try:
         people = {name: own for name, own in list_identities(options.data).items() if own}
@@ -290,8 +316,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
-    for what, told in result.items():
-        for row in told if isinstance(told, list) else [told]:
+    for what, figures in result.items():
+        for row in figures if isinstance(figures, list) else [figures]:
             print(what, "  ".join(f"{name} {value:.4g}" for name, value in row.items()))
     if options.json:
         print(json.dumps(result))

@@ -1,13 +1,13 @@
-"""Load on a server of `identity.serve`, beside a plain loop over the recogniser.
+"""Measure a server of `identity.serve` under load, and compare it with a plain loop over the recogniser.
 
     python -m benchmarks.serve --model RUN --photos DIR [--clients 1 8 32] [--seconds 20] [--json]
 
 Protocol: the loop names the photos below DIR in this process, one after the other (`Recogniser.files`, one worker).
-Then a server of the same run is started on loopback, and so many clients, each a thread with one connection, send one
-photo (`identify`) or two (`verify`) after the other for `--seconds`, each from another place in the list; the first
-`WARM` seconds do not count. Latencies are of whole requests. `faces/s` of `identify` is compared with the loop's.
-Overload: a server that answers `OVERLOADED` requests at once gets four times as many clients; what is not answered must
-be a 503 with Retry-After. Clients run on the same cores as the server.
+Then a server of the same run is started on loopback. Each client, a thread with one connection, sends one photo
+(`identify`) or two (`verify`) after the other for `--seconds`, starting at another place in the list; the first `WARM`
+seconds do not count. Latencies are those of whole requests. `faces/s` of `identify` is compared with the loop's.
+Overload: a server that answers `OVERLOADED` requests at once gets four times as many clients; every request that it
+does not answer must get a 503 with Retry-After. Clients run on the same cores as the server.
 """
 
 import argparse
@@ -36,13 +36,13 @@ _START_SECONDS = 120
 
 
 def plain_loop(model: Path, paths: Sequence[Path]) -> dict[str, float]:
-    """Photos and faces a second of the recogniser alone."""
+    """Return the photos and faces a second of the recogniser alone."""
     load_tensorflow()
     from identity.runs.bundle import Bundle
     from identity.runs.recogniser import Recogniser
 
     recogniser = Recogniser(Bundle.load(model))
-    list(recogniser.files(paths[:3]))  # networks and models load
+    list(recogniser.files(paths[:3]))  # loads networks and models
     started = time.perf_counter()
     faces = sum(len(answer.faces) for answer in tqdm(recogniser.files(paths), "plain loop", len(paths)))
     seconds = time.perf_counter() - started
@@ -51,12 +51,14 @@ def plain_loop(model: Path, paths: Sequence[Path]) -> dict[str, float]:
 
 @contextmanager
 def server(model: Path, *options: str) -> Iterator[str]:
-    """A server in a process of its own; its address."""
+    """Run a server in its own process, and yield its address."""
     words = [sys.executable, "-m", "identity.serve", "--model", str(model), "--port", "0", *options]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     url = process.stderr.readline().split()[0].rstrip("/")
-    threading.Thread(target=lambda: [None for _ in process.stderr or ()], daemon=True).start()  # its log
+    threading.Thread(
+        target=lambda: [None for _ in process.stderr or ()], daemon=True
+    ).start()  # reads its log
     try:
         until = time.monotonic() + _START_SECONDS
         while time.monotonic() < until:
@@ -74,7 +76,7 @@ def server(model: Path, *options: str) -> Iterator[str]:
 
 
 def load(url: str, what: str, photos: Sequence[bytes], clients: int, seconds: float) -> dict[str, Any]:
-    """What so many clients get."""
+    """Send requests from several clients, and return rates, latencies and status codes."""
     begin = time.perf_counter() + WARM
     end = begin + seconds
     latencies: list[float] = []
@@ -125,46 +127,48 @@ def load(url: str, what: str, photos: Sequence[bytes], clients: int, seconds: fl
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """All of it."""
+    """Measure everything."""
     paths = list_photos(options.photos)[: options.count]
     if not paths:
-        raise InputError(f"{options.photos}: no photo in it")
+        raise InputError(f"{options.photos}: no photo in it; name a folder of photos")
     photos = [path.read_bytes() for path in paths]
-    told: dict[str, Any] = {"loop": plain_loop(options.model, paths), "loads": []}
+    result: dict[str, Any] = {"loop": plain_loop(options.model, paths), "loads": []}
     with server(options.model) as url:
         for what in ("identify", "verify"):
             for clients in options.clients:
-                told["loads"].append(load(url, what, photos, clients, options.seconds))
+                result["loads"].append(load(url, what, photos, clients, options.seconds))
                 tqdm.write(f"{what}, {clients} clients: done", file=sys.stderr)
     with server(options.model, "--max-requests", str(OVERLOADED)) as url:
-        told["overload"] = load(url, "identify", photos, 4 * OVERLOADED, options.seconds)
-    return told
+        result["overload"] = load(url, "identify", photos, 4 * OVERLOADED, options.seconds)
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serve", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--model", type=Path, required=True, metavar="RUN")
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos to send")
-    parser.add_argument("--count", type=int, default=300, help="how many of them at most (300)")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32])
-    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--count", type=int, default=300, help="largest number of photos (%(default)s)")
+    parser.add_argument(
+        "--clients", type=int, nargs="+", default=[1, 8, 32], help="numbers of clients (1 8 32)"
+    )
+    parser.add_argument("--seconds", type=float, default=20, help="duration of each load (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     options = parser.parse_args(arguments)
     try:
-        told = measure(options)
+        result = measure(options)
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
-    loop = told["loop"]
+    loop = result["loop"]
     print(
         f"plain loop: {loop['photos_per_second']:.1f} photos/s, {loop['faces_per_second']:.1f} faces/s\n\n"
         "| | clients | requests/s | faces/s | of the loop's | p50 ms | p95 ms | p99 ms | other answers |"
     )
     print("|---" * 9 + "|")
-    for row in [*told["loads"], told["overload"] | {"what": "identify, overloaded"}]:
+    for row in [*result["loads"], result["overload"] | {"what": "identify, overloaded"}]:
         faces = row["faces_per_second"]
         of_loop = [f"{faces:.1f}", f"{faces / loop['faces_per_second']:.0%}"] if faces else ["", ""]
         others = ", ".join(f"{n} times {status}" for status, n in row["statuses"].items() if status != "200")
@@ -173,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"| {row['p50_ms']:.0f} | {row['p95_ms']:.0f} | {row['p99_ms']:.0f} | {others or 'none'} |"
         )
     if options.json:
-        print(json.dumps(told))
+        print(json.dumps(result))
     return 0
 
 

@@ -1,13 +1,12 @@
-"""How like real people the made-up ones are to dlib, and how well pose is read off them.
+"""Measure how much made-up people resemble real ones to dlib, and how well pose is estimated from their photos.
 
     python -m benchmarks.synthetic --identities 60 [--photos 4] [--seed 1000] [--json]
 
-Protocol: photos as `augmentor.made_up.people` makes them, through JPEG; the project's face finder (HOG upsampled once,
-then
-twice; most central face); dlib's 128-d embedding of the chip, photo only; all mated pairs, all non-mated pairs; EER on
-Euclidean distance and on cosine. Landmark error: mean distance of dlib's points from the true ones, in percent of
-the true distance between the outer corners of the eyes, photos with |yaw| <= 40. Pose error: `augmentor.head.pose` on
-dlib's points and on the true ones, against the true pose.
+Protocol: photos as `augmentor.made_up.people` makes them, encoded as JPEG; the project's face finder (HOG on the photo
+enlarged once, then twice; most central face); dlib's 128-d embedding of the chip, photo only; all mated pairs, all
+non-mated pairs; EER on Euclidean distance and on cosine. Landmark error: mean distance of dlib's landmarks from the
+true ones, in percent of the true distance between the outer corners of the eyes, for photos with |yaw| <= 40. Pose
+error: `augmentor.head.pose` on dlib's landmarks and on the true ones, compared with the true pose.
 """
 
 import argparse
@@ -34,7 +33,7 @@ from identity.networks.dlib_embedding import DlibEmbedding
 
 @dataclass(frozen=True)
 class Sighting:
-    """One photo as dlib sees it; `landmarks` and `chip` are None where it finds no face."""
+    """What dlib detects in one photo; `landmarks` and `chip` are None if it detects no face."""
 
     person: int
     photo: Photo
@@ -43,14 +42,14 @@ class Sighting:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.synthetic", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--identities", type=int, default=60)
-    parser.add_argument("--photos", type=int, default=4)
-    parser.add_argument("--seed", type=int, default=1000)
-    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--identities", type=int, default=60, help="number of people (%(default)s)")
+    parser.add_argument("--photos", type=int, default=4, help="photos of each (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1000, help="seed of the people (%(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="edge of a photo, pixels (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     given = parser.parse_args(arguments)
     try:
@@ -69,21 +68,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def measure(options: PeopleOptions, head: HeadModel) -> dict[str, Any]:
-    """All figures; rates and errors in percent or degrees as the names say."""
-    sightings, milliseconds = _look(options, Studio(head))
-    found = [s for s in sightings if s.landmarks is not None]
+    """Measure everything; rates and errors are in percent or degrees as their names say."""
+    sightings, milliseconds = _detect(options, Studio(head))
+    detected = [s for s in sightings if s.landmarks is not None]
     result: dict[str, Any] = {
         "photos": len(sightings),
         "ms_per_photo": milliseconds,
-        "found_percent": 100 * len(found) / len(sightings),
+        "found_percent": 100 * len(detected) / len(sightings),
     }
-    result |= _recognition(found)
-    result |= _geometry([s for s in found if abs(s.photo.yaw) <= 40], head)
+    result |= _recognition(detected)
+    result |= _geometry([s for s in detected if abs(s.photo.yaw) <= 40], head)
     return result
 
 
-def _look(options: PeopleOptions, studio: Studio) -> tuple[list[Sighting], float]:
-    """Make the photos and find their faces."""
+def _detect(options: PeopleOptions, studio: Studio) -> tuple[list[Sighting], float]:
+    """Draw the photos and detect their faces; also return the milliseconds a photo takes to draw."""
     finder = face_source()
     sightings, spent = [], 0.0
     for index, name in enumerate(tqdm(people_names(options.seed, options.identities), desc="people")):
@@ -99,11 +98,11 @@ def _look(options: PeopleOptions, studio: Studio) -> tuple[list[Sighting], float
     return sightings, 1000 * spent / len(sightings)
 
 
-def _recognition(found: list[Sighting]) -> dict[str, float]:
-    """How far apart dlib's embedding puts these people."""
-    embeddings = DlibEmbedding()(np.stack([s.chip for s in found if s.chip is not None]))
-    people = np.array([s.person for s in found])
-    first, second = np.triu_indices(len(found), 1)
+def _recognition(detected: list[Sighting]) -> dict[str, float]:
+    """Measure how well dlib's embedding separates these people."""
+    embeddings = DlibEmbedding()(np.stack([s.chip for s in detected if s.chip is not None]))
+    people = np.array([s.person for s in detected])
+    first, second = np.triu_indices(len(detected), 1)
     mated = people[first] == people[second]
     distance = np.linalg.norm(embeddings[first] - embeddings[second], axis=1)
     unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
@@ -118,15 +117,15 @@ def _recognition(found: list[Sighting]) -> dict[str, float]:
     }
 
 
-def _geometry(found: list[Sighting], head: HeadModel) -> dict[str, float]:
-    """How far dlib's landmarks lie from the true ones, and the pose read off either."""
+def _geometry(detected: list[Sighting], head: HeadModel) -> dict[str, float]:
+    """Measure how far dlib's landmarks lie from the true ones, and the pose error from either."""
     errors, biases = [], []
     poses: dict[str, list[tuple[float, float, float]]] = {
         "dlib_fit": [],
         "dlib_mean_head": [],
         "true_fit": [],
     }
-    for sighting in found:
+    for sighting in detected:
         photo, landmarks = sighting.photo, sighting.landmarks
         assert landmarks is not None
         span = float(np.linalg.norm(photo.landmarks[36] - photo.landmarks[45]))

@@ -1,8 +1,8 @@
-"""What is left of a job whose workers are killed again and again: `python -m benchmarks.worker_kills --data DIR`.
+"""Check what remains of a job whose workers are killed repeatedly: `python -m benchmarks.worker_kills --data DIR`.
 
-The job runs twice over the first people of DIR: undisturbed, and with SIGKILL sent to a process drawn from all that
-work for it (workers, the shelf of views) whenever a further share of the images has come, as many times as `--kills`
-says. Then both outputs are compared file by file. One line per kill, and the account; `--json` for one object.
+The job runs twice over the first people of DIR: undisturbed, and with SIGKILL sent to a random process among all that
+work for it (workers, the shelf of views) each time another share of the images is done, `--kills` times in total. Then
+both outputs are compared file by file. Prints a line per kill, and the result; `--json` prints one object.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.file_kinds import PARTIAL_PREFIX
 from augmentor.photos.images import list_identities
@@ -32,7 +32,7 @@ OWN = ("lock", "summary.json")
 
 @dataclass(frozen=True)
 class Kill:
-    """One kill: after how many images on disk, seconds since the start, and what the process was."""
+    """One kill: the number of images on disk, the seconds since the start, and what the process was."""
 
     images: int
     seconds: float
@@ -40,15 +40,15 @@ class Kill:
 
 
 def images_in(out: Path) -> int:
-    """Images on disk."""
+    """Return the number of images on disk."""
     return sum(path.parent.name != "report" for path in out.glob("*/*.jpg"))
 
 
 def victims(job: int) -> list[tuple[int, str]]:
-    """Processes of the job's own Ray that may be killed: number and name."""
-    found = subprocess.run(["pgrep", "-af", VICTIMS], capture_output=True, text=True, check=False)
+    """Return the processes of the job's own Ray that may be killed: process id and name."""
+    listed = subprocess.run(["pgrep", "-af", VICTIMS], capture_output=True, text=True, check=False)
     processes = []
-    for line in sorted(found.stdout.splitlines()):
+    for line in sorted(listed.stdout.splitlines()):
         pid, _, name = line.partition(" ")
         if name.startswith("ray::") and _descends(int(pid), job):
             processes.append((int(pid), name.removeprefix("ray::").split(".")[0]))
@@ -56,7 +56,7 @@ def victims(job: int) -> list[tuple[int, str]]:
 
 
 def _descends(pid: int, ancestor: int) -> bool:
-    """Whether a process was started by another, or by one that that started."""
+    """Return whether a process is a descendant of another."""
     while pid > 1:
         if pid == ancestor:
             return True
@@ -68,10 +68,10 @@ def _descends(pid: int, ancestor: int) -> bool:
 
 
 def run_job(data: Path, out: Path, per_class: int, kills: int, seed: int) -> tuple[float, list[Kill]]:
-    """Run the job, killing; seconds, and what was killed.
+    """Run the job while killing processes; return the seconds it took, and what was killed.
 
     Raises:
-        InputError: it failed.
+        InputError: the job failed.
     """
     command = [sys.executable, "jobs/augment.py", "--data", str(data), "--out", str(out)]
     command += ["--per-class", str(per_class), "--max-failed", "1"]
@@ -98,7 +98,7 @@ def run_job(data: Path, out: Path, per_class: int, kills: int, seed: int) -> tup
 
 
 def compare(undisturbed: Path, disturbed: Path) -> dict[str, int]:
-    """How many files are missing, further, different or half-written, and images that are in the manifest twice."""
+    """Count files that are missing, extra, different or half-written, and images that are in the manifest twice."""
     one, other = (
         {p.relative_to(out).as_posix(): p for p in out.rglob("*") if p.is_file() and p.name not in OWN}
         for out in (undisturbed, disturbed)
@@ -117,12 +117,12 @@ def compare(undisturbed: Path, disturbed: Path) -> dict[str, int]:
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
-    """Both runs and their comparison."""
+    """Run the job both ways and compare the results."""
     people = list_identities(options.data)
     needed = -(-options.images // options.per_class)
     if len(people) < needed:
         raise InputError(
-            f"{options.data}: {len(people)} people; {needed} are needed for {options.images} images"
+            f"{options.data}: has {len(people)} people, but {options.images} images need {needed} people"
         )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -132,27 +132,27 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
             (some / name).symlink_to((options.data / name).resolve())
         calm, _ = run_job(some, folder / "calm", options.per_class, 0, options.seed)
         wild, kills = run_job(some, folder / "wild", options.per_class, options.kills, options.seed)
-        told = json.loads((folder / "wild" / "summary.json").read_text())["this_run"]
+        this_run = json.loads((folder / "wild" / "summary.json").read_text())["this_run"]
         return {
             "seconds_undisturbed": round(calm, 1),
             "seconds": round(wild, 1),
             "kills": [asdict(kill) for kill in kills],
-            "workers_died": told["workers_died"],
-            "partitions_done_again": told["partitions_done_again"],
+            "workers_died": this_run["workers_died"],
+            "partitions_done_again": this_run["partitions_done_again"],
             **compare(folder / "calm", folder / "wild"),
         }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code 1 if anything was lost."""
+    """Run the command; the exit code is 1 if anything was lost."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.worker_kills", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--data", type=Path, required=True, help="one folder of photos per person")
-    parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--per-class", type=int, default=128)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of victims")
+    parser.add_argument("--images", type=int, default=20_000, help="number of images (%(default)s)")
+    parser.add_argument("--per-class", type=int, default=128, help="images of each person (%(default)s)")
+    parser.add_argument("--kills", type=int, default=50, help="number of kills (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of victims (%(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     options = parser.parse_args(arguments)
     try:

@@ -1,1 +1,1 @@
-"""Recipes for data sets, run from a checkout: `python -m datasets.synthetic`, `python -m datasets.lfw`."""
+"""Commands that make or download data sets: `python -m datasets.synthetic`, `python -m datasets.lfw`."""

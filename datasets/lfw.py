@@ -1,4 +1,4 @@
-"""Download Labeled Faces in the Wild: `python -m datasets.lfw --out DIR`. `augmentor.photos.lfw` does the work."""
+"""Download Labeled Faces in the Wild: `python -m datasets.lfw --out DIR`; see `augmentor.photos.lfw`."""
 
 import sys
 

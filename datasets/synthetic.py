@@ -1,4 +1,4 @@
-"""Make people up: `python -m datasets.synthetic --out DIR`. The work is done by `augmentor.made_up.people`."""
+"""Draw photos of people who do not exist: `python -m datasets.synthetic --out DIR`; see `augmentor.made_up.people`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Ask a server of `identity.serve` from Python.
+"""Client for a server started with `identity.serve`.
 
     from identity.client import Client
 
@@ -6,8 +6,8 @@
     for answer in likeness.identify(["photo.jpg", "another.heic"]):
         print(answer["photo"], [face["name"] for face in answer["faces"]])
 
-Answers are the JSON that the server gives, see its `/openapi.json`. A server that is busy is asked again, as often as
-it says.
+Methods return the server's JSON answers, which its `/openapi.json` describes. When the server is busy, the client waits
+as long as the server asks for and then repeats the request.
 """
 
 import time
@@ -22,17 +22,18 @@ import requests
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import write_whole
 
-_PORTION = 20  # photos of one request
+_PORTION = 20  # photos per request
 _BUSY = frozenset([429, 503])
 
 
 class ServerError(LikenessError):
-    """The server refused.
+    """The server refused a request or did not answer.
 
     Args:
-        status: of HTTP; 0 where there was no answer.
-        kind: of the problem, see `identity.server.problems`.
-        detail: what is wrong.
+        status: HTTP status; 0 if the server did not answer.
+        kind: kind of the problem, one of those in `identity.server.problems`; `no-answer` if the server did not
+            answer, `unknown` if its answer was not understood.
+        detail: explanation of the problem for people to read.
     """
 
     def __init__(self, status: int, kind: str, detail: str) -> None:
@@ -41,13 +42,13 @@ class ServerError(LikenessError):
 
 
 class Client:
-    """A server.
+    """A connection to one server; use it as a context manager to close it at the end.
 
     Args:
-        url: of the server.
-        key: one of its keys, if it has any.
-        patience: seconds that a busy server is asked again.
-        timeout: seconds without an answer after which it is given up.
+        url: base URL of the server, for instance `http://127.0.0.1:8000`.
+        key: API key, if the server requires one.
+        patience: seconds during which requests to a busy server are repeated.
+        timeout: seconds to wait for an answer before giving up.
     """
 
     def __init__(self, url: str, key: str | None = None, patience: float = 60, timeout: float = 600) -> None:
@@ -64,15 +65,18 @@ class Client:
         self._session.close()
 
     def identify(self, photos: Iterable[Path | str], fpir: float | None = None) -> Iterator[dict[str, Any]]:
-        """Who is on photos: one answer for each, in order; a zip gives one for each photo in it.
+        """Name the people in photos.
 
         Args:
-            photos: files.
-            fpir: share of strangers who may be given a name; the server's own if None.
+            photos: files; a zip stands for all photos in it.
+            fpir: share of strangers who may be given a name; the server's default if None.
+
+        Yields:
+            One answer per photo, in order.
 
         Raises:
-            InputError: a file that cannot be read.
-            ServerError: the server refused.
+            InputError: A file cannot be read.
+            ServerError: The server refused or did not answer.
         """
         paths = [Path(photo) for photo in photos]
         query = {} if fpir is None else {"fpir": fpir}
@@ -81,32 +85,35 @@ class Client:
             yield from self._ask("POST", "/v1/identify", part, query).json()["results"]
 
     def verify(self, a: Path | str, b: Path | str, fmr: float = 0.001) -> dict[str, Any]:
-        """Whether two photos show the same person.
+        """Compare two photos and say whether they show the same person.
 
         Args:
-            a, b: files.
-            fmr: share of pairs of different people that may be let through.
+            a: first photo.
+            b: second photo.
+            fmr: share of pairs of different people that may be accepted.
 
         Raises:
-            InputError, ServerError: as `identify`.
+            InputError: A file cannot be read.
+            ServerError: The server refused or did not answer.
         """
         files = [("a", Path(a)), ("b", Path(b))]
         answer: dict[str, Any] = self._ask("POST", "/v1/verify", files, {"fmr": fmr}).json()
         return answer
 
     def organise(self, photos: Iterable[Path | str], out: Path | str, every: float = 1.0) -> dict[str, Any]:
-        """Sort photos into albums by person, and fetch them; the server keeps nothing.
+        """Sort photos into albums by person and download the albums; the server keeps nothing.
 
         Args:
             photos: files, or zips of them.
-            out: the zip with the albums.
-            every: seconds between questions whether it is done.
+            out: the zip to write the albums to.
+            every: seconds between two requests for the job's status.
 
         Returns:
-            What is in the albums, as `albums.json` of `identity.organise`.
+            The contents of the albums, like `albums.json` of `identity.organise`.
 
         Raises:
-            InputError, ServerError: as `identify`; or the job failed.
+            InputError: No photo is given, or a file cannot be read or written.
+            ServerError: The server refused or did not answer, or the job failed.
         """
         paths = [Path(photo) for photo in photos]
         if not paths:
@@ -132,29 +139,34 @@ class Client:
         return albums
 
     def people(self) -> dict[str, int]:
-        """Everybody who is enrolled, and the number of photos.
+        """Return the number of photos of each enrolled person, by name.
 
         Raises:
-            ServerError: the server refused.
+            ServerError: The server refused or did not answer.
         """
-        found = self._ask("GET", "/v1/people").json()["people"]
-        return {person["name"]: person["photos"] for person in found}
+        people = self._ask("GET", "/v1/people").json()["people"]
+        return {person["name"]: person["photos"] for person in people}
 
     def enrol(self, name: str, photos: Iterable[Path | str]) -> dict[str, Any]:
-        """Enrol somebody from a few photos.
+        """Enrol a person from a few photos.
+
+        Args:
+            name: name of the person; must not be enrolled yet.
+            photos: files.
 
         Raises:
-            InputError, ServerError: as `identify`; or the name is taken, or no photo has a face.
+            InputError: A file cannot be read.
+            ServerError: The server refused or did not answer; the name is already enrolled; or no photo has a face.
         """
         files = [("files", Path(photo)) for photo in photos]
         answer: dict[str, Any] = self._ask("POST", "/v1/people", files, fields={"name": name}).json()
         return answer
 
     def forget(self, name: str) -> dict[str, Any]:
-        """Forget somebody.
+        """Forget a person.
 
         Raises:
-            ServerError: nobody is called so, or the server refused.
+            ServerError: Nobody of this name is enrolled, or the server refused or did not answer.
         """
         answer: dict[str, Any] = self._ask("DELETE", f"/v1/people/{quote(name, safe='')}").json()
         return answer
@@ -205,8 +217,9 @@ class Client:
 
 def _refusal(answer: requests.Response) -> ServerError:
     try:
-        told = answer.json()
-        return ServerError(answer.status_code, str(told["type"]).rpartition(":")[2], str(told["detail"]))
+        problem = answer.json()
+        kind = str(problem["type"]).rpartition(":")[2]
+        return ServerError(answer.status_code, kind, str(problem["detail"]))
     except (ValueError, KeyError, TypeError):
         return ServerError(
             answer.status_code, "unknown", f"{answer.url}: {answer.status_code} {answer.reason}"

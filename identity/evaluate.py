@@ -1,13 +1,14 @@
 """Measure a trained run, or bare features: `python -m identity.evaluate`.
 
-    --probes DIR     photos of enrolled people, one folder each: rank-1, and with --strangers the open set
-    --strangers DIR  people who are not enrolled, in any depth
-    --pairs CSV      photo pairs for 1:1 comparison, paths relative to --pairs-root; or LFW's pairs.txt
-    --no-face DIR    photos without a person: how many are rejected because no face is found
-    --against MODEL  another run on the same photos: differences, paired by person
-    --groups CSV     who belongs to which group: rates by group
+    --probes DIR     photos of enrolled people, one folder per person: measures rank-1 and, with --strangers, the
+                     open-set rates
+    --strangers DIR  photos of people who are not enrolled, in folders of any depth
+    --pairs CSV      photo pairs for 1:1 comparison, with paths relative to --pairs-root; or LFW's pairs.txt
+    --no-face DIR    photos without a person: measures how many are rejected because no face is detected
+    --against MODEL  another run to measure on the same photos: prints the differences, paired by person
+    --groups CSV     table of who belongs to which group: prints the rates of each group
 
-What is measured, and how: `identity.evaluation.on_photos`.
+`identity.evaluation.on_photos` describes what is measured and how.
 """
 
 import argparse
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
-from identity.evaluation.error_groups import group_table, measure_groups, read_groups
+from identity.evaluation.error_groups import GroupRates, group_table, measure_groups, read_groups
 from identity.evaluation.material import Material, read_material
 from identity.evaluation.on_photos import Comparer, Gallery, evaluate
 from identity.evaluation.paired import differences
@@ -53,14 +55,14 @@ _TITLES = {
     "fmr_realised_01": "FMR realised at that threshold",
     "tar_at_stored_fmr_1": "1:1 TAR at the stored FMR 1 %",
     "fmr_realised_1": "FMR realised at that threshold",
-    "no_face_rejected": "photos without a person: no face found",
+    "no_face_rejected": "photos without a person: no face detected",
     "no_face_named": "photos without a person: given a name",
-    "failed_to_enrol": "photos of people: no face found",
+    "failed_to_enrol": "photos of people: no face detected",
 }
 
 
 def table(evaluation: Evaluation) -> str:
-    """The numbers for people to read."""
+    """Return the protocol and the rates as a table for people to read."""
     lines = []
     for name, title in _TITLES.items():
         rate = evaluation.rates.get(name)
@@ -68,92 +70,122 @@ def table(evaluation: Evaluation) -> str:
             span = f"[{100 * rate.low:.2f}, {100 * rate.high:.2f}]"
             lines.append(f"{title:<40} {100 * rate.value:>7.2f} %   {span}")
     if evaluation.ms_per_face is not None:
-        lines.append(f"{'embedding and comparing one face':<40} {evaluation.ms_per_face:>7.1f} ms")
+        lines.append(f"{'time to embed and compare one face':<40} {evaluation.ms_per_face:>7.1f} ms")
     return "\n".join([*evaluation.protocol, "", *lines])
 
 
 def difference_table(compared: dict[str, Rate], other: str) -> str:
-    """Differences for people to read."""
-    lines = ["", f"Less those of {other}, points (95 %, bootstrap over people, the same for both):"]
+    """Return the differences from another model's rates as a table for people to read.
+
+    Args:
+        compared: differences by the rate's name, as fractions.
+        other: name of the other model.
+    """
+    lines = [
+        "",
+        f"Difference from {other} in percentage points (95 % intervals, same bootstrap samples of people for both):",
+    ]
     for name, rate in compared.items():
-        told = f"{_TITLES[name]:<40} {100 * rate.value:>+7.2f}     [{100 * rate.low:+.2f}, {100 * rate.high:+.2f}]"
-        lines.append(told)
+        span = f"[{100 * rate.low:+.2f}, {100 * rate.high:+.2f}]"
+        lines.append(f"{_TITLES[name]:<40} {100 * rate.value:>+7.2f}     {span}")
     return "\n".join(lines)
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports a wrong call in one line."""
+    """A parser that reports a wrong call in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{self.prog}: {message}")
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser("identity.evaluate", description=(__doc__ or "").splitlines()[0])
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = _Parser(called_as("identity.evaluate"), description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", required=True, help="a trained run, or bare features: face, dlib, both")
-    parser.add_argument("--probes", type=Path, help="photos of enrolled people, one folder each")
+    parser.add_argument("--probes", type=Path, help="photos of enrolled people, one folder per person")
     parser.add_argument("--strangers", type=Path, help="photos of people who are not enrolled")
-    parser.add_argument("--pairs", type=Path, help="CSV with photo_a, photo_b, mated")
-    parser.add_argument("--pairs-root", type=Path, help="what its paths are relative to (its own folder)")
+    parser.add_argument("--pairs", type=Path, help="CSV with the columns photo_a, photo_b and mated")
+    parser.add_argument(
+        "--pairs-root", type=Path, help="folder that the CSV's paths are relative to (the CSV's own)"
+    )
     parser.add_argument("--no-face", type=Path, help="photos without a person")
     parser.add_argument(
-        "--against", help="another run, or bare features with --pairs alone: differences, paired by person"
+        "--against",
+        help="another run, or bare features with --pairs alone: print the differences, paired by person",
     )
     parser.add_argument(
-        "--groups", type=Path, help="CSV: person and a column for each grouping; rates by group"
+        "--groups",
+        type=Path,
+        help="CSV with a column person and one column per grouping: print the rates of each group",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object as the last line of stdout")
-    parser.add_argument("--report", type=Path, help="folder for index.html, report.json and report.csv")
-    parser.add_argument("--cache", type=Path, help="folder to remember where the faces are")
-    parser.add_argument("--workers", type=int, help="processes that look for faces (all cores)")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object as the last line of stdout"
+    )
+    parser.add_argument(
+        "--report", type=Path, help="folder to write index.html, report.json and report.csv to"
+    )
+    parser.add_argument("--cache", type=Path, help="folder that keeps the positions of detected faces")
+    parser.add_argument("--workers", type=int, help="number of processes that detect faces (all cores)")
+    return parser
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if options.probes is None and options.pairs is None:
-        raise InputError("identity.evaluate: give --probes, --pairs or both")
+        raise InputError(f"{parser.prog}: give --probes, --pairs or both")
     if options.model in BARE_MODELS and (options.probes or options.strangers):
         raise InputError(
-            f"identity.evaluate: --model {options.model} has nobody enrolled and can only compare --pairs; "
+            f"{parser.prog}: --model {options.model} has nobody enrolled, so it can only compare --pairs; "
             "--probes and --strangers need a trained run"
         )
     if options.report is not None and options.report.exists() and not options.report.is_dir():
-        raise InputError(f"{options.report}: not a folder; --report takes one")
+        raise InputError(f"{options.report}: not a folder, but --report needs one")
     if options.report is not None:
         refuse_foreign(options.report, ("index.html", "report.csv", "failures.csv"), "report.json")
     if options.workers is not None and options.workers < 1:
-        raise InputError("identity.evaluate: --workers must be at least 1")
+        raise InputError(f"{parser.prog}: --workers must be at least 1")
     return options
 
 
 def default_cache(model: str) -> Path:
-    """Where found faces are remembered: in the run, or for bare features (or a read-only run) in the user's cache."""
+    """Return the folder that keeps the positions of detected faces.
+
+    It is in the run; for bare features and read-only runs it is the user's cache.
+    """
     if model not in BARE_MODELS and os.access(model, os.W_OK):
         return Path(model) / "evaluation_cache"
     return user_cache()
 
 
 def load_model(model: str) -> tuple[Comparer, Gallery | None, TrainingPhotos | None, Path | None]:
-    """Bare features, or a run with the photos it was trained on and the set made of them.
+    """Load bare features or a run.
+
+    Args:
+        model: folder of a run, or one of `BARE_MODELS`.
+
+    Returns:
+        The model as a comparer; the same as a gallery; the photos it was trained on; the folder of its training set.
+        The last three are None for bare features, the last also where the run does not know its training set.
 
     Raises:
-        InputError: No such run, or it is damaged.
+        InputError: The run does not exist or is damaged.
     """
     if model in BARE_MODELS:
         return BareFeatures(model), None, None, None
     if not Path(model).is_dir():
         raise InputError(
-            f"{model}: no such run; --model takes the folder that identity.train wrote, or {', '.join(BARE_MODELS)}"
+            f"{model}: no such run; --model takes a folder that identity.train wrote, or {', '.join(BARE_MODELS)}"
         )
-    from identity.runs.bundle import Bundle  # inside: imports TensorFlow
+    from identity.runs.bundle import Bundle  # imported here because it loads TensorFlow
 
     bundle = Bundle.load(Path(model))
-    sources = bundle.sources.to_pydict()
-    phash = np.array(sources["phash"], np.uint64)
     training_set = bundle.about.get("config", {}).get("data")
-    photos = TrainingPhotos(sources["photo"], sources["sha256"], phash)
-    return bundle, bundle, photos, Path(training_set) if training_set else None
+    return bundle, bundle, bundle.training_photos, Path(training_set) if training_set else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns its exit code."""
+    """Run the command and return its exit code."""
     try:
         options = _parse(arguments)
         material = read_material(
@@ -167,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             compared = differences(evaluation, _measure(options.against, material, options)[0])
         by_group = measure_groups(evaluation, groups) if groups else []
         if options.report:
-            # inside: matplotlib is only needed here
+            # imported here because only reports need matplotlib
             from identity.evaluation.report import enrolled_photos, write_report
 
             shown = enrolled_photos(training_set) if training_set else {}
@@ -178,23 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if options.json:
-        values: dict[str, object] = dict(evaluation.as_json())
-        if compared:
-            values["against"] = options.against
-        for name, rate in compared.items():
-            values[f"{name}_gain"] = round(rate.value, 6)
-            values[f"{name}_gain_ci"] = [round(rate.low, 6), round(rate.high, 6)]
-        if by_group:
-            values["groups"] = [
-                {
-                    "grouping": group.grouping,
-                    "group": group.group,
-                    "people": group.people,
-                    **{name: [rate.value, rate.low, rate.high] for name, rate in group.rates.items()},
-                }
-                for group in by_group
-            ]
-        print(json.dumps(values), flush=True)
+        print(json.dumps(_as_json(evaluation, compared, options.against, by_group)), flush=True)
     else:
         print(table(evaluation))
         if compared:
@@ -204,8 +220,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _as_json(
+    evaluation: Evaluation, compared: dict[str, Rate], against: str | None, by_group: list[GroupRates]
+) -> dict[str, object]:
+    """Return all results as plain values: the rates, the differences from another model, the rates of groups."""
+    values: dict[str, object] = dict(evaluation.as_json())
+    if compared:
+        values["against"] = against
+    for name, rate in compared.items():
+        values[f"{name}_gain"] = round(rate.value, 6)
+        values[f"{name}_gain_ci"] = [round(rate.low, 6), round(rate.high, 6)]
+    if by_group:
+        values["groups"] = [
+            {
+                "grouping": group.grouping,
+                "group": group.group,
+                "people": group.people,
+                **{name: [rate.value, rate.low, rate.high] for name, rate in group.rates.items()},
+            }
+            for group in by_group
+        ]
+    return values
+
+
 def _history(model: str) -> "RunHistory | None":
-    """How a run was made; None for bare features."""
+    """Return how a run was made, or None for bare features."""
     if model in BARE_MODELS:
         return None
     from identity.evaluation.report_figures import run_history
@@ -215,7 +254,7 @@ def _history(model: str) -> "RunHistory | None":
 
 
 def _measure(model: str, material: Material, options: argparse.Namespace) -> tuple[Evaluation, Path | None]:
-    """What a model reaches, and the set it was trained on."""
+    """Measure a model; return the rates and the folder of the set it was trained on, if known."""
     embedder, gallery, training, training_set = load_model(model)
     evaluation = evaluate(
         model,

@@ -1,8 +1,10 @@
-"""Forget a person: `python -m identity.forget --model RUN --name NAME`; see `identity.forgetting.forget_person`.
+"""Forget a person: `python -m identity.forget --model RUN --name NAME`.
 
-From the moment the run is written the name is never answered again. Exit code 0: nothing is left; 1: the person is not
-named any more, but traces are left, which are listed: deal with them and give the same command again; 2: wrong call or
-an unusable run, one line on stderr. An interrupted call goes on when it is repeated.
+`identity.forgetting.forget_person` does the work. As soon as the run is saved, it never answers with this name again.
+If the command is interrupted, repeat it: it continues where it stopped.
+
+Exit codes: 0, nothing of the person is left; 1, the person is no longer named, but traces are left, which are listed on
+stderr: remove them and repeat the command; 2, wrong call or unusable run, explained by one line on stderr.
 """
 
 import argparse
@@ -10,29 +12,44 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.names import printable
 from augmentor.photos.private_files import private_files
 from identity.networks.tensorflow_loading import load_tensorflow
 
-_SHOWN = 20
+_LISTED = 20  # the user's own files that are listed; more are only counted
 
 
-@private_files()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.forget", description="Delete a person, and all that was made of the person."
+        prog=called_as("python -m identity.forget"),
+        description="Delete a person and everything made from their photos.",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
-    parser.add_argument("--name", required=True, help="of the person")
+    parser.add_argument("--name", required=True, help="name of the person")
     parser.add_argument(
         "--data",
         type=Path,
         metavar="DIR",
-        help="the balanced set, if the run does not know where it is, or is a copy and the set is its own all the same",
+        help="a balanced set that the run does not know, or the run's own set if it was moved",
     )
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "--deleted",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="a set, albums, a report or an export that you deleted for good; can be given several times",
+    )
+    return parser
+
+
+@private_files()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         load_tensorflow()
         from identity.forgetting.forget_person import forget
@@ -41,29 +58,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         bundle = Bundle.load(options.model)
         with PeopleFile(options.model) as people:
-            told = forget(options.model, options.name, people, data=options.data)
+            forgotten = forget(
+                options.model, options.name, people, data=options.data, deleted=options.deleted
+            )
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
-    for line in told.removed:
+    for line in forgotten.removed:
         print(f"deleted: {line}")
-    for path in told.originals[:_SHOWN]:
-        print(f"yours, not touched: {path}")
-    if len(told.originals) > _SHOWN:
-        print(f"yours, not touched: {len(told.originals) - _SHOWN} more")
+    for path in forgotten.originals[:_LISTED]:
+        print(f"your own file, not touched: {path}")
+    if len(forgotten.originals) > _LISTED:
+        print(f"your own files, not touched: {len(forgotten.originals) - _LISTED} more")
     if bundle.head is not None:
         print(
-            "the head's shared weights were trained with these images among others; they forget at the next training"
+            "The head was trained on these images together with others; its weights keep their influence until the "
+            "run is trained again."
         )
-    for line in told.left:
+    for line in forgotten.left:
         print(f"left: {line}", file=sys.stderr)
     name = printable(options.name)
     print(
         f"{name}: forgotten"
-        if not told.left
-        else f"{name}: not named any more, but not all is gone, see `left`"
+        if not forgotten.left
+        else f"{name}: no longer named, but traces are left; they are listed above"
     )
-    return 1 if told.left else 0
+    return 1 if forgotten.left else 0
 
 
 if __name__ == "__main__":

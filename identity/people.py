@@ -1,44 +1,54 @@
-"""Who is enrolled in a run, and other names for them.
+"""List, rename or merge the people who are enrolled in a run.
 
     python -m identity.people --model RUN [--rename OLD NEW | --merge ONE INTO | --moved]
 
-Without more it prints every name and the number of photos, a tab between them. `--merge` makes two people one, under
-the second name. Albums follow at the next `identity.organise`. `--moved` says that the folder of the run was moved, not
-copied: its training set and its albums are its own. Exit code 0: done; 2: wrong call, one line on stderr.
+Without an option the command prints each name and its number of photos, separated by a tab. `--merge` joins two people
+under the second name. Albums change at the next `identity.organise`. `--moved` states that the run's folder was moved,
+not copied, so that the training set and the albums still belong to it.
+
+Exit codes: 0, done; 2, wrong call, explained by one line on stderr.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import LikenessError
 from augmentor.photos.private_files import private_files
 from identity.networks.tensorflow_loading import load_tensorflow
 
 
-@private_files()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m identity.people", description="List, rename or merge the people of a run."
+        prog=called_as("python -m identity.people"), description="List, rename or merge the people of a run."
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="a trained run")
     change = parser.add_mutually_exclusive_group()
-    change.add_argument("--rename", nargs=2, metavar=("OLD", "NEW"), help="call a person otherwise")
-    change.add_argument("--merge", nargs=2, metavar=("ONE", "INTO"), help="two names of the same person")
+    change.add_argument("--rename", nargs=2, metavar=("OLD", "NEW"), help="give a person another name")
+    change.add_argument(
+        "--merge", nargs=2, metavar=("ONE", "INTO"), help="join two names of the same person under the second"
+    )
     change.add_argument(
         "--moved",
         action="store_true",
-        help="the run was moved to this folder, and is not a copy of another one",
+        help="state that the run was moved to this folder and is not a copy of another one",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+@private_files()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         load_tensorflow()
         from identity.forgetting.forget_person import refuse_forgotten
         from identity.runs.bundle import Bundle
         from identity.runs.collection import PeopleFile
+        from identity.runs.moving import moved_here
         from identity.runs.renaming import merged, photo_counts, renamed
 
         if not (options.rename or options.merge or options.moved):
@@ -49,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bundle = Bundle.load(options.model)
             if options.moved:
                 people.moved_here()
-                changed = replace(bundle, about=bundle.about | {"home": str(options.model.resolve())})
+                changed = moved_here(bundle, options.model.resolve())
             else:
                 refuse_forgotten(people, (options.rename or options.merge)[1])
                 change_of = renamed if options.rename else merged

@@ -1,11 +1,13 @@
 """Train a model on a balanced set: `python -m identity.train --data OUT --out RUN`.
 
-OUT is what `jobs/augment.py` wrote, in any format, named by a path or a URI (see `augmentor.photos.place`); with
-`--person NAME` a folder of photos by person (see `identity.training.one_person`), with `--align whole` a folder of
-photos of
-anything by class (see `identity.training.whole_photos`). RUN becomes the model (see `identity.runs.bundle`), with
-`curves.png` and what is needed to go on after a kill under `features/`.
-Exit code 0: done; 2: wrong call or unusable input, one line on stderr.
+OUT is a path or URI (see `augmentor.photos.place`) of a set that `jobs/augment.py` wrote, in any format. With
+`--person NAME` it is a folder with one folder of photos per person (see `identity.training.one_person`); with
+`--align whole` it is a folder with one folder of photos, of anything, per class (see `identity.training.whole_photos`).
+
+The model is written to the folder RUN (see `identity.runs.bundle`), together with `curves.png` and, under `features/`,
+what is needed to continue after a kill.
+
+Exit codes: 0, done; 2, wrong call or unusable input, explained by one line on stderr.
 """
 
 import argparse
@@ -14,32 +16,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.private_files import private_files
 from identity.networks.tensorflow_loading import load_tensorflow
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong with a call."""
+    """A parser that reports a wrong call in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"identity.train: {message} (--help lists the options)\n")
+        self.exit(2, f"{called_as('identity.train')}: {message} (use --help to list the options)\n")
 
 
 @private_files()
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    """Run the command and return its exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         if options.person is not None and (options.align != "face" or options.fine_tune):
-            raise InputError("--person trains nothing and is about faces; leave --align and --fine-tune out")
+            raise InputError(
+                "--person trains no network and works on faces only; leave out --align and --fine-tune"
+            )
         if options.fine_tune and options.features == "dlib":
             raise InputError(
-                "--fine-tune trains the EfficientNet-B0, --features dlib has none; leave one out"
+                "--fine-tune trains the EfficientNet-B0, which --features dlib does not use; leave out one of them"
             )
-        # imported here: worker processes that look for faces import this module and need no TensorFlow
+        # imported here, because the processes that detect faces import this module and need no TensorFlow
         load_tensorflow()
-        from identity.training.pipeline import TrainConfig, summary, train
+        from identity.training.pipeline import summary, train
+        from identity.training.training_config import TrainConfig
         from identity.training.training_set import located
 
         if options.person is not None:
@@ -47,62 +53,104 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             photos = located(options.data)
             if isinstance(photos, str):
-                raise InputError("--person takes a folder of photos on disk, no bucket")
+                raise InputError("--person needs a folder of photos on a disk, not in a bucket")
             bundle = train_person(
                 options.person, photos, options.strangers, options.out, options.features, options.seed
             )
         else:
-            names = TrainConfig.__dataclass_fields__
+            names = TrainConfig.__dataclass_fields__.keys() & vars(options).keys()
             bundle = train(TrainConfig(**{name: getattr(options, name) for name in names}))
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; repeat the command to continue from here", file=sys.stderr)
         return 130
     print(summary(bundle))
     return 0
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="python -m identity.train", description="Train a model on a balanced set.")
+def make_parser() -> _Parser:
+    """Return the parser of the command line."""
+    parser = _Parser(
+        prog=called_as("python -m identity.train"), description="Train a model on a balanced set."
+    )
     add = parser.add_argument
-    add("--data", required=True, metavar="OUT", help="balanced set of jobs/augment.py: a folder or a URI")
-    add("--out", type=Path, required=True, metavar="RUN", help="folder of the model")
-    add("--strangers", type=Path, metavar="DIR", help="photos of people not in the set, for the thresholds")
+    add(
+        "--data",
+        required=True,
+        metavar="OUT",
+        help="balanced set that jobs/augment.py wrote: a folder or a URI",
+    )
+    add("--out", type=Path, required=True, metavar="RUN", help="folder to write the model to")
+    add(
+        "--strangers",
+        type=Path,
+        metavar="DIR",
+        help="photos of people who are not in the set, to calibrate the thresholds with",
+    )
     add("--features", choices=("both", "b0", "dlib"), default="both", help="frozen features (both)")
     add(
-        "--weights", default="face", metavar="face|imagenet|noisy-student|FILE", help="of the backbone (face)"
+        "--weights",
+        default="face",
+        metavar="face|imagenet|noisy-student|FILE",
+        help="weights of the backbone (face)",
     )
-    add("--head", choices=("cosine", "seed"), default="cosine", help="cosine, or the published head (cosine)")
-    add("--epochs", type=_positive, metavar="N", help="at most (8, more for small sets)")
     add(
-        "--embed-renders", type=_natural, default=16, metavar="N", help="renders per person in templates (16)"
+        "--head",
+        choices=("cosine", "seed"),
+        default="cosine",
+        help="head to train: cosine, or seed for the published head (cosine)",
+    )
+    add(
+        "--epochs",
+        type=_positive,
+        metavar="N",
+        help="largest number of epochs (8, more for small sets)",
+    )
+    add(
+        "--embed-renders",
+        type=_natural,
+        default=16,
+        metavar="N",
+        help="number of renders in each person's template (16)",
     )
     add("--batch", type=_two_or_more, default=256, metavar="N", help="images per step (256)")
-    add("--seed", type=_natural, default=0, metavar="N", help="of everything random (0)")
-    add("--size", type=_positive, metavar="N", help="pixels the images must have (as they are)")
+    add("--seed", type=_natural, default=0, metavar="N", help="seed of all random choices (0)")
     add(
-        "--cache", type=Path, metavar="DIR", help="where features and unpacked shards are kept (RUN/features)"
+        "--size",
+        type=_positive,
+        metavar="N",
+        help="side length that the images must have, in pixels (any)",
     )
-    add("--no-cache", action="store_true", help="compute features anew in every epoch, keep none on disk")
+    add(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="folder for computed features and unpacked shards (RUN/features)",
+    )
+    add(
+        "--no-cache",
+        action="store_true",
+        help="compute the features again in every epoch and keep none on disk",
+    )
     add(
         "--fine-tune",
         type=_natural,
         default=0,
         metavar="BLOCKS",
-        help="train the last BLOCKS (1 to 7) of the backbone together with the head, after it (0)",
+        help="after training the head, train the last BLOCKS (1 to 7) of the backbone together with it (0)",
     )
     add(
         "--align",
         choices=("face", "whole"),
         default="face",
-        help="face; whole: DATA has photos of anything in a folder for each class, the whole photo is looked at (face)",
+        help="face: learn from face chips; whole: learn from whole photos of anything, in one folder per class (face)",
     )
     add(
         "--person",
         metavar="NAME",
-        help="a run of this one person, from the photos in the folder NAME of --data; --strangers is required",
+        help="make a run of this one person, from the photos in the folder NAME of --data; needs --strangers",
     )
     return parser
 
@@ -110,14 +158,14 @@ def _parser() -> _Parser:
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return value
 
 
 def _two_or_more(text: str) -> int:
     value = int(text)
     if value < 2:
-        raise argparse.ArgumentTypeError(f"{text} is not 2 or more")
+        raise argparse.ArgumentTypeError(f"{text} is less than 2")
     return value
 
 

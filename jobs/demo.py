@@ -1,6 +1,7 @@
-"""The main job on made-up people, from nothing to a report: what `make demo` runs.
+"""Run every step on made-up people, from drawing their photos to a report: `likeness demo`, `make demo`.
 
-Every step is the command a user would type, printed before it runs. Run from the checkout: `datasets` is not installed.
+Each step is a command that a user would type. It is printed before it runs. The demo needs no checkout: it works in any
+folder, with nothing but the installed package.
 """
 
 import argparse
@@ -12,20 +13,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 
 MARK = ".likeness-demo"
-ROOT = Path(__file__).parent.parent
+LIKENESS = Path(__file__).with_name("likeness.py")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; the last lines printed are the rank-1 rate and the report's path. Exit code."""
-    parser = argparse.ArgumentParser(prog="python -m jobs.demo", description=(__doc__ or "").split("\n")[0])
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=called_as("python -m jobs.demo"), description=(__doc__ or "").split("\n")[0]
+    )
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for everything the demo makes")
     parser.add_argument("--identities", type=int, default=20)
     parser.add_argument("--per-class", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo and print the rank-1 rate and the report's path as its last two lines; returns the exit code."""
+    options = make_parser().parse_args(arguments)
     try:
         began = time.monotonic()
         result = run_demo(options.out, options.identities, options.per_class, options.seed)
@@ -36,19 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"the demo stopped: the command above ended with {error.returncode}", file=sys.stderr)
         return error.returncode
     print(
-        f"\nThe demo took {time.monotonic() - began:.0f} s. Its numbers are of made-up people: they say that"
+        f"\nThe demo took {time.monotonic() - began:.0f} s. These people are made up: the numbers show that everything"
     )
-    print("everything works here, not how well it names real ones; for that see the README.")
+    print("works on this machine, and not how well real people are named. The README has those numbers.")
     print(f"rank-1 {result['rank1']:.3f}")
     print(options.out / "report" / "index.html")
     return 0
 
 
 def run_demo(out: Path, identities: int, per_class: int, seed: int) -> dict[str, float]:
-    """Make people, balance their photos, train, evaluate.
+    """Draw people, balance their photos, train and evaluate.
+
+    Args:
+        out: folder for everything that the steps write.
+        identities: how many people to enrol.
+        per_class: images of each person in the balanced set.
+        seed: of everything random.
 
     Returns:
-        What `identity.evaluate --json` printed.
+        The values that `likeness evaluate --json` printed.
 
     Raises:
         InputError: `out` holds something that is not an earlier demo's.
@@ -56,25 +71,24 @@ def run_demo(out: Path, identities: int, per_class: int, seed: int) -> dict[str,
     """
     start_clean(out)
     people, balanced, run = out / "people", out / "balanced", out / "run"
-    module = [sys.executable, "-m"]
     step(
-        "Make up people: a few photos each, and strangers",
-        [*module, "augmentor.made_up.people", "--out", people, "--identities", identities, "--photos", "3-6"]
+        "Draw made-up people, a few photos of each, and strangers",
+        ["synthetic", "--out", people, "--identities", identities, "--photos", "3-6"]
         + ["--strangers", 80, "--seed", seed],
     )
     calibration, test = split_strangers(people / "strangers", out)
     step(
-        "Balance them: render each photo at other poses, onto other heads",
-        [sys.executable, ROOT / "jobs" / "augment.py", "--data", people / "photos", "--out", balanced]
+        "Balance them: render each photo at other poses and on other heads",
+        ["augment", "--data", people / "photos", "--out", balanced]
         + ["--per-class", per_class, "--hold-out", 1, "--seed", seed],
     )
     step(
         "Train: frozen features, a head, thresholds from strangers",
-        [*module, "identity.train", "--data", balanced, "--out", run, "--strangers", calibration],
+        ["train", "--data", balanced, "--out", run, "--strangers", calibration],
     )
     printed = step(
-        "Evaluate on the photos held out and on strangers never seen",
-        [*module, "identity.evaluate", "--model", run, "--probes", balanced / "holdout", "--strangers", test]
+        "Evaluate on held-out photos and on other strangers",
+        ["evaluate", "--model", run, "--probes", balanced / "holdout", "--strangers", test]
         + ["--json", "--report", out / "report"],
     )
     result: dict[str, float] = json.loads(printed.strip().splitlines()[-1])
@@ -82,7 +96,7 @@ def run_demo(out: Path, identities: int, per_class: int, seed: int) -> dict[str,
 
 
 def start_clean(out: Path) -> None:
-    """An empty folder for the demo; an earlier demo's is emptied.
+    """Make an empty folder for the demo. A folder of an earlier demo is emptied.
 
     Raises:
         InputError: the folder holds something else.
@@ -96,7 +110,7 @@ def start_clean(out: Path) -> None:
 
 
 def split_strangers(strangers: Path, out: Path) -> tuple[Path, Path]:
-    """Half of the strangers to set thresholds with, the other half to measure with; the two folders."""
+    """Split the strangers into those that set the thresholds and those to measure with; returns the two folders."""
     folders = out / "strangers_calibration", out / "strangers_test"
     for folder in folders:
         folder.mkdir()
@@ -105,19 +119,30 @@ def split_strangers(strangers: Path, out: Path) -> tuple[Path, Path]:
     return folders
 
 
-def step(title: str, command: Sequence[object]) -> str:
-    """Say what comes, run it, and give back what it printed, which the user sees as well."""
-    words = [str(word) for word in command]
-    shown = ["python" if w == sys.executable else w for w in words]
-    print(f"\n== {title}\n$ {' '.join(shown)}", flush=True)
-    with subprocess.Popen(words, cwd=None, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+def step(title: str, words: Sequence[object]) -> str:
+    """Print and run a command of `likeness`, whose output the user sees, too.
+
+    Args:
+        title: what the command is for.
+        words: its name and arguments.
+
+    Returns:
+        What it printed on standard output.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    typed = [str(word) for word in words]
+    print(f"\n== {title}\n$ likeness {' '.join(typed)}", flush=True)
+    command = [sys.executable, str(LIKENESS), *typed]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdout
         lines = []
         for line in process.stdout:
             lines.append(line)
             print(line, end="", flush=True)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, words)
+        raise subprocess.CalledProcessError(process.returncode, command)
     return "".join(lines)
 
 

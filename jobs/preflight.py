@@ -1,13 +1,12 @@
-"""What is missing for a job, said before an hour is lost.
+"""Check what is missing for a job before it is started.
 
     python -m jobs.preflight --cluster jobs/cluster.yaml --data URI --out URI     where you submit from
     python -m jobs.preflight --here --data URI --out URI                          on a node
 
-One line for everything looked at, with the way out where something is missing. Machines that are set up already
-are asked to look at themselves as well.
+Prints one line for everything that is checked, with what to do if something is missing. Machines that are set up
+already also check themselves.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -15,7 +14,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
+from augmentor.command_line import called_as, require_extra
 from augmentor.errors import LikenessError
 from augmentor.photos.place import PATIENCE
 from jobs.cluster.check_result import Finding
@@ -23,42 +24,49 @@ from jobs.cluster.cluster_check import cluster_findings
 from jobs.cluster.command_line import OneLineParser
 from jobs.cluster.node_check import node_findings
 
+# The dashboard of Ray, which `ray job submit` talks to, needs aiohttp_cors; plain Ray comes without it.
+CLUSTER_MODULES = ("yaml", "aiohttp_cors")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Look and tell; returns the exit code."""
-    # Who waits for this would rather know now that storage does not answer.
+    """Run the checks, print the results, and return the exit code."""
+    # Storage that does not answer should be reported soon, not after the patience of a job.
     os.environ.setdefault(PATIENCE, "5")
     try:
-        asked = _parse(arguments)
-        if asked.here:
-            findings = node_findings(asked.data, asked.out)
+        options = make_parser().parse_args(arguments)
+        if options.here:
+            findings = node_findings(options.data, options.out)
         else:
-            findings = cluster_findings(asked.cluster, asked.data, asked.out)
+            require_extra("cluster", CLUSTER_MODULES)
+            findings = cluster_findings(options.cluster, options.data, options.out)
     except LikenessError as error:
         print(f"preflight: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    _tell(findings, asked.json)
+    _print(findings, options.json)
     return 0 if all(finding.ok for finding in findings) else 2
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def make_parser() -> OneLineParser:
+    """Return the parser of the command line."""
     parser = OneLineParser(
-        prog="python -m jobs.preflight",
-        description="Whether everything a job needs is there, one line each.",
+        prog=called_as("python -m jobs.preflight"),
+        description="Check whether everything that a job needs is there, with one line for each thing.",
         epilog="Exit codes: 0 everything is there; 2 something is missing, or the call is wrong.",
     )
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--cluster", type=Path, metavar="FILE", help="a cluster file, and its machines by ssh")
-    where.add_argument("--here", action="store_true", help="this machine, as one that is to do the work")
+    where.add_argument(
+        "--cluster", type=Path, metavar="FILE", help="check a cluster file, and its machines by ssh"
+    )
+    where.add_argument("--here", action="store_true", help="check this machine, as one that will do the work")
     parser.add_argument("--data", help="the job's --data")
     parser.add_argument("--out", help="the job's --out")
-    parser.add_argument("--json", action="store_true", help="one object on one line instead")
-    return parser.parse_args(arguments)
+    parser.add_argument("--json", action="store_true", help="print one JSON object on one line instead")
+    return parser
 
 
-def _tell(findings: Sequence[Finding], as_json: bool) -> None:
+def _print(findings: Sequence[Finding], as_json: bool) -> None:
     missing = sum(not finding.ok for finding in findings)
     if as_json:
         print(json.dumps({"missing": missing, "findings": [asdict(finding) for finding in findings]}))
@@ -68,9 +76,14 @@ def _tell(findings: Sequence[Finding], as_json: bool) -> None:
     print(f"{missing} of {len(findings)} are missing" if missing else "everything is there")
 
 
-if __name__ == "__main__":
-    exit_code = main()
-    if threading.active_count() > 1:  # storage is still being asked, and would be waited for
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and end the process, even while a check of storage is still running."""
+    exit_code = main(arguments)
+    if threading.active_count() > 1:  # Python would wait for the check
         sys.stdout.flush()
         os._exit(exit_code)
     sys.exit(exit_code)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,4 +1,4 @@
-"""A run trained on made-up people by the commands a user types, and a server of it: for the slower tests."""
+"""A run that is trained on made-up people with the users' commands, and a server for it, for the slower tests."""
 
 import os
 import signal
@@ -18,14 +18,14 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class MadeUp:
-    """Made-up people.
+    """Made-up people and a run trained on some of their photos.
 
     Attributes:
-        run: trained on most photos of seven of them.
-        photos: folder of the seven, and one photo of each that the run never saw in `unseen`.
-        unseen: folder by person.
-        newcomer: photos of the eighth, whom the run does not know.
-        strangers: photos of others.
+        run: folder of the run, which was trained on most photos of seven people.
+        photos: folder with all photos of the seven people, in one folder per person.
+        unseen: folder with one photo of each of them that the run was not trained on, in one folder per person.
+        newcomer: photos of the eighth person, who is not enrolled.
+        strangers: photos of other people.
     """
 
     run: Path
@@ -36,7 +36,7 @@ class MadeUp:
 
 
 def make(root: Path) -> MadeUp:
-    """Make up eight people, balance seven, train."""
+    """Draw photos of eight people, make a balanced set of seven, and train a run on it; all in the folder `root`."""
     _call(
         "-m",
         "augmentor.made_up.people",
@@ -80,15 +80,15 @@ def _call(*words: object) -> None:
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """Return a port that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @contextmanager
 def serving(run: Path, log: Path, options: Sequence[str] = ()) -> Iterator[tuple[str, subprocess.Popen]]:
-    """`identity.serve` in a process of its own; its address, when it is ready. Ends it by SIGTERM."""
+    """Run `identity.serve` and give its address and process when it is ready; at the end it gets SIGTERM."""
     port = free_port()
     words = [sys.executable, "-m", "identity.serve", "--model", str(run), "--port", str(port), *options]
     with log.open("w") as file:

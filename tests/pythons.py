@@ -23,7 +23,7 @@ FILES = (
     "tests/augmentor/photos/test_file_kinds.py",
     "tests/augmentor/photos/test_identity_folders.py",
     "tests/augmentor/photos/test_images.py",
-    "tests/augmentor/balancing/test_manifest.py",
+    "tests/augmentor/balanced_set/test_manifest.py",
     "tests/augmentor/photos/test_names.py",
     "tests/augmentor/photos/test_place.py",
     "tests/identity/runs/test_bundle.py",
@@ -102,16 +102,28 @@ def environment(version: str, python: Path) -> Path:
     if stamp.is_file() and stamp.read_text() == digest:
         return own
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-    what = ["-q", "-c", "requirements.lock", "-e", ".[dev]"]
+    install(own, ["-e", ".[dev]"])
+    stamp.write_text(digest)
+    return own
+
+
+def install(own: Path, what: Sequence[str]) -> None:
+    """Install packages into the environment of an interpreter, in the versions of the lock.
+
+    Args:
+        own: the interpreter.
+        what: as pip takes it; paths are relative to the checkout.
+
+    Raises:
+        subprocess.CalledProcessError: they cannot be installed.
+    """
+    options = ["-q", "-c", "requirements.lock", *what]
     pip = [own, "-m", "pip", "install", "--disable-pip-version-check"]
     subprocess.run([*pip, "-q", "uv"], check=True)
     # uv takes a third of pip's time, but does not read pip's settings: where these matter, pip can still do it
-    if subprocess.run(
-        [folder / "bin" / "uv", "pip", "install", "--python", own, *what], cwd=ROOT, check=False
-    ).returncode:
-        subprocess.run([*pip, "--no-compile", *what], cwd=ROOT, check=True)
-    stamp.write_text(digest)
-    return own
+    command = [own.with_name("uv"), "pip", "install", "--python", own, *options]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        subprocess.run([*pip, "--no-compile", *options], cwd=ROOT, check=True)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ RAY_SERVE_WRAPPER = {"identity/serve.py"}
 
 # From the ground up: a room imports none of those after it. What each is for: docs/decisions/0028-rooms.md.
 ROOMS = (
-    *("augmentor.path_text", "augmentor.errors", "augmentor.photos", "augmentor.faces", "augmentor.head"),
-    *("augmentor.views", "augmentor.rendering", "augmentor.balancing", "augmentor.made_up"),
+    *("augmentor.path_text", "augmentor.errors", "augmentor.command_line", "augmentor.photos"),
+    *("augmentor.faces", "augmentor.head", "augmentor.views", "augmentor.rendering", "augmentor.balancing"),
+    *("augmentor.balanced_set", "augmentor.made_up"),
     *("identity.chips", "identity.networks", "identity.decisions", "identity.runs", "identity.training"),
     *(
         "identity.pretraining",
@@ -39,9 +40,10 @@ ROOMS = (
 )
 # Everything else at the top of a package is a command, a client or a way in, and no room imports it.
 AT_THE_TOP = {
-    "augmentor": {"errors", "path_text", "show"},
+    "augmentor": {"command_line", "errors", "path_text", "show"},
     "identity": {
         *(
+            "api",
             "client",
             "enrol",
             "evaluate",
@@ -55,7 +57,7 @@ AT_THE_TOP = {
         ),
         *("train", "verify"),
     },
-    "jobs": {"augment", "demo", "identify", "preflight"},
+    "jobs": {"augment", "completion", "demo", "identify", "likeness", "preflight"},
     "datasets": {"lfw", "synthetic"},
 }
 GRAPH = import_graph(ROOT)
@@ -129,6 +131,15 @@ IMPORTED_TOGETHER = {
         (),
     ),
     "identity": (["identity"], ("ray",)),
+    "naming people": (
+        ["identity.chips", "identity.decisions", "identity.runs", "identity.albums", "identity.forgetting"],
+        (*TENSORFLOW, "efficientnet", "ray", "fastapi"),
+    ),
+    "networks that are not loaded yet": (
+        [m for m in GRAPH if m.startswith("identity.networks.") and m != "identity.networks.heads"],
+        (*TENSORFLOW, "efficientnet"),
+    ),
+    "the server": (["identity.server"], (*TENSORFLOW, "efficientnet", "ray")),
     "jobs": (["jobs"], (*TENSORFLOW, "fastapi")),
 }
 

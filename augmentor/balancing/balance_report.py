@@ -1,6 +1,6 @@
-"""Two pictures of a balanced set: how many images each person has before and after, and what some of them look like.
+"""Draw two pictures of a balanced set: the number of images per person before and after, and examples of the images.
 
-Deterministic: same numbers and images, same bytes.
+Deterministic: the same numbers and images give the same bytes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +19,14 @@ GAP = 4  # pixels between the images of the contact sheet
 
 
 def balance_picture(before: Mapping[str, int], after: Mapping[str, int]) -> bytes:
-    """Draw the images per person before and after, people in the order of their photos.
+    """Draw the number of images per person before and after, with people sorted by their number of photos.
 
     Args:
-        before: photos of each identity.
-        after: images of each identity.
+        before: identity → number of photos.
+        after: identity → number of images.
 
     Returns:
-        a PNG, 1500 x 600 pixels.
+        A PNG, 1500 x 600 pixels.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -43,13 +43,13 @@ def balance_picture(before: Mapping[str, int], after: Mapping[str, int]) -> byte
     left.set_ylabel("photos", color=INK)
     right.set_ylabel("images", color=INK)
     picture = BytesIO()
-    # Without this, the file would hold Matplotlib's version and so differ between machines.
+    # Otherwise the file would contain Matplotlib's version and differ between machines.
     figure.savefig(picture, format="png", metadata={"Software": None})
     return picture.getvalue()
 
 
 def _draw_counts(axes: Any, counts: np.ndarray, colour: str, title: str) -> None:
-    """One panel: a bar for each person, so many that they join to an area."""
+    """Draw one panel: a bar for each person; with many people the bars join to an area."""
     from matplotlib.ticker import MaxNLocator
 
     edges = np.arange(len(counts) + 1) + 0.5
@@ -74,7 +74,7 @@ def _draw_counts(axes: Any, counts: np.ndarray, colour: str, title: str) -> None
 
 
 def _spread(counts: np.ndarray, noun: str) -> str:
-    """In words: `1 to 15 photos a person, 4192 in all`."""
+    """Say in words how counts spread: `1 to 15 photos a person, 4192 in all`."""
     if not len(counts):
         return "nobody"
     low, high = int(counts.min()), int(counts.max())
@@ -89,13 +89,13 @@ def contact_sheet(
     """Show some people: in each line a photo, then renders of the person from one profile to the other.
 
     Args:
-        read: the content of an image, by its file in the manifest.
-        rows: of the manifest (`augmentor.balancing.manifest.SCHEMA`), at least one.
-        people: how many lines at most, chosen evenly from all.
-        renders: how many in each line at most.
+        read: returns the content of an image, given its file in the manifest.
+        rows: rows of the manifest (`augmentor.balanced_set.manifest.SCHEMA`), at least one.
+        people: largest number of lines; the people are chosen evenly from all.
+        renders: largest number of renders in a line.
 
     Returns:
-        a JPEG.
+        A JPEG.
 
     Raises:
         PhotoError: an image cannot be read.
@@ -118,7 +118,7 @@ def contact_sheet(
 def _line_of(
     read: Callable[[str], bytes], rows: Sequence[tuple[str, str, float]], renders: int
 ) -> np.ndarray:
-    """One person's line: the first photo, a wider gap, renders by yaw."""
+    """Return one person's line: the first photo, a wider gap, then renders sorted by yaw."""
     photos = sorted(row[0] for row in rows if row[1] == "photo")[:1]
     turned = sorted((row[2], row[0]) for row in rows if row[1] == "render")
     files = photos + [turned[i][1] for i in evenly(len(turned), renders)]
@@ -132,7 +132,12 @@ def _line_of(
 
 
 def evenly(available: int, wanted: int) -> list[int]:
-    """`wanted` indices spread evenly over `available`, ends included; all if there are fewer."""
+    """Return `wanted` indices spread evenly over `available`, with both ends; all indices if there are fewer.
+
+    Example:
+        >>> evenly(9, 3), evenly(2, 3)
+        ([0, 4, 8], [0, 1])
+    """
     if available <= wanted:
         return list(range(available))
     return np.linspace(0, available - 1, wanted).round().astype(int).tolist()

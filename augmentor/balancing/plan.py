@@ -1,12 +1,11 @@
-"""Who gets how many images of what: the plan of a balanced set, without touching a pixel.
+"""Plan a balanced set: which images each person gets, without touching a pixel.
 
-Pure and deterministic: the plan depends on the records, the views, `per_class` and `seed`, never on the order
-in which they come. Each identity is planned by itself, so a job may plan one as soon as its photos are
-scanned.
+The plan is pure and deterministic. It depends on the records, the views, `per_class` and `seed`, never on the order
+in which they come. Each identity is planned independently, so a job may plan one as soon as its photos are scanned.
 
-A photo's renders depend on its own pose and on *which* photos the identity has, not on the poses of the
-others: a photo that is replaced by another of the same name changes its own renders and nobody else's. A
-photo that comes, goes or fails moves the shares of that identity only.
+A photo's renders depend on its own pose and on *which* photos the identity has, not on the poses of the others. If a
+photo is replaced by another one of the same name, only its own renders change. If a photo is added, removed or fails,
+only the shares of that identity change.
 """
 
 import hashlib
@@ -24,7 +23,9 @@ if TYPE_CHECKING:
     from augmentor.rendering.effects import Effect
     from augmentor.views.view_key import ViewKey
 
-NAME_BYTES = 80  # of a photo's own name in its files' names; file systems allow 255 for the whole
+NAME_BYTES = (
+    80  # bytes of a photo's name that the names of its images keep; file systems allow 255 for a whole name
+)
 
 Allowed = Callable[[float, "ViewKey"], bool]
 Effects = Callable[[str], tuple["Effect", ...]]
@@ -32,19 +33,19 @@ Effects = Callable[[str], tuple["Effect", ...]]
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """One face of one photo, or a photo without a usable face.
+    """One scanned face of one photo, or a photo without a usable face.
 
     Attributes:
-        identity: the person.
+        identity: name of the person.
         photo: path relative to the data folder, with slashes.
-        sha256: of the photo's file; empty if the file could not be read.
+        sha256: SHA-256 of the photo's file, hexadecimal; empty if the file could not be read.
         yaw, pitch, roll: pose of the head, degrees.
-        reason: None for a usable face, else one of `augmentor.errors.REASONS`.
-        face: number of the face among those of the photo; 0 unless all of them are taken.
+        reason: None for a usable face, otherwise one of `augmentor.errors.REASONS`.
+        face: number of the face in its photo; 0 unless all faces are used.
         phash: perceptual hash of the photo; 0 if the photo could not be decoded. The plan does not depend on it.
         detail: what exactly is wrong, or what else the user should know of the photo. The plan does not depend on it.
-        landmarks: (68, 2) float32 in pixels of the upright photo; None with a `reason`. The plan does not depend on
-            them.
+        landmarks: (68, 2) float32 (x, y) in pixels of the upright photo; None with a `reason`. The plan does not
+            depend on them.
     """
 
     identity: str
@@ -64,9 +65,16 @@ class PhotoRecord:
 class PlannedImage:
     """One file of the balanced set: the aligned photo itself, or a render of it.
 
-    `light` is 0 for the light of the photo; higher numbers are other lights, planned only where the views
-    that the photo may be turned to are fewer than its share. `file` is relative to the output folder, with
-    slashes. `effects` are those of a render (`augmentor.rendering.effects`).
+    Attributes:
+        identity: name of the person.
+        photo: path of the photo relative to the data folder, with slashes.
+        kind: photo or render.
+        view: the view of a render; None for a photo.
+        file: path relative to the output folder, with slashes.
+        face: number of the face in its photo.
+        light: 0 for the light of the photo. Higher numbers are other lights, planned only where the photo may be
+            rendered into fewer views than its share.
+        effects: effects on a render (`augmentor.rendering.effects`).
     """
 
     identity: str
@@ -81,10 +89,13 @@ class PlannedImage:
 
 @dataclass(frozen=True)
 class Plan:
-    """`images` in the order of their files; `failures` are the records with a reason.
+    """The plan of a balanced set.
 
-    `empty_identities` have no usable photo; `short_identities` have one, but none that may be rendered, and
-    so fewer images than asked for.
+    Attributes:
+        images: all images, in the order of their files within each identity.
+        failures: the records with a reason.
+        empty_identities: identities without a usable photo.
+        short_identities: identities with usable photos, but too few images, because none of the photos may be rendered.
     """
 
     images: tuple[PlannedImage, ...]
@@ -105,25 +116,27 @@ def plan(
 ) -> Plan:
     """Plan exactly `per_class` images for every identity.
 
-    First its own aligned photos (a seeded choice if there are more than `per_class`), then renders: their
-    number the same for each of its photos to within one, every view used the same number of times to within
-    one as far as `allowed` permits, no (photo, view, light) twice.
+    First come the identity's own aligned photos (a seeded choice if there are more than `per_class`), then renders.
+    The numbers of renders of its photos differ by one at most. Every view is used equally often to within one, as far
+    as `allowed` permits. No (photo, view, light) is used twice.
 
     Args:
-        records: of all photos, in any order; one each per (photo, face).
-        view_keys: the views there are, in any order, with distinct names.
+        records: records of all photos, in any order; one for each (photo, face).
+        view_keys: the available views, in any order, with distinct names.
         per_class: images of each identity, at least 1.
         seed: another seed deals other views to the photos.
-        allowed: whether a photo with this yaw may be rendered into this view (`augmentor.rendering.render.allowed`).
-        identities: names that must be accounted for even if they have no record.
-        effects: what a render gets, by its file (`augmentor.rendering.effects.draw_effects`); None: nothing.
+        allowed: says whether a photo with this yaw may be rendered into this view
+            (`augmentor.views.view_key.allowed`).
+        identities: names that the plan must contain even if they have no record.
+        effects: returns the effects of a render, given its file (`augmentor.rendering.effects.draw_effects`); None for
+            no effects.
 
     Raises:
         InputError: `per_class` is below 1.
     """
     if per_class < 1:
         raise InputError(
-            f"--per-class is {per_class}: every person needs at least 1 image, say --per-class 128"
+            f"--per-class is {per_class}: every person needs at least 1 image; use --per-class 128, for example"
         )
     by_identity: dict[str, list[PhotoRecord]] = {name: [] for name in identities}
     for record in records:
@@ -153,8 +166,8 @@ def _plan_identity(
     seed: int,
     allowed: Allowed,
 ) -> list[PlannedImage]:
-    """The images of one identity from its usable photos, in no particular order."""
-    # Drawn by name, not by position or content: a changed photo keeps its place, and so do the others.
+    """Return the images of one identity from its usable photos, in no particular order."""
+    # The draw depends on names, not on order or content: when a photo is replaced, all photos keep their places.
     photos = sorted(usable, key=lambda r: _draw(seed, identity, r.photo, r.face))
     own = [_image(r, "photo", None) for r in photos[:per_class]]
     views = sorted(view_keys, key=lambda key: _draw(seed, identity, key.name))
@@ -174,12 +187,11 @@ def _plan_identity(
 
 
 def _deal(photos: int, views: int) -> Iterator[list[int]]:
-    """For each photo an order of all views such that equal prefixes of all orders use every view equally
-    often.
+    """Yield for each photo an order of all views, such that equal prefixes of all orders use every view equally often.
 
-    The views are dealt like cards, round after round. Where a photo would meet its own cards again (after the
-    least common multiple of both numbers), the dealing goes on one card further; blocks of `views` cards stay
-    whole, hence the numbers of uses never differ by more than one.
+    The views are dealt like cards, round after round. Where a photo would get its own cards again (after the least
+    common multiple of both numbers), the dealing skips one card. Blocks of `views` cards stay whole, so the numbers of
+    uses never differ by more than one.
     """
     cycle = math.lcm(photos, views) if photos and views else 1
     for photo in range(photos):
@@ -194,19 +206,24 @@ def hold_out(
 
     Args:
         photos_by_identity: relative paths of the photos of each identity, in any order.
-        n: how many, 0 for none.
-        seed: of the choice; it goes by the photos' names, so a further photo displaces at most one.
+        n: number of photos to set aside, 0 for none.
+        seed: seed of the choice. The choice depends on the photos' names, so an additional photo displaces at most one.
 
     Returns:
-        The photos that stay and those set aside, both sorted; identities without any set aside are in the
-        first only.
+        The photos that stay and those set aside, both sorted. Identities without photos set aside are only in the
+        first.
 
     Raises:
         InputError: `n` is negative.
+
+    Example:
+        >>> kept, held = hold_out({"Anna": ["a.jpg", "b.jpg"], "Bo": ["c.jpg"]}, 1, seed=0)
+        >>> len(kept["Anna"]), len(held["Anna"]), kept["Bo"], "Bo" in held
+        (1, 1, ['c.jpg'], False)
     """
     if n < 0:
         raise InputError(
-            f"--hold-out is {n}: it is the number of photos of each person to set aside, 0 or more"
+            f"--hold-out is {n}: it must be the number of photos to set aside for each person, 0 or more"
         )
     kept: dict[str, list[str]] = {}
     held: dict[str, list[str]] = {}
@@ -220,10 +237,14 @@ def hold_out(
 
 
 def output_file(identity: str, photo: str, view_name: str = "", face: int = 0, light: int = 0) -> str:
-    """The relative path of an image of the set: a name that depends on nothing but what the image shows.
+    """Return the relative path of an image of the set, which depends on nothing but what the image shows.
 
-    The photo's name is kept for the eye, cut to `NAME_BYTES`; eight hexadecimal digits of its whole path keep
-    apart what that would confuse (`a.jpg` and `a.png`, photos in subfolders).
+    The photo's name is kept for human readers, cut to `NAME_BYTES`. Eight hexadecimal digits of the hash of its whole
+    path distinguish photos that would otherwise get the same name (`a.jpg` and `a.png`, photos in subfolders).
+
+    Example:
+        >>> output_file("Anna", "Anna/1.jpg", "s3_neutral_y+30_p-10_r+2")
+        'Anna/1-01651b5f-s3_neutral_y+30_p-10_r+2.jpg'
     """
     stem = PurePosixPath(photo).stem.encode()[:NAME_BYTES].decode(errors="ignore")
     parts = [stem, hashlib.sha256(photo.encode()).hexdigest()[:8]]
@@ -241,5 +262,5 @@ def _image(
 
 
 def _draw(*parts: object) -> bytes:
-    """A lot that depends on `parts` alone, the same on every machine and Python."""
+    """Return a random value that depends on `parts` alone, the same on every machine and with every Python."""
     return hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()

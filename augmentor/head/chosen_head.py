@@ -1,4 +1,4 @@
-"""The head model that a command line names: the built-in one, or the ICT model fitted to this project's grid."""
+"""Load the head model that a command line names: the built-in one, or the ICT model fitted to this project's grid."""
 
 from pathlib import Path
 
@@ -12,10 +12,12 @@ def load_chosen_head(spec: str) -> HeadModel:
     """Load the head model that `spec` names.
 
     Args:
-        spec: "built-in", or "ict:DIR" with DIR an ICT-FaceKit checkout, its FaceXModel folder, or a folder with the
-            same as arrays in `ict_head.npz`; fitted to the grid at load time (several seconds).
+        spec: "built-in" or "ict:DIR". DIR is an ICT-FaceKit checkout, its FaceXModel folder, or a folder with the same
+            model as arrays in `ict_head.npz`; the model is fitted to the grid at load time, which takes several
+            seconds.
 
     Raises:
+        InputError: the spec is unknown, or files are missing or damaged.
         InputError: unknown spec; missing or damaged files.
     """
     if spec == "built-in":

@@ -1,9 +1,8 @@
 """Fit the built-in head to the ICT face model: `python -m augmentor.head.head_fit --ict DIR --out FILE`.
 
-The grid of `augmentor.head.head_grid` is laid over the neutral head; mean and modes follow by the same weights.
-Identity
-modes are then the principal components, on the grid, of the population that ICT's own modes span together with its
-mirror image, so that every mode is symmetric or antisymmetric and a mirrored photo gets the mirrored fit.
+The grid of `augmentor.head.head_grid` is laid over the neutral head; mean and modes follow from the same weights.
+Identity modes are the principal components, on the grid, of the population that ICT's own modes span together with its
+mirror image. Thus every mode is symmetric or antisymmetric, and a mirrored photo gets the mirrored fit.
 """
 
 from __future__ import annotations
@@ -32,7 +31,8 @@ from augmentor.head.ict_facekit import INNER_FACE_VERTICES, IctModel, read_ict
 
 BUILT_IN_MODES = 50
 USER_MODES = 80
-# What moves in photos of people; gaze, pupils and the finer mouth shapes are below what 68 points or 150 pixels show.
+# Expressions that occur in photos of people. Neither 68 landmarks nor 150 pixels show gaze, pupils and finer mouth
+# shapes.
 EXPRESSIONS = (
     "jawOpen", "jawForward", "jawLeft", "jawRight",
     "mouthSmile_L", "mouthSmile_R", "mouthFrown_L", "mouthFrown_R", "mouthStretch_L", "mouthStretch_R",
@@ -45,11 +45,11 @@ EXPRESSIONS = (
 
 
 def fit_head(ict: IctModel, modes: int = USER_MODES) -> HeadModel:
-    """The ICT model on this project's grid.
+    """Fit this project's grid to the ICT model and return it as a head model.
 
     Args:
-        ict: as `read_ict` gives it.
-        modes: identity modes to keep at most.
+        ict: the model that `read_ict` returns.
+        modes: largest number of identity modes to keep.
 
     Raises:
         InputError: the mesh is not the ICT head.
@@ -73,30 +73,33 @@ def fit_head(ict: IctModel, modes: int = USER_MODES) -> HeadModel:
 
 
 def _carry(sampling: GridSampling, offsets: np.ndarray) -> np.ndarray:
-    """Mesh offsets (N, mesh vertices, 3) on the grid (N, V, 3)."""
+    """Carry offsets of the mesh (N, mesh vertices, 3) over to the grid (N, V, 3)."""
     return np.stack([sampling.matrix @ offset.astype(np.float32) for offset in offsets]).astype(np.float32)
 
 
 def _principal_modes(identity: np.ndarray, mirror: np.ndarray, count: int) -> np.ndarray:
-    """Principal components (count, V, 3) at one standard deviation, symmetric ones and antisymmetric ones apart."""
-    found = []
+    """Return the principal components (count, V, 3) at one standard deviation.
+
+    Symmetric and antisymmetric components are computed separately, then sorted together by size.
+    """
+    components = []
     for sign in (1, -1):
         part = ((identity + sign * mirrored(identity, mirror)) / 2).reshape(len(identity), -1)
-        # Coefficients are standard normal, so rotating them turns the modes into components of descending size.
+        # The coefficients are standard normal, so rotating the modes turns them into components of descending size.
         rotation, size, _ = np.linalg.svd(part @ part.T)
         modes = (rotation.T @ part).reshape(identity.shape)
-        # The population is closed under mirroring: each part varies on its own.
-        found += [
+        # The population contains the mirror image of each of its members, so the two parts vary independently.
+        components += [
             (float(s), mode) for s, mode in zip(size, modes, strict=True) if s > 1e-6 * max(size[0], 1e-12)
         ]
-    found.sort(key=lambda item: -item[0])
-    return np.stack([mode for _, mode in found[:count]]).astype(np.float32)
+    components.sort(key=lambda item: -item[0])
+    return np.stack([mode for _, mode in components[:count]]).astype(np.float32)
 
 
 def _expressions(
     ict: IctModel, sampling: GridSampling, mirror: np.ndarray
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Expressions on the grid; the right side's are the left side's mirrored, one-piece ones are made symmetric."""
+    """Return the names and modes of expressions on the grid; each right-side mode mirrors its left-side mode."""
     names: list[str] = []
     modes: list[np.ndarray] = []
     for name in EXPRESSIONS:
@@ -111,7 +114,7 @@ def _expressions(
 
 
 def _shorter_diagonals(mean: np.ndarray) -> np.ndarray:
-    """Split quads along their shorter diagonal, mirror images alike."""
+    """Choose the shorter diagonal of each quad, symmetrically about the middle; true runs down and to the right."""
     grid = mean.reshape(ROWS, COLS, 3)
     falling = np.linalg.norm(grid[1:, 1:] - grid[:-1, :-1], axis=-1)
     rising = np.linalg.norm(grid[1:, :-1] - grid[:-1, 1:], axis=-1)
@@ -123,7 +126,7 @@ def _shorter_diagonals(mean: np.ndarray) -> np.ndarray:
 def _regions(
     ict: IctModel, sampling: GridSampling, mean: np.ndarray, mirror: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Soft masks (V,) 0..1."""
+    """Return soft masks (V,) from 0 to 1 for the regions of the head."""
     azimuth, level = np.abs(sampling.azimuth), sampling.level
     points = mean[sampling.landmarks68]
     inner = np.zeros(len(ict.neutral), np.float32)
@@ -154,13 +157,13 @@ def _regions(
 
 
 def _ramp(values: np.ndarray, start: float, end: float) -> np.ndarray:
-    """0 up to `start`, 1 from `end`, smooth between."""
+    """Return 0 up to `start`, 1 from `end` on, and a smooth transition between."""
     t = np.clip((values - start) / (end - start), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _blur(mask: np.ndarray) -> np.ndarray:
-    """Binomial blur over the grid's neighbours, twice."""
+    """Blur a mask twice over neighbours on the grid, with binomial weights."""
     for _ in range(2):
         for axis in (0, 1):
             padded = np.pad(mask, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
@@ -170,7 +173,7 @@ def _blur(mask: np.ndarray) -> np.ndarray:
 
 
 def _inside(sampling: GridSampling, outline: np.ndarray, soft: float) -> np.ndarray:
-    """1 inside a landmark outline, 0 outside, over `soft` mm; measured on the unrolled head (V,)."""
+    """Return 1 inside a landmark outline and 0 outside (V,), with a transition of `soft` mm, on the unrolled head."""
     scale = np.array([1.9, 310.0])  # mm of surface per degree of azimuth and per unit of level, at the face
     polygon = np.stack(head_grid.ray_coordinates(outline.astype(float)), axis=1) * scale
     points = np.stack([sampling.azimuth.ravel(), sampling.level.ravel()], axis=1) * scale
@@ -186,7 +189,7 @@ def _inside(sampling: GridSampling, outline: np.ndarray, soft: float) -> np.ndar
 
 
 def _along(mean: np.ndarray, line: np.ndarray) -> np.ndarray:
-    """Distance (V,) mm of every vertex from a polyline."""
+    """Return the distance (V,) in mm of every vertex from a polyline."""
     a, along = line[:-1], np.diff(line, axis=0)
     to = mean[:, None] - a
     t = np.clip((to * along).sum(-1) / (along**2).sum(-1), 0, 1)
@@ -194,14 +197,21 @@ def _along(mean: np.ndarray, line: np.ndarray) -> np.ndarray:
 
 
 def _ear(mean: np.ndarray) -> np.ndarray:
-    """A soft box around the ears (V,)."""
+    """Return a mask (V,) with soft boxes around the ears."""
     x, y, z = np.abs(mean[:, 0]), mean[:, 1], mean[:, 2]
     outside = np.maximum.reduce([62 - x, -44 - y, y - 27, -22 - z, z - 36])
     return 1 - _ramp(outside, 0, 5)
 
 
 def surface_distance(points: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Distance (N,) of points to a triangle mesh, over the triangles around the nearest 6 vertices of each.
+    """Return the distances (N,) of points from a triangle mesh.
+
+    Only the triangles around the 6 vertices nearest to each point are considered.
+
+    Args:
+        points: (N, 3).
+        vertices: (V, 3).
+        triangles: (T, 3) vertex ids; at most 12 triangles per vertex are considered.
 
     Source:
         Closest point on a triangle by projection and clamping to edges.
@@ -224,7 +234,7 @@ def surface_distance(points: np.ndarray, vertices: np.ndarray, triangles: np.nda
 
 
 def _triangle_distance(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Distance (N,) of each point to its own triangle (N, 3, 3)."""
+    """Return the distance (N,) of each point from its own triangle (N, 3, 3)."""
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length = np.linalg.norm(normal, axis=1)
     unit = normal / np.maximum(length, 1e-12)[:, None]
@@ -240,7 +250,7 @@ def _triangle_distance(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 
 def fit_identity(head: HeadModel, target: np.ndarray) -> np.ndarray:
-    """Coefficients (K,) whose head lies nearest to target vertices (V, 3), by least squares."""
+    """Return the coefficients (K,) float32 of the head that is nearest to target vertices (V, 3), by least squares."""
     modes = head.identity_modes.reshape(len(head.identity_modes), -1).astype(float)
     right = modes @ (target - head.mean).ravel().astype(float)
     return np.linalg.solve(modes @ modes.T, right).astype(np.float32)
@@ -249,17 +259,21 @@ def fit_identity(head: HeadModel, target: np.ndarray) -> np.ndarray:
 def fitting_error(
     ict: IctModel, head: HeadModel, *, people: int = 10, seed: int = 0
 ) -> list[tuple[str, str, np.ndarray]]:
-    """How far the ICT mesh's vertices lie from the head's surface: (what, region, distances in mm) rows.
+    """Measure how far the ICT mesh's vertices lie from the head's surface.
 
-    Of the mean head; of `people` random ICT identities (all modes) from their least-squares fit with the head's modes;
-    of each expression at weight 1 (one side of pairs), where it moves by more than 1 mm. Over the vertices that are
-    seen from outside: the grid does not follow the insides of lids, lips, nostrils and ears. For the mean over all too.
+    Measured are the mean head, `people` random ICT identities (with all modes) against their least-squares fits, and
+    each expression at weight 1 where it moves vertices by more than 1 mm (for pairs, only the left side). Only vertices
+    that are visible from outside count, because the grid does not follow the insides of lids, lips, nostrils and ears;
+    for the mean head there are also rows over all vertices.
+
+    Returns:
+        Rows of (measured shape, region, distances in mm).
     """
     sampling = head_grid.sample_grid(ict)
-    seen = head_grid.seen_from_outside(ict)
+    outside = head_grid.seen_from_outside(ict)
     above_neck_end = ict.neutral[:, 1] < 85
-    inner = np.arange(len(seen)) < INNER_FACE_VERTICES
-    regions = {"face": seen & inner, "whole head": seen & above_neck_end}
+    inner = np.arange(len(outside)) < INNER_FACE_VERTICES
+    regions = {"face": outside & inner, "whole head": outside & above_neck_end}
     rows = []
 
     def measure(
@@ -267,8 +281,8 @@ def fitting_error(
     ) -> None:
         for region, vertices in where.items():
             pairs = zip(meshes, grids, strict=True)
-            found = [surface_distance(mesh[vertices], grid, head.triangles) for mesh, grid in pairs]
-            rows.append((what, region, np.concatenate(found)))
+            distances = [surface_distance(mesh[vertices], grid, head.triangles) for mesh, grid in pairs]
+            rows.append((what, region, np.concatenate(distances)))
 
     measure("mean", [ict.neutral], [head.mean], regions | {"face, all": inner, "head, all": above_neck_end})
     draws = np.random.default_rng(seed).standard_normal((people, len(ict.identity))).astype(np.float32)
@@ -286,16 +300,19 @@ def fitting_error(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fit, write, read back, print the error of what was written."""
+    """Fit the head, write it, read it back, and print the error of what was written."""
     parser = argparse.ArgumentParser(
         prog="python -m augmentor.head.head_fit", description=__doc__.split("\n")[0]
     )
     parser.add_argument(
         "--ict", type=Path, required=True, help="folder with ict_head.npz, or an ICT-FaceKit checkout"
     )
-    parser.add_argument("--out", type=Path, required=True, help="the head model to write (.npz)")
+    parser.add_argument("--out", type=Path, required=True, help="head model to write (.npz)")
     parser.add_argument(
-        "--modes", type=int, default=BUILT_IN_MODES, help="identity modes (default: %(default)s)"
+        "--modes",
+        type=int,
+        default=BUILT_IN_MODES,
+        help="largest number of identity modes (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     try:

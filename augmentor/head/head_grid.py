@@ -1,8 +1,9 @@
-"""Where the nodes of this project's head grid lie on the ICT face mesh.
+"""Place the nodes of this project's head grid on the ICT face mesh.
 
-A ray leaves the vertical axis of the head for every node; where it last crosses the mesh lies the node. Rays are named
-by azimuth (degrees, 0 = front, negative = image left) and level (0 = crown, 1 = neck), a smooth map of the grid that
-is bent so that the 68 landmarks fall on nodes. The result is a matrix: grid = matrix @ mesh, for mean and modes alike.
+For every node a ray leaves the vertical axis of the head; the node lies where the ray crosses the mesh last. A ray is
+given by azimuth (degrees, 0 = front, negative = image left) and level (0 = crown, 1 = neck). Both are smooth functions
+of the grid, bent so that the 68 landmarks fall on nodes. The result is a matrix, the same for the mean and all modes:
+grid = matrix @ mesh.
 
 Source:
     This project's own construction. The bending minimises the squared Laplacian of the displacement (a thin plate).
@@ -26,14 +27,14 @@ ROWS, COLS = 61, 67
 MIDDLE = COLS // 2
 UPPER_LIP_ROW, LOWER_LIP_ROW, MOUTH_CORNER = 41, 42, 7
 
-# level: (elevation of the ray in degrees, y of its origin on the axis in mm). Origins sink as rays turn downwards, so
-# no two rays of one azimuth cross, and even the underside of the jaw is met from inside.
+# Level, elevation of the ray in degrees, y of its origin on the axis in mm. Origins sink as rays turn downwards, so
+# that no two rays of one azimuth cross and rays meet even the underside of the jaw from inside.
 _RAYS = np.array(
     [[0, 89, -25], [0.25, 30, -25], [0.45, 0, -15], [0.6, -10, 5], [0.8, -26, 40], [1, -30, 80]], float
 )
 _ELEVATION = PchipInterpolator(_RAYS[:, 0], _RAYS[:, 1])
 _ORIGIN = PchipInterpolator(_RAYS[:, 0], _RAYS[:, 2])
-# columns from the middle: azimuth; rows: level. Dense where eyes, nose and mouth are.
+# Columns from the middle → azimuth, and rows → level; dense where eyes, nose and mouth are.
 _COLUMN_AZIMUTH = PchipInterpolator(
     [0, 8, 14, 17, 19, 21, 23, 25, 27, 29, 30, 31, 32, MIDDLE],
     [0, 14, 27.3, 36, 43, 51.7, 62.5, 76, 87.5, 99, 106, 119, 144, 180],
@@ -60,8 +61,8 @@ _ROW_LEVEL = PchipInterpolator(
         1,
     ],
 )
-# landmark of the image-left half and the middle: (row, columns left of the middle). The corner and the middle of the
-# inner lips (60, 62, 66 ...) lie on the slit and are placed by `_fixed_nodes`.
+# Landmarks of the image-left half and the middle → (row, columns left of the middle). The corner and the middle of the
+# inner lips (60, 62, 66 ...) lie on the slit; `_fixed_nodes` places them.
 _NODES = {
     0: (16, 23), 1: (24, 23), 2: (32, 22), 3: (40, 21), 4: (47, 19), 5: (52, 15), 6: (53, 10), 7: (53, 5), 8: (54, 0),
     17: (13, 17), 18: (11, 15), 19: (11, 11), 20: (11, 7), 21: (12, 4),
@@ -76,22 +77,23 @@ MIRROR68 = np.array(
 )
 
 
-# The lid margins in order, image-left eye; the patch that closes the eye is spun between them.
+# Landmarks around the image-left eye, in order; a patch between them closes the eye.
 _LIDS = (36, 37, 38, 39, 40, 41)
 _PATCH_RINGS = 5
-# An eyeball stands out this far (mm) in front of the flat patch between the lids.
+# How far (mm) an eyeball stands out in front of the flat patch between the lids.
 EYE_BULGE = 1.5
-EAR_Y = (-48.0, 30.0)  # mm, upper and lower end
+EAR_Y = (-48.0, 30.0)  # mm, y of the upper and the lower end of the ears
 
 
 @dataclass(frozen=True)
 class GridSampling:
-    """The grid on the mesh.
+    """Positions of the grid's nodes as weights of the mesh's vertices.
 
     Attributes:
-        matrix: (ROWS * COLS, mesh vertices) sparse; grid positions and modes = matrix @ mesh's.
+        matrix: (ROWS * COLS, mesh vertices) sparse; multiplied by positions or modes of the mesh, it gives the grid's.
         offset: (ROWS * COLS, 3) mm, added to positions only (eyeballs bulge between the lids).
-        azimuth, level: (ROWS, COLS) of each node.
+        azimuth: (ROWS, COLS) degrees of each node.
+        level: (ROWS, COLS) of each node.
         landmarks68: (68,) int32 node ids.
     """
 
@@ -117,7 +119,7 @@ def sample_grid(ict: IctModel) -> GridSampling:
     bulge = half @ skin.bulge
     left = (half @ skin.lift).tocsr()
     right = left[:, swap]
-    # The whole grid's rows in terms of [left, its mirror image, the mean of both].
+    # Express all rows of the grid by [left half, its mirror image, the mean of both].
     count = left.shape[0]
     side = np.arange(count).reshape(ROWS, MIDDLE + 1)
     order = np.concatenate([side[:, :-1], side[:, -1:] + 2 * count, side[:, -2::-1] + count], axis=1).ravel()
@@ -131,7 +133,7 @@ def sample_grid(ict: IctModel) -> GridSampling:
 
 
 def landmark_nodes() -> np.ndarray:
-    """(68,) int32 node ids of the landmarks."""
+    """Return the node ids (68,) int32 of the landmarks."""
     nodes = np.full(68, -1, np.int32)
     for landmark, (row, left) in _NODES.items():
         nodes[landmark] = row * COLS + MIDDLE - left
@@ -140,7 +142,10 @@ def landmark_nodes() -> np.ndarray:
 
 
 def mesh_mirror(neutral: np.ndarray) -> np.ndarray:
-    """(V,) the vertex on the other side.
+    """Return, for each vertex (V,), the one on the other side of the head.
+
+    Args:
+        neutral: (V, 3) mm.
 
     Raises:
         InputError: the mesh is not symmetric.
@@ -152,7 +157,7 @@ def mesh_mirror(neutral: np.ndarray) -> np.ndarray:
 
 
 def ray_coordinates(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(azimuth in degrees, level) of points (N, 3) mm: the ray that passes through each."""
+    """Return azimuth (N,) in degrees and level (N,) of the rays that pass through points (N, 3) mm."""
     table = np.linspace(0, 1, 4001)
     azimuth = np.degrees(np.arctan2(points[:, 0], -points[:, 2]))
     radius = np.hypot(points[:, 0], points[:, 2])
@@ -163,7 +168,7 @@ def ray_coordinates(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def seen_from_outside(ict: IctModel) -> np.ndarray:
-    """(V,) bool: mesh vertices that are the outermost point of their ray, not inside lids, lips, nostrils or ears."""
+    """Return which vertices (V,) bool are the outermost on their rays, not inside lids, lips, nostrils or ears."""
     left = np.flatnonzero(ict.neutral[:, 0] <= 1e-6)
     azimuth, level = ray_coordinates(ict.neutral[left].astype(float))
     origin, direction = _rays(-np.abs(azimuth), level)
@@ -172,20 +177,20 @@ def seen_from_outside(ict: IctModel) -> np.ndarray:
     hit, weights = _outermost(corners, origin, direction)
     outermost = (weights[:, :, None] * corners[hit]).sum(1)
     near = (hit >= 0) & (np.linalg.norm(outermost - ict.neutral[left], axis=1) < 1.0)
-    seen = np.zeros(len(ict.neutral), bool)
-    seen[left[near]] = True
-    return seen | seen[mesh_mirror(ict.neutral)]
+    outside = np.zeros(len(ict.neutral), bool)
+    outside[left[near]] = True
+    return outside | outside[mesh_mirror(ict.neutral)]
 
 
 def _elevation(level: np.ndarray, azimuth: np.ndarray | float) -> np.ndarray:
-    """Elevation of a ray in degrees; beside and behind the jaw rays sink less, or they would end on the shoulders."""
+    """Return the elevation of rays in degrees; beside and behind the jaw they sink less, to miss the shoulders."""
     elevation = _ELEVATION(level)
     back = np.clip((np.abs(azimuth) - 60) / 60, 0, 1)
     return np.where(elevation < 0, elevation * (1 - 0.65 * back**2 * (3 - 2 * back)), elevation)
 
 
 def _rays(azimuth: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Origins and unit directions, (..., 3) each."""
+    """Return origins and unit directions of rays, (..., 3) each."""
     elevation, around = np.radians(_elevation(level, azimuth)), np.radians(azimuth)
     origin = np.stack([np.zeros_like(level), _ORIGIN(level), np.zeros_like(level)], axis=-1)
     flat = np.cos(elevation)
@@ -194,7 +199,7 @@ def _rays(azimuth: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 @dataclass(frozen=True)
 class _Skin:
-    """The mesh with its eye closed: extended vertices = lift @ mesh vertices, bulge (mm towards -z) on top."""
+    """The mesh with its eye closed: extended vertices = lift @ mesh vertices, plus bulge (mm towards -z)."""
 
     lift: sparse.csr_matrix
     bulge: np.ndarray
@@ -202,7 +207,7 @@ class _Skin:
 
 
 def _close_eye(ict: IctModel) -> _Skin:
-    """Span a patch between the lid margins of the image-left eye, as rings that shrink to their centre."""
+    """Fill the image-left eye with a patch between the lid margins, made of rings that shrink to their centre."""
     graph = _edges(ict)
     lids = [int(ict.landmarks68[i]) for i in _LIDS]
     margin: list[int] = []
@@ -225,7 +230,7 @@ def _close_eye(ict: IctModel) -> _Skin:
 
 
 def _edges(ict: IctModel) -> sparse.csr_matrix:
-    """Edge lengths (V, V)."""
+    """Return the edge lengths of the mesh, (V, V) sparse."""
     a = ict.triangles[:, [0, 1, 2]].ravel()
     b = ict.triangles[:, [1, 2, 0]].ravel()
     length = np.linalg.norm(ict.neutral[a] - ict.neutral[b], axis=1)
@@ -234,18 +239,18 @@ def _edges(ict: IctModel) -> sparse.csr_matrix:
 
 
 def _path(graph: sparse.csr_matrix, start: int, end: int) -> list[int]:
-    """The shortest path along edges, both ends included."""
+    """Return the shortest path along edges, with both ends."""
     before = dijkstra(graph, indices=start, return_predecessors=True)[1]
     path = [end]
     while path[-1] != start:
         if before[path[-1]] < 0:
-            raise InputError("the ICT mesh falls apart between two landmarks: damaged, or another model")
+            raise InputError("the ICT mesh has no path between two landmarks: damaged, or another model")
         path.append(int(before[path[-1]]))
     return path[::-1]
 
 
 def _fixed_nodes(ict: IctModel) -> dict[tuple[int, int], dict[int, float]]:
-    """(row, columns left of the middle) -> {mesh vertex: weight}, for landmarks and the slit along the inner lips."""
+    """Map (row, columns left of the middle) to {mesh vertex: weight}, for landmarks and the slit of the mouth."""
     fixed = {node: {int(ict.landmarks68[i]): 1.0} for i, node in _NODES.items()}
     graph = _edges(ict)
     for row, landmarks in ((UPPER_LIP_ROW, (60, 61, 62)), (LOWER_LIP_ROW, (60, 67, 66))):
@@ -265,7 +270,7 @@ def _fixed_nodes(ict: IctModel) -> dict[tuple[int, int], dict[int, float]]:
 def _bend(
     fixed: dict[tuple[int, int], dict[int, float]], neutral: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(azimuth, level) of all nodes, (ROWS, COLS) each: the smooth map, bent through the fixed nodes."""
+    """Return azimuth and level of all nodes, (ROWS, COLS) each: the smooth functions, bent through the fixed nodes."""
     columns = np.arange(COLS) - MIDDLE
     base = [
         np.broadcast_to(np.sign(columns) * _COLUMN_AZIMUTH(np.abs(columns)), (ROWS, COLS)),
@@ -297,7 +302,7 @@ def _bend(
 
 
 def _grid_laplacian(cols: int = COLS) -> sparse.csr_matrix:
-    """Graph Laplacian of the grid's first columns."""
+    """Return the graph Laplacian of the grid's first `cols` columns."""
 
     def line(n: int) -> sparse.csr_matrix:
         steps = sparse.diags([np.full(n - 1, -1.0), np.full(n - 1, 1.0)], [0, 1], shape=(n - 1, n))
@@ -313,7 +318,11 @@ def _cast(
     level: np.ndarray,
     fixed: dict[tuple[int, int], dict[int, float]],
 ) -> sparse.csr_matrix:
-    """Weights of the image-left half's nodes and the middle's on the extended vertices, where rays last cross."""
+    """Return the weights of nodes of the image-left half and the middle on the extended vertices their rays cross last.
+
+    Raises:
+        InputError: a ray does not meet the mesh.
+    """
     vertices = skin.lift @ neutral.astype(float)
     vertices[:, 2] -= skin.bulge
     triangles = skin.triangles[(vertices[skin.triangles][:, :, 0] < 1e-6).any(axis=1)]
@@ -334,7 +343,7 @@ def _cast(
 
 
 def _smooth_ears(azimuth: np.ndarray, level: np.ndarray) -> sparse.csr_matrix:
-    """(half, half) averaging over neighbours around the ears, whose folds the rays meet or miss by chance."""
+    """Return weights (half, half) that average over neighbours around the ears; rays meet their folds by chance."""
     ends = ray_coordinates(np.array([[-90.0, y, 5.0] for y in EAR_Y]))[1]
     inside = (np.abs(azimuth) > 74) & (np.abs(azimuth) < 116) & (level > ends[0]) & (level < ends[1])
     keep = MIDDLE + 1
@@ -348,12 +357,17 @@ def _smooth_ears(azimuth: np.ndarray, level: np.ndarray) -> sparse.csr_matrix:
 def _outermost(
     corners: np.ndarray, origin: np.ndarray, direction: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Last triangle (T, 3, 3) that each ray crosses (-1: none) and the crossing's weights (N, 3).
+    """Return the last triangle that each ray crosses (-1 if none) and the crossing's barycentric weights (N, 3).
+
+    Args:
+        corners: (T, 3, 3) mm, of the triangles.
+        origin: (N, 3) mm.
+        direction: (N, 3) unit vectors.
 
     Source:
         Möller, Trumbore, "Fast, minimum storage ray-triangle intersection", 1997.
     """
-    # A ray stays in one half-plane through the axis: only triangles that this half-plane cuts are looked at.
+    # A ray stays in one half-plane through the axis, so only triangles that this half-plane cuts are tested.
     around = np.degrees(np.arctan2(np.abs(np.minimum(corners[:, :, 0], 0)), -corners[:, :, 2]))
     near_axis = np.hypot(corners[:, :, 0], corners[:, :, 2]).min(axis=1) < 12
     first = np.where(near_axis, 0, around.min(axis=1) - 0.01)

@@ -1,15 +1,15 @@
-"""The head: a mean surface on a regular grid, how people differ from it and how faces move.
+"""The head model: a mean surface on a regular grid, and modes for how people differ and how faces move.
 
 Convention:
     Model frame: x image-right, y down, z away from the camera; millimetres; the face looks towards -z.
     Vertices form a regular (rows, cols) grid, row-major: row 0 at the crown, the last row on the neck; column 0 at the
     back, then the image-left side of the head, the face in the middle column, the image-right side, the back again.
-    Column c mirrors column cols - 1 - c exactly. The two slit rows coincide at the mouth's corners and meet along
-    the closed lips.
-    Triangles run so that cross(b - a, c - a) points out of the head.
+    Column c mirrors column cols - 1 - c exactly. The two rows of the slit coincide at the corners of the mouth and meet
+    along the closed lips.
+    Triangles are ordered so that cross(b - a, c - a) points out of the head.
 
 Source:
-    The shipped coefficients are fitted to ICT-FaceKit (MIT; `augmentor/data/NOTICE.md`) by `augmentor.head.head_fit`.
+    The shipped coefficients were fitted to ICT-FaceKit (MIT; `augmentor/data/NOTICE.md`) by `augmentor.head.head_fit`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ FORMAT = 1
 
 @dataclass(frozen=True, eq=False)
 class HeadModel:
-    """A linear head: mean + identity coefficients × modes + expression weights × modes.
+    """A linear head model: mean + identity coefficients × modes + expression weights × modes.
 
     Attributes:
         mean: (V, 3) float32 mm.
         triangles: (T, 3) int32.
         identity_modes: (K, V, 3) float32 mm, scaled to one standard deviation of the population, largest first.
-        expression_modes: (E, V, 3) float32 mm, weights 0..1.
+        expression_modes: (E, V, 3) float32 mm, at weight 1.
         expression_names: E names; a trailing _L or _R is the subject's side.
         landmarks68: (68,) int32 vertex ids in dlib's order.
         mirror: (V,) int32, the vertex on the other side of the head.
@@ -71,14 +71,22 @@ class HeadModel:
     def vertices(
         self, identity: np.ndarray | None = None, expression: np.ndarray | None = None
     ) -> np.ndarray:
-        """The head of one person with one expression, (V, 3) float32 mm.
+        """Return the head of one person with one expression.
 
         Args:
-            identity: (K,) coefficients in standard deviations, or the first few of them; None: the mean head.
-            expression: (E,) weights 0..1; None: neutral.
+            identity: (K,) coefficients in standard deviations, or only the first few of them; None for the mean head.
+            expression: (E,) weights 0..1; None for a neutral face.
+
+        Returns:
+            (V, 3) float32 mm.
 
         Raises:
-            InputError: more coefficients than modes, or not a vector.
+            InputError: there are more coefficients than modes, or an argument is not a vector.
+
+        Example:
+            >>> head = load_head_model()
+            >>> head.vertices(expression=head.expression_weights({"jawOpen": 0.5})).shape
+            (4087, 3)
         """
         points = self.mean.astype(np.float32, copy=True)
         for name, coefficients, modes in (
@@ -92,7 +100,7 @@ class HeadModel:
     def landmarks(
         self, identity: np.ndarray | None = None, expression: np.ndarray | None = None
     ) -> np.ndarray:
-        """The 68 landmarks of that head, (68, 3) float32 mm."""
+        """Return the 68 landmarks of a head, (68, 3) float32 mm; arguments and errors are those of `vertices`."""
         points = self._landmark_mean.copy()
         for name, coefficients, modes in (
             ("identity", identity, self.landmark_identity_modes),
@@ -103,19 +111,24 @@ class HeadModel:
         return points
 
     def expression_weights(self, weights: Mapping[str, float]) -> np.ndarray:
-        """(E,) float32 weights from names; a name without _L or _R sets both sides: {"mouthSmile": 0.5}.
+        """Return the weights (E,) float32 for named expressions.
+
+        Args:
+            weights: name → weight; a name without _L or _R sets both sides: {"mouthSmile": 0.5}.
 
         Raises:
-            InputError: a name that the model does not have.
+            InputError: the model has no such expression.
         """
         result = np.zeros(len(self.expression_names), np.float32)
         for name, weight in weights.items():
-            found = [i for i, n in enumerate(self.expression_names) if n in (name, f"{name}_L", f"{name}_R")]
-            if not found:
+            indices = [
+                i for i, n in enumerate(self.expression_names) if n in (name, f"{name}_L", f"{name}_R")
+            ]
+            if not indices:
                 raise InputError(
                     f"the head model has no expression {name!r}; it has: {', '.join(self.expression_names)}"
                 )
-            result[found] = weight
+            result[indices] = weight
         return result
 
     @cached_property
@@ -124,17 +137,17 @@ class HeadModel:
 
     @cached_property
     def landmark_identity_modes(self) -> np.ndarray:
-        """(K, 68, 3) float32: the identity modes at the landmarks."""
+        """The identity modes at the landmarks, (K, 68, 3) float32."""
         return np.ascontiguousarray(self.identity_modes[:, self.landmarks68])
 
     @cached_property
     def landmark_expression_modes(self) -> np.ndarray:
-        """(E, 68, 3) float32: the expression modes at the landmarks."""
+        """The expression modes at the landmarks, (E, 68, 3) float32."""
         return np.ascontiguousarray(self.expression_modes[:, self.landmarks68])
 
     @cached_property
     def mouth_triangles(self) -> np.ndarray:
-        """(T,) bool: the triangles between the slit's two rows, which appear only as the mouth opens."""
+        """The triangles (T,) bool between the two rows of the slit, which appear only when the mouth opens."""
         return (self.regions["mouth_interior"][self.triangles] > 0.99).all(axis=1)
 
 
@@ -142,7 +155,7 @@ def load_head_model() -> HeadModel:
     """Load the built-in head model.
 
     Raises:
-        InputError: its file is missing or damaged.
+        InputError: the file is missing or damaged.
     """
     return read_head_model(BUILT_IN)
 
@@ -151,26 +164,33 @@ def read_head_model(path: Path) -> HeadModel:
     """Read a head model that `write_head_model` wrote.
 
     Raises:
-        InputError: `path` is missing, damaged or of another format.
+        InputError: `path` is missing, damaged or has another format.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         return _unpack(arrays)
     except FileNotFoundError:
-        raise InputError(f"{path}: head model missing; reinstall, or make it: {REMAKE}") from None
+        raise InputError(
+            f"{path}: head model missing; reinstall the package, or make the file: {REMAKE}"
+        ) from None
     except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: head model damaged ({error}); reinstall, or make it: {REMAKE}") from error
+        raise InputError(
+            f"{path}: head model damaged ({error}); reinstall the package, or make the file: {REMAKE}"
+        ) from error
 
 
 REMAKE = "python -m augmentor.head.head_fit --ict DIR --out FILE"
 
 
 def write_head_model(path: Path, model: HeadModel) -> None:
-    """Write `model` compactly: 8-bit modes, and only what mirroring does not give back.
+    """Write a head model compactly: modes in 8 bits, and one half of everything that is symmetric.
 
     Identity modes must be symmetric or antisymmetric, and expressions symmetric or in _L/_R pairs, as `fit_head`
     makes them.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     rows, cols = model.grid_shape
     half = cols // 2 + 1
@@ -200,10 +220,14 @@ def write_head_model(path: Path, model: HeadModel) -> None:
 
 
 def grid_triangles(diagonals: np.ndarray) -> np.ndarray:
-    """Triangles of a (rows, cols) grid, ((rows - 1) * (cols - 1) * 2, 3) int32, facing outwards.
+    """Return the triangles of a grid, ((rows - 1) * (cols - 1) * 2, 3) int32, facing outwards.
 
     Args:
         diagonals: (rows - 1, cols - 1) bool; true splits the quad from upper left to lower right.
+
+    Example:
+        >>> grid_triangles(np.array([[True]])).tolist()
+        [[0, 2, 3], [0, 3, 1]]
     """
     rows, cols = diagonals.shape[0] + 1, diagonals.shape[1] + 1
     node = np.arange(rows * cols, dtype=np.int32).reshape(rows, cols)
@@ -215,29 +239,33 @@ def grid_triangles(diagonals: np.ndarray) -> np.ndarray:
 
 
 def mirrored(fields: np.ndarray, mirror: np.ndarray) -> np.ndarray:
-    """The fields (..., V, 3) of the mirrored head: vertices swapped, x negated."""
+    """Return the fields (..., V, 3) of the mirrored head: vertices swapped, x negated."""
     return fields[..., mirror, :] * np.array([-1, 1, 1], fields.dtype)
 
 
 def _combine(name: str, coefficients: np.ndarray, modes: np.ndarray) -> np.ndarray:
-    """Σ coefficient × mode, or InputError when the vector does not fit."""
+    """Return Σ coefficient × mode.
+
+    Raises:
+        InputError: `coefficients` is not a vector, or is longer than the list of modes.
+    """
     coefficients = np.asarray(coefficients, np.float32)
     if coefficients.ndim != 1 or len(coefficients) > len(modes):
         raise InputError(
             f"{name}: expected at most {len(modes)} coefficients, got shape {coefficients.shape}"
         )
-    used = np.flatnonzero(coefficients)  # of a fitted face most are zero
+    used = np.flatnonzero(coefficients)  # most coefficients of a fitted face are zero
     return np.tensordot(coefficients[used], modes[used], axes=1)
 
 
 def _quantise(modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Modes as int8 with one scale each."""
+    """Return modes as int8, and one scale for each."""
     scale = (np.abs(modes).max(axis=(1, 2, 3)) / 127).astype(np.float32)
     return np.round(modes / np.maximum(scale, 1e-12)[:, None, None, None]).astype(np.int8), scale
 
 
 def _diagonals(model: HeadModel) -> np.ndarray:
-    """Read back which way each quad is split: a falling one starts with a triangle over (a, c, d)."""
+    """Return which way each quad is split; a falling diagonal starts with a triangle over (a, c, d)."""
     rows, cols = model.grid_shape
     first = model.triangles.reshape(rows - 1, cols - 1, 2, 3)[:, :, 0]
     return first[:, :, 2] == first[:, :, 1] + 1
@@ -250,7 +278,11 @@ def _unfold(half: np.ndarray, cols: int) -> np.ndarray:
 
 
 def _unpack(arrays: dict[str, np.ndarray]) -> HeadModel:
-    """Undo `write_head_model`."""
+    """Rebuild the head model from the arrays that `write_head_model` stored.
+
+    Raises:
+        ValueError: the format is another one, or the arrays do not fit together.
+    """
     if int(arrays["format"]) != FORMAT:
         raise ValueError(f"format {int(arrays['format'])}, expected {FORMAT}")
     rows, cols = (int(n) for n in arrays["grid_shape"])
@@ -258,7 +290,7 @@ def _unpack(arrays: dict[str, np.ndarray]) -> HeadModel:
     mean = _unfold(arrays["mean_hundredths"].astype(np.float32) / 100, cols).reshape(-1, 3)
     half = arrays["identity"].astype(np.float32) * arrays["identity_scale"][:, None, None, None]
     identity = _unfold(half, cols)
-    # An antisymmetric mode's other half is minus the mirror image.
+    # The other half of an antisymmetric mode is minus its mirror image.
     identity[:, :, half.shape[2] :] *= arrays["identity_parity"].astype(np.float32)[:, None, None, None]
     stored = arrays["expression"].astype(np.float32) * arrays["expression_scale"][:, None, None, None]
     stored = stored.reshape(len(stored), -1, 3)

@@ -1,7 +1,7 @@
-"""Reading the ICT face model: from an ICT-FaceKit checkout, or from the same as arrays.
+"""Read the ICT face model from an ICT-FaceKit checkout, or from a file with the same model as arrays.
 
 Convention:
-    ICT: centimetres, y up, z to the front. Here, as everywhere in this project: millimetres, y down, z away.
+    ICT: centimetres, y up, z to the front. This project: millimetres, y down, z away from the camera.
 
 Source:
     https://github.com/ICT-VGL/ICT-FaceKit (MIT): `FaceXModel/generic_neutral_mesh.obj`, `identityNNN.obj`,
@@ -21,7 +21,7 @@ import numpy as np
 from augmentor.errors import InputError
 
 MODEL_FROM_ICT = np.array([10, -10, -10], np.float32)
-# ICT-FaceKit's own table of geometries: face 0-9408, head and neck 9409-11247; eyes, teeth and so on after that.
+# From ICT-FaceKit's own table of geometries: face 0-9408, head and neck 9409-11247, then eyes, teeth and so on.
 HEAD_VERTICES = 11248
 FACE_VERTICES = 9409
 INNER_FACE_VERTICES = 6706
@@ -32,14 +32,14 @@ INDICES = "vertex_indices.json"
 
 @dataclass(frozen=True)
 class IctModel:
-    """The skin of the ICT head in this project's model frame.
+    """The skin of the ICT head, in this project's model frame.
 
     Attributes:
         neutral: (11248, 3) float32 mm.
         triangles: (T, 3) int32.
         identity: (I, 11248, 3) float32 mm per standard deviation.
         expression: (E, 11248, 3) float32 mm at weight 1.
-        expression_names: without the file suffix.
+        expression_names: E names, without the file suffix.
         landmarks68: (68,) int32, dlib's order.
     """
 
@@ -52,10 +52,10 @@ class IctModel:
 
 
 def read_ict(directory: Path) -> IctModel:
-    """Read the model from a folder with `ict_head.npz`, a FaceXModel folder or a checkout around one.
+    """Read the model from a folder with `ict_head.npz`, from a FaceXModel folder, or from a checkout that contains one.
 
     Raises:
-        InputError: nothing usable there, or a file is damaged.
+        InputError: the folder has no usable model, or a file is damaged.
     """
     if (directory / ARRAYS).is_file():
         return _read_arrays(directory / ARRAYS)
@@ -63,15 +63,18 @@ def read_ict(directory: Path) -> IctModel:
         if (folder / NEUTRAL).is_file():
             return _read_folder(folder)
     raise InputError(
-        f"{directory}: no ICT face model here (expected {ARRAYS}, or {NEUTRAL} as in ICT-FaceKit's FaceXModel)"
+        f"{directory}: no ICT face model here (expected {ARRAYS}, or {NEUTRAL} as in ICT-FaceKit's folder FaceXModel)"
     )
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (V, 3) float32 and triangles (T, 3) int32 of a Wavefront OBJ file; polygons become fans.
+    """Read a Wavefront OBJ file; polygons are split into fans of triangles.
+
+    Returns:
+        Vertices (V, 3) float32 and triangles (T, 3) int32.
 
     Raises:
-        InputError: unreadable, no vertices, or indices out of range.
+        InputError: the file cannot be read, has no vertices, or has indices out of range.
     """
     try:
         lines = path.read_bytes().splitlines()
@@ -88,12 +91,12 @@ def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if vertices.ndim != 2 or vertices.shape[1:] != (3,) or not np.isfinite(vertices).all():
         raise InputError(f"{path}: not a readable OBJ file (no usable vertices)")
     if len(faces) and not (faces.min() >= 0 and faces.max() < len(vertices)):
-        raise InputError(f"{path}: not a readable OBJ file (a face names a vertex that is not there)")
+        raise InputError(f"{path}: not a readable OBJ file (a face names a vertex that does not exist)")
     return vertices, faces.astype(np.int32)
 
 
 def _read_arrays(path: Path) -> IctModel:
-    """The model as arrays."""
+    """Read the model from a file of arrays."""
     try:
         with np.load(path, allow_pickle=False) as stored:
             return _model(
@@ -106,17 +109,17 @@ def _read_arrays(path: Path) -> IctModel:
                 landmarks=stored["landmark68_vertices"],
             )
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: damaged ICT face model ({error}); fetch it again") from error
+        raise InputError(f"{path}: damaged ICT face model ({error}); download it again") from error
 
 
 def _read_folder(folder: Path) -> IctModel:
-    """The model as the original OBJ files; every file is the whole head, so the neutral is taken off."""
+    """Read the model from the original OBJ files. Each holds a whole head, so the neutral head is subtracted."""
     neutral, triangles = read_obj(folder / NEUTRAL)
     try:
         indices = json.loads((folder / INDICES).read_text("utf-8"))
         landmarks = np.array(indices["idx_to_landmark_verts"], np.int32)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / INDICES}: missing or damaged ({error}); fetch it again") from error
+        raise InputError(f"{folder / INDICES}: missing or damaged ({error}); download it again") from error
     names: dict[str, list[Path]] = {"identity": [], "expression": []}
     for path in sorted(folder.glob("*.obj")):
         if path.name != NEUTRAL:
@@ -126,7 +129,7 @@ def _read_folder(folder: Path) -> IctModel:
         shapes = [read_obj(path)[0] for path in paths]
         for path, shape in zip(paths, shapes, strict=True):
             if shape.shape != neutral.shape:
-                raise InputError(f"{path}: {len(shape)} vertices where the neutral mesh has {len(neutral)}")
+                raise InputError(f"{path}: {len(shape)} vertices, but the neutral mesh has {len(neutral)}")
         offsets[kind] = np.array([shape - neutral for shape in shapes]).reshape(-1, *neutral.shape)
     return _model(
         folder,
@@ -149,7 +152,7 @@ def _model(
     names: list[str],
     landmarks: np.ndarray,
 ) -> IctModel:
-    """Cut to the skin, turn into the model frame, check."""
+    """Keep the skin only, convert it into the model frame, and check it."""
     if len(neutral) < HEAD_VERTICES or landmarks.shape != (68,) or not len(identity):
         raise InputError(
             f"{source}: incomplete ICT face model ({len(neutral)} vertices, {landmarks.size} landmarks, "

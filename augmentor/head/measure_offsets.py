@@ -1,4 +1,4 @@
-"""Measure where on the head dlib sees its landmarks: `python -m augmentor.head.measure_offsets`.
+"""Measure how far dlib's landmarks lie from the head model's: `python -m augmentor.head.measure_offsets`.
 
 python -m datasets.synthetic --out DIR --identities 50 --photos 4-4 --seed 1000
 python -m augmentor.head.measure_offsets --people DIR --out augmentor/data/detector_offsets.json
@@ -14,26 +14,26 @@ import numpy as np
 from augmentor.errors import InputError, LikenessError
 from augmentor.head.head_grid import MIRROR68
 
-# Contour points of the averted side lie on the outline, not at a place of the skin; they count up to this yaw.
+# On the averted side, contour points lie on the outline and not at one place of the skin; they count up to this yaw.
 _AVERTED_YAW = 8.0
 _OUTLIER_MM = 12.0
-# Only turning shows depth; this prior (in views) keeps the depth of an offset small where the views turn too little.
+# Depth shows only in turned views. This prior, in numbers of views, keeps it small where too few views are turned.
 _PRIOR_VIEWS = 4.0
 
 
 def measure_offsets(
     detected: np.ndarray, true: np.ndarray, rotations: np.ndarray, scales: np.ndarray
 ) -> np.ndarray:
-    """The offsets that best explain detections in views of known pose, symmetric between the head's sides.
+    """Return the offsets that best explain detections in views of known pose, symmetric between the head's sides.
 
     Args:
-        detected: (N, 68, 2) landmarks found, pixels.
-        true: (N, 68, 2) where the model's landmarks project.
+        detected: (N, 68, 2) detected landmarks in (x, y) pixels.
+        true: (N, 68, 2) projections of the model's landmarks in (x, y) pixels.
         rotations: (N, 3, 3) camera_from_model.
         scales: (N,) pixels per mm at the head.
 
     Returns:
-        (68, 3) mm; least squares on the image offsets, seen orthographically.
+        (68, 3) mm in the model frame; least squares on the offsets in the images, with orthographic projection.
     """
     off = (detected - true) / scales[:, None, None]
     yaw = np.degrees(np.arcsin(np.clip(-rotations[:, 2, 0], -1, 1)))
@@ -44,16 +44,16 @@ def measure_offsets(
     normal = np.tile(_PRIOR_VIEWS * np.eye(3), (68, 1, 1))
     right = np.zeros((68, 3))
     for view, landmark in zip(*np.nonzero(usable), strict=True):
-        seen = rotations[view, :2]
-        for index, rows in ((landmark, seen), (MIRROR68[landmark], seen @ flip)):
+        projection = rotations[view, :2]
+        for index, rows in ((landmark, projection), (MIRROR68[landmark], projection @ flip)):
             normal[index] += rows.T @ rows
             right[index] += rows.T @ off[view, landmark]
     return np.linalg.solve(normal, right[:, :, None])[:, :, 0]
 
 
 def _measure_people(folder: Path) -> np.ndarray:
-    """Detect on the photos of `augmentor.made_up.people` under `folder` and measure."""
-    import pyarrow.parquet as pq  # here and below: needed by this measurement only
+    """Detect faces in the photos that `augmentor.made_up.people` wrote to `folder`, and measure the offsets."""
+    import pyarrow.parquet as pq  # this import and the next ones are needed only here
 
     from augmentor.faces.face_source import face_source
     from augmentor.head.head_model import load_head_model
@@ -61,9 +61,11 @@ def _measure_people(folder: Path) -> np.ndarray:
     from augmentor.photos.images import load_image
 
     if not (folder / "truth.parquet").is_file():
-        raise InputError(f"{folder}: no truth.parquet here; make the people with augmentor.made_up.people")
+        raise InputError(
+            f"{folder}: no truth.parquet here; make the people with python -m datasets.synthetic"
+        )
     source, points = face_source(), load_head_model().landmarks()
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
+    views: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
     for row in pq.read_table(folder / "truth.parquet").to_pylist():
         image = load_image(folder / row["photo"])
         search = source(image)
@@ -72,19 +74,21 @@ def _measure_people(folder: Path) -> np.ndarray:
             camera = estimate_camera(true, points, image.shape[:2])
             rotation = rotation_from_pose(HeadPose(row["yaw"], row["pitch"], row["roll"]))
             scale = camera.focal / float(camera.translation[2])
-            found.append((search.faces[0].landmarks, true, rotation, scale))
-    if not found:
-        raise InputError(f"{folder}: no face found on any photo")
-    return measure_offsets(*(np.array(column) for column in zip(*found, strict=True)))
+            views.append((search.faces[0].landmarks, true, rotation, scale))
+    if not views:
+        raise InputError(f"{folder}: no face detected in any photo")
+    return measure_offsets(*(np.array(column) for column in zip(*views, strict=True)))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure on made-up people and write the data file."""
+    """Measure the offsets on made-up people and write the data file."""
     parser = argparse.ArgumentParser(
         prog="python -m augmentor.head.measure_offsets", description=__doc__.split("\n")[0]
     )
-    parser.add_argument("--people", type=Path, required=True, help="folder made by augmentor.made_up.people")
-    parser.add_argument("--out", type=Path, required=True, help="the .json file to write")
+    parser.add_argument(
+        "--people", type=Path, required=True, help="folder that python -m datasets.synthetic wrote"
+    )
+    parser.add_argument("--out", type=Path, required=True, help=".json file to write")
     options = parser.parse_args(arguments)
     try:
         offsets = _measure_people(options.people)

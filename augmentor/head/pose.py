@@ -1,4 +1,4 @@
-"""Head pose and camera from 68 landmarks, and the face shape and expression that explain them.
+"""Estimate head pose, camera, face shape and expression from 68 landmarks.
 
 Convention:
     Camera frame: x image-right, y down, z away from the camera; millimetres. Model frame: the same axes, at the head.
@@ -17,30 +17,32 @@ import numpy as np
 from augmentor.errors import InputError, PhotoError
 from augmentor.head.head_model import HeadModel
 
-# Photos rarely tell their focal length, and cropped ones cannot. The head is taken to be as far away as in a
-# portrait, unless the picture is so wide that this would make a fish-eye of it.
-PORTRAIT_DISTANCE = 1500.0  # mm, to the face: between a telephone held out and a press photographer
-MIN_FOCAL = 1.0  # of the longer side
+# Photos rarely record their focal length, and cropped ones cannot. The head is assumed to be as far away as in a
+# portrait, unless the picture is so wide that this would give it the focal length of a fish-eye.
+PORTRAIT_DISTANCE = (
+    1500.0  # mm to the face: further than a phone at arm's length, nearer than a press photographer
+)
+MIN_FOCAL = 1.0  # relative to the longer side of the image
 MAX_YAW, MAX_PITCH, MAX_ROLL = 100.0, 65.0, 100.0
-# Root mean square reprojection error beyond which the points are no face, as a share of their spread.
+# Largest root mean square reprojection error of a face, relative to the spread of its landmarks.
 MAX_RESIDUAL_POINTS, MAX_RESIDUAL_FIT = 0.30, 0.16
 
 CONTOUR = np.arange(17)
-# How far a landmark is trusted. Detectors put contour points somewhere along the outline rather than at a place of the
-# skin: across the outline they count in part, along it hardly.
+# How much contour landmarks count. Detectors put them somewhere along the outline instead of at one place of the skin,
+# so they count in part across the outline and hardly along it.
 _CONTOUR_ACROSS, _CONTOUR_ALONG = 0.25, 0.08
-# Landmark noise (mm on the face) against which coefficients of one standard deviation are weighed; beyond twice this,
-# a residual counts linearly.
+# Noise of the landmarks, in mm on the face; the fit weighs it against coefficients of one standard deviation. A
+# residual beyond twice this counts linearly.
 _NOISE_MM = 2.0
 _HUBER = 2.0
 _EXPRESSION_STD = 0.35
-# 68 points tell little about identity modes beyond these; theirs stay 0.
+# 68 landmarks say little about the identity modes beyond these; the coefficients of the others stay 0.
 _FITTED_IDENTITY_MODES = 40
 
 
 @dataclass(frozen=True)
 class HeadPose:
-    """Head rotation in degrees, see the module's convention."""
+    """The rotation of a head in degrees, by the module's convention."""
 
     yaw: float
     pitch: float
@@ -65,25 +67,25 @@ class Camera:
 
     @property
     def pose(self) -> HeadPose:
-        """The rotation as angles."""
+        """The rotation as angles, in degrees."""
         return pose_from_rotation(self.rotation)
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Model points (..., 3) mm to pixels (..., 2) float32."""
-        seen = points @ self.rotation.T + self.translation
-        return (seen[..., :2] * (self.focal / seen[..., 2:]) + self.centre).astype(np.float32)
+        """Project model points (..., 3) mm to (x, y) pixels (..., 2) float32."""
+        in_camera = points @ self.rotation.T + self.translation
+        return (in_camera[..., :2] * (self.focal / in_camera[..., 2:]) + self.centre).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class FaceFit:
-    """What 68 landmarks tell.
+    """The camera, shape and expression that explain the landmarks of a face.
 
     Attributes:
-        camera: of the photo, in the head's model frame.
+        camera: the photo's camera, in the head's model frame.
         identity: (K,) float32, standard deviations.
         expression: (E,) float32, 0..1.
-        landmarks_2d: (68, 2) float32 where the fitted head's landmark vertices project.
-        residual_px: root mean square distance from the landmarks to what explains them, contour points counting less.
+        landmarks_2d: (68, 2) float32 projections of the fitted head's landmark vertices, (x, y) pixels.
+        residual_px: root mean square distance between the landmarks and the fit, with contour landmarks counting less.
     """
 
     camera: Camera
@@ -94,7 +96,12 @@ class FaceFit:
 
 
 def rotation_from_pose(pose: HeadPose) -> np.ndarray:
-    """R = Rz(roll) @ Ry(yaw) @ Rx(pitch), (3, 3) float64."""
+    """Return the rotation matrix Rz(roll) @ Ry(yaw) @ Rx(pitch), (3, 3) float64.
+
+    Example:
+        >>> (rotation_from_pose(HeadPose(yaw=30, pitch=0, roll=0)) @ [0, 0, -1]).round(3).tolist()
+        [-0.5, 0.0, -0.866]
+    """
     (sy, sp, sr), (cy, cp, cr) = (f(np.radians([pose.yaw, pose.pitch, pose.roll])) for f in (np.sin, np.cos))
     return np.array(
         [
@@ -106,7 +113,10 @@ def rotation_from_pose(pose: HeadPose) -> np.ndarray:
 
 
 def pose_from_rotation(rotation: np.ndarray) -> HeadPose:
-    """Angles of a rotation matrix: |yaw| <= 90; at yaw ±90, where pitch and roll are one, roll is 0."""
+    """Return the angles of a rotation matrix (3, 3), with |yaw| <= 90.
+
+    At yaw ±90, where pitch and roll cannot be told apart, roll is 0.
+    """
     cos_yaw = float(np.hypot(rotation[0, 0], rotation[1, 0]))
     yaw = np.arctan2(-rotation[2, 0], cos_yaw)
     if cos_yaw > 1e-7:
@@ -120,20 +130,20 @@ def pose_from_rotation(rotation: np.ndarray) -> HeadPose:
 def estimate_camera(
     landmarks: np.ndarray, points: np.ndarray, image_size: tuple[int, int], *, focal: float | None = None
 ) -> Camera:
-    """Camera that sees 68 model points where the landmarks are.
+    """Estimate the camera that projects 68 model points to the landmarks.
 
-    A scaled orthographic camera in closed form, then Levenberg-Marquardt on the pinhole camera; contour points count
-    less.
+    A scaled orthographic camera is computed in closed form and then refined to a pinhole camera (Levenberg-Marquardt).
+    Contour landmarks count less.
 
     Args:
-        landmarks: (68, 2) pixels, dlib's order.
+        landmarks: (68, 2) in (x, y) pixels, dlib's order.
         points: (68, 3) mm, model frame.
-        image_size: (height, width).
-        focal: pixels, where it is known; else the head is put at PORTRAIT_DISTANCE.
+        image_size: (height, width) in pixels.
+        focal: focal length in pixels if it is known; None assumes that the head is PORTRAIT_DISTANCE away.
 
     Raises:
-        InputError: wrong shapes.
-        PhotoError: `bad_pose`, the points are no face or its rotation is not one of a face in a photo.
+        InputError: an array has the wrong shape.
+        PhotoError: `bad_pose`, because the points are not a face, or no face in a photo is turned so far.
     """
     landmarks = _checked(landmarks)
     if points.shape != (68, 3):
@@ -153,26 +163,26 @@ def fit_face(
     detected: bool = True,
     rounds: int = 2,
 ) -> FaceFit:
-    """Camera, face shape and expression that explain 68 landmarks.
+    """Fit camera, face shape and expression to 68 landmarks.
 
-    Each round re-picks the points of the head that form its outline, then takes one Gauss-Newton step for camera and
-    coefficients together: robust least squares with a normal prior, expressions kept within 0..1.
+    Each round chooses again which points of the head form its outline, and then takes one Gauss-Newton step for camera
+    and coefficients together: robust least squares with a normal prior, and expression weights kept within 0..1.
 
     Args:
-        landmarks: (68, 2) pixels, dlib's order.
+        landmarks: (68, 2) in (x, y) pixels, dlib's order.
         head: the head model.
-        image_size: (height, width).
-        detected: whether a face source detected the landmarks, so that the head's `landmark_offsets` apply; false for
-            true projections of the model's landmarks.
-        rounds: how often; a third one hardly moves anything.
+        image_size: (height, width) in pixels.
+        detected: true if a face source detected the landmarks, so that the head's `landmark_offsets` apply; false if
+            they are projections of the model's landmarks.
+        rounds: number of rounds; a third one hardly changes the result.
 
     Raises:
-        InputError: wrong shape.
+        InputError: the array has the wrong shape.
         PhotoError: `bad_pose`.
 
     Source:
-        Outline points: after Zhu et al., "Face Alignment Across Large Poses", CVPR 2016, section 4.1 (landmark
-        marching); differs: candidates are the grid's own rows.
+        Outline points: Zhu et al., "Face Alignment Across Large Poses", CVPR 2016, section 4.1 (landmark marching);
+        differs: candidates are the grid's own rows.
     """
     landmarks = _checked(landmarks)
     tables = _fitting_tables(head, detected)
@@ -200,12 +210,15 @@ def fit_face(
 
 @dataclass(frozen=True)
 class _FittingTables:
-    """The few vertices of the head that fitting looks at: the landmarks, then the candidates for the outline.
+    """The few vertices of the head that fitting needs: the landmarks, then the candidates for the outline.
 
     Attributes:
-        mean: (N, 3); modes: (N, 3, F + E), float64 mm; F identity modes are fitted.
-        prior: (F + E,) standard deviations of the coefficients; identity_count: F.
-        landmarks: (68,) places in `mean`; outline: (17, M) candidates for each contour landmark.
+        mean: (N, 3) float64 mm.
+        modes: (N, 3, F + E) float64 mm; F identity modes are fitted.
+        prior: (F + E,) standard deviations of the coefficients.
+        identity_count: F.
+        landmarks: (68,) indices into `mean`.
+        outline: (17, M) indices into `mean`, the candidates for each contour landmark.
     """
 
     mean: np.ndarray
@@ -216,14 +229,14 @@ class _FittingTables:
     outline: np.ndarray
 
 
-# From a contour landmark along its row to this share of the way to the middle: further on are nose and lips.
+# Candidates run from a contour landmark along its row, up to this share of the way to the middle; nose and lips follow.
 _OUTLINE_REACH = 0.7
 _OUTLINE_CANDIDATES = 12
 
 
 @lru_cache(maxsize=8)
 def _fitting_tables(head: HeadModel, detected: bool) -> _FittingTables:
-    """Gather those vertices once per head model; as the detector sees them, if `detected`."""
+    """Return the tables of a head model, computed once; shifted to where dlib detects landmarks, if `detected`."""
     cols = head.grid_shape[1]
     row, column = np.divmod(head.landmarks68[CONTOUR], cols)
     inwards = np.linspace(0, _OUTLINE_REACH, _OUTLINE_CANDIDATES)
@@ -248,19 +261,24 @@ def _fitting_tables(head: HeadModel, detected: bool) -> _FittingTables:
 
 
 def _checked(landmarks: np.ndarray) -> np.ndarray:
-    """Landmarks as float64, or an error."""
+    """Return the landmarks as float64 after checking them.
+
+    Raises:
+        InputError: the shape is not (68, 2).
+        PhotoError: `bad_pose`, the landmarks do not spread over an area.
+    """
     landmarks = np.asarray(landmarks, float)
     if landmarks.shape != (68, 2):
         raise InputError(f"expected (68, 2) landmarks, got {landmarks.shape}")
     if not np.isfinite(landmarks).all() or landmarks.std(axis=0).min() < 1e-3:
-        raise PhotoError("bad_pose", detail="the landmarks fall together")
+        raise PhotoError("bad_pose", detail="the landmarks coincide")
     return landmarks
 
 
 def _orthographic_camera(
     landmarks: np.ndarray, points: np.ndarray, image_size: tuple[int, int], focal: float | None
 ) -> Camera:
-    """The scaled orthographic camera that fits best, as a pinhole camera."""
+    """Return the scaled orthographic camera that fits best, as a pinhole camera."""
     centroid, middle = points.mean(axis=0), landmarks.mean(axis=0)
     affine = np.linalg.lstsq(points - centroid, landmarks - middle, rcond=None)[0].T  # (2, 3)
     u, size, vt = np.linalg.svd(affine, full_matrices=False)
@@ -276,7 +294,7 @@ def _orthographic_camera(
 
 
 def _weights(camera: Camera, points: np.ndarray) -> np.ndarray:
-    """(68, 2, 2) factors on the pixel residuals: whole for inner landmarks, less for contour ones, least along it."""
+    """Return weights (68, 2, 2) for pixel residuals: 1 for inner landmarks, less across the contour, least along it."""
     weights = np.tile(np.eye(2), (68, 1, 1))
     outline = camera.project(points[CONTOUR]).astype(float)
     tangent = np.gradient(outline, axis=0)
@@ -289,16 +307,16 @@ def _weights(camera: Camera, points: np.ndarray) -> np.ndarray:
 def _refine(
     camera: Camera, landmarks: np.ndarray, points: np.ndarray, weights: np.ndarray, *, iterations: int
 ) -> Camera:
-    """Levenberg-Marquardt on rotation and translation, large residuals counting linearly (Huber)."""
+    """Refine rotation and translation by Levenberg-Marquardt; large residuals count linearly (Huber)."""
     rotation, translation = camera.rotation, camera.translation
     damping, cost = 1e-4, np.inf
     best = (rotation, translation)
     for _ in range(iterations + 1):
         turned = points @ rotation.T
-        seen = turned + translation
-        if seen[:, 2].min() <= 1.0:
+        in_camera = turned + translation
+        if in_camera[:, 2].min() <= 1.0:
             break
-        residual, jacobian = _linearise(camera, seen, landmarks, weights)
+        residual, jacobian = _linearise(camera, in_camera, landmarks, weights)
         scale = 2 * _NOISE_MM * camera.focal / float(translation[2])
         length = np.linalg.norm(residual, axis=1)
         robust = np.sqrt(scale / np.maximum(length, scale))
@@ -321,20 +339,20 @@ def _refine(
 
 
 def _linearise(
-    camera: Camera, seen: np.ndarray, landmarks: np.ndarray, weights: np.ndarray
+    camera: Camera, in_camera: np.ndarray, landmarks: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted residuals (N, 2) and their derivative (N, 2, 3) by the points in the camera frame."""
-    scale = camera.focal / seen[:, 2]
-    projected = seen[:, :2] * scale[:, None]
-    derivative = np.zeros((len(seen), 2, 3))
+    """Return weighted residuals (N, 2) and their derivatives (N, 2, 3) by points (N, 3) in the camera frame."""
+    scale = camera.focal / in_camera[:, 2]
+    projected = in_camera[:, :2] * scale[:, None]
+    derivative = np.zeros((len(in_camera), 2, 3))
     derivative[:, 0, 0] = derivative[:, 1, 1] = scale
-    derivative[:, :, 2] = -projected / seen[:, 2:]
+    derivative[:, :, 2] = -projected / in_camera[:, 2:]
     residual = landmarks - projected - camera.centre
     return (weights @ residual[:, :, None])[:, :, 0], weights @ derivative
 
 
 def _turn(vector: np.ndarray) -> np.ndarray:
-    """Rotation matrix of a rotation vector (radians)."""
+    """Return the rotation matrix of a rotation vector (3,) in radians."""
     angle = float(np.linalg.norm(vector))
     if angle < 1e-12:
         return np.eye(3)
@@ -344,7 +362,7 @@ def _turn(vector: np.ndarray) -> np.ndarray:
 
 
 def _outline(camera: Camera, shape: np.ndarray, tables: _FittingTables) -> np.ndarray:
-    """(68,) places in the tables: of the candidates for a contour landmark the one furthest out to its side."""
+    """Return indices (68,) into the tables; each contour landmark gets the candidate furthest out on its side."""
     chosen = tables.landmarks.copy()
     across = camera.rotation[:2, 0] / max(float(np.linalg.norm(camera.rotation[:2, 0])), 1e-9)
     sideways = camera.project(shape[tables.outline]).astype(float) @ across  # (17, M)
@@ -361,7 +379,7 @@ def _step(
     tables: _FittingTables,
     chosen: np.ndarray,
 ) -> tuple[Camera, np.ndarray]:
-    """One Gauss-Newton step for rotation, translation and coefficients (F + E,) at once."""
+    """Take one Gauss-Newton step for rotation, translation and coefficients (F + E,) together."""
     modes = tables.modes[chosen]
     points = tables.mean[chosen] + modes @ coefficients
     turned = points @ camera.rotation.T
@@ -379,7 +397,7 @@ def _step(
     normal[np.arange(6, len(right)), np.arange(6, len(right))] += stiffness
     right[6:] -= stiffness * coefficients
     step = np.linalg.solve(normal, right)
-    # Expressions that would leave 0..1 go to their bound, and the rest is solved for again.
+    # Expression weights that would leave 0..1 are set to the bound, and the others are solved for again.
     is_expression = np.arange(len(coefficients)) >= tables.identity_count
     low, high = np.where(is_expression, 0, -np.inf), np.where(is_expression, 1, np.inf)
     wanted = coefficients + step[6:]
@@ -397,7 +415,7 @@ def _step(
 
 
 def _by_motion(turned: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
-    """Derivative (N, 2, 6) by a small turn and shift of the head: d(seen) = turn × turned + shift."""
+    """Return derivatives (N, 2, 6) by a small turn and shift of the head: d(point) = turn × turned + shift."""
     x, y, z = turned.T[:, :, None]
     jx, jy, jz = jacobian.transpose(2, 0, 1)
     return np.concatenate(
@@ -408,7 +426,11 @@ def _by_motion(turned: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
 def _check(
     camera: Camera, landmarks: np.ndarray, points: np.ndarray, weights: np.ndarray, allowed: float
 ) -> float:
-    """The weighted residual in pixels, or bad_pose."""
+    """Return the weighted residual in pixels.
+
+    Raises:
+        PhotoError: `bad_pose`, the residual is too large or the head is turned too far.
+    """
     off = (weights @ (landmarks - camera.project(points))[:, :, None])[:, :, 0]
     residual = float(np.sqrt((off**2).sum() / (weights**2).sum() * 2))
     spread = float(np.sqrt(((landmarks - landmarks.mean(axis=0)) ** 2).sum(axis=1).mean()))

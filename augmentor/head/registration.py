@@ -1,8 +1,8 @@
-"""The head laid over a photo: where every point of its surface lies there.
+"""Find where every point of the fitted head's surface lies in the photo.
 
-The fitted head leaves a pixel or two between its landmarks and the detected ones. A smooth displacement of the whole
-surface takes that away, so that eyes, nose and mouth are sampled exactly where they are and the far cheek ends where
-the photo's outline is.
+The projected head misses the detected landmarks by a pixel or two. A smooth displacement of the whole surface removes
+this difference, so that eyes, nose and mouth are sampled exactly where they are, and the far cheek ends at the outline
+in the photo.
 """
 
 from functools import lru_cache
@@ -12,26 +12,31 @@ import numpy as np
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import FaceFit
 
-REACH = 10.0  # mm over which a landmark's displacement fades to three quarters
-INNER_SLACK, CONTOUR_SLACK = 0.05, 0.5  # variance of landmark noise relative to the displacement's
+REACH = 10.0  # mm over which the displacement of a landmark fades to three quarters
+INNER_SLACK, CONTOUR_SLACK = (
+    0.05,
+    0.5,
+)  # variance of the landmarks' noise relative to that of the displacement
 CONTOUR = np.arange(17)
-_OUTLINE_REACH = 0.7  # of the way from a contour landmark to the middle of the face, along its row
+_OUTLINE_REACH = (
+    0.7  # share of the way from a contour landmark to the middle of the face, along its row of the grid
+)
 
 
 def register(landmarks: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: HeadModel) -> np.ndarray:
-    """Where the vertices of a fitted head lie in the photo.
+    """Return the positions of the vertices of a fitted head in the photo.
 
-    Inner landmarks are met (nearly) exactly; contour landmarks tell only how far out the outline is, for whatever
-    part of the head forms it in this pose.
+    The result meets inner landmarks (nearly) exactly. Contour landmarks only say how far out the outline is; they bind
+    whichever vertices form the outline at this pose.
 
     Args:
-        landmarks: (68, 2) pixels.
-        vertices: (V, 3) mm, `head` with the fit's coefficients.
-        fit: of these landmarks.
+        landmarks: (68, 2) in (x, y) pixels.
+        vertices: (V, 3) mm, `head` with the coefficients of the fit.
+        fit: the fit of these landmarks.
         head: the head model.
 
     Returns:
-        (V, 2) float32 pixels.
+        (V, 2) float32 in (x, y) pixels.
     """
     projected = fit.camera.project(vertices)
     anchors = head.landmarks68.copy()
@@ -47,7 +52,7 @@ def register(landmarks: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: He
 
 
 def _outline_vertices(sideways: np.ndarray, head: HeadModel) -> np.ndarray:
-    """(17,) the vertex that forms the outline in each contour landmark's row: the one furthest to its side."""
+    """Return, for each contour landmark, the vertex (17,) of its row that forms the outline: the one furthest out."""
     columns = head.grid_shape[1]
     chosen = head.landmarks68[CONTOUR].copy()
     for number, vertex in enumerate(chosen.tolist()):
@@ -61,7 +66,7 @@ def _outline_vertices(sideways: np.ndarray, head: HeadModel) -> np.ndarray:
 
 
 def _across_outline(residual: np.ndarray, contour: np.ndarray) -> np.ndarray:
-    """The part of contour residuals (17, 2) that is across the detected contour: along it, landmarks tell nothing."""
+    """Return the part of the contour residuals (17, 2) across the contour; contour landmarks say nothing along it."""
     tangent = np.gradient(contour.astype(np.float64), axis=0)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], 1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
@@ -69,10 +74,14 @@ def _across_outline(residual: np.ndarray, contour: np.ndarray) -> np.ndarray:
 
 
 def displacement_basis(head: HeadModel, contour_vertices: tuple[int, ...]) -> np.ndarray:
-    """Kernels (68, V) float32 around the contour's vertices (17) and the inner landmarks: Matern 3/2 of the distance.
+    """Return kernels (68, V) float32 around the contour vertices (17) and the inner landmarks.
 
-    Not Gaussians, which overshoot between landmarks a few mm apart. Distances are those of a head with its mouth open:
-    else the upper and the lower lip would be one.
+    Each is a Matérn 3/2 function of the distance; Gaussians would overshoot between landmarks a few mm apart. Distances
+    are measured on a head with its mouth open, because the upper and the lower lip would otherwise move as one.
+
+    Args:
+        head: the head model.
+        contour_vertices: 17 vertex ids.
     """
     inner = _kernels(head, tuple(head.landmarks68[17:].tolist()))
     return np.concatenate([*(_kernels(head, (vertex,)) for vertex in contour_vertices), inner])
@@ -80,7 +89,7 @@ def displacement_basis(head: HeadModel, contour_vertices: tuple[int, ...]) -> np
 
 @lru_cache(maxsize=1024)
 def _kernels(head: HeadModel, centres: tuple[int, ...]) -> np.ndarray:
-    """The kernels (N, V) float32 around N vertices; a contour has some four hundred to choose from."""
+    """Return the kernels (N, V) float32 around N vertices. They are cached: about 400 vertices can form the contour."""
     vertices = _opened(head)
     distance = np.linalg.norm(vertices[list(centres)][:, None] - vertices, axis=2) / REACH
     return ((1 + distance) * np.exp(-distance)).astype(np.float32)
@@ -88,5 +97,5 @@ def _kernels(head: HeadModel, centres: tuple[int, ...]) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _opened(head: HeadModel) -> np.ndarray:
-    """The mean head with its mouth open, (V, 3) mm."""
+    """Return the mean head with its mouth open, (V, 3) mm."""
     return head.vertices(None, head.expression_weights({"jawOpen": 0.7}))

@@ -1,7 +1,8 @@
 """The part of the head that is rendered as a surface: face, scalp and flattened ears.
 
-The neck is left to the background, which follows the jaw smoothly; a body does not turn with the head. Ears are folded
-and differ from person to person: a skin stretched over their place carries whatever the photo shows there, ear or hair.
+The neck belongs to the background, which follows the jaw smoothly, because a body does not turn with the head. Ears
+are folded and differ between people; a skin stretched over their place carries whatever the photo shows there, ear or
+hair.
 """
 
 from functools import lru_cache
@@ -14,7 +15,7 @@ from augmentor.head.head_model import HeadModel
 
 
 def flatten_ears(vertices: np.ndarray, head: HeadModel) -> np.ndarray:
-    """Head vertices (V, 3) with a smooth skin in place of the ears (float32)."""
+    """Replace the ears of head vertices (V, 3) by a smooth skin; returns (V, 3) float32."""
     ears, others, weights = _ear_skin(head)
     flat = vertices.astype(np.float32, copy=True)
     flat[ears] = weights @ flat[others]
@@ -23,19 +24,19 @@ def flatten_ears(vertices: np.ndarray, head: HeadModel) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def surface_vertices(head: HeadModel) -> np.ndarray:
-    """(V,) bool: what is rendered as a surface."""
+    """Return which vertices (V,) bool are rendered as a surface."""
     regions = head.regions
     return np.maximum.reduce([regions["face"], regions["ears"], regions["scalp"]]) > 0.01
 
 
 @lru_cache(maxsize=4)
 def surface_triangles(head: HeadModel) -> np.ndarray:
-    """Triangles (T, 3) of the surface, clockwise as seen from outside, as `augmentor.views.raster` draws them."""
+    """Return the triangles (T, 3) of the surface, clockwise from outside, as `augmentor.views.raster` draws them."""
     return np.ascontiguousarray(head.triangles[surface_vertices(head)[head.triangles].all(1)][:, ::-1])
 
 
 def surface_normals(vertices: np.ndarray, head: HeadModel) -> np.ndarray:
-    """Outward unit normals (V, 3) of the head's grid, from the differences of neighbouring rows and columns."""
+    """Return the outward unit normals (V, 3) of the head's grid, from differences between neighbouring vertices."""
     grid = vertices.reshape(*head.grid_shape, 3)
     down, right = np.gradient(grid, axis=0), np.gradient(grid, axis=1)
     normal = np.cross(down, right).reshape(-1, 3)
@@ -44,9 +45,9 @@ def surface_normals(vertices: np.ndarray, head: HeadModel) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _ear_skin(head: HeadModel) -> tuple[np.ndarray, np.ndarray, sparse.csr_matrix]:
-    """Ear vertices, the vertices around them, and the weights that interpolate the first from the second.
+    """Return the ear vertices, the vertices around them, and the weights that interpolate the first from the second.
 
-    A membrane: every ear vertex lies in the middle of its four neighbours on the grid.
+    The skin is a membrane: every ear vertex lies in the middle of its four neighbours on the grid.
     """
     rows, columns = head.grid_shape
     number = np.arange(rows * columns).reshape(rows, columns)

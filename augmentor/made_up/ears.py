@@ -1,4 +1,4 @@
-"""Ears for made-up people. The head's grid is too coarse for them: it is smoothed there, and these are put on."""
+"""Ears for made-up people. The head's grid is too coarse for ears, so it is smoothed there and ears are attached."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from augmentor.made_up.raster import Surface, vertex_normals
 from augmentor.made_up.skin import chart
 
 _TURNS = 33
-# From the middle outwards: share of the outline's radius, height over the ear's plane (mm), how open to light.
+# From the middle outwards: share of the outline's radius, height above the ear's plane (mm), openness to light.
 _PROFILE = np.array(
     [
         [0.00, -6.0, 0.35],
@@ -30,7 +30,13 @@ _PROFILE = np.array(
 
 @dataclass(frozen=True)
 class Ears:
-    """A person's ears: scale 1 is 62 mm high; `angle` in degrees is how far they stand out."""
+    """A person's ears.
+
+    Attributes:
+        scale: size; at 1 an ear is 62 mm high.
+        angle: how far the ears stand out, degrees.
+        lobe: size of the lobes, 0 to 2.
+    """
 
     scale: float
     angle: float
@@ -38,7 +44,7 @@ class Ears:
 
 
 class EarPlaces:
-    """Where on the head's grid the ears sit."""
+    """The places of the ears on the head's grid."""
 
     def __init__(self, head: HeadModel) -> None:
         rows, columns = head.grid_shape
@@ -52,7 +58,7 @@ class EarPlaces:
         self._row = int(np.abs(mean[:, self._column, 1] - middle_y).argmin())
 
     def smooth(self, vertices: np.ndarray) -> np.ndarray:
-        """The head (V, 3) without its ears: straight across from before them to behind them."""
+        """Return the head (V, 3) without its ears: straight across from before them to behind them."""
         grid = vertices.reshape(*self._shape, 3).copy()
         share = np.linspace(0, 1, self._last - self._first + 1, dtype=np.float32)[None, :, None]
         for side in (grid, grid[:, ::-1]):
@@ -61,7 +67,7 @@ class EarPlaces:
         return grid.reshape(-1, 3)
 
     def attach(self, ears: Ears, vertices: np.ndarray) -> tuple[Surface, np.ndarray]:
-        """Both ears on the smoothed head `vertices`, and (V,) how open to light each of their points is."""
+        """Return both ears on the smoothed head `vertices`, and how open to light each of their points is, (V,)."""
         grid = vertices.reshape(*self._shape, 3)
         pieces = [
             _ear(ears, grid[self._row, column], side)
@@ -75,11 +81,11 @@ class EarPlaces:
 
 
 def _ear(ears: Ears, place: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """One ear: points, and triangles that face outwards on the image's left side (`side` -1)."""
+    """Return the points of one ear, and triangles that face outwards on the image's left side (`side` -1)."""
     turn = np.linspace(0, 2 * np.pi, _TURNS)[None]
     share, height = _PROFILE[:, :1], _PROFILE[:, 1:2]
     back, down = np.sin(turn), -np.cos(turn)
-    # Wide above, narrow at the lobe; the middle of the shell lies forward and low.
+    # Wide above and narrow at the lobe; the middle of the shell lies forward and low.
     half_width = 17.0 * (1 - 0.24 * down) * (1 + 0.05 * np.cos(2 * turn))
     half_height = np.where(down > 0, 30 + 3 * ears.lobe, 31)
     across = share * half_width * back - 3.5 * (1 - share)
@@ -90,7 +96,7 @@ def _ear(ears: Ears, place: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarr
     lift = height * (1 - 0.8 * lobe * inner * (height > -3)) - 4.5 * front * inner
     tilt, out = np.deg2rad(9.0), np.deg2rad(ears.angle)
     across, along = across * np.cos(tilt) - along * np.sin(tilt), along * np.cos(tilt) + across * np.sin(tilt)
-    # Hinged at the front edge: what lies farther back stands farther out.
+    # Hinged at the front edge, so that points farther back stand farther out.
     behind = across + 12
     x = side * (behind * np.sin(out) + lift * np.cos(out) + 1.0)
     z = across * np.cos(out) - lift * np.sin(out)

@@ -1,7 +1,7 @@
 """Hair of made-up people: a surface grown from the crown over the skull, with strands painted on it.
 
 Each column of the surface is a lock that starts at the crown, follows the skull outwards and, in long styles, falls
-straight down once it is past the widest part. Where the hair ends is an alpha channel, frayed strand by strand.
+straight down from the widest part. An alpha channel, frayed strand by strand, defines where the hair ends.
 """
 
 from dataclasses import dataclass, replace
@@ -21,21 +21,22 @@ SKULL_RADIUS_MM = np.array([80.0, 95.0, 100.0], np.float32)
 
 @dataclass(frozen=True)
 class Hair:
-    """A style.
+    """A hairstyle.
 
     Attributes:
         style: its name, for people who read the truth file.
         length: mm below the widest part of the skull for hanging hair; None for hair that ends at the hairline.
-        top: thickness on top, mm. side: at the sides, mm.
+        top: thickness on top, mm.
+        side: thickness at the sides, mm.
         hairline: shift of the front hairline, degrees; positive is lower on the forehead.
         recession: how far the temples recede, degrees.
         fringe: how far a fringe comes down over the hairline, degrees.
-        parting: azimuth, degrees, of a parting; None for none.
         opening: azimuth, degrees, at which hanging hair begins beside the face.
-        curl: 0 straight to 1 tight curls.
+        curl: 0 (straight) to 1 (tight curls).
         density: 1 is opaque; less lets the scalp show.
         colour: linear RGB.
-        seed: of the strands.
+        seed: seed of the strands.
+        parting: azimuth of a parting, degrees; None for none.
     """
 
     style: str
@@ -55,11 +56,11 @@ class Hair:
 
 @dataclass(frozen=True)
 class HairSurface:
-    """A style grown on a head.
+    """A hairstyle grown on a head.
 
     Attributes:
-        surface: the mesh, with some to spare beyond where the hair ends.
-        casting: (T, 3) its triangles that are all hair, which cast shadows.
+        surface: the mesh, which extends a little beyond where the hair ends.
+        casting: (T, 3), the triangles that are entirely hair and cast shadows.
         texture: (TEXTURE_HEIGHT, TEXTURE_WIDTH, 4), linear RGB and alpha.
         tangents: (V, 3) unit vectors along the strands.
     """
@@ -93,7 +94,7 @@ STYLES: dict[str, Hair] = {
 
 
 class Scalp:
-    """Where the skull lies in every direction, found once per head model and looked up for every head."""
+    """The distance of the skull in every direction; prepared once per head model and looked up for every head."""
 
     def __init__(self, mean: np.ndarray, landmarks: np.ndarray) -> None:
         brow_y = float(landmarks[17:27, 1].mean())
@@ -123,17 +124,17 @@ class Scalp:
         self._mean_radius = radius
 
     def radius(self, vertices: np.ndarray) -> np.ndarray:
-        """Distance of the skull from its centre along every direction of the grid, (ROWS, COLUMNS + 1)."""
+        """Return the distance of the skull from its centre along every direction of the grid, (ROWS, COLUMNS + 1)."""
         radius = np.linalg.norm(vertices - self.centre, axis=1)
-        found = radius[self._near].mean(axis=-1)
+        distance = radius[self._near].mean(axis=-1)
         width = float(np.median(radius[self._near[self._known]] / self._mean_radius[self._near[self._known]]))
-        found = np.where(self._known, found, self._ellipsoid * width).astype(np.float32)
-        wrapped = np.concatenate([found[:, -9:-1], found, found[:, 1:9]], axis=1)
+        distance = np.where(self._known, distance, self._ellipsoid * width).astype(np.float32)
+        wrapped = np.concatenate([distance[:, -9:-1], distance, distance[:, 1:9]], axis=1)
         return cv2.GaussianBlur(wrapped, (0, 0), 1.2)[:, 8:-8]
 
 
 def hairline(hair: Hair, azimuth: np.ndarray) -> np.ndarray:
-    """Polar angle, degrees, at which hair ends at an azimuth (0 is the middle of the forehead)."""
+    """Return the polar angle at which hair ends at an azimuth, both in degrees (0 is the middle of the forehead)."""
     side = np.abs(azimuth)
     angles = [0, 22, 42, 56, 68, 80, 86, 102, 114, 128, 150, 180]
     front = 53.0 + hair.hairline + hair.fringe
@@ -160,7 +161,7 @@ def hairline(hair: Hair, azimuth: np.ndarray) -> np.ndarray:
 
 
 def grow(hair: Hair, scalp: Scalp, vertices: np.ndarray) -> HairSurface:
-    """Grow a style on the head `vertices` (V, 3), in the head's own frame."""
+    """Grow a hairstyle on the head `vertices` (V, 3), in the head's own frame, mm."""
     rng = np.random.default_rng(hair.seed)
     polar, azimuth, directions = scalp.polar, scalp.azimuth, scalp.directions
     skull = scalp.radius(vertices)
@@ -180,7 +181,7 @@ def grow(hair: Hair, scalp: Scalp, vertices: np.ndarray) -> HairSurface:
     lumps[:, -1] = lumps[:, 0]
     calm = np.clip(np.arange(ROWS) / 8, 0, 1)[:, None]
     thickness = thickness * (1 + (0.10 + 0.14 * hair.curl) * np.clip(lumps, -2, 2) * calm)
-    beyond = np.arange(ROWS)[:, None] * STEP_DEGREES > 165  # the far side of the skull, come upon from below
+    beyond = np.arange(ROWS)[:, None] * STEP_DEGREES > 165  # the far side of the skull, reached from below
     points = directions * (skull + thickness)[..., None]
     margin = np.where(beyond, -90, margin)
     if hair.length is not None:
@@ -191,7 +192,7 @@ def grow(hair: Hair, scalp: Scalp, vertices: np.ndarray) -> HairSurface:
 
 
 def _along_parting(parting: float, azimuth: np.ndarray, polar: np.ndarray, width: float) -> np.ndarray:
-    """1 on the parting, which runs from the forehead back to the crown, 0 away from it; `width` in degrees of arc."""
+    """Return 1 on the parting, from the forehead back to the crown, and 0 away from it; `width` in degrees of arc."""
     aside = np.sin(np.deg2rad(azimuth - parting)) * np.sin(np.deg2rad(polar))
     front = np.clip((90 - np.abs(azimuth)) / 30, 0, 1) * np.clip((78 - polar) / 10, 0, 1)
     return np.exp(-((np.rad2deg(aside) / width) ** 2)) * front
@@ -200,7 +201,7 @@ def _along_parting(parting: float, azimuth: np.ndarray, polar: np.ndarray, width
 def _hang(
     hair: Hair, points: np.ndarray, polar: np.ndarray, margin: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Let every lock fall from where it passes the widest part of the skull."""
+    """Let every lock hang down from where it passes the widest part of the skull."""
     past = (polar > 97) & (np.arange(ROWS)[:, None] > 20)
     turn = np.where(past.any(axis=0), past.argmax(axis=0), ROWS - 1)
     columns = np.arange(polar.shape[1])
@@ -222,7 +223,7 @@ def _hang(
 def _as_surface(
     hair: Hair, points: np.ndarray, margin: np.ndarray, parted: np.ndarray, rng: np.random.Generator
 ) -> HairSurface:
-    """Mesh, texture and strand directions from the grid of points."""
+    """Make mesh, texture and strand directions from the grid of points."""
     index = np.arange(ROWS * (COLUMNS + 1), dtype=np.int32).reshape(ROWS, COLUMNS + 1)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
     alive, whole = margin > -14, margin > 3
@@ -243,7 +244,7 @@ def _as_surface(
 
 
 def _strands(hair: Hair, margin: np.ndarray, parted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(TEXTURE_HEIGHT, TEXTURE_WIDTH, 4): colour and alpha of the strands."""
+    """Return colour and alpha of the strands, (TEXTURE_HEIGHT, TEXTURE_WIDTH, 4)."""
     shape = (TEXTURE_HEIGHT, TEXTURE_WIDTH)
     fine = noise(rng, 1.3, 50 if hair.curl < 0.7 else 3, shape)
     locks = noise(rng, 6, 22 if hair.curl < 0.7 else 1.5, shape)
@@ -255,7 +256,7 @@ def _strands(hair: Hair, margin: np.ndarray, parted: np.ndarray, rng: np.random.
         locks = cv2.remap(locks, u + shift, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     brightness = np.exp(0.16 * fine + 0.10 * locks + 0.08 * broad)
     left = cv2.resize(margin, (TEXTURE_WIDTH, TEXTURE_HEIGHT), interpolation=cv2.INTER_LINEAR)
-    # Hair combed back thins out at its line; a fringe ends in points.
+    # Hair that is combed back thins out at the hairline; a fringe ends in points.
     fray, soft = (1.6 * fine + 0.9 * locks, 2.5) if hair.fringe > 5 else (1.5 * fine + 0.3 * locks, 6.0)
     alpha = np.clip((left + fray) / soft + 0.5, 0, 1)
     if hair.density < 1:
@@ -269,7 +270,7 @@ def _strands(hair: Hair, margin: np.ndarray, parted: np.ndarray, rng: np.random.
 
 
 def restyle(hair: Hair, rng: np.random.Generator) -> Hair:
-    """The same person's hair on another day: a little longer, fuller or further down."""
+    """Return the same person's hair on another day: a little longer, fuller or lower on the forehead."""
     length = None if hair.length is None else hair.length * rng.uniform(0.85, 1.1)
     return replace(
         hair,

@@ -1,16 +1,17 @@
-"""Made-up people: photos of faces that belong to nobody, with the true pose and landmarks of each.
+"""Draw photos of people who do not exist, with the true pose and landmarks of each.
 
     python -m datasets.synthetic --out DIR --identities 20 [--photos 1-6] [--seed 0] [--strangers N] [--size 256]
 
 writes
 
-    DIR/photos/<identity>/01.jpg ...     what a user would have: a folder per person
+    DIR/photos/<identity>/01.jpg ...     a folder per person, as users have them
     DIR/strangers/<name>.jpg             one photo each of other people
     DIR/truth.parquet                    photo, identity, yaw, pitch, roll, landmarks (136 float32: x0, y0, x1, ...)
-    DIR/truth/<path of the photo>.json   the same beside each photo, and how it was taken
+    DIR/truth/<path of the photo>.json   the same for each photo, and how it was taken
 
-Landmarks are pixels of the photo (pixel centres have integer coordinates), angles degrees as everywhere in this
-project. Person k is the same however many are asked for; the same seed gives the same bytes. See datasets/synthetic.md.
+Landmarks are pixels of the photo (pixel centres have integer coordinates), angles are degrees, as everywhere in this
+project. Person k is the same however many people are drawn. The same seed gives the same bytes. See
+datasets/synthetic.md.
 """
 
 import argparse
@@ -31,13 +32,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.head.head_model import load_head_model
 from augmentor.made_up.person import Person, Shot, make_person, plan_shot
 from augmentor.made_up.render import Photo, Studio
 from augmentor.photos.images import encode_jpeg, write_whole
 
-PEOPLE, STRANGERS = 0, 1  # streams of random numbers: a stranger is never one of the people
+PEOPLE, STRANGERS = 0, 1  # streams of random numbers, so that no stranger is one of the people
 
 _STARTS = (
     *(
@@ -84,14 +86,17 @@ _FAMILY_ENDS = (
 
 @dataclass(frozen=True)
 class PeopleOptions:
-    """What to make.
+    """How many people and photos to draw.
 
     Attributes:
-        identities: people with a folder of photos. photos: fewest and most of each.
-        strangers: other people with one photo each. seed: of everything. size: width and height, px.
+        identities: number of people with a folder of photos.
+        photos: smallest and largest number of photos of each.
+        strangers: number of other people, with one photo each.
+        seed: seed of everything.
+        size: width and height of a photo, pixels.
 
     Raises:
-        InputError: a value makes no sense.
+        InputError: a value is out of range.
     """
 
     identities: int = 20
@@ -102,10 +107,12 @@ class PeopleOptions:
 
     def __post_init__(self) -> None:
         if self.identities < 0 or self.strangers < 0 or self.identities + self.strangers == 0:
-            raise InputError("--identities and --strangers: at least one person is needed")
+            raise InputError(
+                "--identities and --strangers: at least one person is needed; use --identities 1 or more"
+            )
         if not 1 <= self.photos[0] <= self.photos[1]:
             raise InputError(
-                f"--photos {self.photos[0]}-{self.photos[1]}: give a number or a range such as 1-6"
+                f"--photos {self.photos[0]}-{self.photos[1]}: must be a number or a range such as 1-6"
             )
         if not 64 <= self.size <= 2048:
             raise InputError(f"--size {self.size}: must lie between 64 and 2048")
@@ -115,7 +122,16 @@ class PeopleOptions:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known about one written photo; `photo` is its path below the output folder."""
+    """The truth about one photo.
+
+    Attributes:
+        photo: path below the output folder, with slashes.
+        identity: name of the person.
+        yaw: degrees.
+        pitch: degrees.
+        roll: degrees.
+        landmarks: (68, 2) float32 in (x, y) pixels, dlib's order.
+    """
 
     photo: str
     identity: str
@@ -126,7 +142,7 @@ class Truth:
 
 
 def people_names(seed: int, count: int, stream: int = PEOPLE) -> list[str]:
-    """Different made-up names; name k does not depend on `count`."""
+    """Return different made-up names; name k does not depend on `count`."""
     names: list[str] = []
     taken: set[str] = set()
     for index in range(count):
@@ -143,7 +159,7 @@ def people_names(seed: int, count: int, stream: int = PEOPLE) -> list[str]:
 
 
 def photos_of(options: PeopleOptions, index: int) -> int:
-    """How many photos person `index` has."""
+    """Return how many photos person `index` has."""
     rng = np.random.default_rng([options.seed, PEOPLE, index, 0, 1])
     return int(rng.integers(options.photos[0], options.photos[1] + 1))
 
@@ -151,7 +167,15 @@ def photos_of(options: PeopleOptions, index: int) -> int:
 def draw_photos(
     studio: Studio, options: PeopleOptions, index: int, name: str, stream: int = PEOPLE
 ) -> Iterator[tuple[Person, Shot, Photo]]:
-    """Render all photos of one person."""
+    """Render all photos of one person.
+
+    Args:
+        studio: the studio that takes the photos.
+        options: the options of the whole set.
+        index: number of the person.
+        name: folder name of the person.
+        stream: PEOPLE or STRANGERS.
+    """
     person = make_person(options.seed, index, len(studio.head.identity_modes), name=name, stream=stream)
     looks = studio.looks(person)
     for photo in range(photos_of(options, index) if stream == PEOPLE else 1):
@@ -162,16 +186,16 @@ def draw_photos(
 def write_people(
     out: Path, options: PeopleOptions, *, workers: int | None = None, progress: bool = True
 ) -> list[Truth]:
-    """Make people up and write their photos; the truth is returned and written.
+    """Draw people and write their photos; the truth is written and returned.
 
     Args:
         out: a folder that does not exist yet, is empty, or was written by this function.
-        options: what to make.
-        workers: processes; None: one per processor.
+        options: how many people and photos to draw.
+        workers: number of processes; None for one per processor.
         progress: show a progress bar.
 
     Raises:
-        InputError: `out` is not empty and not ours, or cannot be written.
+        InputError: `out` holds something else, or cannot be written.
     """
     _prepare(out)
     jobs = [
@@ -199,7 +223,7 @@ _studio: Studio | None = None
 
 
 def _one_thread() -> None:
-    """A process per processor: more threads would only get in each other's way."""
+    """Use one thread: there is a process for each processor, and more threads would only compete."""
     cv2.setNumThreads(1)
 
 
@@ -221,7 +245,7 @@ def _write_person(job: tuple[str, PeopleOptions, int, str, int]) -> list[Truth]:
 
 
 def _as_json(truth: Truth, person: Person, shot: Shot) -> dict[str, Any]:
-    """The truth about one photo for people to read."""
+    """Return the truth about one photo in the form that people read."""
     return {
         "photo": truth.photo,
         "identity": truth.identity,
@@ -259,13 +283,17 @@ _OURS = ("photos", "strangers", "truth", "truth.parquet")
 
 
 def _prepare(out: Path) -> None:
-    """Make `out`, or empty it if it was written by us."""
+    """Make `out`, or empty it if this function wrote it.
+
+    Raises:
+        InputError: `out` holds something else, or cannot be written.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
         entries = sorted(entry.name for entry in out.iterdir())
         foreign = [name for name in entries if name not in _OURS]
         if foreign or (entries and "truth.parquet" not in entries):
-            raise InputError(f"{out}: not empty, and not made by augmentor.made_up.people; name a new folder")
+            raise InputError(f"{out}: not empty, and not written by this command; choose a new folder")
         (out / "truth.parquet").unlink(missing_ok=True)
         for name in _OURS[:3]:
             if (out / name).exists():
@@ -275,24 +303,39 @@ def _prepare(out: Path) -> None:
 
 
 def photo_range(text: str) -> tuple[int, int]:
-    """Read "4" or "1-6"."""
-    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r}: give a number or a range such as 1-6")
-    return int(found[1]), int(found[2] or found[1])
+    """Read the smallest and largest number of photos from "4" or "1-6".
+
+    Raises:
+        argparse.ArgumentTypeError: the text is neither a number nor a range.
+    """
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number or a range such as 1-6")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=called_as("python -m datasets.synthetic"), description="Draw photos of people who do not exist."
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument(
+        "--identities", type=int, default=20, help="number of people with a folder of photos (20)"
+    )
+    parser.add_argument(
+        "--photos", type=photo_range, default=(1, 6), help="number of photos of each, N or N-M (1-6)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (0)")
+    parser.add_argument("--strangers", type=int, default=0, help="number of other people, one photo each (0)")
+    parser.add_argument("--size", type=int, default=256, help="width and height of a photo, pixels (256)")
+    parser.add_argument("--workers", type=int, default=None, help="number of processes (one per processor)")
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m datasets.synthetic", description="Make people up.")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--identities", type=int, default=20, help="people with a folder of photos (20)")
-    parser.add_argument("--photos", type=photo_range, default=(1, 6), help="photos of each, N or N-M (1-6)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (0)")
-    parser.add_argument("--strangers", type=int, default=0, help="other people, one photo each (0)")
-    parser.add_argument("--size", type=int, default=256, help="width and height of a photo, px (256)")
-    parser.add_argument("--workers", type=int, default=None, help="processes (one per processor)")
-    given = parser.parse_args(arguments)
+    """Run the command line and return its exit code."""
+    given = make_parser().parse_args(arguments)
     try:
         options = PeopleOptions(given.identities, given.photos, given.strangers, given.seed, given.size)
         if given.workers is not None and given.workers < 1:

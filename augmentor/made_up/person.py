@@ -1,7 +1,7 @@
-"""Who a made-up person is, and how one photo of them is taken; numbers only, no pixels.
+"""Draw a made-up person, and how one photo of the person is taken; numbers only, no pixels.
 
-To the identity belong the shape of the head, skin and its marks, brows, eyes, lips, and what hair, beard and glasses
-are usual. To the photo belong expression, pose, light, camera, background, clothes, and how today differs from usual.
+The identity includes the shape of the head, skin and its marks, brows, eyes, lips, and the usual hair, beard and
+glasses. The photo adds expression, pose, light, camera, background, clothes, and differences from the usual looks.
 """
 
 from dataclasses import dataclass, replace
@@ -14,11 +14,10 @@ from augmentor.made_up.hair import STYLES, Hair, restyle
 from augmentor.made_up.scene import Clothes, Glasses
 from augmentor.made_up.skin import Skin, linear, skin_colour
 
-SHAPE_SPREAD = (
-    1.5  # standard deviations of the head model's modes: made-up faces differ a little more than real ones
-)
+# Standard deviations of the head model's modes; made-up faces differ a little more than real ones.
+SHAPE_SPREAD = 1.5
 
-# sRGB of hair and of irises
+# Colours of hair and of irises, sRGB
 HAIR_COLOURS = {
     "black": (24, 20, 19),
     "dark brown": (48, 34, 26),
@@ -58,15 +57,18 @@ class Person:
     Attributes:
         name: folder name.
         shape: (K,) coefficients of the head model's identity modes.
+        ears: size and angle of the ears.
+        skin: skin, brows and lips.
         eye_colour: linear RGB of the iris.
         iris_radius: mm.
-        hair: usual style; None for a bald head.
-        other_hair: style on another day.
-        beard: usual amount of beard, 0 to 1. moustache: likewise.
+        hair: usual hairstyle; None for a bald head.
+        other_hair: hairstyle on another day.
+        beard: usual amount of beard, 0 to 1.
+        moustache: usual amount of moustache, 0 to 1.
         beard_colour: linear RGB.
-        beard_habit: how often the beard is worn, 0 to 1.
-        ears: their size and angle.
-        glasses: the person's glasses, None for people without. glasses_habit: how often they are worn.
+        beard_habit: share of photos with the beard, 0 to 1.
+        glasses: the person's glasses; None for people without.
+        glasses_habit: share of photos with the glasses, 0 to 1.
     """
 
     name: str
@@ -87,7 +89,15 @@ class Person:
 
 @dataclass(frozen=True)
 class Light:
-    """A main light, light from all around, and the camera's exposure; directions in the camera's frame."""
+    """A main light, light from all around, and light from the camera.
+
+    Attributes:
+        to_light: unit vector from the head to the main light, camera frame.
+        colour: linear RGB of the main light.
+        sky: linear RGB of the light from above.
+        ground: linear RGB of the light from below.
+        fill: strength of the light from the camera.
+    """
 
     to_light: tuple[float, float, float]
     colour: tuple[float, float, float]
@@ -98,14 +108,26 @@ class Light:
 
 @dataclass(frozen=True)
 class Shot:
-    """How one photo is taken; everything about it that is not the person.
+    """How one photo is taken: everything about it except the person.
 
     Attributes:
-        yaw, pitch, roll: degrees. expression: coefficient by name of the head model's expression mode.
-        distance: mm from camera to head. face_share: width of the head as a share of the photo's.
-        shift: of the face from the middle, as a share of the photo's size.
-        gaze: degrees to the image's right and down, from looking into the camera.
-        blur: px. sensor_noise: standard deviation, 0..255. quality: of the JPEG.
+        yaw, pitch, roll: degrees.
+        expression: coefficient by name of the head model's expression mode, without side.
+        distance: mm from camera to head.
+        face_share: width of the head, relative to the photo's.
+        shift: displacement of the face from the middle (right, down), relative to the photo's size.
+        gaze: degrees to the image's right and down from looking into the camera.
+        light: the light on the scene.
+        exposure: factor on the light.
+        contrast: factor on the contrast.
+        white_balance: factors on red, green and blue.
+        blur: pixels in a photo of 256 pixels.
+        sensor_noise: standard deviation, 0..255.
+        quality: quality of the JPEG.
+        grey: the photo is without colour.
+        hair, beard, moustache, stubble, glasses, clothes: what the person wears in this photo.
+        body_turn: share of the head's yaw that the body turns.
+        seed: seed of background, noise and reflections.
     """
 
     yaw: float
@@ -140,12 +162,12 @@ def _triple(values: ArrayLike) -> tuple[float, float, float]:
 
 
 def make_person(seed: int, index: int, modes: int, *, name: str, stream: int = 0) -> Person:
-    """Draw one identity; the same for the same seed, stream and index whatever else is drawn.
+    """Draw one identity. It depends only on seed, stream and index, whatever else is drawn.
 
     Args:
-        seed: of the whole set.
-        index: of the person.
-        modes: identity modes of the head model.
+        seed: seed of the whole set.
+        index: number of the person.
+        modes: number of identity modes of the head model.
         name: folder name.
         stream: 0 for people with several photos, 1 for strangers.
     """
@@ -207,7 +229,7 @@ def make_person(seed: int, index: int, modes: int, *, name: str, stream: int = 0
 
 
 def _hair_colour(rng: np.random.Generator, tone: float, age: float) -> str:
-    """Colour of hair: dark with dark skin, grey with age."""
+    """Draw a colour of hair: darker with dark skin, grey with age."""
     if age > 0.72 and rng.random() < 0.75:
         return "grey" if rng.random() < 0.6 else "white"
     fair = max(1 - 2.2 * tone, 0.0)
@@ -216,7 +238,7 @@ def _hair_colour(rng: np.random.Generator, tone: float, age: float) -> str:
 
 
 def _make_skin(rng: np.random.Generator, tone: float, age: float, hair: np.ndarray, made_up: bool) -> Skin:
-    """Skin, brows and lips of one person."""
+    """Draw skin, brows and lips of one person."""
     plain = Skin(
         tone=tone,
         redness=float(rng.uniform(-0.2, 1)),
@@ -247,7 +269,7 @@ def _make_skin(rng: np.random.Generator, tone: float, age: float, hair: np.ndarr
 
 
 def _make_glasses(rng: np.random.Generator) -> Glasses:
-    """One pair of glasses."""
+    """Draw one pair of glasses."""
     colours = [(15, 15, 16), (25, 18, 14), (70, 40, 22), (120, 115, 110), (60, 20, 25), (30, 35, 60)]
     return Glasses(
         half_width=float(rng.uniform(22, 27)),
@@ -260,7 +282,7 @@ def _make_glasses(rng: np.random.Generator) -> Glasses:
 
 
 def plan_shot(person: Person, seed: int, index: int, photo: int, *, stream: int = 0) -> Shot:
-    """Draw the conditions of one photo of `person`; arguments as `make_person`."""
+    """Draw the conditions of one photo of `person`; `photo` is its number, the other arguments as in `make_person`."""
     rng = np.random.default_rng([seed, stream, index, 1 + photo])
     yaw = float(np.clip(rng.normal(0, 14), -45, 45)) if rng.random() < 0.88 else float(rng.uniform(-45, 45))
     worn = rng.random() < person.beard_habit
@@ -300,7 +322,7 @@ def plan_shot(person: Person, seed: int, index: int, photo: int, *, stream: int 
 
 
 def _make_expression(rng: np.random.Generator) -> dict[str, float]:
-    """Coefficients by the names ICT-FaceKit and ARKit give their expressions, sides left out."""
+    """Draw coefficients by the names that ICT-FaceKit and ARKit give their expressions, without sides."""
     kind = rng.choice(
         ["neutral", "smile", "grin", "open", "serious", "pucker"], p=[0.32, 0.26, 0.18, 0.1, 0.1, 0.04]
     )
@@ -332,7 +354,7 @@ def _make_expression(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _make_light(rng: np.random.Generator) -> Light:
-    """One main light and light from all around."""
+    """Draw a main light and light from all around."""
     azimuth = float(np.deg2rad(np.clip(rng.normal(0, 38), -80, 80)))
     elevation = float(np.deg2rad(rng.uniform(5, 60)))
     direction = (
@@ -354,13 +376,13 @@ def _make_light(rng: np.random.Generator) -> Light:
 
 
 def _cloth_colour(rng: np.random.Generator) -> np.ndarray:
-    """Seldom a loud one."""
+    """Draw a colour of cloth, seldom a loud one."""
     colour = rng.uniform(15, 235, 3) * rng.uniform(0.3, 1)
     return linear(colour.mean() + rng.uniform(0.1, 0.75) * (colour - colour.mean()))
 
 
 def _make_clothes(rng: np.random.Generator) -> Clothes:
-    """Something to wear."""
+    """Draw a garment."""
     kind = str(rng.choice(["t-shirt", "jumper", "v-neck", "shirt", "jacket"]))
     necklines = {"t-shirt": 12.0, "jumper": 0.0, "v-neck": 60.0, "shirt": 30.0, "jacket": 10.0}
     first = _cloth_colour(rng)

@@ -1,8 +1,8 @@
-"""Triangles to pixels with numpy alone: the rasteriser, normals and shadows behind the made-up people.
+"""Rasterise triangles with numpy alone, with normals and shadows, for the pictures of made-up people.
 
 Convention:
-    Points are in the camera's frame (x right, y down, z away from the camera; mm) or projected to pixels;
-    triangles run so that cross(b - a, c - a) points outwards, as the head model's do.
+    Points are in the camera's frame (x right, y down, z away from the camera; mm) or projected to pixels. Triangles
+    are ordered so that cross(b - a, c - a) points outwards, like the head model's.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Surface:
 
 @dataclass(frozen=True)
 class Fragments:
-    """The pixels one surface covers, flattened.
+    """The pixels that one surface covers, flattened.
 
     Attributes:
         pixel: (N,) int32 index into the flattened image.
@@ -43,11 +43,11 @@ class Fragments:
     weights: np.ndarray
 
     def only(self, kept: np.ndarray) -> "Fragments":
-        """Those of the pixels that `kept`, (N,) bool, marks."""
+        """Return only those pixels that `kept`, (N,) bool, marks."""
         return Fragments(self.pixel[kept], self.triangle[kept], self.weights[kept])
 
     def interpolate(self, values: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-        """(V, C) values at the vertices to (N, C) values at the pixels."""
+        """Interpolate values (V, C) at the vertices to values (N, C) at the pixels."""
         corners = triangles[self.triangle]
         result = values[corners[:, 0]] * self.weights[:, 0:1]
         result += values[corners[:, 1]] * self.weights[:, 1:2]
@@ -58,17 +58,17 @@ class Fragments:
 def rasterise(
     points_2d: np.ndarray, depth: np.ndarray, triangles: np.ndarray, size: tuple[int, int], *, side: int = 1
 ) -> Fragments:
-    """Find the nearest triangle under every pixel.
+    """Determine the nearest triangle at every pixel.
 
-    Every triangle is expanded to the pixels of its bounding box at once; hidden ones are resolved by the
-    painter's algorithm, triangle by triangle, which is exact enough for meshes as fine as a head's.
+    Every triangle is expanded to the pixels of its bounding box at once. The painter's algorithm, triangle by triangle,
+    decides which are hidden; this is exact enough for meshes as fine as a head's.
 
     Args:
-        points_2d: (V, 2) in pixels.
-        depth: (V,), larger is farther.
+        points_2d: (V, 2) in (x, y) pixels.
+        depth: (V,); larger is farther.
         triangles: (T, 3).
-        size: (height, width).
-        side: +1 keeps triangles facing the camera, -1 those facing away, 0 both.
+        size: (height, width) in pixels.
+        side: +1 keeps triangles that face the camera, -1 those that face away, 0 both.
     """
     height, width = size
     a, b, c = (points_2d[triangles[:, k]] for k in range(3))
@@ -90,7 +90,7 @@ def rasterise(
     column = local - row * wide
     column += low[keep, 0][owner]
     row += low[keep, 1][owner]
-    # Barycentric coordinates are linear in x and y: two planes a triangle.
+    # Barycentric coordinates are linear in x and y, so two planes describe a triangle.
     scale = 1.0 / area[keep]
     corner_a, corner_b, corner_c = a[keep], b[keep], c[keep]
     plane_b = np.stack([corner_c[:, 1] - corner_a[:, 1], corner_a[:, 0] - corner_c[:, 0]], axis=1)
@@ -106,7 +106,7 @@ def rasterise(
     inside = np.flatnonzero((weight_b >= 0) & (weight_c >= 0) & (weight_b + weight_c <= 1))
     pixel = row[inside] * width + column[inside]
     winner = np.full(height * width, -1, np.int32)
-    winner[pixel] = inside  # with repeated indices the last, nearest, assignment stays
+    winner[pixel] = inside  # for repeated indices the last assignment, the nearest, stays
     pixel = np.flatnonzero(winner >= 0).astype(np.int32)
     chosen = winner[pixel]
     second, third = weight_b[chosen], weight_c[chosen]
@@ -115,7 +115,7 @@ def rasterise(
 
 
 def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Unit normals at the vertices, weighted by the area of the triangles around them."""
+    """Return unit normals (V, 3) at the vertices, weighted by the area of the triangles around them."""
     a, b, c = (points[triangles[:, k]] for k in range(3))
     faces = np.cross(b - a, c - a)
     normals = np.empty_like(points)
@@ -126,19 +126,28 @@ def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
 
 
 def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Bilinear look-up at (N, 2) texture pixels; beyond the edge the edge goes on. (N, C)."""
+    """Look up texture pixels (N, 2) bilinearly; beyond the edge, the edge continues. Returns (N, C)."""
     columns = 512
     rows = -(-len(uv) // columns)
     padded = np.zeros((rows * columns, 2), np.float32)
     padded[: len(uv)] = uv
     grid = padded.reshape(rows, columns, 2)
-    found = cv2.remap(texture, grid[..., 0], grid[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return found.reshape(rows * columns, -1)[: len(uv)]
+    looked_up = cv2.remap(
+        texture, grid[..., 0], grid[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return looked_up.reshape(rows * columns, -1)[: len(uv)]
 
 
 @dataclass(frozen=True)
 class ShadowMap:
-    """Depth as seen from the light, for asking which points it reaches."""
+    """Depth from the direction of the light, which decides which points the light reaches.
+
+    Attributes:
+        axes: (3, 3); rows are the directions right, down and away from the light.
+        origin: (2,) mm along the first two axes, the corner of the map.
+        scale: pixels per mm.
+        depth: (resolution, resolution) mm along the third axis.
+    """
 
     axes: np.ndarray
     origin: np.ndarray
@@ -146,22 +155,22 @@ class ShadowMap:
     depth: np.ndarray
 
     def lit(self, points: np.ndarray, bias: float = 4.0) -> np.ndarray:
-        """How much of the light reaches each of (N, 3) points, 0 to 1, with edges a few mm soft."""
-        seen = points @ self.axes.T
-        x = (seen[:, 0] - self.origin[0]) * self.scale - 0.5
-        y = (seen[:, 1] - self.origin[1]) * self.scale - 0.5
+        """Return how much of the light reaches each of (N, 3) points, 0 to 1, with edges that are a few mm soft."""
+        place = points @ self.axes.T
+        x = (place[:, 0] - self.origin[0]) * self.scale - 0.5
+        y = (place[:, 1] - self.origin[1]) * self.scale - 0.5
         reached = np.zeros(len(points), np.float32)
         for shift_x, shift_y in ((-0.8, -0.4), (0.8, 0.4), (-0.4, 0.8), (0.4, -0.8)):
             nearest = sample_texture(self.depth, np.stack([x + shift_x, y + shift_y], axis=1))[:, 0]
-            reached += np.clip((nearest + bias - seen[:, 2]) / bias + 1, 0, 1)
+            reached += np.clip((nearest + bias - place[:, 2]) / bias + 1, 0, 1)
         return reached / 4
 
 
 def shadow_map(surfaces: list[Surface], to_light: np.ndarray, resolution: int = 128) -> ShadowMap:
-    """Look at the surfaces along the light.
+    """Compute the depth of surfaces from the direction of the light.
 
     Args:
-        surfaces: what casts shadows.
+        surfaces: the surfaces that cast shadows.
         to_light: (3,) unit vector from the scene to the light.
         resolution: pixels along each side.
     """
@@ -169,14 +178,14 @@ def shadow_map(surfaces: list[Surface], to_light: np.ndarray, resolution: int = 
     right = np.cross(np.array([0, 1, 0], np.float32), forward)
     right /= max(float(np.linalg.norm(right)), 1e-6)
     axes = np.stack([right, np.cross(forward, right), forward]).astype(np.float32)
-    seen = [surface.points @ axes.T for surface in surfaces]
-    corner = np.min([s[:, :2].min(axis=0) for s in seen], axis=0)
-    extent = float((np.max([s[:, :2].max(axis=0) for s in seen], axis=0) - corner).max())
+    places = [surface.points @ axes.T for surface in surfaces]
+    corner = np.min([p[:, :2].min(axis=0) for p in places], axis=0)
+    extent = float((np.max([p[:, :2].max(axis=0) for p in places], axis=0) - corner).max())
     scale = resolution / extent
     depth = np.full(resolution * resolution, 1e6, np.float32)
-    for surface, points in zip(surfaces, seen, strict=True):
+    for surface, points in zip(surfaces, places, strict=True):
         points_2d = (points[:, :2] - corner) * scale
-        found = rasterise(points_2d, points[:, 2], surface.triangles, (resolution, resolution), side=0)
-        values = found.interpolate(points[:, 2:3], surface.triangles)[:, 0]
-        depth[found.pixel] = np.minimum(depth[found.pixel], values)
+        fragments = rasterise(points_2d, points[:, 2], surface.triangles, (resolution, resolution), side=0)
+        values = fragments.interpolate(points[:, 2:3], surface.triangles)[:, 0]
+        depth[fragments.pixel] = np.minimum(depth[fragments.pixel], values)
     return ShadowMap(axes, corner.astype(np.float32), scale, depth.reshape(resolution, resolution))

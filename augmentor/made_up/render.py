@@ -1,10 +1,11 @@
-"""One photo of one made-up person: geometry, light, camera.
+"""Render one photo of one made-up person: geometry, light, camera.
 
-Head, shoulders, hair and eyes are rasterised at twice the photo's size, lit (main light with shadows, light from all
+Head, shoulders, hair and eyes are rasterised at twice the photo's size, lit (a main light with shadows, light from all
 around with occlusion, sheen), laid over each other by depth, and reduced.
 
 Convention:
-    As the project's: model and camera frame x right, y down, z away; +yaw turns the nose to the image's left.
+    Model and camera frame as everywhere in the project: x right, y down, z away; +yaw turns the nose to the image's
+    left.
 """
 
 from dataclasses import dataclass, replace
@@ -39,9 +40,9 @@ from augmentor.made_up.skin import (
 
 SUPERSAMPLING = 2
 HEAD_WIDTH_MM = 155.0
-HAIR_SINKS_MM = 1.0  # hair shows where it lies this little below the skin
+HAIR_SINKS_MM = 1.0  # hair stays visible down to this depth below the skin
 EYEBALL_MM = 12.0
-# How far light creeps around the edge of a shadow in skin, per colour channel.
+# How far light reaches around the edge of a shadow in skin, per colour channel.
 WRAP = np.array([0.32, 0.18, 0.12], np.float32)
 
 
@@ -51,7 +52,7 @@ class Photo:
 
     Attributes:
         image: (size, size, 3) uint8 RGB, before JPEG.
-        landmarks: (68, 2) float32, pixels of the photo, dlib's order.
+        landmarks: (68, 2) float32 in (x, y) pixels of the photo, dlib's order.
         yaw, pitch, roll: degrees.
     """
 
@@ -64,7 +65,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Looks:
-    """What one person's photos share: textures."""
+    """Textures that all photos of one person share."""
 
     skin: np.ndarray
     moustache: np.ndarray
@@ -73,7 +74,7 @@ class Looks:
 
 @dataclass
 class Layer:
-    """One rasterised surface, with what lighting it needs at every pixel."""
+    """One rasterised surface, with everything that lighting needs at every pixel."""
 
     fragments: Fragments
     points: np.ndarray
@@ -82,7 +83,7 @@ class Layer:
 
 
 class Studio:
-    """A head model and what is derived from it once: texture coordinates, occlusion, scalp."""
+    """A head model, and what is derived from it once: texture coordinates, occlusion, scalp."""
 
     def __init__(self, head: HeadModel) -> None:
         self.head = head
@@ -112,7 +113,7 @@ class Studio:
         return Looks(paint_skin(person.skin, landmarks), moustache, patchy)
 
     def vertices(self, person: Person, shot: Shot) -> np.ndarray:
-        """The head with this photo's expression and beard, in the head's frame."""
+        """Return the head with this photo's expression, in the head's frame, (V, 3) mm."""
         names = self.head.expression_names
         known = {n.removesuffix("_L").removesuffix("_R") for n in names}
         wanted = {name: value for name, value in shot.expression.items() if name in known}
@@ -124,15 +125,15 @@ class Studio:
         """Render one photo.
 
         Args:
-            person: who.
-            looks: `self.looks(person)`.
-            shot: how.
-            size: width and height of the photo, px.
+            person: the person.
+            looks: the person's textures, from `looks`.
+            shot: how the photo is taken.
+            size: width and height of the photo, pixels.
         """
         return _Exposure(self, person, looks, shot, size).photo()
 
     def slit(self, vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For every vertex: 0 on the upper lip's edge, 1 on the lower's; and the mouth's opening there, mm."""
+        """Return, for every vertex, 0 on the upper lip's edge and 1 on the lower's, and the opening there in mm."""
         columns = self.head.grid_shape[1]
         upper, lower = self._slit_rows
         grid = vertices.reshape(*self.head.grid_shape, 3)
@@ -141,27 +142,27 @@ class Studio:
         return (rows == lower).astype(np.float32), np.tile(gap, self.head.grid_shape[0]).astype(np.float32)
 
     def thicken_beard(self, vertices: np.ndarray, normals: np.ndarray, millimetres: float) -> np.ndarray:
-        """Push the skin out where the beard stands."""
+        """Push the skin outwards where the beard grows."""
         return vertices + normals * (self._beard_at_vertices * millimetres)[:, None]
 
 
 def _openness(mean: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """How much of the surroundings each vertex sees (V,), by looking at the head from 48 sides."""
+    """Return how much of its surroundings each vertex is open to, (V,), from shadows of 48 lights around the head."""
     rng = np.random.default_rng(0)
     directions = rng.standard_normal((48, 3)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     normals = vertex_normals(mean, triangles)
     head = Surface(mean, normals, np.zeros((len(mean), 2), np.float32), triangles)
-    seen, possible = np.zeros(len(mean), np.float32), np.zeros(len(mean), np.float32)
+    open_to, possible = np.zeros(len(mean), np.float32), np.zeros(len(mean), np.float32)
     for direction in directions:
         facing = np.clip(normals @ direction, 0, 1)
-        seen += facing * shadow_map([head], direction, 96).lit(mean)
+        open_to += facing * shadow_map([head], direction, 96).lit(mean)
         possible += facing
-    return np.clip(seen / np.maximum(possible, 1e-3), 0.25, 1) ** 1.2
+    return np.clip(open_to / np.maximum(possible, 1e-3), 0.25, 1) ** 1.2
 
 
 class _Exposure:
-    """The working state of one photo being rendered."""
+    """The working state while one photo is rendered."""
 
     def __init__(self, studio: Studio, person: Person, looks: Looks, shot: Shot, size: int) -> None:
         self.studio, self.person, self.looks, self.shot, self.size = studio, person, looks, shot, size
@@ -184,45 +185,45 @@ class _Exposure:
     # -- geometry -----------------------------------------------------------------------------------------------
 
     def turn(self, points: np.ndarray) -> np.ndarray:
-        """Head's frame to camera's frame."""
+        """Convert points from the head's frame to the camera's frame."""
         return points @ self.rotation.T + self.translation
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Camera's frame to fine pixels; pixel (0, 0) covers 0..1."""
+        """Project points from the camera's frame to fine pixels; pixel (0, 0) covers 0..1."""
         return (points[:, :2] * (self.focal / points[:, 2:3]) + self.fine / 2).astype(np.float32)
 
     def layer(self, surface: Surface, side: int = 1) -> Layer:
         """Rasterise a surface given in the camera's frame."""
-        found = rasterise(
+        fragments = rasterise(
             self.project(surface.points),
             surface.points[:, 2],
             surface.triangles,
             (self.fine, self.fine),
             side=side,
         )
-        depth = found.interpolate(surface.points[:, 2:3], surface.triangles)[:, 0]
-        found = found.only(depth < self.depth[found.pixel] + HAIR_SINKS_MM)
+        depth = fragments.interpolate(surface.points[:, 2:3], surface.triangles)[:, 0]
+        fragments = fragments.only(depth < self.depth[fragments.pixel] + HAIR_SINKS_MM)
         stacked = np.concatenate([surface.points, surface.normals, surface.uv], axis=1)
-        values = found.interpolate(stacked, surface.triangles)
+        values = fragments.interpolate(stacked, surface.triangles)
         normals = values[:, 3:6]
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
-        return Layer(found, values[:, :3], normals * side, values[:, 6:8])
+        return Layer(fragments, values[:, :3], normals * side, values[:, 6:8])
 
     def head_surface(self) -> Surface:
-        """The head, beard included, in the camera's frame."""
+        """Return the head with its beard, in the camera's frame."""
         head = self.studio.head
         normals = vertex_normals(self.vertices, head.triangles)
         vertices = self.studio.thicken_beard(self.vertices, normals, 5.0 * self.shot.beard)
         return Surface(self.turn(vertices), normals @ self.rotation.T, self.studio.uv, head.triangles)
 
     def ear_surface(self) -> tuple[Surface, np.ndarray]:
-        """Both ears in the camera's frame, and how open to light their points are."""
+        """Return both ears in the camera's frame, and how open to light their points are."""
         ears, openness = self.studio.ears.attach(self.person.ears, self.vertices)
         turned = Surface(self.turn(ears.points), ears.normals @ self.rotation.T, ears.uv, ears.triangles)
         return turned, openness
 
     def body_surface(self) -> Surface:
-        """Neck and shoulders, which turn less than the head."""
+        """Return neck and shoulders, which turn less than the head."""
         share = self.shot.body_turn
         angles = [0.2 * self.shot.pitch, share * self.shot.yaw, 0.3 * self.shot.roll]
         turned = Rotation.from_euler("xyz", angles, degrees=True).as_matrix().astype(np.float32)
@@ -231,7 +232,7 @@ class _Exposure:
         return Surface(body.points + self.translation, body.normals, body.uv, body.triangles)
 
     def hair_surface(self) -> HairSurface | None:
-        """The hair in the camera's frame."""
+        """Return the hair in the camera's frame."""
         if self.shot.hair is None:
             return None
         hair = grow(self.shot.hair, self.studio.scalp, self.vertices)
@@ -246,7 +247,7 @@ class _Exposure:
     # -- light --------------------------------------------------------------------------------------------------
 
     def ambient(self, normals: np.ndarray) -> np.ndarray:
-        """Light from above and below, (N, 3)."""
+        """Return the light from above, from below and from the camera, (N, 3)."""
         light = self.shot.light
         upwards = (0.5 - 0.5 * normals[:, 1:2]).astype(np.float32)
         sky, ground = np.asarray(light.sky, np.float32), np.asarray(light.ground, np.float32)
@@ -256,7 +257,7 @@ class _Exposure:
     def lit_skin(
         self, layer: Layer, albedo: np.ndarray, shadow: np.ndarray, open_: np.ndarray, gloss: np.ndarray
     ) -> np.ndarray:
-        """Skin: soft edges of light, redder than its surroundings, and a sheen."""
+        """Light skin: soft edges of shadows, redder than their surroundings, and a sheen."""
         light = self.shot.light
         to_light = np.asarray(light.to_light, np.float32)
         facing = layer.normals @ to_light
@@ -279,7 +280,7 @@ class _Exposure:
         )
 
     def lit_cloth(self, layer: Layer, albedo: np.ndarray, shadow: np.ndarray) -> np.ndarray:
-        """Matt cloth."""
+        """Light matt cloth."""
         to_light = np.asarray(self.shot.light.to_light, np.float32)
         facing = np.clip(layer.normals @ to_light, 0, 1) * shadow
         return albedo * (
@@ -290,7 +291,7 @@ class _Exposure:
     def lit_hair(
         self, layer: Layer, texture: np.ndarray, tangents: np.ndarray, shadow: np.ndarray
     ) -> np.ndarray:
-        """Strands: bright where light and view lie across them."""
+        """Light strands, which are bright where light and line of sight lie across them."""
         to_light = np.asarray(self.shot.light.to_light, np.float32)
         halfway = to_light + np.array([0, 0, -1], np.float32)
         halfway /= np.linalg.norm(halfway)
@@ -312,7 +313,7 @@ class _Exposure:
     def paint(
         self, layer: Layer, colour: np.ndarray, alpha: np.ndarray | None = None, tolerance: float = 0.0
     ) -> None:
-        """Lay a layer over what is farther away."""
+        """Lay a layer over everything that is farther away."""
         pixel, depth = layer.fragments.pixel, layer.points[:, 2]
         nearer = depth < self.depth[pixel] + tolerance
         if alpha is None:
@@ -325,7 +326,7 @@ class _Exposure:
             self.depth[kept[solid]] = depth[nearer][solid]
 
     def skin_texture(self) -> tuple[np.ndarray, np.ndarray]:
-        """Today's skin: stubble and beard over the person's own; and how glossy it is."""
+        """Return this photo's skin, with stubble and beard over the person's own, and how glossy it is."""
         person, shot = self.person, self.shot
         texture = self.looks.skin
         hair = np.asarray(person.beard_colour, np.float32)
@@ -345,7 +346,7 @@ class _Exposure:
         return texture, 1 - 0.85 * covered
 
     def paint_head(self, surface: Surface, shadows: ShadowMap) -> None:
-        """Skin, and the inside of the mouth."""
+        """Paint skin, and the inside of the mouth."""
         layer = self.layer(surface)
         albedo = sample_texture(self.lit_texture, layer.uv)
         head = self.studio.head
@@ -363,7 +364,7 @@ class _Exposure:
         self.paint(layer, self.lit_skin(layer, albedo, shadow, open_, shine))
 
     def paint_ears(self, surface: Surface, openness: np.ndarray, shadows: ShadowMap) -> None:
-        """Ears: skin, a little redder."""
+        """Paint ears: skin, a little redder."""
         layer = self.layer(surface)
         if len(layer.points) == 0:
             return
@@ -373,7 +374,7 @@ class _Exposure:
         self.paint(layer, self.lit_skin(layer, albedo, shadow, open_, 0.6 * open_))
 
     def _mouth_colour(self, lower: np.ndarray, gap: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Teeth below the upper lip, the dark of the mouth under them, a hint of tongue."""
+        """Return the colours of teeth below the upper lip, of the dark mouth under them, and a hint of a tongue."""
         below = lower * gap
         dark = np.array([0.055, 0.012, 0.012], np.float32)
         colour = np.broadcast_to(dark, (len(x), 3)).copy()
@@ -384,12 +385,8 @@ class _Exposure:
         )
         colour += tongue[:, None] * (np.array([0.30, 0.09, 0.09], np.float32) - colour)
         width = 7.4 + 0.5 * np.cos(x / 10)
-        joint = np.abs((x / width + 0.0) % 1 - 0.5)
-        middle = np.clip(
-            (np.abs(x / width % 1 - 0.5) * 0 + np.minimum(x / width % 1, 1 - x / width % 1)) * width / 0.45,
-            0,
-            1,
-        )
+        joint = np.abs(x / width % 1 - 0.5)
+        middle = np.clip(np.minimum(x / width % 1, 1 - x / width % 1) * width / 0.45, 0, 1)
         length = 7.5 - 1.2 * np.clip(joint * 2 - 0.6, 0, 1) - 0.02 * np.abs(x)
         shown = np.clip((length - below) / 0.9, 0, 1) * np.clip((25 - np.abs(x)) / 5, 0, 1)
         shown = shown * np.clip((gap - 1.2) / 1.0, 0, 1)
@@ -402,18 +399,18 @@ class _Exposure:
         return (colour + shown[:, None] * (tooth - colour)).astype(np.float32)
 
     def soft_shadow(self, layer: Layer, shadows: ShadowMap) -> np.ndarray:
-        """Shadows with edges softened in the image."""
+        """Return shadows with edges that are softened in the image."""
         lit = shadows.lit(layer.points + layer.normals * 1.5)
         image = np.zeros((self.fine, self.fine, 2), np.float32)
         flat = image.reshape(-1, 2)
         flat[layer.fragments.pixel, 0] = lit
         flat[layer.fragments.pixel, 1] = 1
         soft = cv2.GaussianBlur(image, (0, 0), self.fine / 170)
-        found = soft.reshape(-1, 2)[layer.fragments.pixel]
-        return found[:, 0] / np.maximum(found[:, 1], 1e-3)
+        blurred = soft.reshape(-1, 2)[layer.fragments.pixel]
+        return blurred[:, 0] / np.maximum(blurred[:, 1], 1e-3)
 
     def paint_hair(self, hair: HairSurface, shadows: ShadowMap) -> None:
-        """Hair in front of the head."""
+        """Paint the hair in front of the head."""
         layer = self.layer(hair.surface)
         texture = sample_texture(hair.texture, layer.uv)
         tangents = layer.fragments.interpolate(hair.tangents, hair.surface.triangles)
@@ -421,14 +418,14 @@ class _Exposure:
         self.paint(layer, self.lit_hair(layer, texture, tangents, shadow), texture[:, 3], HAIR_SINKS_MM)
 
     def paint_back_hair(self, hair: HairSurface) -> None:
-        """The inside of hair seen behind neck and face: dark."""
+        """Paint the dark inside of hair that is visible behind neck and face."""
         layer = self.layer(hair.surface, side=-1)
         texture = sample_texture(hair.texture, layer.uv)
         shade = texture[:, :3] * (0.6 * self.ambient(layer.normals))
         self.paint(layer, shade, np.clip(texture[:, 3] * 1.2, 0, 1))
 
     def paint_body(self, surface: Surface, shadows: ShadowMap) -> None:
-        """Neck and clothes."""
+        """Paint neck and clothes."""
         layer = self.layer(surface)
         flat = np.stack([layer.points[:, 0] - self.translation[0], layer.uv[:, 1]], axis=1)
         cloth, worn = dress(self.shot.clothes, layer.uv, flat)
@@ -443,7 +440,7 @@ class _Exposure:
     # -- eyes ---------------------------------------------------------------------------------------------------
 
     def paint_eyes(self) -> None:
-        """Eyeballs as spheres behind the opening between the lids."""
+        """Paint eyeballs as spheres behind the opening between the lids."""
         for first in (36, 42):
             lids = self.landmarks[first : first + 6]
             centre = self.turn((lids.mean(axis=0) + np.array([0, 0, EYEBALL_MM - 1.5], np.float32))[None])[0]
@@ -472,7 +469,7 @@ class _Exposure:
         normal = (hit - centre) / EYEBALL_MM
         normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
         colour = self._eyeball_colour(normal, hit, centre)
-        # Lids and lashes shade the upper part of the eye.
+        # Lids and lashes cast a shadow on the upper part of the eye.
         lid = np.zeros((height, width), np.uint8)
         thickness = max(int(self.focal / centre[2] * 3.0), 1)
         cv2.polylines(
@@ -490,7 +487,7 @@ class _Exposure:
         shot = self.shot
         forward = self.rotation @ np.array([0, 0, -1], np.float32)
         to_camera = -centre / np.linalg.norm(centre)
-        # Eyes follow the camera up to about 25 degrees, the head does the rest.
+        # Eyes follow the camera up to about 25 degrees; beyond that they would need the head to turn.
         angle = np.degrees(np.arccos(np.clip(forward @ to_camera, -1, 1)))
         gaze = forward + min(1.0, 25 / max(angle, 1e-3)) * (to_camera - forward)
         gaze = gaze + np.array(
@@ -541,7 +538,7 @@ class _Exposure:
     # -- glasses ------------------------------------------------------------------------------------------------
 
     def paint_glasses(self) -> None:
-        """Frames where nothing hides them, their shadow, and a little reflection."""
+        """Paint frames where nothing hides them, their shadow, and a faint reflection."""
         glasses = self.shot.glasses
         if glasses is None:
             return
@@ -553,7 +550,7 @@ class _Exposure:
         for curve in lenses:
             placed = self.project(self.turn(curve))
             cv2.fillPoly(glass, [np.round((placed - 0.5) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-        for curve in lenses:  # a frame may touch brow and cheek; only the nose hides it
+        for curve in lenses:  # a frame may touch brow and cheek; only the nose can hide it
             self._draw_visible(mask, self.turn(curve), thickness, 22)
         for curve in others:
             self._draw_visible(mask, self.turn(curve), thickness, 5)
@@ -587,7 +584,7 @@ class _Exposure:
     # -- camera -------------------------------------------------------------------------------------------------
 
     def photo(self) -> Photo:
-        """Render, expose, reduce."""
+        """Render, expose and reduce the photo."""
         shot, rng = self.shot, np.random.default_rng(self.shot.seed)
         behind = background(rng, self.size // 2)
         brightness = float(np.mean(shot.light.sky)) + 0.4 * float(np.mean(shot.light.colour))
@@ -610,7 +607,7 @@ class _Exposure:
         return Photo(image, landmarks.astype(np.float32), shot.yaw, shot.pitch, shot.roll)
 
     def _develop(self, rng: np.random.Generator, landmarks: np.ndarray) -> np.ndarray:
-        """Linear light to 8 bits, with a camera's exposure, blur and noise."""
+        """Convert linear light to 8 bits, with a camera's exposure, blur and noise."""
         shot = self.shot
         image = self.colour.reshape(self.fine, self.fine, 3)
         image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""What surrounds a made-up face: shoulders and clothes, glasses, background."""
+"""The surroundings of a made-up face: shoulders and clothes, glasses, background."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from augmentor.made_up.skin import linear, noise
 
 @dataclass(frozen=True)
 class Clothes:
-    """A garment; `colours` are linear RGB, lengths mm."""
+    """A garment; `colours` and `accent` are linear RGB, lengths are mm."""
 
     kind: str
     colours: tuple[tuple[float, float, float], tuple[float, float, float]]
@@ -25,7 +25,7 @@ class Clothes:
 
 @dataclass(frozen=True)
 class Glasses:
-    """A pair of glasses; lengths mm."""
+    """A pair of glasses; `colour` is linear RGB, lengths are mm."""
 
     half_width: float
     half_height: float
@@ -36,11 +36,11 @@ class Glasses:
 
 
 def shoulders(clothes: Clothes, neck: np.ndarray, neck_turn: np.ndarray, body_turn: np.ndarray) -> Surface:
-    """Neck and shoulders as rings that continue the head's last row, turned about the neck's foot.
+    """Make neck and shoulders from rings that continue the head's last row and turn about the foot of the neck.
 
     Args:
-        clothes: how broad the shoulders are.
-        neck: (C, 3) the head's last row, in its own frame, from the back over the image's left.
+        clothes: the garment, which says how broad the shoulders are.
+        neck: (C, 3) the head's last row in the head's own frame, mm, from the back over the image's left.
         neck_turn: (3, 3) rotation of the head.
         body_turn: (3, 3) rotation of the body.
     """
@@ -76,7 +76,16 @@ def shoulders(clothes: Clothes, neck: np.ndarray, neck_turn: np.ndarray, body_tu
 
 
 def dress(clothes: Clothes, uv: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Linear albedo of the clothes at (N, 2) (azimuth, height) and (N, 3) points, and where they cover the skin."""
+    """Return the linear albedo of clothes at points, and how much they cover the skin there.
+
+    Args:
+        clothes: the garment.
+        uv: (N, 2) azimuth and height of the points on the body.
+        points: (N, 3), mm.
+
+    Returns:
+        Colours (N, 3) float32 and cover (N,) float32, 0 to 1.
+    """
     rng = np.random.default_rng(clothes.seed)
     around, height = uv[:, 0], uv[:, 1]
     first, second = (np.asarray(c, np.float32) for c in clothes.colours)
@@ -110,7 +119,7 @@ def dress(clothes: Clothes, uv: np.ndarray, points: np.ndarray) -> tuple[np.ndar
 
 
 def frame_curves(glasses: Glasses, landmarks: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Lens outlines, and bridge and temples, as (N, 3) curves in the head's frame."""
+    """Return the outlines of the lenses, and bridge and temples, as (N, 3) curves in the head's frame."""
     eyes = [landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)]
     depth = min(float(landmarks[27, 2]) + 3, float(min(e[2] for e in eyes)) - 9)
     turn = np.linspace(0, 2 * np.pi, 60)
@@ -135,7 +144,7 @@ def frame_curves(glasses: Glasses, landmarks: np.ndarray) -> tuple[list[np.ndarr
 
 
 def background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size, 3) linear background: wall, room, street or greenery, out of focus."""
+    """Return a linear background (size, size, 3), out of focus: wall, room, street or greenery."""
     kind = rng.choice(["wall", "gradient", "blobs", "room", "outdoors"], p=[0.2, 0.2, 0.2, 0.2, 0.2])
     y, x = np.mgrid[:size, :size].astype(np.float32) / size
     base = _muted_colour(rng)
@@ -172,7 +181,7 @@ def background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def _muted_colour(rng: np.random.Generator) -> np.ndarray:
-    """A linear colour as walls and furniture have it."""
+    """Return a linear colour typical of walls and furniture."""
     hue = rng.uniform(0, 179)
     hsv = np.array([[[hue, rng.uniform(5, 70), rng.uniform(50, 225)]]]).astype(np.uint8)
     return linear(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0])

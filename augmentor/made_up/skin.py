@@ -1,7 +1,7 @@
 """The skin of made-up people: one texture per identity, painted around the head model's landmarks.
 
-The texture is a cylinder wrapped around the mean head. What is painted at a landmark there stays at that landmark
-under every shape and expression, because texture coordinates belong to vertices.
+The texture is a cylinder wrapped around the mean head. What is painted at a landmark stays at that landmark under every
+shape and expression, because texture coordinates belong to vertices.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ PIXELS_PER_RADIAN = 190.0
 PIXELS_PER_MM = 2.1
 TOP_MM = -132.0
 
-# sRGB of skin under neutral light, from very fair to very dark
+# Colours of skin under neutral light, sRGB, from very fair to very dark
 TONES = np.array(
     [
         (243, 213, 195),
@@ -33,7 +33,7 @@ TONES = np.array(
 
 @dataclass(frozen=True)
 class Skin:
-    """What belongs to a person's skin, brows and lips; lengths in mm, fractions 0 to 1."""
+    """Skin, brows and lips of a person; lengths in mm, colours linear RGB, fractions from 0 to 1."""
 
     tone: float
     redness: float
@@ -56,12 +56,12 @@ class Skin:
 
 
 def linear(srgb: ArrayLike) -> np.ndarray:
-    """sRGB 0..255 to linear light 0..1 (gamma 2.2)."""
+    """Convert sRGB 0..255 to linear light 0..1 (gamma 2.2)."""
     return (np.asarray(srgb, np.float32) / 255) ** np.float32(2.2)
 
 
 def chart(points: np.ndarray) -> np.ndarray:
-    """(..., 3) points of the mean head to (..., 2) texture pixels."""
+    """Convert points (..., 3) of the mean head, mm, to texture pixels (..., 2)."""
     angle = np.arctan2(points[..., 0], -points[..., 2])
     u = angle * PIXELS_PER_RADIAN + WIDTH / 2
     v = (points[..., 1] - TOP_MM) * PIXELS_PER_MM
@@ -69,7 +69,7 @@ def chart(points: np.ndarray) -> np.ndarray:
 
 
 def skin_colour(skin: Skin) -> np.ndarray:
-    """Mean linear colour of the skin."""
+    """Return the mean linear colour of the skin, (3,)."""
     place = skin.tone * (len(TONES) - 1)
     index = min(int(place), len(TONES) - 2)
     srgb = TONES[index] + (TONES[index + 1] - TONES[index]) * (place - index)
@@ -80,7 +80,7 @@ def skin_colour(skin: Skin) -> np.ndarray:
 def noise(
     rng: np.random.Generator, cell: float, aspect: float = 1.0, shape: tuple[int, int] = (HEIGHT, WIDTH)
 ) -> np.ndarray:
-    """Smooth noise of about unit variance; `cell` is its grain in pixels, `aspect` stretches it downwards."""
+    """Return smooth noise of about unit variance; `cell` is its grain in pixels, `aspect` stretches it downwards."""
     height, width = shape
     rows = max(int(height / (cell * aspect)) + 2, 2)
     columns = max(int(width / cell) + 2, 2)
@@ -89,7 +89,7 @@ def noise(
 
 
 def smooth_curve(points: np.ndarray, samples: int = 40, *, closed: bool = False) -> np.ndarray:
-    """Catmull-Rom curve through (N, D) points."""
+    """Return a Catmull-Rom curve (samples, D) through points (N, D)."""
     if closed:
         padded = np.concatenate([points[-1:], points, points[:2]])
     else:
@@ -104,7 +104,7 @@ def smooth_curve(points: np.ndarray, samples: int = 40, *, closed: bool = False)
 
 
 class Canvas:
-    """Masks on the texture: soft shapes as (H, W) float32 0..1."""
+    """Masks on the texture: soft shapes as (HEIGHT, WIDTH) float32, 0 to 1."""
 
     @staticmethod
     def _finish(mask: np.ndarray, blur: float) -> np.ndarray:
@@ -113,14 +113,14 @@ class Canvas:
 
     @classmethod
     def polygon(cls, points: np.ndarray, blur: float = 1.0) -> np.ndarray:
-        """A filled polygon."""
+        """Draw a filled polygon."""
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
         cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
         return cls._finish(mask, blur)
 
     @classmethod
     def line(cls, points: np.ndarray, thickness: float, blur: float = 1.0) -> np.ndarray:
-        """An open curve."""
+        """Draw an open curve."""
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
         ends = [np.round(points * 16).astype(np.int32)]
         cv2.polylines(mask, ends, False, 255, max(round(thickness), 1), cv2.LINE_AA, 4)
@@ -130,7 +130,7 @@ class Canvas:
     def hairs(
         cls, roots: np.ndarray, tips: np.ndarray, strength: np.ndarray, blur: float = 0.5
     ) -> np.ndarray:
-        """Single hairs from (N, 2) roots to (N, 2) tips."""
+        """Draw single hairs from (N, 2) roots to (N, 2) tips."""
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
         start, end = np.round(roots * 16).astype(int), np.round(tips * 16).astype(int)
         for k in range(len(start)):
@@ -139,7 +139,7 @@ class Canvas:
 
     @staticmethod
     def blob(centre: np.ndarray, radius: tuple[float, float]) -> np.ndarray:
-        """A Gaussian spot."""
+        """Return a Gaussian spot."""
         y, x = np.ogrid[:HEIGHT, :WIDTH]
         across = np.exp(-(((x - centre[0]) / radius[0]) ** 2)).astype(np.float32)
         down = np.exp(-(((y - centre[1]) / radius[1]) ** 2)).astype(np.float32)
@@ -147,7 +147,7 @@ class Canvas:
 
 
 def _touched(mask: np.ndarray) -> tuple[slice, slice]:
-    """The rows and columns in which a mask does anything."""
+    """Return the rows and columns in which a mask has an effect."""
     magnitude = np.abs(mask)
     rows, columns = np.flatnonzero(magnitude.max(axis=1) > 2e-3), np.flatnonzero(magnitude.max(axis=0) > 2e-3)
     if len(rows) == 0:
@@ -172,11 +172,11 @@ def cover(texture: np.ndarray, mask: np.ndarray, colour: np.ndarray, strength: f
 
 
 def paint_skin(skin: Skin, landmarks: np.ndarray) -> np.ndarray:
-    """The texture of one person, without beard.
+    """Paint the texture of one person, without beard.
 
     Args:
-        skin: who it is.
-        landmarks: (68, 3) of the mean head.
+        skin: the person's skin.
+        landmarks: (68, 3) of the mean head, mm.
 
     Returns:
         (HEIGHT, WIDTH, 3) float32, linear albedo.
@@ -196,7 +196,7 @@ def paint_skin(skin: Skin, landmarks: np.ndarray) -> np.ndarray:
 
 
 def _paint_complexion(texture: np.ndarray, skin: Skin, places: np.ndarray, rng: np.random.Generator) -> None:
-    """Redness where blood is near the surface, a paler forehead, and uneven tone."""
+    """Paint redness where blood is near the surface, a paler forehead, and uneven tone."""
     pale = 1 - 0.6 * skin.tone
     red = (1.04, 0.80, 0.76)
     strength = pale * (0.45 + 0.5 * skin.redness)
@@ -213,7 +213,7 @@ def _paint_complexion(texture: np.ndarray, skin: Skin, places: np.ndarray, rng: 
 
 
 def _paint_marks(texture: np.ndarray, skin: Skin, places: np.ndarray, rng: np.random.Generator) -> None:
-    """Freckles over nose and cheeks, moles anywhere."""
+    """Paint freckles over nose and cheeks, and moles anywhere."""
     middle = (places[27] + places[30]) / 2
     count = int(900 * skin.freckles)
     if count:
@@ -232,7 +232,7 @@ def _paint_marks(texture: np.ndarray, skin: Skin, places: np.ndarray, rng: np.ra
 
 
 def _paint_wrinkles(texture: np.ndarray, skin: Skin, places: np.ndarray) -> None:
-    """Lines of age: forehead, crow's feet, from nose to mouth, around the mouth."""
+    """Paint lines of age: on the forehead, at the eyes, from nose to mouth, around the mouth."""
 
     def crease(points: list[np.ndarray], strength: float, width: float = 1.6) -> None:
         curve = smooth_curve(np.stack(points))
@@ -268,7 +268,7 @@ def _paint_wrinkles(texture: np.ndarray, skin: Skin, places: np.ndarray) -> None
 
 
 def _paint_eye_surrounds(texture: np.ndarray, skin: Skin, places: np.ndarray) -> None:
-    """Darker sockets, the fold of the upper lid, bags below, and the roots of the lashes."""
+    """Paint darker sockets, the fold of the upper lid, bags below, and the roots of the lashes."""
     for first in (36, 42):
         eye = places[first : first + 6]
         centre = eye.mean(axis=0)
@@ -292,7 +292,7 @@ def _paint_eye_surrounds(texture: np.ndarray, skin: Skin, places: np.ndarray) ->
 
 
 def _paint_nose(texture: np.ndarray, places: np.ndarray) -> None:
-    """Nostrils, the shade under the tip and the fold of the wings."""
+    """Paint nostrils, the shade under the tip, and the folds of the wings."""
     for side, wing in ((32, 31), (34, 35)):
         away = np.sign(places[wing, 0] - places[33, 0])
         nostril = places[side] + np.array([2.5 * away, -7], np.float32)
@@ -306,7 +306,7 @@ def _paint_nose(texture: np.ndarray, places: np.ndarray) -> None:
 
 
 def _paint_lips(texture: np.ndarray, skin: Skin, places: np.ndarray, rng: np.random.Generator) -> None:
-    """Lips between the outer and the inner landmarks, darker towards the slit."""
+    """Paint lips between the outer and the inner landmarks, darker towards the slit."""
     outer = places[48:60].copy()
     middle = outer.mean(axis=0)
     outer[1:6, 1] -= 1.2 * skin.lip_fullness
@@ -325,7 +325,7 @@ def _paint_lips(texture: np.ndarray, skin: Skin, places: np.ndarray, rng: np.ran
 
 
 def _paint_brows(texture: np.ndarray, skin: Skin, places: np.ndarray, rng: np.random.Generator) -> None:
-    """Brows as single hairs over a soft ground, along the landmarks."""
+    """Paint brows along the landmarks, as single hairs over a soft ground."""
     colour = np.asarray(skin.brow_colour, np.float32)
     for brow, away in ((places[17:22][::-1], -1.0), (places[22:27], 1.0)):
         curve = smooth_curve(brow, 60)
@@ -358,7 +358,7 @@ def _paint_brows(texture: np.ndarray, skin: Skin, places: np.ndarray, rng: np.ra
 
 
 def beard_region(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where a moustache and a beard grow, as (HEIGHT, WIDTH) masks."""
+    """Return where a moustache and where a beard grows, as (HEIGHT, WIDTH) masks."""
     places = chart(landmarks)
     lips = 1 - Canvas.polygon(smooth_curve(places[48:60], 80, closed=True), 2.0)
     away = np.array([1, 0], np.float32)

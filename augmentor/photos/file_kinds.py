@@ -1,6 +1,6 @@
-"""What a file or a folder is by its name: a photo, no photo, or something that a system left there.
+"""Tell by its name whether a file is a photo, another kind of file, or something that an operating system left there.
 
-Only names are looked at, so the same rules hold on a disk, in a bucket and in a zip.
+These rules use nothing but names, so they are the same on a disk, in a bucket and in a zip archive.
 """
 
 PHOTO_SUFFIXES = frozenset(

@@ -1,4 +1,4 @@
-"""The folders of people: one for each person, whose name is the person's, on a disk or in a bucket."""
+"""Map people to their folders: one folder for each person, called like the person, on a disk or in a bucket."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -57,7 +57,11 @@ def spellings(name: str) -> Sequence[str]:
 
 
 def _name_of(where: str, folder: str) -> str:
-    """Return the name of the person whose folder this is."""
+    """Return the name of the person to whom a folder belongs.
+
+    Raises:
+        InputError: the folder's name is not one that a person can have.
+    """
     if not is_utf8(folder):
         raise InputError(f"{where}/{folder}: a name that is not valid UTF-8; rename the folder")
     try:
@@ -72,7 +76,7 @@ def _name_of(where: str, folder: str) -> str:
 
 
 def _check_apart(where: str, people: dict[str, str]) -> None:
-    """Refuse names that people or file systems would take for one."""
+    """Raise an `InputError` if people or file systems would take two of the names for the same one."""
     keys: dict[str, str] = {}
     for name, folder in people.items():
         other = keys.setdefault(name_key(name), folder)
@@ -82,11 +86,11 @@ def _check_apart(where: str, people: dict[str, str]) -> None:
 
 def _same(where: str, one: str, other: str) -> InputError:
     return InputError(
-        f"{where}: the folders {_told(one)} and {_told(other)} have names that pass for one; merge them if they are "
-        "of one person, else rename one"
+        f"{where}: the folders {_quoted(one)} and {_quoted(other)} have names that are hard to tell apart; merge them "
+        "if they belong to one person, or rename one of them"
     )
 
 
-def _told(folder: str) -> str:
-    """Return a folder's name in quotes; letters beyond ASCII as codes, too, because the two may look alike."""
+def _quoted(folder: str) -> str:
+    """Return a folder's name in quotes; letters beyond ASCII also as codes, because the two names may look alike."""
     return repr(folder) if folder.isascii() else f"{folder!r} ({folder!a})"

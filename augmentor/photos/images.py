@@ -1,13 +1,13 @@
 """Read photos of any format as RGB, list folders of them, and write files whole or not at all.
 
-What becomes of what a file can hold:
+How the contents of a file are treated:
     EXIF orientation is applied. A colour profile is converted to sRGB; one that cannot be read is ignored, as
-    viewers do. Transparency is laid over white. Of several frames or pages the first counts. Grey levels of more than
-    8 bits are scaled, never clipped (see `_GreyScale`).
+    viewers do. Transparency is laid over white. Of several frames or pages only the first is used. Grey levels of
+    more than 8 bits are scaled, never clipped (see `_GreyScale`).
 
-A photo that cannot be used raises a `PhotoError` naming file and reason; a folder or output that cannot be
-used raises an `InputError`. Nothing is left out silently but the metadata files systems leave behind
-(`METADATA_FILES`).
+A photo that cannot be used raises a `PhotoError` with the file's name and a reason; a folder or an output that cannot
+be used raises an `InputError`. The listings silently leave out only the metadata files that operating systems leave
+behind (`METADATA_FILES`).
 """
 
 import errno
@@ -40,12 +40,14 @@ from augmentor.photos.file_kinds import (
 from augmentor.photos.identity_folders import identity_folders
 
 MAX_PIXELS = 250_000_000  # above the 200 megapixels of today's phones; 750 MB as RGB
-LIMIT = "LIKENESS_MAX_PIXELS"  # in the environment: another limit
-_MOST_PAGES = 1000  # of a document, that are counted
-_BAND_PIXELS = 4_000_000  # converted at once: a photo is held twice, but not three or four times
+LIMIT = "LIKENESS_MAX_PIXELS"  # environment variable that sets another limit
+_MOST_PAGES = 1000  # pages of a document beyond this number are not counted
+_BAND_PIXELS = (
+    4_000_000  # converted at a time, so that a photo is held twice in memory, but not three or four times
+)
 
-# Pillow's readers that are used. Not among them: EPS (runs Ghostscript), WMF, PDF and other descriptions
-# of pages.
+# The Pillow readers that are used. EPS (runs Ghostscript), WMF, PDF and other page description formats are left out on
+# purpose.
 _FORMATS = (
     *("JPEG", "PNG", "HEIF", "AVIF", "WEBP", "TIFF", "BMP", "DIB", "GIF", "MPO"),
     *("PPM", "JPEG2000", "PSD", "ICO", "SGI", "QOI"),
@@ -55,17 +57,15 @@ NOT_UTF8 = "its name is not valid UTF-8; rename it"
 _APPLE_DOUBLE = bytes.fromhex("00051607")
 
 _HASHED_PIXELS = 64_000_000
-# Perceptual hashes that differ by no more bits than this are of the same photo; see `perceptual_hash`.
-SAME_PHOTO_BITS = 4
 
 
 @dataclass(frozen=True)
 class LoadedPhoto:
-    """A photo, upright.
+    """An upright photo.
 
     Attributes:
         image: (H, W, 3) uint8 RGB, C-contiguous.
-        more_pages: pages of a scanned document (TIFF) after the first, which alone is in `image`.
+        more_pages: number of pages of a scanned document (TIFF) after the first; `image` holds only the first.
     """
 
     image: np.ndarray
@@ -73,30 +73,31 @@ class LoadedPhoto:
 
     @property
     def note(self) -> str:
-        """What the user should know of it; empty if there is nothing."""
+        """What the user should know about this photo; empty if there is nothing to say."""
         if not self.more_pages:
             return ""
-        return f"{self.more_pages} more page{'s were' if self.more_pages > 1 else ' was'} not looked at"
+        return f"{self.more_pages} more page{'s were' if self.more_pages > 1 else ' was'} ignored"
 
 
 def load_image(source: Path | bytes, *, name: str = "", max_pixels: int | None = None) -> np.ndarray:
-    """Read one photo, upright; see `load_photo`, whose `image` this is."""
+    """Read one photo and return `LoadedPhoto.image`; arguments and errors are those of `load_photo`."""
     return load_photo(source, name=name, max_pixels=max_pixels).image
 
 
 def load_photo(source: Path | bytes, *, name: str = "", max_pixels: int | None = None) -> LoadedPhoto:
-    """Read one photo, upright.
+    """Read one photo and turn it upright.
 
-    While it is decoded, a photo takes some 7 bytes a pixel.
+    Decoding takes about 7 bytes of memory per pixel.
 
     Args:
         source: the file, or its content.
-        name: what errors call it; the path if empty.
-        max_pixels: larger photos are refused from their header, before anything is decoded; `pixel_limit()` if None.
+        name: what error messages call the photo; if empty, its path.
+        max_pixels: a photo with more pixels is refused after its header was read, before anything is decoded;
+            None stands for `pixel_limit()`.
 
     Raises:
         PhotoError: `unreadable` or `too_large`.
-        InputError: the limit in the environment is no number.
+        InputError: the limit in the environment is not a number.
     """
     name = name or ("" if isinstance(source, bytes) else str(source))
     limit = pixel_limit() if max_pixels is None else max_pixels
@@ -116,26 +117,30 @@ def load_photo(source: Path | bytes, *, name: str = "", max_pixels: int | None =
 
 
 def pixel_limit() -> int:
-    """Return how many pixels a photo may have: `MAX_PIXELS`, or what LIKENESS_MAX_PIXELS in the environment says.
+    """Return how many pixels a photo may have: LIKENESS_MAX_PIXELS from the environment, or else `MAX_PIXELS`.
 
     Raises:
-        InputError: that is no number.
+        InputError: LIKENESS_MAX_PIXELS is not a number.
     """
     text = os.environ.get(LIMIT, "")
     if text and not (text.isascii() and text.isdigit() and int(text)):
-        raise InputError(f"{LIMIT}={text}: not a number of pixels; say {MAX_PIXELS}, or leave it out")
+        raise InputError(
+            f"{LIMIT}={text}: not a number of pixels; set it to {MAX_PIXELS}, for example, or unset it"
+        )
     return int(text or MAX_PIXELS)
 
 
 def _too_large(name: str, pixels: str, limit: int) -> PhotoError:
-    return PhotoError("too_large", name, f"{pixels} than the limit of {limit} pixels ({LIMIT} sets it)")
+    return PhotoError(
+        "too_large", name, f"{pixels} than the limit of {limit} pixels ({LIMIT} sets another limit)"
+    )
 
 
 def _open_regular(path: Path, name: str) -> io.BufferedReader:
-    """Open a file that is a file; a pipe would block.
+    """Open a regular file. Anything else is refused, because reading from a pipe, for example, would block.
 
     Raises:
-        PhotoError: it is none, or its name could stand in no table, no manifest and no JSON.
+        PhotoError: it is not a regular file, or tables, manifests and JSON could not hold its name.
         OSError: it cannot be opened.
     """
     if not is_utf8(path):
@@ -146,17 +151,21 @@ def _open_regular(path: Path, name: str) -> io.BufferedReader:
 
 
 def _decode(file: IO[bytes], name: str, max_pixels: int) -> LoadedPhoto:
-    """Decode an open file to upright RGB."""
+    """Decode an open file to upright RGB.
+
+    Raises:
+        PhotoError: the file is empty, not an image, of an unsupported format, or has too many pixels.
+    """
     if not file.read(1):
         raise PhotoError("unreadable", name, "empty file")
     file.seek(0)
     formats = _readable_formats()
-    # Pillow refuses twice as much by itself, also of pictures inside of pictures. Its own number would be below ours.
+    # Pillow raises above twice this number, also for images inside of images. Its default would be below our limit.
     Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
     try:
         image = Image.open(file, formats=formats)
     except Image.UnidentifiedImageError as error:
-        raise PhotoError("unreadable", name, "not an image, or of an unknown format") from error
+        raise PhotoError("unreadable", name, "not an image, or of an unsupported format") from error
     with image:
         width, height = image.size
         if width * height > max_pixels:
@@ -165,12 +174,12 @@ def _decode(file: IO[bytes], name: str, max_pixels: int) -> LoadedPhoto:
         image.load()
         orientation = _orientation(image)
         rgb = _as_rgb(image)
-        image.close()  # gives its memory back before the turn takes as much
+        image.close()  # frees its memory before turning the picture takes as much again
         return LoadedPhoto(np.ascontiguousarray(_upright(rgb, orientation)), more_pages)
 
 
 def _more_pages(image: Image.Image) -> int:
-    """Return how many pages a TIFF has after the first; reduced copies of a page (thumbnails) are none.
+    """Return how many pages a TIFF has after the first, not counting reduced copies of a page (thumbnails).
 
     Source:
         TIFF 6.0, tag 254 (NewSubfileType), bit 0.
@@ -182,7 +191,7 @@ def _more_pages(image: Image.Image) -> int:
         for number in range(1, min(getattr(image, "n_frames", 1), _MOST_PAGES)):
             image.seek(number)
             pages += not int(getattr(image, "tag_v2", {}).get(254, 0)) & 1
-    except Exception:  # a damaged page after the first does not spoil that
+    except Exception:  # the first page can be used although a later one is damaged
         pages += 1
     image.seek(0)
     return pages
@@ -190,29 +199,40 @@ def _more_pages(image: Image.Image) -> int:
 
 @functools.cache
 def _readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that can be read here; makes Pillow load its readers."""
+    """Return Pillow's names of the formats that can be read here, after making Pillow load its readers."""
     import pillow_heif
 
     pillow_heif.register_heif_opener()
     Image.init()
-    # Pillow warns of more than 89 megapixels, where the limit here is `max_pixels`, and of damaged EXIF,
-    # which nobody needs to know of: what makes a photo unusable is an error.
+    # Pillow warns about more than 89 megapixels, although the limit here is `max_pixels`, and about damaged EXIF,
+    # which does not matter to the user: anything that makes a photo unusable raises an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     return tuple(kind for kind in _FORMATS if kind in Image.OPEN)
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation 1 to 8, to be asked after decoding: some readers turn the picture themselves."""
+    """Return the EXIF orientation, 1 to 8. Call it after decoding, because some readers turn the picture themselves."""
     try:
         orientation = image.getexif().get(0x0112, 1)
-    except Exception:  # damaged EXIF: the photo itself was read, and viewers show it as it lies
+    except Exception:  # damaged EXIF: the picture itself could be decoded, and viewers show it unturned
         return 1
     return orientation if orientation in range(1, 9) else 1
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Undo an EXIF orientation.
+
+    `PIL.ImageOps.exif_transpose` would do the same, but it also writes the rest of the EXIF data again, and fails on
+    photos in which a tag other than the orientation is damaged. It also needs more memory, because Pillow holds 4
+    bytes per pixel of RGB.
+
+    Args:
+        pixels: (H, W, 3).
+        orientation: 1 to 8.
+
+    Returns:
+        A view of `pixels`: (H, W, 3), or (W, H, 3) for orientations 5 to 8.
 
     Source:
         Exif 2.32, tag 0x0112: which side of the scene row 0 and column 0 show (6: right and top).
@@ -227,7 +247,7 @@ def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _as_rgb(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 of a decoded image of any mode."""
+    """Convert a decoded image of any mode to (H, W, 3) uint8 RGB."""
     width, height = image.size
     rgb = np.empty((height, width, 3), np.uint8)
     if image.mode == "F" or image.mode.startswith("I"):
@@ -241,7 +261,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """Yield an image in bands of whole rows, some `_BAND_PIXELS` each; a small one is one band."""
+    """Yield an image in bands of whole rows with about `_BAND_PIXELS` pixels each; a small image is one band."""
     width, height = image.size
     step = max(1, _BAND_PIXELS // width)
     if step >= height:
@@ -253,7 +273,7 @@ def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 
 def _colours(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8 of a decoded image in colour, grey of 8 bits, or with transparency."""
+    """Convert a decoded image, in colour, in grey of 8 bits or with transparency, to (H, W, 3) uint8 RGB."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         profile = image.info.get("icc_profile")
@@ -272,7 +292,7 @@ def _colours(image: Image.Image) -> np.ndarray:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """RGB in sRGB of an image in mode RGB, L, CMYK or LAB, by its colour profile if that is usable."""
+    """Convert an image of mode RGB, L, CMYK or LAB to RGB in sRGB, by its colour profile if that is usable."""
     if image.mode == "LAB":
         return _convert_profile(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
     profile = image.info.get("icc_profile")
@@ -282,12 +302,16 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             if "srgb" not in ImageCms.getProfileDescription(embedded).lower():
                 return _convert_profile(image, embedded)
         except (ImageCms.PyCMSError, OSError, ValueError):
-            pass  # damaged, or made for another kind of image: viewers ignore such a profile, too
+            pass  # damaged, or made for another mode: viewers also ignore such a profile
     return image.convert("RGB")
 
 
 def _convert_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> Image.Image:
-    """Convert an image from a colour profile to sRGB."""
+    """Convert an image from a colour profile to sRGB.
+
+    Raises:
+        ValueError: Pillow returned no image.
+    """
     converted = ImageCms.profileToProfile(image, profile, _srgb_profile(), outputMode="RGB")
     if converted is None:
         raise ValueError("no conversion")
@@ -296,18 +320,18 @@ def _convert_profile(image: Image.Image, profile: ImageCms.ImageCmsProfile) -> I
 
 @functools.cache
 def _srgb_profile() -> ImageCms.ImageCmsProfile:
-    """sRGB, made once per process."""
+    """Return the sRGB profile, which is made once per process."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 @dataclass(frozen=True)
 class _GreyScale:
-    """How grey levels of any depth become 8 bits.
+    """The linear scale that maps grey levels of any depth to 8 bits.
 
     White is the highest value of the smallest common depth (8, 10, 12, 14, 16, 24, 32 bits) that holds the
-    brightest pixel: cameras and scanners store 10 to 14 bits in 16. Floats go to 1, or, where they exceed
-    it by little (up to 16, high dynamic range), to their maximum. Negative levels shift the scale to start
-    there.
+    brightest pixel, because cameras and scanners store 10 to 14 bits in 16. White of floating-point images is 1, or
+    their maximum if that is a little more (up to 16, high dynamic range). If there are negative levels, black is the
+    lowest of them.
     """
 
     black: float
@@ -315,7 +339,7 @@ class _GreyScale:
 
     @classmethod
     def of(cls, bands: Iterable[np.ndarray]) -> "_GreyScale":
-        """Return the scale of a picture that is given in bands."""
+        """Return the scale for an image whose bands are given one after the other."""
         black, brightest, floating = 0.0, 0.0, False
         for band in bands:
             levels = _levels(band)
@@ -339,16 +363,16 @@ def _levels(grey: np.ndarray) -> np.ndarray:
 
 @dataclass
 class LeftOut:
-    """What a listing left out, for the one line that says so.
+    """Counts the files that a listing leaves out, and phrases the one line that reports them.
 
     Attributes:
-        not_photos: files whose suffix says that they are no photos.
+        not_photos: number of files that are not photos according to their suffix.
     """
 
     not_photos: int = 0
 
     def line(self) -> str:
-        """Return the line, empty if nothing was left out."""
+        """Return the line, or an empty string if nothing was left out."""
         if not self.not_photos:
             return ""
         were = "file that is not a photo was" if self.not_photos == 1 else "files that are not photos were"
@@ -358,13 +382,14 @@ class LeftOut:
 def list_photos(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
     """Return every file below a folder that may be a photo, sorted.
 
-    Left out are what systems leave in folders, hidden folders, and files whose suffix says that they are no photos
-    (`augmentor.photos.file_kinds`). Any other file is listed, so that reading it reports it; that goes for a link that
-    leads nowhere and for a name that is not valid UTF-8, too. Linked folders are followed, each real folder once.
+    The list leaves out files of the operating system, hidden folders, and files that are not photos according to their
+    suffix (`augmentor.photos.file_kinds`). It contains every other file, so that reading it reports the error; this
+    includes links that lead nowhere and names that are not valid UTF-8. Linked folders are followed, each real folder
+    once.
 
     Args:
-        folder: to look in.
-        left_out: counts what is left out.
+        folder: the folder to list.
+        left_out: counts the files that are left out.
 
     Raises:
         InputError: `folder`, or a folder below it, cannot be read.
@@ -373,10 +398,10 @@ def list_photos(folder: Path, left_out: LeftOut | None = None) -> list[Path]:
 
 
 def walk_photos(folder: Path, left_out: LeftOut | None = None) -> Iterator[Path]:
-    """Yield what `list_photos` returns, one after the other: no more is held than the names in one folder.
+    """Yield what `list_photos` returns, one path at a time, holding no more than the names in one folder.
 
     Raises:
-        InputError: as `list_photos`, when the folder's turn comes.
+        InputError: a folder cannot be read; raised when the walk comes to it.
     """
     for path in walk_files(folder):
         if not is_no_photo(path.name):
@@ -386,32 +411,32 @@ def walk_photos(folder: Path, left_out: LeftOut | None = None) -> Iterator[Path]
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """Yield every file below a folder in the order of whole paths, but for what systems leave there.
+    """Yield every file below a folder, sorted by whole path, except files of the operating system.
 
     Raises:
-        InputError: as `list_photos`, when the folder's turn comes.
+        InputError: a folder cannot be read; raised when the walk comes to it.
     """
     _require_folder(folder)
     return _walk(folder, _Links(folder.resolve()))
 
 
 def list_identities(folder: Path, left_out: LeftOut | None = None) -> dict[str, list[Path]]:
-    """Return the photos of each person: one folder per person, whose name is the person's.
+    """Return the photos of each person from a folder with one folder per person, called like the person.
 
-    Names follow `augmentor.photos.names`; see `augmentor.photos.identity_folders`. Below a person's folder photos may
-    lie at any
-    depth. A person without photos is listed with none. Photos beside the folders belong to nobody and are an error;
-    other files there (a list, a licence) are not photos and play no part.
+    `augmentor.photos.names` says which names are allowed, `augmentor.photos.identity_folders` how folders are spelled.
+    Photos may lie at any depth below a person's folder. A person without photos is included, with an empty list. Photos
+    beside the folders belong to nobody and are an error; other files there (a list, a licence) are ignored.
 
     Args:
-        folder: to look in.
-        left_out: counts what is left out of the people's folders.
+        folder: the folder to list.
+        left_out: counts the files that are left out of the people's folders.
 
     Returns:
         name → sorted photos, sorted by name.
 
     Raises:
-        InputError: no folder per person, a photo beside them, or a name that nobody can have.
+        InputError: there is no folder per person, a photo lies beside them, or a folder has a name that nobody can
+            have.
     """
     _require_folder(folder)
     folders: list[str] = []
@@ -433,7 +458,7 @@ def _require_folder(folder: Path) -> None:
 
 
 def _is_metadata(path: Path) -> bool:
-    """Return whether the system, not the user, put this file or folder there."""
+    """Return whether the operating system, not the user, put this file or folder there."""
     name = path.name
     if name.startswith("._") and path.is_file() and os.access(path, os.R_OK):
         with path.open("rb") as file:
@@ -444,10 +469,10 @@ def _is_metadata(path: Path) -> bool:
 
 
 class _Links:
-    """Which linked folders a walk has followed, so that circles end and every real folder is listed once.
+    """Keeps track of the linked folders that a walk followed, so that circles end and each real folder is listed once.
 
     Args:
-        root: the folder where the walk began, without links.
+        root: the folder where the walk began, with links resolved.
     """
 
     def __init__(self, root: Path) -> None:
@@ -455,14 +480,14 @@ class _Links:
         self._followed: set[Path] = set()
 
     def follow(self, folder: Path, linked: bool) -> bool:
-        """Return whether to list a folder.
+        """Return whether the walk should enter a folder.
 
         Args:
-            folder: on the walk.
-            linked: it is a link, or lies below one.
+            folder: a folder that the walk came to.
+            linked: the folder is a link, or lies below one.
         """
         if not linked:
-            return True  # where the walk comes without links, it comes once
+            return True  # the walk reaches each folder only once without links
         real = folder.resolve()
         if real in self._followed or self._is_walked(real):
             return False
@@ -470,7 +495,7 @@ class _Links:
         return True
 
     def _is_walked(self, real: Path) -> bool:
-        """Return whether the walk comes to this folder without links."""
+        """Return whether the walk also reaches this folder without links."""
         if real == self._root:
             return True
         return self._root in real.parents and not any(
@@ -479,7 +504,7 @@ class _Links:
 
 
 def _walk(folder: Path, links: _Links, linked: bool = False) -> Iterator[Path]:
-    """Yield the files below `folder`, sorted; `linked`: a link led there."""
+    """Yield the files below `folder`, sorted; `linked` says that the walk came here through a link."""
     _require_folder(folder)
     names = []
     try:
@@ -488,7 +513,7 @@ def _walk(folder: Path, links: _Links, linked: bool = False) -> Iterator[Path]:
                 names.append(f"{path.name}/" if path.is_dir() else path.name)
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    names.sort()  # the slash is what makes this the order of whole paths: a.jpg before a/b.jpg, a-b/ before both
+    names.sort()  # the slash makes this the order of whole paths: a.jpg before a/b.jpg, a-b/ before both
     for name in names:
         path = folder / name
         if not name.endswith("/"):
@@ -498,10 +523,18 @@ def _walk(folder: Path, links: _Links, linked: bool = False) -> Iterator[Path]:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-    """Encode (H, W, 3) uint8 RGB as JPEG with full colour resolution; the same pixels give the same bytes.
+    """Encode an image as JPEG with full colour resolution; the same pixels always give the same bytes.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        quality: JPEG quality, 0 to 100.
 
     Raises:
         ValueError: `image` is not (H, W, 3) uint8, or has no pixels.
+
+    Example:
+        >>> encode_jpeg(np.zeros((8, 8, 3), np.uint8))[:3].hex()
+        'ffd8ff'
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
@@ -516,19 +549,19 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def write_whole(path: Path, data: bytes, *, durable: bool = False, private: bool = False) -> None:
-    """Write a file so that it appears whole or not at all; make its folder, replace what was there.
+    """Write a file so that it appears whole or not at all; make its folder, and replace an existing file.
 
-    A process killed while writing leaves at most a `.likeness-*.part` beside it.
+    A process that is killed while writing leaves at most a `.likeness-*.part` file beside it.
 
     Args:
         path: the file.
         data: its content.
-        durable: the file is on disk, not only in memory, when the call returns: it survives a power failure. Costs some
-            milliseconds, more on slow disks.
-        private: nobody but the user may read the file, or folders that are made for it.
+        durable: return only when the file is on disk, not just in memory, so that it survives a power failure. This
+            takes some milliseconds, and more on slow disks.
+        private: make the file, and folders that are missing, accessible to the user alone.
 
     Raises:
-        InputError: the disk is full, the folder cannot be written, or the like.
+        InputError: the file cannot be written, for example because the disk is full.
     """
     partial = path.parent / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
     try:
@@ -556,36 +589,45 @@ def write_whole(path: Path, data: bytes, *, durable: bool = False, private: bool
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; nobody else gives files such names."""
+    """Remove the files that killed processes left half-written in a folder; no other program uses such names."""
     for file in folder.glob(f"{PARTIAL_PREFIX}*{PARTIAL_SUFFIX}") if folder.is_dir() else ():
         file.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path, *, private: bool = False) -> None:
-    """Make a folder and those above it that are missing; private ones are open to nobody but the user.
+    """Make a folder and the missing folders above it.
 
-    A folder that is there already keeps its permissions.
+    A folder that exists keeps its permissions.
+
+    Args:
+        folder: the folder.
+        private: new folders are accessible to the user alone.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: a folder cannot be made.
     """
     missing = [folder, *folder.parents]
     for above in reversed(missing[: next((k for k, f in enumerate(missing) if f.exists()), len(missing))]):
         above.mkdir(0o700 if private else 0o777, exist_ok=True)
-    folder.mkdir(exist_ok=True)  # says what is wrong if a file has this name
+    folder.mkdir(exist_ok=True)  # raises the right error if a file has this name
 
 
 def sync_folder(folder: Path) -> None:
-    """Let the names in a folder, after files were made, renamed or deleted there, survive a power failure.
+    """Make the names in a folder survive a power failure, after files were made, renamed or deleted there.
 
-    Systems that cannot open a folder (Windows) make names durable themselves.
+    Does nothing on systems that cannot open a folder (Windows), because those make names durable themselves.
+
+    Raises:
+        OSError: the folder cannot be opened or synchronised.
     """
     if not hasattr(os, "O_DIRECTORY"):
         return
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)
-    except OSError as error:  # some network file systems cannot, and promise nothing more than they do
+    except (
+        OSError
+    ) as error:  # some network file systems do not support this and promise no more than they do anyway
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
@@ -593,13 +635,17 @@ def sync_folder(folder: Path) -> None:
 
 
 def _create(path: Path, private: bool) -> io.BufferedWriter:
-    """Open a file that must not be there yet."""
+    """Create a file and open it for writing.
+
+    Raises:
+        OSError: the file exists already, or cannot be created.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o600 if private else 0o666), "wb")
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal.
+    """Return the SHA-256 of a file, in hexadecimal.
 
     Raises:
         PhotoError: `unreadable`.
@@ -615,25 +661,26 @@ def sha256_of(path: Path) -> str:
 
 
 def perceptual_hash(image: np.ndarray) -> int:
-    """64 bits that stay nearly the same when a photo is encoded again, resized or made a little brighter.
+    """Return 64 bits that stay nearly the same when a photo is encoded again, resized or made a little brighter.
 
-    Two photos are the same if at most `SAME_PHOTO_BITS` of the bits differ: `(a ^ b).bit_count()`. On LFW
-    JPEG at quality 20, or a reduction to 93 pixels, changes at most 4 bits (203 photos); of 4.2 million
-    pairs of a training and a test photo one differs by 4 or fewer, which is the same photo cut twice, 3 by
-    6 and 13 by 8. Cutting 2 % off each edge changes 6 bits, up to 14: crops are not recognised.
+    Two images show the same photo if at most 4 of the bits differ: `(a ^ b).bit_count() <= 4`. On LFW,
+    JPEG at quality 20, or a reduction to 93 pixels, changes at most 4 bits (203 photos). Of 4.2 million pairs of a
+    training and a test photo, one differs by 4 bits or fewer, and it is the same photo cropped twice; 3 differ by 6 or
+    fewer, 13 by 8 or fewer. Cutting 2 % off each edge changes 6 bits on average and up to 14, so the hash does not
+    recognise crops.
 
     Args:
         image: (H, W, 3) uint8 RGB.
 
     Returns:
-        0 to 2**64 - 1: which of the 8x8 lowest frequencies of the grey picture, the mean of rows and of
-        columns left out, are above their median.
+        0 to 2**64 - 1. Each bit says whether one of the 8x8 lowest frequencies of the grey image, without the means of
+        rows and of columns, is above the median of all 64.
 
     Source:
         Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010 (DCT hash).
     """
     grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
-    if grey.size > _HASHED_PIXELS:  # as numbers of four bytes it would take more memory than the photo
+    if grey.size > _HASHED_PIXELS:  # as 4-byte floats it would take more memory than the photo
         grey = cv2.resize(grey, (2048, 2048), interpolation=cv2.INTER_AREA)
     grey = grey.astype(np.float32)
     frequencies = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA))[1:9, 1:9].ravel()

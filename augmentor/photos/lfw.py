@@ -1,13 +1,15 @@
-"""Labeled Faces in the Wild: download, check, lay out as a folder of photos per person.
+"""Download Labeled Faces in the Wild, check it, and lay it out as a folder of photos per person.
 
     python -m datasets.lfw --out DIR
 
 writes DIR/photos/<identity>/*.jpg (13,233 photos of 5,749 people, 250 x 250, funneled) and DIR/pairs.txt, the official
-6,000 pairs. Needs a network, about 240 MB, once; or the two files put into DIR by hand. A complete DIR is left alone.
+6,000 pairs. It downloads about 240 MB, once; without a network, put the two files into DIR by hand. A complete DIR is
+left alone.
 
 Source:
     G. Huang, M. Ramesh, T. Berg, E. Learned-Miller, "Labeled Faces in the Wild", UMass Amherst technical report 07-49,
-    2007; the copy on figshare that scikit-learn uses, with scikit-learn's checksums. For research; real people.
+    2007. The files are the copy on figshare that scikit-learn uses, with scikit-learn's checksums. They show real
+    people and are for research.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import sha256_of
 
@@ -30,7 +33,7 @@ _TIMEOUT_S = 30
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to fetch, known by its checksum."""
+    """A file on the internet and its checksum."""
 
     name: str
     url: str
@@ -50,10 +53,10 @@ PAIRS = RemoteFile(
 
 
 def download_lfw(out: Path) -> Path:
-    """Fetch what is missing below `out`, unpack and count; returns the folder of photos.
+    """Download what is missing below `out`, unpack it, count the photos, and return the folder of photos.
 
     Raises:
-        InputError: no network, a damaged download, an archive that is not LFW, or `out` cannot be written.
+        InputError: there is no network, a download is damaged, the archive is not LFW, or `out` cannot be written.
     """
     photos = out / "photos"
     try:
@@ -78,10 +81,10 @@ def download_lfw(out: Path) -> Path:
 
 
 def fetch(remote: RemoteFile, out: Path) -> Path:
-    """Download a file into `out` unless it is there; checked either way.
+    """Download a file into `out` unless it is there already, check its SHA-256, and return its path.
 
     Raises:
-        InputError: it cannot be downloaded, or its checksum is wrong.
+        InputError: the file cannot be downloaded, or its checksum is wrong.
     """
     path = out / remote.name
     if not path.exists():
@@ -108,18 +111,18 @@ def _download(remote: RemoteFile, partial: Path) -> None:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise InputError(
-            f"{remote.name}: cannot be downloaded ({reason}); where there is a network, fetch {remote.url} and put it "
-            f"at {partial.with_name(remote.name)}"
+            f"{remote.name}: cannot be downloaded ({reason}); download {remote.url} on a machine with a network and "
+            f"save it as {partial.with_name(remote.name)}"
         ) from error
 
 
 def _check(path: Path, remote: RemoteFile) -> None:
     if sha256_of(path) != remote.sha256:
-        raise InputError(f"{path}: not the file it should be (SHA-256 differs); delete it and start again")
+        raise InputError(f"{path}: wrong content (its SHA-256 differs); delete the file and start again")
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write the photos of the archive to `folder`/<identity>/; nothing else in it is touched.
+    """Write the photos in the archive to `folder`/<identity>/, and nothing else.
 
     Raises:
         InputError: the archive is damaged.
@@ -128,7 +131,7 @@ def unpack(archive: Path, folder: Path) -> None:
         with tarfile.open(archive) as tar:
             for member in tqdm(tar, total=PHOTOS, desc="unpacking", unit=""):
                 place = PurePosixPath(member.name)
-                # Only lfw_funneled/<identity>/<name>.jpg; an archive cannot make us write anywhere else.
+                # Accept only lfw_funneled/<identity>/<name>.jpg, so that no archive can make us write anywhere else.
                 if (
                     not member.isfile()
                     or len(place.parts) != 3
@@ -147,18 +150,26 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def _check_counts(photos: Path) -> None:
     people = [path for path in photos.iterdir() if path.is_dir()]
-    found = sum(1 for person in people for _ in person.glob("*.jpg"))
-    if (found, len(people)) != (PHOTOS, PEOPLE):
+    count = sum(1 for person in people for _ in person.glob("*.jpg"))
+    if (count, len(people)) != (PHOTOS, PEOPLE):
         raise InputError(
-            f"{photos}: {found} photos of {len(people)} people, LFW has {PHOTOS} of {PEOPLE}; delete it and start again"
+            f"{photos}: {count} photos of {len(people)} people, but LFW has {PHOTOS} photos of {PEOPLE} people; delete "
+            "the folder and start again"
         )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m datasets.lfw", description="Download and check LFW.")
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=called_as("python -m datasets.lfw"), description="Download and check LFW."
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    given = make_parser().parse_args(arguments)
     try:
         photos = download_lfw(given.out)
     except LikenessError as error:

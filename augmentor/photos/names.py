@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from augmentor.errors import InputError
 
 LONGEST_NAME = 200  # bytes of UTF-8; file systems allow 255, and a hash may be added
-# What lies beside the people in a training set, in albums or in answers. Compared without case.
+# Names of other things in a training set, in albums or in answers. They are compared without regard to case.
 RESERVED_NAMES = frozenset(
     [
         *("unknown", "other", "review", "no face", "not readable"),
@@ -30,6 +30,7 @@ _DEVICES = frozenset(
 )
 _JOINERS = "\u200c\u200d"  # part of the spelling in Persian and Indic scripts, and of many emoji
 _INVISIBLE = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs that show nothing: Hangul fillers, an empty braille cell
 _UNSAFE = re.compile(r'[:*?"<>|]')
 _HASHED = re.compile(r".* ~[0-9a-f]{10}")
 
@@ -57,9 +58,9 @@ def checked_name(name: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """Return a key that is equal for names which people or file systems would take for one.
+    """Return a key that is equal for names which people or file systems would confuse.
 
-    Case, compatibility forms, invisible characters, runs of blanks, and blanks or dots at the ends do not count.
+    The key ignores case, compatibility forms, invisible characters, repeated blanks, and blanks or dots at the ends.
 
     Example:
         >>> name_key("Anna") == name_key("anna ") == name_key("Anna.")
@@ -74,7 +75,7 @@ def checked_new_name(name: str, taken: Iterable[str]) -> str:
     """Return `checked_name(name)` if it can also be told apart from every name in `taken`.
 
     Raises:
-        InputError: as `checked_name`, or the name is taken, or it is nearly the same as one that is taken.
+        InputError: as `checked_name`; or the name, or one that is hard to tell from it, is taken.
     """
     name = checked_name(name)
     alike = [other for other in taken if name_key(other) == name_key(name)]
@@ -88,7 +89,11 @@ def checked_new_name(name: str, taken: Iterable[str]) -> str:
 
 
 def found_name(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that was meant: the very same one, else one that is equal after normalisation."""
+    """Return the known name that the user meant: the identical one, else one that is equal after normalisation.
+
+    Returns:
+        None if there is no such name.
+    """
     names = list(known)
     if name in names:
         return name
@@ -111,7 +116,7 @@ def folder_of(name: str) -> str:
 
 
 def folders_of(names: Iterable[str]) -> dict[str, str]:
-    """Return the folder of each name: no two share one, also where a file system ignores case."""
+    """Return the folder of each name; no two names share one, even where a file system ignores case."""
     names = list(names)
     claimed: dict[str, list[str]] = {}
     for name in names:
@@ -126,29 +131,32 @@ def possible_folders(name: str) -> set[str]:
 
 
 def printable(name: str) -> str:
-    """Return the name as messages may show it: what cannot be printed is escaped."""
+    """Return the name as messages may show it, with unprintable characters escaped."""
     return "".join(
         c if c.isprintable() or c in _JOINERS else c.encode("unicode_escape").decode() for c in name
     )
 
 
 def _why_not(name: str) -> str | None:
-    """What is wrong with a normalised name; None if nothing is."""
+    """Return what is wrong with a normalised name, or None if nothing is."""
     if not name.strip():
         return "it is empty"
     if name in (".", ".."):
         return "it is the name of a folder in every folder"
+    key = name_key(name)  # what people would take it for
+    if not key:
+        return "it shows nothing but blanks or dots"
     if separator := next((c for c in "/\\" if c in name), None):
         return f"it holds the separator {separator}"
     if name.startswith("."):
         return "a dot at its start hides it"
     if name != name.strip() or name.endswith("."):
         return "it begins with a blank, or ends with a blank or a dot"
-    if any(unicodedata.category(c) in _INVISIBLE and c not in _JOINERS for c in name):
+    if any((unicodedata.category(c) in _INVISIBLE and c not in _JOINERS) or c in _BLANK for c in name):
         return "it holds a control character or an invisible one"
-    if name.casefold() in RESERVED_NAMES:
+    if key in RESERVED_NAMES:
         return "other things are kept under it"
-    if name.casefold().split(".")[0].strip() in _DEVICES:
+    if name.casefold().split(".")[0].strip() in _DEVICES or key.split(".")[0].strip() in _DEVICES:
         return "it is a device on Windows"
     if len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME:
         return f"it is longer than {LONGEST_NAME} bytes"
@@ -156,7 +164,7 @@ def _why_not(name: str) -> str | None:
 
 
 def _with_hash(name: str) -> str:
-    """A folder that only this name has, made of what can stand in a folder and a hash of the whole name."""
+    """Return a folder that only this name has: the characters that folders may have, and a hash of the whole name."""
     kept = "".join(
         "_" if _UNSAFE.match(c) or c in "/\\" or unicodedata.category(c) in _INVISIBLE else c for c in name
     ).strip(" .")

@@ -1,4 +1,4 @@
-"""A place with one folder of photos per person, whose name is the person's (`augmentor.photos.identity_folders`)."""
+"""List a place with one folder of photos per person, called like the person (`augmentor.photos.identity_folders`)."""
 
 from augmentor.errors import InputError
 from augmentor.photos.file_kinds import is_no_photo
@@ -11,7 +11,7 @@ def people_of(place: Place) -> list[str]:
     """Return the names of the people, sorted.
 
     Raises:
-        InputError: as `augmentor.photos.images.list_identities`; photos of the people are not looked for.
+        InputError: as `augmentor.photos.images.list_identities`. The people's photos are not listed.
     """
     if isinstance(place, FolderPlace):
         if not place.folder.exists():
@@ -25,18 +25,18 @@ def photos_of(place: Place, person: str, left_out: LeftOut | None = None) -> dic
     """Return the photos of a person at any depth, by their paths in the place, sorted.
 
     Args:
-        place: with the folders of people.
-        person: a name; a folder that is spelled decomposed (NFD) is found, too.
-        left_out: counts files that are no photos.
+        place: the place with the folders of people.
+        person: the person's name; the folder may also be spelled decomposed (NFD).
+        left_out: counts the files that are not photos.
 
     Raises:
         InputError: a folder cannot be read.
     """
-    found: dict[str, FileStamp] = {}
+    files: dict[str, FileStamp] = {}
     for folder in spellings(person):
-        if found := place.files(folder):
+        if files := place.files(folder):
             break
-    photos = {path: stamp for path, stamp in found.items() if not is_no_photo(path)}
+    photos = {path: stamp for path, stamp in files.items() if not is_no_photo(path)}
     if left_out is not None:
-        left_out.not_photos += len(found) - len(photos)
+        left_out.not_photos += len(files) - len(photos)
     return photos

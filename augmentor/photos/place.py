@@ -1,13 +1,14 @@
-"""A folder, on disk or in object storage, named by a path or a URI: the same few operations on both.
+"""The same few operations on a folder of a file system and on object storage, named by a path or a URI.
 
     photos, /mnt/photos, file:///mnt/photos     a folder
-    s3://bucket/photos, gs://bucket/photos      below a prefix of a bucket, through pyarrow's file systems; their
+    s3://bucket/photos, gs://bucket/photos      everything below a prefix of a bucket, through pyarrow's file systems;
                                                 settings follow a question mark, as in
                                                 `?region=eu-central-1&endpoint_override=http://127.0.0.1:9000`
 
-Paths below a place are relative and have slashes. Files appear whole or not at all. Storage that refuses for a while
-(a throttled bucket, a network file system whose server restarts) is asked again, for `LIKENESS_PATIENCE` seconds
-(300); what cannot get better by waiting (no such file, no permission, no space) is said at once.
+Paths below a place are relative and have slashes. Files appear whole or not at all. Operations that fail for a reason
+that may pass (a throttled bucket, a network file system whose server restarts) are tried again for
+`LIKENESS_PATIENCE` seconds (300). A failure that waiting cannot change (no such file, no permission, no space) is
+reported at once.
 """
 
 import errno
@@ -35,7 +36,7 @@ PATIENCE = "LIKENESS_PATIENCE"
 _PATIENCE_SECONDS = 300.0
 _LONGEST_WAIT = 15.0
 _BLOCK = 8 << 20
-# Of a network file system that may come back; anything else of a disk is as it is.
+# Errors of a network file system that may come back. All other errors of a file system are final.
 _PASSING = frozenset(
     getattr(errno, name)
     for name in (
@@ -50,7 +51,7 @@ _PASSING = frozenset(
     )
     if hasattr(errno, name)
 )
-# What buckets say that waiting does not change.
+# Texts in the errors of buckets that waiting does not change.
 _FINAL = re.compile(
     r"ACCESS_DENIED|NO_SUCH_BUCKET|INVALID_ACCESS|SIGNATURE|INVALID_CLIENT_TOKEN|NoSuchBucket|HTTP status 40[0134]"
     r"|PERMISSION_DENIED|UNAUTHENTICATED"
@@ -60,27 +61,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class FileStamp:
-    """What tells, without reading it, that a file has changed: bytes, and nanoseconds since 1970."""
+    """Size and time of change of a file. If they stay the same, the file is taken to be unchanged without reading it.
+
+    Attributes:
+        size: bytes.
+        changed: nanoseconds since 1970.
+    """
 
     size: int
     changed: int
 
 
 class Place(Protocol):
-    """See the module."""
+    """A folder or a prefix of a bucket, with the operations that both have; see the module."""
 
     uri: str
 
     def name(self, path: str = "") -> str:
-        """What messages call a file of this place."""
+        """Return what messages call a file of this place, or the place itself if the path is empty."""
         ...
 
     def read(self, path: str) -> bytes:
-        """The content of a file.
+        """Return the content of a file.
 
         Raises:
-            OSError: there is none, or it cannot be read, whatever the patience.
-            InputError: the storage keeps refusing.
+            OSError: there is no such file, or it cannot be read and waiting would not help.
+            InputError: the storage kept failing.
         """
         ...
 
@@ -93,11 +99,14 @@ class Place(Protocol):
         ...
 
     def files(self, below: str = "") -> dict[str, FileStamp]:
-        """All files at any depth below a folder (none, if there is no such folder), sorted by path; without those that
-        systems leave in folders (`augmentor.photos.file_kinds`), those in hidden folders and those half-written.
+        """List all files at any depth below a folder, sorted by path.
 
-        A name that is not valid UTF-8 has its bytes escaped, so that every path can stand in a table or in JSON; who
-        reads such a file gets an OSError that says so.
+        Files of the operating system (`augmentor.photos.file_kinds`), files in hidden folders and half-written files
+        are left out. In a name that is not valid UTF-8 the bytes are escaped, so that tables and JSON can hold every
+        path; reading such a file raises an OSError that says so.
+
+        Returns:
+            path → stamp; empty if there is no such folder.
 
         Raises:
             InputError: the folder cannot be read.
@@ -105,27 +114,28 @@ class Place(Protocol):
         ...
 
     def walk(self, below: str = "") -> Iterator[tuple[str, FileStamp]]:
-        """As `files`, in the same order, one after the other: no more is held than the names in one folder.
+        """Yield what `files` returns, in the same order, holding no more than the names in one folder.
 
         Raises:
-            InputError: there is no such folder on a disk, or as `files`, when the folder's turn comes.
+            InputError: the folder does not exist on the disk, or a folder cannot be read; raised when the walk comes to
+                it.
         """
         ...
 
     def stamp(self, path: str) -> FileStamp | None:
-        """Of one file; None if it is not there."""
+        """Return the stamp of one file, or None if there is no such file."""
         ...
 
     def open(self, path: str) -> Any:
-        """A file, open to be read here and there; a context manager.
+        """Open a file for reading at any position; the result is a context manager.
 
         Raises:
-            OSError: there is none, or it cannot be read.
+            OSError: there is no such file, or it cannot be read.
         """
         ...
 
     def write_file(self, path: str, source: Path) -> None:
-        """As `write`, what lies in a file on this machine, which may be larger than memory.
+        """Write the content of a file on this machine, which may be larger than memory, whole or not at all.
 
         Raises:
             InputError: it cannot be written.
@@ -133,7 +143,10 @@ class Place(Protocol):
         ...
 
     def entries(self, below: str = "") -> tuple[list[str], list[str]]:
-        """Names of folders and of files in a folder, sorted; empty where there is no such folder.
+        """Return the names of the folders and of the files directly in a folder.
+
+        Returns:
+            Sorted names of folders, sorted names of files; both empty if there is no such folder.
 
         Raises:
             InputError: the folder cannot be read.
@@ -141,23 +154,27 @@ class Place(Protocol):
         ...
 
     def remove(self, path: str) -> None:
-        """Remove a file, and the folders above it that are empty then; nothing, if it is not there."""
+        """Remove a file, and the folders above it that become empty. Does nothing if there is no such file."""
         ...
 
     def remove_folder(self, path: str) -> None:
-        """Remove a folder with all it holds; nothing, if it is not there."""
+        """Remove a folder and everything in it. Does nothing if there is no such folder."""
         ...
 
     def free_bytes(self) -> int | None:
-        """How much can still be written; None where nothing tells."""
+        """Return how many bytes can still be written, or None if that is not known."""
         ...
 
 
 def place_of(uri: str | Path) -> Place:
-    """The place that a path or URI names; nothing is read yet.
+    """Return the place that a path or URI names. Nothing is read yet.
 
     Raises:
-        InputError: a URI of another kind.
+        InputError: the URI has an unknown scheme, or its path is not valid.
+
+    Example:
+        >>> place_of("/mnt/photos").name("Anna/1.jpg")
+        '/mnt/photos/Anna/1.jpg'
     """
     text = str(uri)
     if "://" not in text:
@@ -167,23 +184,31 @@ def place_of(uri: str | Path) -> Place:
         try:
             return FolderPlace(Path(pyarrow.fs.FileSystem.from_uri(text)[1]))
         except (pyarrow.ArrowException, ValueError) as error:
-            raise InputError(f"{text}: no path ({error}); it starts with file:///") from error
+            raise InputError(
+                f"{text}: not a valid path ({error}); such a URI starts with file:///"
+            ) from error
     if scheme in ("s3", "gs", "gcs"):
         return BucketPlace(text)
-    raise InputError(f"{text}: a path, file://, s3:// or gs:// can be used, no {scheme}://")
+    raise InputError(f"{text}: {scheme}:// is not supported; use a path, file://, s3:// or gs://")
 
 
 def is_local(uri: str | Path) -> bool:
-    """Whether it is a folder of a file system."""
+    """Return whether a path or URI names a folder of a file system."""
     return "://" not in str(uri) or str(uri).startswith("file://")
 
 
 def patiently(action: Callable[[], T], passing: Callable[[OSError], bool]) -> T:
-    """What `action` gives, asked again while it fails in a way that may pass.
+    """Return what `action` returns, trying again while it fails in a way that may pass.
+
+    The environment variable LIKENESS_PATIENCE sets for how many seconds.
+
+    Args:
+        action: the operation.
+        passing: says whether an error may pass.
 
     Raises:
-        InputError: it has not passed; the line says how long it was tried.
-        OSError: one that does not pass.
+        InputError: the operation kept failing; the message says for how long it was tried.
+        OSError: the operation failed in a way that does not pass.
     """
     patience = float(os.environ.get(PATIENCE, _PATIENCE_SECONDS))
     start, wait = time.monotonic(), 0.5
@@ -196,18 +221,19 @@ def patiently(action: Callable[[], T], passing: Callable[[OSError], bool]) -> T:
             waited = time.monotonic() - start
             if waited + wait > patience:
                 raise InputError(
-                    f"storage refuses, tried for {waited:.0f} s ({_told(error)}); start the job again when it answers"
+                    f"storage keeps failing, tried for {waited:.0f} s ({_reason(error)}); start the job again when it "
+                    "answers"
                 ) from error
-        time.sleep(wait * random.uniform(0.7, 1.3))  # not all workers at the same moment
+        time.sleep(wait * random.uniform(0.7, 1.3))  # so that not all workers try at the same moment
         wait = min(2 * wait, _LONGEST_WAIT)
 
 
-def _told(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
 class FolderPlace:
-    """A folder of a file system; see `Place`."""
+    """A folder of a file system. `Place` documents the methods."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -217,11 +243,9 @@ class FolderPlace:
         return place_of, (self.uri,)
 
     def name(self, path: str = "") -> str:
-        """See `Place`."""
         return str(self.folder / path)
 
     def read(self, path: str) -> bytes:
-        """See `Place`."""
         file = self.folder / path
         try:
             if not stat.S_ISREG(patiently(file.stat, _passes).st_mode):
@@ -233,8 +257,6 @@ class FolderPlace:
             raise
 
     def write(self, path: str, data: bytes) -> None:
-        """See `Place`."""
-
         def write() -> None:
             try:
                 write_whole(self.folder / path, data)
@@ -246,7 +268,6 @@ class FolderPlace:
         patiently(write, _passes)
 
     def write_file(self, path: str, source: Path) -> None:
-        """See `Place`."""
         target = self.folder / path
         partial = target.parent / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
         try:
@@ -258,46 +279,42 @@ class FolderPlace:
                 partial.unlink(missing_ok=True)
         except OSError as error:
             raise InputError(
-                f"{target}: cannot write ({_told(error)}); make room or choose another --out"
+                f"{target}: cannot write ({_reason(error)}); make room or choose another --out"
             ) from error
 
     def stamp(self, path: str) -> FileStamp | None:
-        """See `Place`."""
         try:
-            told = (self.folder / path).stat()
+            found = (self.folder / path).stat()
         except FileNotFoundError:
             return None
-        return FileStamp(told.st_size, told.st_mtime_ns)
+        return FileStamp(found.st_size, found.st_mtime_ns)
 
     def files(self, below: str = "") -> dict[str, FileStamp]:
-        """See `Place`. Linked folders are followed."""
+        """List files as `Place.files` does, following linked folders."""
         return dict(self.walk(below)) if (self.folder / below).is_dir() else {}
 
     def walk(self, below: str = "") -> Iterator[tuple[str, FileStamp]]:
-        """See `Place`. Linked folders are followed; a link that leads nowhere has the stamp of an empty file."""
+        """Walk as `Place.walk` does, following links. A link that leads nowhere has the stamp of an empty file."""
         for file in walk_files(self.folder / below):
             path = file.relative_to(self.folder).as_posix()
             try:
                 stamp = self.stamp(path)
-            except OSError:  # a circle of links; who reads it is told
+            except OSError:  # a circle of links; reading it raises the error again
                 stamp = None
             yield shown(path), stamp or FileStamp(0, 0)
 
     def open(self, path: str) -> Any:
-        """See `Place`."""
         return patiently(lambda: (self.folder / path).open("rb"), _passes)
 
     def entries(self, below: str = "") -> tuple[list[str], list[str]]:
-        """See `Place`."""
         folder = self.folder / below
         try:
-            found = sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []
+            inside = sorted(os.scandir(folder), key=lambda entry: entry.name) if folder.is_dir() else []
         except OSError as error:
-            raise InputError(f"{folder}: cannot be read ({_told(error)})") from error
-        return [e.name for e in found if e.is_dir()], [e.name for e in found if not e.is_dir()]
+            raise InputError(f"{folder}: cannot be read ({_reason(error)})") from error
+        return [e.name for e in inside if e.is_dir()], [e.name for e in inside if not e.is_dir()]
 
     def remove(self, path: str) -> None:
-        """See `Place`."""
         file = self.folder / path
         file.unlink(missing_ok=True)
         for above in file.parents:
@@ -306,12 +323,10 @@ class FolderPlace:
             above.rmdir()
 
     def remove_folder(self, path: str) -> None:
-        """See `Place`."""
         if (self.folder / path).is_dir():
             shutil.rmtree(self.folder / path)
 
     def free_bytes(self) -> int | None:
-        """See `Place`."""
         there = next(folder for folder in (self.folder, *self.folder.absolute().parents) if folder.exists())
         return shutil.disk_usage(there).free
 
@@ -321,11 +336,11 @@ def _passes(error: OSError) -> bool:
 
 
 class BucketPlace:
-    """A prefix of a bucket; see `Place`. Travels between processes as its URI."""
+    """A prefix of a bucket. `Place` documents the methods. Pickled as its URI."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        # the settings and, before an @, keys stay out of messages
+        # messages show neither the settings nor, before an @, the keys
         self._shown = re.sub(r"//[^/@]*@", "//", uri.split("?", 1)[0]).rstrip("/")
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -333,10 +348,10 @@ class BucketPlace:
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
-        """The file system and the path of the place in it."""
+        """The file system, and the path of the place in it."""
         uri = self.uri
         if uri.startswith("s3://") and "allow_delayed_open=" not in uri:
-            # a small object is one request then, not three
+            # then reading a small object takes one request instead of three
             uri += ("&" if "?" in uri else "?") + "allow_delayed_open=true"
         try:
             system, root = pyarrow.fs.FileSystem.from_uri(uri)
@@ -345,14 +360,12 @@ class BucketPlace:
         return system, root.rstrip("/")
 
     def name(self, path: str = "") -> str:
-        """See `Place`."""
         return f"{self._shown}/{path}" if path else self._shown
 
     def _path(self, path: str) -> str:
         return f"{self._opened[1]}/{path}" if path else self._opened[1]
 
     def read(self, path: str) -> bytes:
-        """See `Place`."""
         system, key = self._opened[0], self._path(path)
 
         def read() -> bytes:
@@ -362,7 +375,7 @@ class BucketPlace:
         return self._ask(read, path)
 
     def write(self, path: str, data: bytes) -> None:
-        """See `Place`. A bucket shows an object when it is complete."""
+        """Write a file; a bucket shows an object only when it is complete."""
         system, key = self._opened[0], self._path(path)
 
         def write() -> None:
@@ -372,10 +385,9 @@ class BucketPlace:
         try:
             self._ask(write, path)
         except OSError as error:
-            raise InputError(f"{self.name(path)}: cannot write ({_told(error)})") from error
+            raise InputError(f"{self.name(path)}: cannot write ({_reason(error)})") from error
 
     def write_file(self, path: str, source: Path) -> None:
-        """See `Place`."""
         system, key = self._opened[0], self._path(path)
 
         def write() -> None:
@@ -386,10 +398,9 @@ class BucketPlace:
         try:
             self._ask(write, path)
         except OSError as error:
-            raise InputError(f"{self.name(path)}: cannot write ({_told(error)})") from error
+            raise InputError(f"{self.name(path)}: cannot write ({_reason(error)})") from error
 
     def stamp(self, path: str) -> FileStamp | None:
-        """See `Place`."""
         system, key = self._opened[0], self._path(path)
         info = self._ask(lambda: system.get_file_info(key), path)
         return (
@@ -397,27 +408,25 @@ class BucketPlace:
         )
 
     def files(self, below: str = "") -> dict[str, FileStamp]:
-        """See `Place`."""
         root = self._opened[1]
-        found = {}
+        files = {}
         for info in self._list(below, recursive=True):
             if info.type == pyarrow.fs.FileType.File and not info.path.endswith("/"):
                 path = info.path[len(root) + 1 :]
                 if not is_system_path(path.removeprefix(f"{below}/" if below else "")):
-                    found[path] = FileStamp(info.size or 0, info.mtime_ns or 0)
-        return dict(sorted(found.items()))
+                    files[path] = FileStamp(info.size or 0, info.mtime_ns or 0)
+        return dict(sorted(files.items()))
 
     def walk(self, below: str = "") -> Iterator[tuple[str, FileStamp]]:
-        """See `Place`."""
         root = f"{below}/" if below else ""
         # as in `augmentor.photos.images.walk_files`, a folder's slash makes this the order of whole paths
-        found: list[tuple[str, FileStamp | None]] = []
+        inside: list[tuple[str, FileStamp | None]] = []
         for info in self._list(below, recursive=False):
             if info.type == pyarrow.fs.FileType.Directory:
-                found.append((f"{info.base_name}/", None))
+                inside.append((f"{info.base_name}/", None))
             elif not info.path.endswith("/"):
-                found.append((info.base_name, FileStamp(info.size or 0, info.mtime_ns or 0)))
-        for name, stamp in sorted(found, key=lambda one: one[0]):
+                inside.append((info.base_name, FileStamp(info.size or 0, info.mtime_ns or 0)))
+        for name, stamp in sorted(inside, key=lambda entry: entry[0]):
             path = f"{root}{name}"
             if stamp is None:
                 if not is_system_folder(name[:-1]):
@@ -426,12 +435,10 @@ class BucketPlace:
                 yield path, stamp
 
     def open(self, path: str) -> Any:
-        """See `Place`."""
         system, key = self._opened[0], self._path(path)
         return self._ask(lambda: system.open_input_file(key), path)
 
     def entries(self, below: str = "") -> tuple[list[str], list[str]]:
-        """See `Place`."""
         folders: list[str] = []
         files: list[str] = []
         for info in self._list(below, recursive=False):
@@ -444,10 +451,9 @@ class BucketPlace:
         try:
             yield from self._ask(lambda: system.get_file_info(selector), below)
         except OSError as error:
-            raise InputError(f"{self.name(below)}: cannot be listed ({_told(error)})") from error
+            raise InputError(f"{self.name(below)}: cannot be listed ({_reason(error)})") from error
 
     def remove(self, path: str) -> None:
-        """See `Place`."""
         system, key = self._opened[0], self._path(path)
         try:
             self._ask(lambda: system.delete_file(key), path)
@@ -455,7 +461,6 @@ class BucketPlace:
             return
 
     def remove_folder(self, path: str) -> None:
-        """See `Place`."""
         system, key = self._opened[0], self._path(path)
         try:
             self._ask(lambda: system.delete_dir(key), path)
@@ -463,7 +468,6 @@ class BucketPlace:
             return
 
     def free_bytes(self) -> int | None:
-        """See `Place`."""
         return None
 
     def _ask(self, action: Callable[[], T], path: str) -> T:

@@ -1,4 +1,4 @@
-"""Files that nobody but the user may read: runs, caches, and what is written on the way."""
+"""Keep files private to the user: runs, caches, and temporary files."""
 
 import os
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """While this lasts, new files and folders of this process are open to nobody but the user (umask 077).
+    """Make new files and folders of this process accessible to the user alone while the context lasts (umask 077).
 
-    Also a decorator for the `main` of a command. It concerns the whole process: libraries that write caches and
-    temporary files, worker processes that are started, SQLite's own files.
+    The context manager can also decorate the `main` of a command. The umask affects the whole process: libraries that
+    write caches and temporary files, worker processes that are started, SQLite's own files.
     """
     before = os.umask(0o077)
     try:

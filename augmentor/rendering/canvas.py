@@ -1,6 +1,7 @@
-"""The part of a photo that renders are sampled from: the face and its surroundings, reduced, without an end.
+"""The part of a photo that renders are sampled from: the face and its surroundings, reduced, and continued at the edge.
 
-Beyond the photo's edge its outermost pixels go on and lose their detail: nothing is black, nothing is mirrored.
+Beyond the edge of the photo, its outermost pixels continue and lose their detail. Nothing is black, nothing is
+mirrored.
 """
 
 from dataclasses import dataclass
@@ -10,17 +11,17 @@ import numpy as np
 
 from augmentor.faces.chip import chip_transform
 
-MARGIN = 0.6  # of the chip's side, around it
-MAX_ENLARGEMENT = 1.6  # canvas pixels per render pixel: more would alias in bilinear sampling
+MARGIN = 0.6  # margin around the chip, relative to its side
+MAX_ENLARGEMENT = 1.6  # canvas pixels per render pixel; with more, bilinear sampling would alias
 _COARSE = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """A reduced cut-out of a photo.
+    """A reduced part of a photo.
 
     Args:
-        image: (h, w, 4) uint8 RGBA, opaque: four channels are read faster than three.
+        image: (h, w, 4) uint8 RGBA, opaque; reading four channels is faster than reading three.
         scale: canvas pixels per photo pixel.
         origin: (2,) photo coordinates (x, y) of the canvas's outer top left corner.
     """
@@ -30,7 +31,7 @@ class Canvas:
     origin: np.ndarray
 
     def from_photo(self, points: np.ndarray) -> np.ndarray:
-        """Photo pixels (..., 2) to canvas pixels; pixel centres have integer coordinates in both."""
+        """Convert photo pixels (..., 2) to canvas pixels; pixel centres have integer coordinates in both."""
         return (points + 0.5 - self.origin) * self.scale - 0.5
 
 
@@ -39,7 +40,7 @@ def photo_canvas(image: np.ndarray, landmarks: np.ndarray, size: int) -> Canvas:
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        landmarks: (68, 2) pixels.
+        landmarks: (68, 2) in (x, y) pixels.
         size: side of the renders, pixels.
     """
     chip_from_image = chip_transform(landmarks, size)
@@ -63,7 +64,7 @@ def photo_canvas(image: np.ndarray, landmarks: np.ndarray, size: int) -> Canvas:
 
 
 def _continue(part: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Add (x, y) pixels before and after the part: its border goes on, more and more blurred."""
+    """Add (x, y) pixels before and after the part; its border continues there, more and more blurred."""
     if not (before.any() or after.any()):
         return np.ascontiguousarray(part)
     edges = int(before[1]), int(after[1]), int(before[0]), int(after[0])

@@ -1,8 +1,7 @@
-"""Effects on renders: other expressions, other light, things in front of the face, bad pictures. Each is off unless
-asked for.
+"""Effects on renders: other expressions and light, things in front of the face, poor pictures. All are off by default.
 
-All chance lies in `draw_effects`; an effect that is drawn says all that there is to know about it, in the manifest
-too, so that a render can be made again.
+`draw_effects` makes all random choices. A drawn effect contains everything that is needed to apply it again, and the
+manifest records it, so every render can be made again.
 """
 
 import hashlib
@@ -29,8 +28,8 @@ class Effect:
 
     Args:
         name: one of EFFECTS.
-        strength: 0 (hardly to be seen) to 1.
-        number: of all other choices (which expression, colours, directions, places), 0 to 65535.
+        strength: 0 (hardly visible) to 1.
+        number: 0 to 65535, decides everything else: which expression, colours, directions, places.
     """
 
     name: str
@@ -45,12 +44,16 @@ Apply = Callable[[np.ndarray, View, np.ndarray, Effect], np.ndarray]
 
 
 def draw_effects(names: Sequence[str], *lot: object) -> tuple[Effect, ...]:
-    """Which effects one render gets, in the order in which they are applied.
+    """Draw the effects of one render, in the order in which they are applied.
 
     Args:
-        names: the effects that are on.
-        lot: what the draw depends on (seed, person, photo, view); the same gives the same, on every machine. Each
-            effect is drawn by itself: turning one on does not change the others.
+        names: the effects that are switched on.
+        lot: what the draw depends on (seed, person, photo, view); the same values give the same effects on every
+            machine. Each effect is drawn independently, so switching one on does not change the others.
+
+    Example:
+        >>> [str(effect) for effect in draw_effects(["light", "jpeg"], 0, "Anna", "1.jpg")]
+        ['light:0.99:10984']
     """
     drawn = []
     for name in EFFECTS:
@@ -69,9 +72,9 @@ def apply_effects(
 
     Args:
         image: (S, S, 3) uint8 RGB, a render into `view`.
-        view: where its normals are.
-        landmarks: (68, 2) in pixels of the render.
-        effects: see `draw_effects`.
+        view: the view, which has the normals.
+        landmarks: (68, 2) in (x, y) pixels of the render.
+        effects: effects that `draw_effects` drew.
 
     Returns:
         (S, S, 3) uint8 RGB.
@@ -86,12 +89,15 @@ def apply_effects(
 def expression_of(
     effects: Sequence[Effect], photo: PreparedPhoto, head: HeadModel
 ) -> ExpressionChange | None:
-    """How effects change the expression of a photo, for `augmentor.rendering.render.render_views`; None: not at all.
+    """Return how effects change the expression of a photo, for `augmentor.rendering.render.render_views`.
 
     Args:
-        effects: of one render.
-        photo: that is rendered.
-        head: the head it was prepared with.
+        effects: the effects of one render.
+        photo: the photo that is rendered.
+        head: the head that the photo was prepared with.
+
+    Returns:
+        None if no effect changes the expression.
 
     Raises:
         InputError: the head has no such expression.
@@ -104,16 +110,18 @@ def expression_of(
 
 
 def effect_names(text: str) -> tuple[str, ...]:
-    """The effects that a command line names: `none`, `all`, or names with commas.
+    """Return the effects that the value of `--effects` names: `none`, `all`, or names separated by commas.
 
     Raises:
-        InputError: an unknown name.
+        InputError: a name is unknown.
     """
     if text in ("", "none"):
         return ()
     names = tuple(EFFECTS) if text == "all" else tuple(name.strip() for name in text.split(","))
     if unknown := [name for name in names if name not in EFFECTS]:
-        raise InputError(f"--effects {unknown[0]}: known are none, all, {', '.join(EFFECTS)}")
+        raise InputError(
+            f"--effects {unknown[0]}: unknown effect; use none, all, or some of {', '.join(EFFECTS)}"
+        )
     return tuple(name for name in EFFECTS if name in names)
 
 
@@ -122,12 +130,12 @@ def _light(image: np.ndarray, view: View, _landmarks: np.ndarray, effect: Effect
 
 
 def _blur(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect) -> np.ndarray:
-    """Out of focus, or (odd numbers) moved: at most 2 % of the picture."""
+    """Blur as if out of focus (even numbers) or moved (odd numbers), by at most 2 % of the picture."""
     reach = len(image) * (0.004 + 0.012 * effect.strength)
     if effect.number % 2 == 0:
         return cv2.GaussianBlur(image, (0, 0), reach)
     angle, half = np.pi * effect.number / 65536, int(np.ceil(2 * reach))
-    side, fine = 2 * half + 1, 8  # drawn eight times as large: a path of 1.4 pixels is one of 1.4 pixels
+    side, fine = 2 * half + 1, 8  # drawn eight times as large, so that fractions of a pixel count
     path = 1.5 * reach * np.array([np.cos(angle), np.sin(angle)])
     ends = [tuple(np.rint(fine * (half + 0.5 + sign * path)).astype(int).tolist()) for sign in (1, -1)]
     large = np.zeros((fine * side, fine * side), np.float32)
@@ -137,7 +145,7 @@ def _blur(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect
 
 
 def _noise(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect) -> np.ndarray:
-    """A sensor's noise: more in the light than in the dark, less in a photo's colour than in its brightness."""
+    """Add the noise of a sensor: more in light areas than in dark ones, and less in colour than in brightness."""
     amount = cv2.LUT(image, ((3 + 12 * effect.strength) * _NOISE_OF_LEVEL)[:, None])
     return cv2.add(image, cv2.multiply(amount, _grain(len(image), effect.number)), dtype=cv2.CV_8U)
 
@@ -146,7 +154,7 @@ _NOISE_OF_LEVEL = np.sqrt(0.3 + 0.7 * np.arange(256, dtype=np.float32) / 255)
 
 
 def _grain(side: int, number: int) -> np.ndarray:
-    """(side, side, 3) float32 noise, a part of a large field: drawing it anew takes as long as a render."""
+    """Return (side, side, 3) float32 noise from a large field; drawing new noise would take as long as a render."""
     field = _grain_field(side)
     row, column = (number * step % 65521 % (len(field) - side + 1) for step in (7919, 104729))
     return cv2.flip(field[row : row + side, column : column + side], number % 3 - 1)
@@ -154,14 +162,14 @@ def _grain(side: int, number: int) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _grain_field(side: int) -> np.ndarray:
-    """(3 side, 3 side, 3) float32 normal noise, more of it in brightness than in colour; always the same."""
+    """Return (3 side, 3 side, 3) float32 normal noise, stronger in brightness than in colour, and always the same."""
     rng = np.random.default_rng(side)
     grey, colour = (rng.standard_normal((3 * side, 3 * side, n), np.float32) for n in (1, 3))
     return 0.8 * grey + 0.5 * colour
 
 
 def _low_resolution(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect) -> np.ndarray:
-    """As if the face had been two to five times as small."""
+    """Reduce and enlarge the picture, as if the face had been two to five times smaller."""
     size = len(image)
     small = max(8, round(size / (2 + 3 * effect.strength)))
     reduced = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
@@ -170,14 +178,14 @@ def _low_resolution(image: np.ndarray, _view: View, _landmarks: np.ndarray, effe
 
 
 def _jpeg(image: np.ndarray, _view: View, _landmarks: np.ndarray, effect: Effect) -> np.ndarray:
-    """Saved with quality 50 down to 10."""
+    """Encode the picture as JPEG with a quality between 50 and 10, and decode it."""
     quality = round(50 - 40 * effect.strength)
     _, data = cv2.imencode(
         ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
     )
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if decoded is None:
-        raise RuntimeError("OpenCV cannot read the JPEG it has just written")
+        raise RuntimeError("OpenCV cannot read the JPEG that it has just written")
     return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
@@ -186,13 +194,13 @@ def _grey(image: np.ndarray, _view: View, _landmarks: np.ndarray, _effect: Effec
 
 
 def _before(draw: Callable[[np.ndarray, np.ndarray, float, int], np.ndarray]) -> Apply:
-    """Something in front of the face, as an effect."""
+    """Turn a function that draws something in front of the face into an effect."""
     return lambda image, _view, landmarks, effect: draw(image, landmarks, effect.strength, effect.number)
 
 
 EXPRESSION = "expression"
-# In the order in which they happen: the face, light, what is before it, the camera. The share of renders that get each.
-# The expression is changed before the face is rendered: `expression_of`.
+# Each effect with the share of renders that get it, in the order in which they are applied: the face, the light, things
+# in front of the face, the camera. `expression_of` changes the expression before the face is rendered.
 EFFECTS: dict[str, tuple[float, Apply | None]] = {
     EXPRESSION: (0.25, None),
     "light": (0.5, _light),

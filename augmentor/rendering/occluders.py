@@ -1,24 +1,30 @@
-"""Plain things in front of a face: glasses, a mask, the brim of a hat, a hand.
+"""Draw simple things in front of a face: glasses, a mask, the brim of a hat, a hand.
 
-They are drawn into a picture by its 68 landmarks, also those out of sight, so they turn with the head. They are meant
-to hide parts of a face, not to fool an eye; but edges are soft and colours are those of real things.
+They are drawn by the 68 landmarks, hidden ones included, so they turn with the head. They are meant to hide parts of a
+face, not to deceive the eye; but edges are soft and colours are those of real things.
 
 Convention:
-    Pictures (S, S, 3) uint8 RGB, landmarks (68, 2) pixels; `strength` 0 (small) to 1 (large), `number` chooses colours
-    and forms. Functions return a new picture.
+    Pictures are (S, S, 3) uint8 RGB, landmarks (68, 2) in (x, y) pixels. `strength` goes from 0 (small) to 1 (large),
+    `number` selects colours and forms. Functions return a new picture.
 """
 
 import cv2
 import numpy as np
 
 _SHIFT = 4  # OpenCV draws with fractions of 1/16 pixel
-_CLOTH = ((235, 240, 245), (150, 190, 220), (35, 38, 45), (120, 150, 130), (200, 200, 195))  # of masks
-_FELT = ((40, 36, 34), (90, 70, 50), (150, 140, 120), (60, 70, 100), (120, 40, 40))  # of hats
+_CLOTH = (
+    (235, 240, 245),
+    (150, 190, 220),
+    (35, 38, 45),
+    (120, 150, 130),
+    (200, 200, 195),
+)  # colours of masks
+_FELT = ((40, 36, 34), (90, 70, 50), (150, 140, 120), (60, 70, 100), (120, 40, 40))  # colours of hats
 _FRAMES = ((25, 22, 20), (90, 60, 35), (150, 150, 155), (60, 30, 25), (180, 160, 110))
 
 
 def draw_glasses(image: np.ndarray, landmarks: np.ndarray, strength: float, number: int) -> np.ndarray:
-    """Glasses, every third pair dark; stronger ones are larger."""
+    """Draw glasses; every third pair is dark, and higher strengths are larger."""
     rng = np.random.default_rng([1, number])
     eyes = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)]
     widths = [np.linalg.norm(landmarks[39] - landmarks[36]), np.linalg.norm(landmarks[45] - landmarks[42])]
@@ -31,7 +37,7 @@ def draw_glasses(image: np.ndarray, landmarks: np.ndarray, strength: float, numb
     thick = max(1, round(face * rng.uniform(0.012, 0.03)))
     sides = []
     for eye, width in zip(eyes, widths, strict=True):
-        # As a lens turns away it narrows as much as the eye does.
+        # A lens that turns away narrows as much as the eye does.
         wide = width * (0.85 + 0.25 * strength)
         angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)
         box = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -54,7 +60,7 @@ def draw_glasses(image: np.ndarray, landmarks: np.ndarray, strength: float, numb
 
 
 def draw_mask(image: np.ndarray, landmarks: np.ndarray, strength: float, number: int) -> np.ndarray:
-    """A mask over mouth and chin, up to the nose; stronger ones reach higher."""
+    """Draw a mask over mouth and chin, up to the nose; higher strengths reach higher."""
     top = landmarks[30] + (landmarks[28] - landmarks[30]) * (0.2 + 0.7 * strength)
     ear, other = landmarks[1], landmarks[15]
     chin = landmarks[8] + (landmarks[8] - landmarks[57]) * 0.25
@@ -77,7 +83,7 @@ def draw_mask(image: np.ndarray, landmarks: np.ndarray, strength: float, number:
 
 
 def draw_brim(image: np.ndarray, landmarks: np.ndarray, strength: float, number: int) -> np.ndarray:
-    """A hat or cap down to the brows, with the shadow of its brim; stronger ones sit lower."""
+    """Draw a hat or cap down to the brows, with the shadow of its brim; higher strengths sit lower."""
     up = (landmarks[27] - landmarks[8]) / max(float(np.linalg.norm(landmarks[27] - landmarks[8])), 1e-3)
     face = _size(landmarks)
     rise = up * face * (0.28 - 0.2 * strength)
@@ -103,7 +109,7 @@ def draw_brim(image: np.ndarray, landmarks: np.ndarray, strength: float, number:
 
 
 def draw_hand(image: np.ndarray, landmarks: np.ndarray, strength: float, number: int) -> np.ndarray:
-    """Fingers over a part of the face, in the colour of its own skin; stronger ones cover more."""
+    """Draw fingers over a part of the face, in the colour of its own skin; higher strengths cover more."""
     rng = np.random.default_rng([4, number])
     face = _size(landmarks)
     target = landmarks[[4, 12, 48, 54, 33, 8][number % 6]]
@@ -114,10 +120,10 @@ def draw_hand(image: np.ndarray, landmarks: np.ndarray, strength: float, number:
     cheeks = (landmarks[[2, 14, 3, 13]] + landmarks[[31, 35, 48, 54]]) / 2
     column, row = np.clip(np.rint(cheeks), 0, len(image) - 1).astype(int).T
     skin = image[row, column].astype(float)
-    skin = skin[np.argsort(skin.sum(1))[1:]].mean(0) * rng.uniform(0.85, 1.0)  # not of a cheek in the dark
+    skin = skin[np.argsort(skin.sum(1))[1:]].mean(0) * rng.uniform(0.85, 1.0)  # without the darkest sample
     start = target + away * face * 1.2
     area = np.zeros(image.shape[:2], np.uint8)
-    light = np.zeros_like(area)  # fingers are round: lighter in the middle
+    light = np.zeros_like(area)  # fingers are round, so they are lighter in the middle
     for finger in range(2 + round(2 * strength)):
         aside = across * width * 1.9 * (finger - 1.2) + rng.normal(0, 0.02 * face, 2)
         tip = target - away * face * rng.uniform(0.05, 0.2) + aside
@@ -133,17 +139,17 @@ def draw_hand(image: np.ndarray, landmarks: np.ndarray, strength: float, number:
 
 
 def _size(landmarks: np.ndarray) -> float:
-    """From the brows to the chin, pixels: turning sideways does not change it."""
+    """Return the distance from the brows to the chin in pixels, which turning sideways does not change."""
     return float(np.linalg.norm(landmarks[8] - landmarks[[21, 22]].mean(0)))
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    """Points (N, 2) as OpenCV draws them."""
+    """Return points (N, 2) in OpenCV's fixed-point format."""
     return np.rint(points * (1 << _SHIFT)).astype(np.int32)
 
 
 def _rounded(points: np.ndarray) -> np.ndarray:
-    """A closed outline (N, 2) with its corners cut twice (Chaikin)."""
+    """Round a closed outline (N, 2) by cutting its corners twice (Chaikin)."""
     for _ in range(2):
         following = np.roll(points, -1, 0)
         points = np.stack([0.75 * points + 0.25 * following, 0.25 * points + 0.75 * following], 1).reshape(
@@ -153,7 +159,7 @@ def _rounded(points: np.ndarray) -> np.ndarray:
 
 
 def _fall_off(size: tuple[int, int], middle: np.ndarray, reach: float) -> np.ndarray:
-    """(h, w) float32, 1 in the middle, less around it, as on something round."""
+    """Return (h, w) float32, about 1 in the middle and less around it, as on something round."""
     y, x = np.mgrid[: size[0], : size[1]]
     far = np.hypot(x - middle[0], y - middle[1]) / reach
     return np.clip(1.05 - 0.35 * far**2, 0.6, 1.05).astype(np.float32)
@@ -162,7 +168,7 @@ def _fall_off(size: tuple[int, int], middle: np.ndarray, reach: float) -> np.nda
 def _laid(
     image: np.ndarray, area: np.ndarray, colour: np.ndarray, opacity: float, shade: np.ndarray | None = None
 ) -> np.ndarray:
-    """A colour laid over the picture where `area` (h, w) uint8 is; `shade` (h, w) makes it lighter or darker."""
+    """Lay a colour over the picture where `area` (h, w) uint8 is; `shade` (h, w) makes the colour lighter or darker."""
     share = cv2.multiply(area, opacity / 255, dtype=cv2.CV_32F)
     if shade is None:
         paint = np.empty_like(image)

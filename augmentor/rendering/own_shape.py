@@ -1,11 +1,11 @@
-"""How a photo's own shape and expression move the picture of a view.
+"""Move the picture of a view by a photo's own shape and expression.
 
-A view is rasterised once, with its own shape. A photo's shape moves every surface point of it in the picture: the
-movement is projected at the view's nodes, and where a node's content comes from is found by fixed-point iteration,
-since the movement is smooth. Around the face the movement of its nearest point goes on.
+A view is rasterised once, with its own shape. A photo's shape moves every surface point in the picture. The movement is
+projected at the view's nodes; fixed-point iteration then finds where the content of each node comes from, which works
+because the movement is smooth. Around the face, the movement of the nearest point of the face continues.
 
-All views of one photo are worked out together: the arrays are small, and one call costs as much as ten of them. What
-comes out does not depend on which views are together, not in the last bit.
+All views of one photo are moved together, because the arrays are small and one call costs as much as ten of them. The
+result does not depend on which views are moved together, not even in the last bit.
 """
 
 from collections.abc import Sequence
@@ -20,22 +20,22 @@ from augmentor.head.expression import ExpressionChange
 from augmentor.rendering.prepared_photo import PreparedPhoto
 from augmentor.views.view import View
 
-# The undamped iteration diverges where a mouth opens by more than it is open in the view. So damped, all but one node
-# in a hundred end within 0.4 px.
+# Without damping, the iteration diverges where the photo's mouth opens further than the view's. With this damping, all
+# but one node in a hundred end within 0.4 px.
 _DAMPING = (1.0, 0.7, 0.7)
-# Nodes of several views are read as one table, one view below the other. Places are rounded to this fraction of a
-# node: then they keep all of their bits wherever in the table their view lies.
+# Nodes of several views are read from one table, one view below the other. Places are rounded to this fraction of a
+# node, so that they keep all of their bits wherever in the table their view lies.
 _FRACTION = np.float32(2**-10)
 
 
 @dataclass(frozen=True, eq=False)
 class MovedViews:
-    """K views of one size as a photo moves them.
+    """K views of one size, moved by a photo's shape and expression.
 
     Args:
-        back: (K, n, n, 2) float32, how far back each node's content comes from, pixels.
+        back: (K, n, n, 2) float32, (x, y) pixels from where each node's content comes to the node.
         background: (K, n, n, 4) float32, the nodes' places in the background.
-        landmarks_2d: (K, 68, 2) float32 true landmarks, chip pixels.
+        landmarks_2d: (K, 68, 2) float32 true landmarks in chip pixels (x, y).
     """
 
     back: np.ndarray
@@ -49,9 +49,9 @@ def move_views(
     """Give views the photo's own shape and expression.
 
     Args:
-        photo: prepared for renders of the views' size.
-        views: at least one, all of one size and padding.
-        changes: of the photo's expression, for each view; none: as it is.
+        photo: the photo, prepared for renders of the views' size.
+        views: at least one view; all have the same size and padding.
+        changes: a change of the photo's expression for each view, None for no change; empty for no changes at all.
     """
     size, count = views[0].size, len(views[0].nodes.grid)
     projection = np.stack([view.projection for view in views])
@@ -59,8 +59,8 @@ def move_views(
     for number, change in enumerate(changes):
         if change:
             corners[number] += change.landmark_offset
-    seen = corners @ projection[:, :, :3].swapaxes(1, 2) + projection[:, None, :, 3]
-    landmarks = seen[..., :2] / seen[..., 2:]
+    in_camera = corners @ projection[:, :, :3].swapaxes(1, 2) + projection[:, None, :, 3]
+    landmarks = in_camera[..., :2] / in_camera[..., 2:]
     chip_from_view = chip_transforms(landmarks, size, views[0].padding)
     linear, origin = chip_from_view[..., :2], chip_from_view[..., 2:]
     camera = np.concatenate([linear @ projection[:, :2] + origin * projection[:, 2:], projection[:, 2:]], 1)
@@ -73,8 +73,8 @@ def move_views(
         if change:
             rows = slice(number * count, (number + 1) * count)
             head[rows] += cv2.remap(change.offset, views[number].nodes.grid, None, cv2.INTER_LINEAR)
-    seen = head.reshape(len(views), -1, 4) @ camera.swapaxes(1, 2).astype(np.float32)
-    shift = (seen[..., :2] / seen[..., 2:]).reshape(points.shape) - points
+    in_camera = head.reshape(len(views), -1, 4) @ camera.swapaxes(1, 2).astype(np.float32)
+    shift = (in_camera[..., :2] / in_camera[..., 2:]).reshape(points.shape) - points
     back = shift
     for damping in _DAMPING:
         there = _read(shift, back * (count / size))
@@ -88,7 +88,7 @@ def move_views(
 
 
 def _read(table: np.ndarray, back: np.ndarray) -> np.ndarray:
-    """Nodes of views, one view below the other (K n, n, C), read as far back (K n, n, 2), in nodes."""
+    """Read a table of nodes, one view below the other (K n, n, C), at each node minus `back` (K n, n, 2), in nodes."""
     start, row = _places(*table.shape[:2])
     source = np.clip(start - back, 0, table.shape[1] - 1)
     source = np.rint(source / _FRACTION) * _FRACTION
@@ -98,6 +98,6 @@ def _read(table: np.ndarray, back: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _places(rows: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each node's own place (x, y) in its view, (rows, count, 2), and the first row of its view, (rows, 1); float32."""
+    """Return each node's place (x, y) in its view, (rows, count, 2), and the view's first row, (rows, 1); float32."""
     x, y = np.meshgrid(np.arange(count), np.arange(rows))
     return np.stack([x, y % count], -1).astype(np.float32), (y[:, :1] // count * count).astype(np.float32)

@@ -1,6 +1,6 @@
-"""A photo made ready to be rendered: where every point of the head lies in it, what it shows of it, its surroundings.
+"""Prepare a photo for rendering: where every point of the head lies in it, which of them it shows, its surroundings.
 
-It costs some milliseconds, once per photo.
+This takes some milliseconds, once per photo.
 """
 
 from dataclasses import dataclass
@@ -22,23 +22,22 @@ _JAW = "jawOpen"
 
 @dataclass(frozen=True, eq=False)
 class PreparedPhoto:
-    """All that renders need of one photo.
+    """Everything that renders need from one photo.
 
     Args:
-        texture: (h, w, 4) uint8. Above, the canvas: the photo around the face, reduced, continued beyond its edge.
-            Below, from row `atlas_row` on, the atlas: the face's colours laid out like the head's grid, those that the
-            photo hides completed. One picture, so that a render reads it once. RGB, and fourth how much of the colour
-            the photo itself shows, 0..255.
-        atlas_row: see `texture`.
+        texture: (h, w, 4) uint8. The upper part is the canvas: the photo around the face, reduced, and continued beyond
+            its edge. The lower part, from row `atlas_row` on, is the atlas: the face's colours laid out like the head's
+            grid, with hidden ones completed. They form one picture so that a render reads it once. Channels are RGB and
+            how much of the colour the photo itself shows, 0..255.
+        atlas_row: first row of the atlas in `texture`.
         size: side of the renders, pixels.
-        surface: (R, C, 3) float32, for each vertex of the head's grid: where it lies in the canvas (x, y), pixels, and
-            how much of its colour comes from there, 0..1.
+        surface: (R, C, 3) float32, for each vertex of the head's grid: its place (x, y) in the canvas, pixels, and how
+            much of its colour comes from there, 0..1.
         background: (N, N, 4) float32, see `augmentor.views.background.background_table`; the last two are unused.
-        offset: (R, C, 4) float32 mm, how the head as the photo shows it differs from the mean neutral one; the last
-            is 0.
-        landmark_offset: (68, 3) float32, the same of the landmarks, with where on the skin they are detected.
+        offset: (R, C, 4) float32 mm, the head in the photo minus the mean neutral head; the last is 0.
+        landmark_offset: (68, 3) float32 mm, the same for the landmarks, moved to where on the skin they are detected.
         detector_offsets: (68, 3) float64 mm, the head's `landmark_offsets`.
-        landmarks: (68, 2) float32, the detected landmarks in the canvas, pixels.
+        landmarks: (68, 2) float32, the detected landmarks in the canvas, (x, y) pixels.
         fit: the head fitted to the photo.
     """
 
@@ -55,14 +54,14 @@ class PreparedPhoto:
 
     @property
     def canvas(self) -> np.ndarray:
-        """(h, w, 4) the photo's part of `texture`; it may go on to the right."""
+        """The photo's part of `texture`, (h, w, 4); it may be continued to the right."""
         return self.texture[: self.atlas_row]
 
 
 def prepare_photo(
     image: np.ndarray, landmarks: np.ndarray, head: HeadModel, size: int = 150
 ) -> PreparedPhoto:
-    """Fit the head to a photo and find what it shows.
+    """Fit the head to a photo and work out which parts of the head it shows.
 
     Deterministic; does not modify `image`.
 
@@ -70,10 +69,10 @@ def prepare_photo(
         image: (H, W, 3) uint8 RGB.
         landmarks: (68, 2) float32 (x, y) pixels, dlib's order.
         head: the head model, the same as the views'.
-        size: side of the renders, pixels; the face is reduced to at most twice that.
+        size: side of the renders, pixels; larger faces are reduced to at most MAX_ENLARGEMENT times that.
 
     Raises:
-        PhotoError: bad_pose, no head fits the landmarks.
+        PhotoError: `bad_pose`, no head fits the landmarks.
     """
     fit = fit_face(landmarks, head, image.shape[:2])
     canvas = photo_canvas(image, landmarks, size)
@@ -99,14 +98,14 @@ def prepare_photo(
 
 
 def _visibility(points: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: HeadModel) -> np.ndarray:
-    """How well the photo shows each vertex (R, C)."""
-    seen = vertices @ fit.camera.rotation.T + fit.camera.translation
+    """Return how well the photo shows each vertex, (R, C)."""
+    in_camera = vertices @ fit.camera.rotation.T + fit.camera.translation
     normals = surface_normals(vertices, head) @ fit.camera.rotation.T
-    facing = -(normals * seen).sum(1) / np.linalg.norm(seen, axis=1)
+    facing = -(normals * in_camera).sum(1) / np.linalg.norm(in_camera, axis=1)
     shape = head.grid_shape
     return visibility(
         points.reshape(*shape, 2),
-        seen[:, 2].reshape(shape),
+        in_camera[:, 2].reshape(shape),
         facing.reshape(shape),
         surface_vertices(head).reshape(shape),
         fit.camera.pose.yaw,
@@ -114,16 +113,16 @@ def _visibility(points: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: He
 
 
 def _never_mirrored(head: HeadModel, seen: np.ndarray) -> np.ndarray:
-    """(R, C) 1 at eyes that the photo shows at all: a mirrored eye looks elsewhere than its fellow."""
+    """Return (R, C), 1 at eyes that the photo shows at all, because a mirrored eye would gaze in another direction."""
     eyes = cv2.dilate(head.regions["eyes"].reshape(head.grid_shape), np.ones((3, 3), np.uint8))
     return cv2.GaussianBlur(np.clip(eyes * 1.5, 0, 1), (0, 0), 0.8) * np.clip(seen * 10, 0, 1)
 
 
 def _known_depth(fit: FaceFit, head: HeadModel) -> np.ndarray:
-    """The vertices (V, 3) whose depth a photo can be believed: the mean head's, its jaw opened as in the photo.
+    """Return the vertices (V, 3) whose depth can be trusted: the mean head's, with the jaw opened as in the photo.
 
-    68 points seen from one side hardly tell how far a nose stands out; the depth that the fit gives to a shape is
-    noise to a render from the side.
+    68 points from one side hardly say how far a nose protrudes; in a render from the side, the depth of the fitted
+    shape would be noise.
     """
     mean, opened = _flat(head)
     weight = fit.expression[head.expression_names.index(_JAW)] if _JAW in head.expression_names else 0.0
@@ -132,7 +131,7 @@ def _known_depth(fit: FaceFit, head: HeadModel) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _flat(head: HeadModel) -> tuple[np.ndarray, np.ndarray]:
-    """The mean head (V, 3), its ears flattened, and what opening the jaw adds to it."""
+    """Return the mean head (V, 3) with flattened ears, and the displacement (V, 3) of opening the jaw."""
     mean = flatten_ears(head.mean, head)
     if _JAW not in head.expression_names:
         return mean, np.zeros_like(mean)
@@ -140,30 +139,33 @@ def _flat(head: HeadModel) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _seen_shape(vertices: np.ndarray, exact: np.ndarray, deep: np.ndarray, camera: Camera) -> np.ndarray:
-    """The vertices (V, 3) moved across the line of sight to where the photo shows them, as deep as others are.
+    """Move vertices across the line of sight to where the photo shows them, and take their depth from other vertices.
 
-    Without the movement a render at the photo's own pose would be pulled towards the model, and people towards each
-    other.
+    Without the movement, a render at the photo's own pose would be pulled towards the model, and different people
+    towards each other.
 
     Args:
         vertices: (V, 3) mm.
-        exact: (V, 2) photo pixels, where they are.
-        deep: (V, 3) mm, vertices that tell the depth.
-        camera: of the photo.
+        exact: (V, 2), their true places in the photo, (x, y) pixels.
+        deep: (V, 3) mm, the vertices that supply the depth.
+        camera: the photo's camera.
+
+    Returns:
+        (V, 3) float32 mm.
     """
     depth = vertices @ camera.rotation[2] + camera.translation[2]
     across = (exact - camera.centre) * (depth / camera.focal)[:, None] - camera.translation[:2]
-    seen = np.column_stack([across, deep @ camera.rotation[2]])
-    return (seen @ camera.rotation).astype(np.float32)
+    moved = np.column_stack([across, deep @ camera.rotation[2]])
+    return (moved @ camera.rotation).astype(np.float32)
 
 
 def _atlas(
     canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, own: np.ndarray, head: HeadModel, step: int
 ) -> np.ndarray:
-    """The face's colours on its grid, `step` texels per cell: (step (R - 1) + 1, step (C - 1) + 1, 4).
+    """Return the face's colours on its grid, `step` texels per cell: (step (R - 1) + 1, step (C - 1) + 1, 4).
 
-    The photo's own where `own` (R, C) is 1, completed ones where it is 0. What is completed is worked out at
-    COARSE_STEP texels per cell: it holds no detail that would be missed.
+    Colours are the photo's own where `own` (R, C) is 1, and completed ones where it is 0. The completed colours are
+    computed at COARSE_STEP texels per cell, because they have no fine detail.
     """
     rows, columns = head.grid_shape
     own_points, other_points = (_four(p.reshape(rows, columns, 2)) for p in (points, points[head.mirror]))
@@ -181,7 +183,7 @@ def _atlas(
 
 
 def _stretched(table: np.ndarray, step: float) -> np.ndarray:
-    """A table (h, w[, C]) with `step` entries from one to the next, read bilinearly; its ends stay its ends."""
+    """Enlarge a table (h, w[, C]) bilinearly to `step` entries per step of the table; its corners stay its corners."""
     size = round(step * (table.shape[1] - 1)) + 1, round(step * (table.shape[0] - 1)) + 1
     return cv2.warpAffine(
         table, np.array([[step, 0, 0], [0, step, 0]], np.float64), size, borderMode=cv2.BORDER_REPLICATE
@@ -189,7 +191,7 @@ def _stretched(table: np.ndarray, step: float) -> np.ndarray:
 
 
 def _stacked(canvas: np.ndarray, atlas: np.ndarray) -> np.ndarray:
-    """The atlas below the canvas; the narrower of the two goes on to the right."""
+    """Return the atlas below the canvas; the narrower of the two is continued to the right."""
     width = max(canvas.shape[1], atlas.shape[1])
     parts = (canvas, atlas)
     return np.concatenate(
@@ -198,7 +200,7 @@ def _stacked(canvas: np.ndarray, atlas: np.ndarray) -> np.ndarray:
 
 
 def _four(*parts: np.ndarray) -> np.ndarray:
-    """Parts (h, w, c) side by side in four channels (h, w, 4) float32, zeros behind them."""
+    """Return parts (h, w, c) side by side in four channels (h, w, 4) float32, followed by zeros."""
     out = np.zeros((*parts[0].shape[:2], 4), np.float32)
     joined = np.concatenate(parts, 2)
     out[..., : joined.shape[2]] = joined
@@ -206,7 +208,7 @@ def _four(*parts: np.ndarray) -> np.ndarray:
 
 
 def _background(with_ears: np.ndarray, canvas: Canvas, fit: FaceFit, head: HeadModel) -> np.ndarray:
-    """The table of what lies around the head, its ears counting as head."""
+    """Return the background table of the head; its ears count as part of the head."""
     chosen = with_ears[surface_vertices(head)]
     scale = fit.camera.focal / float(fit.camera.translation[2]) * canvas.scale
     points = canvas.from_photo(fit.camera.project(chosen))
@@ -214,8 +216,14 @@ def _background(with_ears: np.ndarray, canvas: Canvas, fit: FaceFit, head: HeadM
 
 
 def read(table: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Read a picture or a table (h, w, C) bilinearly at places x, y (S, S) float32; beyond its edge the edge goes on.
+    """Read a picture or a table bilinearly; beyond its edge, the edge continues.
 
-    Tables have four channels or one, also where two or three were enough: OpenCV reads those in half the time.
+    Args:
+        table: (h, w, C). Four channels or one are read in half the time of two or three, so tables have four.
+        x: (S, S) float32 columns.
+        y: (S, S) float32 rows.
+
+    Returns:
+        (S, S, C).
     """
     return cv2.remap(table, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

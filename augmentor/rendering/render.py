@@ -1,12 +1,12 @@
 """Render a photo of a face at another pose and onto another shape.
 
-    photo ── prepare_photo ── where every point of the head's grid lies in it, what it shows of it, its surroundings
-    view  ── render_view ──── which point of the grid every pixel shows: a look-up, then the photo is sampled once
+    photo ── prepare_photo ── where every point of the head's grid lies in it, which of them it shows, its surroundings
+    view  ── render_view ──── which point of the grid every pixel shows; the photo is then sampled once
 
 Source:
-    Masi et al., ECCV 2016 (views, soft symmetry) and Zhu et al., CVPR 2016 (background). Differs: a photo's point is
-    found through the head fitted to this photo, corrected so that its landmarks lie exactly where they were detected;
-    and a view can take on the photo's own shape and expression. Figures: docs/rendering.md.
+    Masi et al., ECCV 2016 (views, soft symmetry) and Zhu et al., CVPR 2016 (background). Differs: points are located in
+    a photo by the head fitted to this photo, corrected so that its landmarks lie exactly where they were detected; and
+    a view can take on the photo's own shape and expression. Figures: docs/rendering.md.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,9 +25,12 @@ from augmentor.views.view_key import AS_PHOTO, BY_POSITION
 
 __all__ = ["PreparedPhoto", "RenderedView", "prepare_photo", "render_view", "render_views"]
 
-RENDERER = 3  # another number whenever renders come out otherwise: sets of two renderers must not be mixed
-TOGETHER = 32  # views whose movement is worked out at once; more would not fit in the processor's cache
-_BARELY, _NEARLY = 0.25, 0.75  # covered by the face: between these a pixel shows both face and background
+RENDERER = 3  # changes whenever renders change; sets of two renderers must not be mixed
+TOGETHER = 32  # views that are moved together; more would not fit in the processor's cache
+_BARELY, _NEARLY = (
+    0.25,
+    0.75,
+)  # a pixel that the face covers by a share between these shows both face and background
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +38,8 @@ class RenderedView:
     """A render and what is known about it.
 
     Args:
-        pixels: (S, S, 4) uint8, RGB and how much of the colour the photo itself shows; the rest is mirrored or filled.
-        landmarks_2d: (68, 2) float32 true landmarks, chip pixels.
+        pixels: (S, S, 4) uint8: RGB, and how much of the colour the photo itself shows; the rest is mirrored or filled.
+        landmarks_2d: (68, 2) float32 true landmarks in chip pixels (x, y).
         landmarks_visible: (68,) bool.
     """
 
@@ -46,17 +49,17 @@ class RenderedView:
 
     @property
     def image(self) -> np.ndarray:
-        """(S, S, 3) uint8 RGB."""
+        """The picture, (S, S, 3) uint8 RGB."""
         return cv2.cvtColor(self.pixels, cv2.COLOR_RGBA2RGB)
 
     @property
     def visible(self) -> np.ndarray:
-        """(S, S) bool; false pixels are not seen in the photo (mirrored or filled)."""
+        """The pixels (S, S) bool that the photo shows; false ones are mirrored or filled."""
         return self.pixels[..., 3] > 127
 
 
 def render_view(photo: PreparedPhoto, view: View, change: ExpressionChange | None = None) -> RenderedView:
-    """Render a prepared photo into a view; `render_views` is faster for several."""
+    """Render a prepared photo into a view. For several views, `render_views` is faster and explains the arguments."""
     return next(render_views(photo, [view], [change]))
 
 
@@ -65,13 +68,13 @@ def render_views(
 ) -> Iterator[RenderedView]:
     """Render a prepared photo into views, one after the other.
 
-    Deterministic: the same photo, view and change give the same bytes, whatever other views there are.
+    Deterministic: the same photo, view and change give the same bytes, whatever the other views are.
 
     Args:
-        photo: what is rendered.
-        views: into what.
-        changes: of the photo's expression, for each view; none: as it is. Views that name positions
-            (`BY_POSITION`) and those with an expression of their own cannot be changed.
+        photo: the prepared photo.
+        views: the views to render into.
+        changes: a change of the photo's expression for each view, None for no change; empty for no changes at all. Only
+            views with the photo's own expression (`AS_PHOTO`) can be changed.
 
     Raises:
         ValueError: the photo was prepared for renders of another size, the views differ in padding, or a view cannot
@@ -105,12 +108,12 @@ def render_views(
 
 
 def _pixels_of(photo: PreparedPhoto, view: View, surface: np.ndarray, around: np.ndarray) -> np.ndarray:
-    """The render (S, S, 4).
+    """Return the render (S, S, 4).
 
     Args:
-        photo: what is rendered.
-        view: into what.
-        surface: (h, h, 4) see `View`, moved as the photo is.
+        photo: the prepared photo.
+        view: the view to render into.
+        surface: (h, h, 4) see `View`, moved by the photo's shape.
         around: (n, n, 4) the nodes' places in the background.
     """
     x, y, face = _channels(surface, 3)
@@ -127,10 +130,10 @@ def _pixels_of(photo: PreparedPhoto, view: View, surface: np.ndarray, around: np
 def _read_both(
     texture: np.ndarray, inside: Sequence[np.ndarray], around: Sequence[np.ndarray], face: np.ndarray
 ) -> np.ndarray:
-    """The texture (S, S, 4) read at `inside` where there is face, at `around` where there is none.
+    """Read the texture (S, S, 4) at `inside` where there is face, and at `around` where there is none.
 
-    Pixels that show some of both are averaged with their neighbours: reading both colours there looks the same, and
-    takes four times as long.
+    Pixels that show some of both are averaged with their neighbours. Reading both colours there would look the same and
+    take four times as long.
     """
     beyond = cv2.compare(face, 0.5, cv2.CMP_LT)
     pixels = read(texture, *(cv2.copyTo(a, beyond, i) for i, a in zip(inside, around, strict=True)))
@@ -145,9 +148,9 @@ def _read_positioned(
     around: Sequence[np.ndarray],
     face: np.ndarray,
 ) -> np.ndarray:
-    """The same for a view that names positions: the photo is read where they lie in it, completed from the atlas.
+    """Read the photo at the positions that the view holds, as a camera projects them, and complete it from the atlas.
 
-    Where they lie is told by the camera that fits the view's landmarks to the photo's.
+    The camera is the one that fits the view's landmarks to the photo's.
     """
     points = view.landmark_vertices + photo.detector_offsets
     camera = estimate_camera(photo.landmarks, points, photo.canvas.shape[:2])
@@ -162,19 +165,19 @@ def _read_positioned(
 
 
 def _read_back(view: View, back: np.ndarray) -> np.ndarray:
-    """The surface (h, h, 4) of a view, read as far back (n, n, 2) as its content comes from, pixels."""
+    """Read the surface (h, h, 4) of a view at each place minus `back` (n, n, 2), pixels."""
     count = len(view.surface)
     source = cv2.scaleAdd(cv2.resize(back, (count, count)), -count / view.size, _places(count))
     return cv2.remap(view.surface, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _channels(table: np.ndarray, count: int) -> list[np.ndarray]:
-    """The first channels of (h, w, 4), each in an array of its own; several times faster than `cv2.split`."""
+    """Return the first channels of (h, w, 4) as separate arrays, several times faster than `cv2.split`."""
     return [cv2.extractChannel(table, channel) for channel in range(count)]
 
 
 @lru_cache(maxsize=8)
 def _places(count: int) -> np.ndarray:
-    """Every place's own (x, y), (count, count, 2) float32."""
+    """Return every place's own (x, y), (count, count, 2) float32."""
     line = np.arange(count, dtype=np.float32)
     return np.stack(np.meshgrid(line, line), -1)

@@ -1,14 +1,14 @@
-"""What lies around the face: a smooth map from around the face in a view to around the face in a photo.
+"""Map the surroundings of the face in a view smoothly to the surroundings of the face in a photo.
 
-Around a face its outline is a distance for every direction from its middle. A point outside the face in a view
-is named by its direction and by how far beyond the outline it lies, and found in the photo in the same direction, as
-far beyond the photo's own outline. So hair, ears and neck follow the face they touch, nothing of the face shows up
-twice beside it, and there is no seam: the map is continuous everywhere outside.
+The outline of a face is a distance for every direction from its middle. A point outside the face in a view is
+described by its direction and by its distance beyond the outline; its colour comes from the same direction and the same
+distance beyond the outline in the photo. So hair, ears and neck follow the face they touch, no part of the face appears
+a second time beside it, and there is no seam: the map is continuous everywhere outside.
 
 Source:
     Zhu et al., "Face Alignment Across Large Poses", CVPR 2016, section 4.1: the background as anchors that continue the
-    face's depth. Differs: anchors are tied to the face's outline in both pictures rather than turned with the head,
-    which leaves no gap behind the far cheek, and needs no mesh per photo.
+    face's depth. Differs: anchors are tied to the face's outline in both pictures instead of turning with the head,
+    which leaves no gap behind the far cheek and needs no mesh per photo.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ from functools import lru_cache
 import numpy as np
 
 DIRECTIONS = 64
-# Directions and distances are laid out on a square table around a middle circle that stands for the outline: polar
-# coordinates without the cut at 360 degrees.
+# Directions and distances are laid out on a square table around a circle in its middle, which stands for the outline.
+# These are polar coordinates without the cut at 360 degrees.
 CIRCLE = 60.0  # mm, radius of the circle
 REACH = 160.0  # mm beyond the outline that the table covers
-STEP = 8.0  # mm between the table's entries
+STEP = 8.0  # mm between entries of the table
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Outline:
     """The outline of a face in one picture, in polar form.
 
     Convention:
-        Direction k of DIRECTIONS points at angle 2 pi k / DIRECTIONS from x to y, in a frame turned by `roll` and
-        scaled so that the face's box is the unit square: the chin is at the same k in a wide and in a narrow face.
+        Direction k of DIRECTIONS points at angle 2 pi k / DIRECTIONS from x to y, in a frame that is turned by `roll`
+        and scaled so that the face's box is the unit square. Thus the chin has the same k in wide and narrow faces.
 
     Args:
-        centre: (2,) middle of the face's box, pixels.
-        axes: (2, 2) columns are the box's half width and half height as vectors, pixels.
+        centre: (2,) middle of the face's box in (x, y) pixels.
+        axes: (2, 2); its columns are the box's half width and half height as vectors, pixels.
         radius: (DIRECTIONS,) distance of the outline, in units of the box.
         scale: pixels per mm.
     """
@@ -46,10 +46,10 @@ class Outline:
 
 
 def outline_of(points: np.ndarray, roll: float, scale: float) -> Outline:
-    """The outline of projected surface points.
+    """Compute the outline of projected surface points.
 
     Args:
-        points: (N, 2) pixels, dense (every direction meets some).
+        points: (N, 2) in (x, y) pixels, dense enough that most directions contain some.
         roll: degrees, clockwise, of the head in this picture.
         scale: pixels per mm.
     """
@@ -73,19 +73,21 @@ def outline_of(points: np.ndarray, roll: float, scale: float) -> Outline:
 
 
 def background_coordinates(outline: Outline, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Where pixels x, y (h, w) of a view lie in a `background_table`: (h, w, 2) float32 (column, row)."""
+    """Return where pixels x, y (h, w) of a view lie in a `background_table`: (h, w, 2) float32 (column, row)."""
     offset = np.stack([x, y], -1).astype(np.float64) - outline.centre
     unit = offset @ np.linalg.inv(outline.axes).T
     length = np.maximum(np.hypot(unit[..., 0], unit[..., 1]), 1e-6)
     direction = unit / length[..., None]
-    share = 1 - _radius(outline, direction) / length  # of the way to the pixel that lies beyond the outline
+    share = (
+        1 - _radius(outline, direction) / length
+    )  # share of the way to the pixel that lies beyond the outline
     outside = np.linalg.norm(offset, axis=-1) * share / outline.scale
     place = direction * np.clip(CIRCLE + outside, 1, CIRCLE + REACH)[..., None]
     return ((place + CIRCLE + REACH) / STEP).astype(np.float32)
 
 
 def background_table(outline: Outline) -> np.ndarray:
-    """Where in a picture the places around its face lie: (N, N, 2) float32 (x, y) pixels, see `STEP`."""
+    """Return the table of places around a face in its picture, (N, N, 2) float32 in (x, y) pixels; see `STEP`."""
     direction, outside, number, share = _table_rays()
     radius = outline.radius[number] * (1 - share) + outline.radius[(number + 1) % DIRECTIONS] * share
     ray = direction @ outline.axes.T
@@ -95,8 +97,12 @@ def background_table(outline: Outline) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _table_rays() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Of every entry of the table: direction (N, N, 2), mm beyond the outline (N, N), and between which two of an
-    outline's directions it points: the number of the first, and how far it is on its way to the second."""
+    """Return, for every entry of the table, its direction and where that falls among an outline's directions.
+
+    Returns:
+        Direction (N, N, 2); mm beyond the outline (N, N); number (N, N) of the outline's direction before it; share
+        (N, N) of the way from there to the next one.
+    """
     line = np.arange(0, 2 * (CIRCLE + REACH) + STEP, STEP) - (CIRCLE + REACH)
     place = np.stack(np.meshgrid(line, line), -1)
     length = np.linalg.norm(place, axis=-1)
@@ -107,6 +113,6 @@ def _table_rays() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _radius(outline: Outline, direction: np.ndarray) -> np.ndarray:
-    """The outline's distance in directions (..., 2), in units of the box."""
+    """Return the outline's distance in directions (..., 2), in units of the box."""
     number = np.arctan2(direction[..., 1], direction[..., 0]) * DIRECTIONS / (2 * np.pi) % DIRECTIONS
     return np.interp(number, np.arange(DIRECTIONS + 1), np.append(outline.radius, outline.radius[0]))

@@ -1,7 +1,7 @@
-"""A view of the head model: its surface, rasterised at one shape, expression and pose.
+"""Make a view of the head model: rasterise its surface at one shape, expression and pose.
 
 Source:
-    Masi et al., ECCV 2016. Differs: any shape that the model's modes give, any pose.
+    Masi et al., ECCV 2016. Differs: any shape that the model's modes can form, and any pose.
 """
 
 import cv2
@@ -16,14 +16,14 @@ from augmentor.views.raster import interpolate, rasterise
 from augmentor.views.view import View, assemble_view, map_side, project
 from augmentor.views.view_key import EXPRESSIONS, ViewKey
 
-SHAPE_STD = 0.6  # of the population's: stronger draws turn the face into somebody else's
-# mm from the camera to the head: little perspective keeps most of a likeness (decision 0015)
+SHAPE_STD = 0.6  # relative to the population's; stronger draws make the face look like another person
+# mm from the camera to the head; with little perspective, renders keep most of a likeness (decision 0015)
 VIEW_DISTANCE = 6000.0
 _SUPERSAMPLE = 2
 
 
 def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = CHIP_PADDING) -> View:
-    """Rasterise the head at `key`, placed like every chip by the true projected landmarks.
+    """Rasterise the head at `key`, aligned like every chip by its projected landmarks.
 
     Deterministic.
 
@@ -31,7 +31,7 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = C
         head: the head model.
         key: shape, expression and pose.
         size: side of the picture, pixels.
-        padding: room around the face; chips have little, a face detector wants more.
+        padding: margin around the face, as a fraction of its size. Chips have little; a face detector needs more.
 
     Raises:
         InputError: the head model has no mode that the key's expression needs.
@@ -75,7 +75,7 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = C
 
 
 def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
-    """Identity coefficients (K,) of a view shape: zero for the mean head, else a fixed draw with SHAPE_STD."""
+    """Return the identity coefficients (K,) of a view shape: zeros for the mean head, else a fixed random draw."""
     modes = len(head.identity_modes)
     if shape == 0:
         return np.zeros(modes, np.float32)
@@ -83,18 +83,19 @@ def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
 
 
 def _chip_projection(landmarks: np.ndarray, rotation: np.ndarray, size: int, padding: float) -> np.ndarray:
-    """The camera that puts a head at `rotation` into the chip that its own landmarks define."""
+    """Return the camera (3, 4) that projects a head at `rotation` into the chip that its own landmarks define."""
     camera = np.concatenate([rotation, [[0], [0], [VIEW_DISTANCE]]], 1)
-    camera[:2] *= VIEW_DISTANCE  # one pixel per mm before the chip's own scale
+    camera[:2] *= VIEW_DISTANCE  # one pixel per mm, before the chip's own scale
     chip_from_image = np.eye(3)
     chip_from_image[:2] = chip_transform(project(camera, landmarks), size, padding)
     return chip_from_image @ camera
 
 
 def _halve(fine: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bring values (2h, 2h, C), depth first and grid place next, to (h, h, C), with the coverage (h, h).
+    """Reduce values (2h, 2h, C) to (h, h, C), and the coverage to (h, h).
 
-    Where the four places differ much, one surface hides another: the front one is taken, not a mixture.
+    Channel 0 is the depth, channels 1 and 2 are the place on the grid. Where the four samples differ much, one surface
+    hides another; then only the samples of the front surface are averaged.
     """
     places = [(fine[y::2, x::2], covered[y::2, x::2]) for y in (0, 1) for x in (0, 1)]
     front, nearest = np.zeros_like(places[0][0]), np.full(places[0][1].shape, np.inf, np.float32)
@@ -115,7 +116,7 @@ def _halve(fine: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def _landmarks_visible(
     head: HeadModel, points: np.ndarray, depth: np.ndarray, normals: np.ndarray, fine_depth: np.ndarray
 ) -> np.ndarray:
-    """(68,) bool: the landmark's surface faces the camera and nothing lies more than 4 mm in front of it."""
+    """Return (68,) bool: the surface faces the camera there, and nothing lies more than 4 mm in front of it."""
     ids = head.landmarks68
     spot = np.rint(points[ids]).astype(int)
     inside = ((spot >= 0) & (spot < len(fine_depth))).all(1)

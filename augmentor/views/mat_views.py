@@ -1,14 +1,14 @@
-"""The rendered-view models of Masi et al. 2016 (`model3D_aug_*.mat`) as ready views.
+"""Read the rendered-view models of Masi et al. 2016 (`model3D_aug_*.mat`) as ready views.
 
-Such a file holds one face shape at one pose as a picture of 3-D points. It has no modes and names no places on a grid,
-so the head model is laid over its landmarks; a pixel's place on the grid is that of the surface point nearest to its
-own. That says what a photo hides. What it shows is found as in the paper: the points are projected by a camera fitted
-to the photo's landmarks and the model's (`BY_POSITION`).
+Such a file holds one face shape at one pose as a picture of 3-D points. It has no modes and no places on a grid, so the
+head model is fitted to its landmarks, and each pixel gets the grid place of the surface point nearest to its own. The
+grid place tells what a photo hides. The visible part is rendered as in the paper: a camera fitted to the photo's
+landmarks and the model's projects the points (`BY_POSITION`).
 
 Source:
     Masi et al., "Do We Really Need to Collect Millions of Faces for Effective Face Recognition?", ECCV 2016, and the
     file format of its published code: `refU` (H, W, 3) points in mm, `facemask` 1-based column-major pixels of the
-    face, `threedee` the 68 landmarks less those listed (1-based) in `indbad`, `ref_XY` where they lie in the picture.
+    face, `threedee` the 68 landmarks except those listed (1-based) in `indbad`, `ref_XY` their places in the picture.
 """
 
 import re
@@ -31,21 +31,21 @@ from augmentor.views.view import View, assemble_view, map_side, project
 from augmentor.views.view_key import BY_POSITION, VIEW_SHAPES, ViewKey
 
 _ROUNDS = 6
-_LANDMARK_NOISE = 2.0  # mm, against which identity coefficients of one standard deviation are weighed
-_GRID_BLUR = 1.5  # pixels; the nearest surface point jumps from triangle to triangle
-_FINE = 4  # surface points per grid cell and direction among which the nearest is looked for
+_LANDMARK_NOISE = 2.0  # mm; the fit weighs it against identity coefficients of one standard deviation
+_GRID_BLUR = 1.5  # pixels; without it the nearest surface point would jump from triangle to triangle
+_FINE = 4  # points per grid cell and direction of the surface that is searched for the nearest point
 
 
 @dataclass(frozen=True, eq=False)
 class MatModel:
-    """What a file holds, in this project's conventions (0-based, row-major).
+    """The content of a file, in this project's conventions (0-based, row-major).
 
     Args:
         position: (H, W, 3) float64 mm; x right, y down, z away.
         face: (H, W) bool.
-        points: (68, 3) float64 mm, nan where the file has no such landmark.
-        pixels: (68, 2) float64 of the same in the picture.
-        shape: which of the published shapes, from the file's name, 1 if it does not say.
+        points: (68, 3) float64 mm, nan where the file lacks the landmark.
+        pixels: (68, 2) float64, the same landmarks in (x, y) pixels of the picture.
+        shape: number of the published shape, from the file's name; 1 if the name has none.
     """
 
     position: np.ndarray
@@ -59,16 +59,19 @@ def load_mat_views(directory: str | Path, head: HeadModel, size: int = 150) -> l
     """Load every `.mat` model in a folder as a view, ordered by file name.
 
     Args:
-        directory: with the files; its name is what `views:DIR` gives.
-        head: the head model with which photos will be prepared.
+        directory: the folder with the files, as in `views:DIR`.
+        head: the head model that photos will be prepared with.
         size: side of the renders, pixels.
 
     Raises:
-        InputError: no such folder, no `.mat` file in it, a file that is no such model, or two files for one view.
+        InputError: there is no such folder, it has no `.mat` file, a file is not such a model, or two files are the
+            same view.
     """
     files = sorted(Path(directory).glob("*.mat"))
     if not files:
-        raise InputError(f"{directory}: no .mat view models there; --head-model views:DIR names their folder")
+        raise InputError(
+            f"{directory}: no .mat view models in this folder; --head-model views:DIR names the folder that has them"
+        )
     views = [mat_view(read_mat_model(file), head, size) for file in files]
     names: dict[str, Path] = {}
     for view, file in zip(views, files, strict=True):
@@ -84,7 +87,7 @@ def read_mat_model(file: Path) -> MatModel:
     """Read one file.
 
     Raises:
-        InputError: it cannot be read, or is no such model.
+        InputError: the file cannot be read, or is not such a model.
     """
     try:
         model = scipy.io.loadmat(file, squeeze_me=False)["model3D"][0, 0]
@@ -99,7 +102,7 @@ def read_mat_model(file: Path) -> MatModel:
         face[np.asarray(model["facemask"]).ravel().astype(int) - 1] = True
         face = face.reshape((height, width), order="F")
     except (OSError, ValueError, KeyError, IndexError, TypeError, NotImplementedError) as error:
-        raise InputError(f"{file}: no rendered-view model of Masi et al. ({error})") from error
+        raise InputError(f"{file}: not a rendered-view model of Masi et al. ({error})") from error
     number = re.search(r"_(\d+)\.mat$", file.name)
     return MatModel(position, face, points, pixels, int(number[1]) if number else 1)
 
@@ -108,7 +111,7 @@ def mat_view(model: MatModel, head: HeadModel, size: int = 150) -> View:
     """Turn a model into a view of `head`.
 
     Raises:
-        InputError: its points do not look like a face seen by a camera.
+        InputError: no camera projects the model's points to its pixels.
     """
     model_from_head, vertices, landmarks = _lay_over(model, head)
     projection = _projection(model) @ model_from_head
@@ -151,7 +154,7 @@ def mat_view(model: MatModel, head: HeadModel, size: int = 150) -> View:
 
 
 def _projection(model: MatModel) -> np.ndarray:
-    """The camera (3, 4) that took the picture, from its pixels and their points (direct linear transform)."""
+    """Return the camera (3, 4) that took the picture, from its pixels and their points (direct linear transform)."""
     y, x = np.nonzero(model.face)
     points = np.concatenate([model.position[model.face], np.ones((len(x), 1))], 1)
     middle, spread = points[:, :3].mean(0), points[:, :3].std()
@@ -174,13 +177,13 @@ def _projection(model: MatModel) -> np.ndarray:
     off = np.linalg.norm(project(projection, points[:, :3]) - np.stack([x, y], 1), axis=1)
     if not np.median(off) < 1:
         raise InputError(
-            f"a view model's points are off the camera by {np.median(off):.1f} px: no rendered view"
+            f"a view model's points are {np.median(off):.1f} px off its pixels: not a rendered view"
         )
     return projection
 
 
 def _camera(projection: np.ndarray) -> tuple[np.ndarray, float]:
-    """Rotation (camera from model) and pixels per mm at the model's origin, of a (3, 4) projection."""
+    """Return the rotation (camera from model) of a (3, 4) projection, and its pixels per mm at the model's origin."""
     _, rotation, *_ = cv2.decomposeProjectionMatrix(projection)
     if rotation[2] @ projection[2, :3] < 0 or np.linalg.det(rotation) < 0:
         rotation = -rotation
@@ -189,10 +192,10 @@ def _camera(projection: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _lay_over(model: MatModel, head: HeadModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lay the head over the model's landmarks.
+    """Fit the head to the model's landmarks.
 
     Returns:
-        model_from_head (4, 4), a similarity; the head's vertices (V, 3) and landmarks (68, 3) in its own frame.
+        model_from_head (4, 4), a similarity; vertices (V, 3) and landmarks (68, 3) of the head in its own frame.
     """
     known = np.isfinite(model.points).all(1)
     offsets = head.landmark_offsets
@@ -207,16 +210,15 @@ def _lay_over(model: MatModel, head: HeadModel) -> tuple[np.ndarray, np.ndarray,
         identity = np.linalg.solve(system, modes @ missing)
     basis = displacement_basis(head, tuple(head.landmarks68[:17].tolist()))[known]
     residual = target - (head.landmarks(identity) + offsets)[known]
-    slack = np.where(np.arange(68) < 17, 0.5, 0.05)[
-        known
-    ]  # contour landmarks lie somewhere along the outline
+    # Contour landmarks lie anywhere along the outline, so they bind less.
+    slack = np.where(np.arange(68) < 17, 0.5, 0.05)[known]
     weights = np.linalg.solve(basis[:, head.landmarks68[known]].T + np.diag(slack), residual)
     vertices = head.vertices(identity) + (basis.T @ weights).astype(np.float32)
     return model_from_head, flatten_ears(vertices, head), vertices[head.landmarks68] + offsets
 
 
 def _similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The similarity (4, 4) that brings points (N, 3) onto others best (Umeyama, PAMI 1991)."""
+    """Return the similarity (4, 4) that best maps points (N, 3) to others (Umeyama, PAMI 1991)."""
     a, b = source - source.mean(0), target - target.mean(0)
     u, size, vt = np.linalg.svd(b.T @ a)
     sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])
@@ -229,14 +231,14 @@ def _similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _transform(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (..., 3) under a (4, 4) similarity."""
+    """Transform points (..., 3) by a (4, 4) similarity."""
     return points @ matrix[:3, :3].T + matrix[:3, 3]
 
 
 def _resample(
     model: MatModel, model_from_head: np.ndarray, map_from_picture: np.ndarray, side: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Position map (h, h, 3) in the head's frame and face mask (h, h), both float32."""
+    """Return the position map (h, h, 3) in the head's frame and the face mask (h, h), both float32."""
     mask = model.face.astype(np.float32)
     points = _transform(np.linalg.inv(model_from_head), model.position)
     weighted = np.concatenate([points * mask[..., None], mask[..., None]], 2).astype(np.float32)
@@ -246,7 +248,7 @@ def _resample(
 
 
 def _normals(position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
-    """Unit normals (S, S, 3) of a position map, towards the camera."""
+    """Return the unit normals (S, S, 3) of a position map, towards the camera."""
     smooth = cv2.GaussianBlur(position, (0, 0), 1.0)
     normal = np.cross(np.gradient(smooth, axis=0), np.gradient(smooth, axis=1))
     normal /= np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-9)
@@ -254,7 +256,7 @@ def _normals(position: np.ndarray, rotation: np.ndarray) -> np.ndarray:
 
 
 def _places(position: np.ndarray, face: np.ndarray, vertices: np.ndarray, head: HeadModel) -> np.ndarray:
-    """The place on the head's grid (S, S, 2) of the surface point nearest to each pixel's, where there is a face."""
+    """Return the grid place (S, S, 2) of the surface point nearest to each pixel of the face."""
     rows, columns = head.grid_shape
     fine = (_FINE * (columns - 1) + 1, _FINE * (rows - 1) + 1)
     surface = np.concatenate([vertices, surface_vertices(head)[:, None]], 1).astype(np.float32)

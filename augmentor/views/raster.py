@@ -1,14 +1,13 @@
-"""Triangles to pixels with a depth buffer: which triangle a pixel shows, and where in it.
+"""Rasterise triangles with a depth buffer: which triangle each pixel shows, and where in the triangle it lies.
 
-Plain numpy, all triangles at once. It is made for surfaces whose triangles cover a few pixels each (a head of some
-ten thousand at 150 px): every candidate pixel of every triangle's bounding box is tested in one array.
+Plain numpy, all triangles at once. It suits surfaces whose triangles cover a few pixels each (a head of about ten
+thousand triangles at 150 px): every pixel of every triangle's bounding box is tested in one array.
 """
 
 import numpy as np
 
-MAX_CANDIDATES = (
-    20_000_000  # pixels of all bounding boxes together; beyond it the arrays would not fit in memory
-)
+# Largest sum of the pixels of all bounding boxes; with more the arrays would not fit in memory.
+MAX_CANDIDATES = 20_000_000
 
 
 def rasterise(
@@ -16,8 +15,8 @@ def rasterise(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the nearest triangle at every pixel centre.
 
-    Deterministic: of triangles at equal depth the one with the lower number wins. Drawn are triangles whose corners
-    run clockwise on the screen (y down); turned the other way they show their back.
+    Deterministic: among triangles at equal depth the one with the lowest number wins. Only triangles whose corners run
+    clockwise on the screen (y down) are drawn; the others show their back.
 
     Convention:
         Pixel centres have integer coordinates; smaller depth is nearer.
@@ -26,14 +25,14 @@ def rasterise(
         points: (V, 2) float, (x, y) in pixels.
         depth: (V,) float.
         triangles: (T, 3) int vertex numbers.
-        size: (height, width).
+        size: (height, width) in pixels.
 
     Returns:
-        `triangle` (H, W) int32, -1 where there is none, and `weights` (H, W, 3) float32, barycentric,
-        in the order of the triangle's vertices.
+        `triangle` (H, W) int32, -1 where there is none, and `weights` (H, W, 3) float32, barycentric, in the order of
+        the triangle's vertices.
 
     Raises:
-        ValueError: the triangles are too large in pixels (MAX_CANDIDATES).
+        ValueError: the triangles cover too many pixels (MAX_CANDIDATES).
     """
     height, width = size
     triangle_map = np.full(height * width, -1, np.int32)
@@ -57,7 +56,7 @@ def rasterise(
     pixel = (row[inside] + low[owner, 1]) * width + column[inside] + low[owner, 0]
     number = kept[owner]
     candidate_depth = (weights * np.asarray(depth, np.float64)[triangles[number]]).sum(1)
-    # farthest first, so that the last write to a pixel is the nearest triangle
+    # The farthest come first, so that the nearest triangle is the last to be written to a pixel.
     order = np.lexsort((-number, -candidate_depth))
     triangle_map[pixel[order]] = number[order]
     weight_map[pixel[order]] = weights[order]
@@ -67,7 +66,7 @@ def rasterise(
 def interpolate(
     triangle_map: np.ndarray, weights: np.ndarray, triangles: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
-    """Carry per-vertex values to the pixels that `rasterise` found.
+    """Interpolate per-vertex values at the pixels that `rasterise` covered.
 
     Args:
         triangle_map: (H, W) int32, -1 where there is none.
@@ -78,21 +77,21 @@ def interpolate(
     Returns:
         (H, W, C) float32, zero where there is no triangle.
     """
-    found = triangle_map >= 0
+    covered = triangle_map >= 0
     out = np.zeros((*triangle_map.shape, values.shape[1]), np.float32)
-    corner, share = triangles[triangle_map[found]], weights[found]
+    corner, share = triangles[triangle_map[covered]], weights[covered]
     single = values.astype(np.float32)
-    out[found] = sum(single[corner[:, k]] * share[:, k, None] for k in range(3))
+    out[covered] = sum(single[corner[:, k]] * share[:, k, None] for k in range(3))
     return out
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The z component of the cross product of rows."""
+    """Return the z components of the cross products of rows."""
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
 def _edge_functions(corner: np.ndarray, area: np.ndarray, origin: np.ndarray) -> np.ndarray:
-    """Barycentric coordinates as linear functions (T, 3 weights, [x, y, 1]) of pixels counted from `origin`."""
+    """Return barycentric coordinates as linear functions (T, 3 weights, [x, y, 1]) of pixels counted from `origin`."""
     corner = corner - origin[:, None]
     start, end = np.roll(corner, -1, 1), np.roll(corner, -2, 1)
     functions = np.stack([start[..., 1] - end[..., 1], end[..., 0] - start[..., 0], _cross(start, end)], -1)
@@ -102,7 +101,7 @@ def _edge_functions(corner: np.ndarray, area: np.ndarray, origin: np.ndarray) ->
 def _inside(
     functions: np.ndarray, owner: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which candidate pixels lie in their triangles (indices), and their barycentric coordinates there."""
+    """Return the indices of the candidate pixels inside their triangles, and their barycentric coordinates."""
     index = np.arange(len(owner))
     for k in range(3):
         a, b, c = functions[owner[index], k].T

@@ -1,8 +1,8 @@
 """How much of a head's surface a photo shows, and a texture for the rest.
 
-On the head model's grid every point has a mirrored point, so what the photo hides is taken from the other side, matched
-in brightness, and where neither side is seen the colours around are continued. The result is an atlas: a small picture
-laid out like the grid. A render reads it only where the photo itself shows nothing.
+On the head model's grid every point has a mirrored point, so what the photo hides is copied from the other side, with
+its brightness adjusted. Where the photo shows neither side, the surrounding colours are continued. The result is an
+atlas: a small picture laid out like the grid. A render reads it only where the photo itself shows nothing.
 """
 
 import math
@@ -10,41 +10,45 @@ import math
 import cv2
 import numpy as np
 
-# Cosine between surface and line of sight: below the first it is not seen, above the second fully; in a frontal photo
-# and in a turned one. On the far side of a turned face landmarks are pixels off: what borders on hidden skin may be
-# background.
+# Cosine between the surface normal and the line of sight, in a frontal photo and in a turned one: the surface is
+# invisible below the first number and fully visible above the second. On the far side of a turned face the landmarks
+# are off by pixels, so that what borders on hidden skin may be background.
 FACING_RANGE = ((0.2, 0.5), (0.25, 0.6))
 FRONTAL_YAW, TURNED_YAW = 8.0, 35.0
-LEAST_SEEN = (
-    0.03  # of what nothing hides but its own slant: still the best there is, if the other side is no better
+# Least visibility of a point that only its own slant hides: it is still the best source if the other side is no better.
+LEAST_SEEN = 0.03
+WELL_SEEN = (
+    0.4  # points that are less visible than this on both sides are completed in part; they may be background
 )
-WELL_SEEN = 0.4  # what neither side shows this well is completed in part: it may be background
-OCCLUSION_RANGE = (6.0, 14.0)  # mm behind what lies in front of it: the same
-GAIN_LIMIT = 2.0  # the two sides of a face differ in brightness at most this much, or it is not the light
-GAIN_COLOUR = 0.5  # how much of the difference in colour is taken for light
+OCCLUSION_RANGE = (
+    6.0,
+    14.0,
+)  # mm behind whatever lies in front: fully visible up to the first, hidden from the second
+GAIN_LIMIT = 2.0  # light makes the sides of a face differ in brightness by this factor at most
+GAIN_COLOUR = 0.5  # share of the difference in colour that is attributed to light
 _DEPTH_CELLS = 72
 COARSE_STEP = 2  # texels per grid cell at which hidden parts are filled in
 
 
 def atlas_step(size: int) -> int:
-    """Texels per grid cell of the atlas for renders of this side: a texel is about a pixel where faces are."""
+    """Return the texels per grid cell of the atlas for renders of this side; in the face a texel is about a pixel."""
     return math.ceil(size / 50)
 
 
 def visibility(
     points: np.ndarray, depth: np.ndarray, facing: np.ndarray, surface: np.ndarray, yaw: float
 ) -> np.ndarray:
-    """How well a photo shows every vertex of the head's grid.
+    """Return how well a photo shows every vertex of the head's grid.
 
     Args:
-        points: (R, C, 2) pixels.
+        points: (R, C, 2) in (x, y) pixels.
         depth: (R, C) mm from the camera.
         facing: (R, C) cosine between the outward normal and the direction to the camera.
         surface: (R, C) bool, the part of the grid that can hide something.
-        yaw: of the photo, degrees.
+        yaw: yaw of the head in the photo, degrees.
 
     Returns:
-        (R, C) float32, 0 hidden to 1 seen.
+        (R, C) float32, from 0 (hidden) to 1 (fully visible).
     """
     caution = np.clip((abs(yaw) - FRONTAL_YAW) / (TURNED_YAW - FRONTAL_YAW), 0, 1)
     low, high = (1 - caution) * np.array(FACING_RANGE[0]) + caution * np.array(FACING_RANGE[1])
@@ -56,15 +60,15 @@ def visibility(
 
 
 def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """How much of a point's colour comes from the photo itself: (R, C) float32.
+    """Return which share of a point's colour comes from the photo itself, (R, C) float32.
 
-    All of it where the point is well seen, and as well as its mirrored point, or where `keep` is 1; the less, the
-    better the other side is seen.
+    The share is 1 where the point is well visible and no less visible than its mirrored point, and where `keep` is 1.
+    Otherwise it is smaller, the more visible the mirrored point is.
 
     Args:
-        seen: (R, C) float32.
-        mirror: (R * C,) int numbers of the mirrored vertices.
-        keep: (R, C) float32, 1 where nothing may be mirrored (eyes have a gaze).
+        seen: (R, C) float32 visibility.
+        mirror: (R * C,) int, numbers of the mirrored vertices.
+        keep: (R, C) float32, 1 where nothing may be mirrored (eyes have a direction of gaze).
     """
     other = seen.ravel()[mirror].reshape(seen.shape)
     weight = seen / np.maximum(np.maximum(seen, other), WELL_SEEN)
@@ -74,13 +78,13 @@ def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.nda
 def complete_atlas(
     atlas: np.ndarray, mirrored: np.ndarray, seen: np.ndarray, mirrored_seen: np.ndarray
 ) -> np.ndarray:
-    """Fill what the photo hides.
+    """Fill in what the photo hides.
 
     Args:
         atlas: (h, w, 3) uint8, the photo's own colours.
-        mirrored: the same of the mirrored points.
-        seen: (h, w) float32 0..1.
-        mirrored_seen: the same of the mirrored points.
+        mirrored: (h, w, 3) uint8, the colours of the mirrored points.
+        seen: (h, w) float32 0..1, visibility.
+        mirrored_seen: (h, w) float32 0..1, visibility of the mirrored points.
 
     Returns:
         (h, w, 3) uint8.
@@ -90,16 +94,19 @@ def complete_atlas(
     fill = (1 - seen) * mirrored_seen
     total = seen + fill
     known = own * seen[..., None] + other * gain * fill[..., None]  # weighted by total
-    around = _spread(cv2.pyrDown(known), cv2.pyrDown(total))  # smooth anyway: a quarter of the texels says it
+    around = _spread(
+        cv2.pyrDown(known), cv2.pyrDown(total)
+    )  # the result is smooth, so a quarter of the texels will do
     around = cv2.resize(around, total.shape[::-1], interpolation=cv2.INTER_LINEAR)
     filled = known + around * (1 - total)[..., None]
     return np.clip(filled + 0.5, 0, 255).astype(np.uint8)
 
 
 def _brightness_gain(own: np.ndarray, other: np.ndarray, both: np.ndarray) -> np.ndarray:
-    """The factor (h, w, 3) that brings the other side to this side's light, continued from where both are seen.
+    """Return the factor (h, w, 3) that adjusts the other side to this side's light.
 
-    Light changes slowly over a face, and hardly in colour: so does the factor.
+    It is measured where both sides are visible and continued elsewhere. Light varies slowly over a face and hardly in
+    colour, and so does the factor.
     """
     small = own.shape[1] // 4, own.shape[0] // 4
     weight = cv2.resize(both, small, interpolation=cv2.INTER_AREA)
@@ -115,13 +122,13 @@ def _brightness_gain(own: np.ndarray, other: np.ndarray, both: np.ndarray) -> np
 
 
 def _ramp(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """A smooth step from 0 at `low` to 1 at `high`."""
+    """Return a smooth step from 0 at `low` to 1 at `high`."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _front_depth(points: np.ndarray, depth: np.ndarray, surface: np.ndarray) -> np.ndarray:
-    """The smallest depth near every point (R, C): splatted into a coarse picture, read off bilinearly."""
+    """Return the smallest depth near every point (R, C), read from a coarse picture into which depths are drawn."""
     chosen = points[surface]
     low = chosen.min(0)
     cell = float((chosen.max(0) - low).max()) / (_DEPTH_CELLS - 5)
@@ -131,7 +138,7 @@ def _front_depth(points: np.ndarray, depth: np.ndarray, surface: np.ndarray) -> 
     np.minimum.at(near, spot[:, 1] * _DEPTH_CELLS + spot[:, 0], depth[surface].astype(np.float32))
     picture = near.reshape(_DEPTH_CELLS, _DEPTH_CELLS)
     holes = np.isinf(picture)
-    # the far side of a cell must not hide its near side: a hole is closed by its neighbours' farthest
+    # The far side of a cell must not hide its near side, so the farthest of its neighbours fills a hole.
     picture = np.where(holes, cv2.erode(picture, np.ones((3, 3), np.uint8)), picture)
     picture = np.where(np.isinf(picture), np.float32(1e6), picture)
     where = np.clip(place, 0, _DEPTH_CELLS - 1).astype(np.float32)

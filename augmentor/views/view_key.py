@@ -1,8 +1,8 @@
-"""Which views there are, and which of them a photo may be rendered into.
+"""Names of views, the lists of views to choose from, and the rule which views a photo may be rendered into.
 
 Source:
     Masi et al., "Do We Really Need to Collect Millions of Faces for Effective Face Recognition?", ECCV 2016: ten head
-    shapes, a few yaws. Differs: yaw and pitch spread over what photos show.
+    shapes, a few yaws. Differs: yaw and pitch spread over the range that photos show.
 """
 
 from dataclasses import dataclass
@@ -13,30 +13,30 @@ import numpy as np
 from augmentor.errors import InputError
 
 VIEW_SHAPES = 10
-AS_PHOTO = "as_photo"  # the photo's own expression and shape, laid over the view's
-BY_POSITION = "by_position"  # the photo as it is, seen through a camera fitted to the view's shape
-# What a view is rasterised with. A view that is to take on the photo's expression has its mouth ajar: what is not
-# rasterised cannot appear.
+AS_PHOTO = "as_photo"  # with the photo's own expression and shape
+BY_POSITION = "by_position"  # with the view's shape; a camera fitted to that shape reads the unchanged photo
+# Expressions with which views are rasterised. A view that will take on the photo's expression has its mouth ajar,
+# because only surfaces that are rasterised can appear.
 EXPRESSIONS: dict[str, dict[str, float]] = {"neutral": {}, BY_POSITION: {}, AS_PHOTO: {"jawOpen": 0.3}}
 MAX_YAW, MAX_PITCH, MAX_ROLL = 90.0, 45.0, 45.0
-PROFILE_YAW = 40.0  # a photo turned further than this does not show enough to be seen from the front
-PROFILE_LEAST_YAW = 10.0  # such a photo is rendered to its own side, at least this far
-OWN_YAW, OWN_PITCH = 4.0, 8.0  # closer than this a render would only repeat the photo
+PROFILE_YAW = 40.0  # a photo that is turned further shows too little of the face for a frontal render
+PROFILE_LEAST_YAW = 10.0  # such a photo is rendered only to its own side, with at least this yaw
+OWN_YAW, OWN_PITCH = 4.0, 8.0  # a render whose pose differs by less would only repeat the photo
 
 
 @dataclass(frozen=True, order=True)
 class ViewKey:
-    """Which view: shape and expression of the head, and its pose.
+    """The name of a view: shape and expression of the head, and its pose.
 
     Args:
         shape: 0 is the mean head, 1 to VIEW_SHAPES - 1 are fixed seeded draws from the identity modes.
-        expression: a name in EXPRESSIONS.
-        yaw: degrees, + turns the nose to the image's left.
-        pitch: degrees, + is down.
-        roll: degrees, + is clockwise.
+        expression: a key of EXPRESSIONS.
+        yaw: degrees; + turns the nose to the image's left.
+        pitch: degrees; + turns the nose down.
+        roll: degrees; + is clockwise.
 
     Raises:
-        InputError: an angle or a shape out of range, or an unknown expression.
+        InputError: an angle or the shape is out of range, or the expression is unknown.
     """
 
     shape: int
@@ -56,16 +56,25 @@ class ViewKey:
 
     @cached_property
     def name(self) -> str:
-        """Short, unique among default views, safe in file names: `s3_neutral_y+30_p-10_r+2`."""
+        """A short name, unique among the default views and safe in file names: `s3_neutral_y+30_p-10_r+2`."""
         angles = "_".join(f"{k}{v:+g}" for k, v in (("y", self.yaw), ("p", self.pitch), ("r", self.roll)))
         return f"s{self.shape}_{self.expression}_{angles}"
 
 
 def allowed(photo_yaw: float, key: ViewKey) -> bool:
-    """The near-view rule: whether a photo with this yaw may be rendered into this view.
+    """Return whether a photo with this yaw may be rendered into this view (the near-view rule).
 
-    Not at (nearly) its own pose, which would repeat the photo. A photo turned beyond PROFILE_YAW only
-    to its own side and not to the front: it shows too little of the other half.
+    A view at nearly the photo's own pose is not allowed, because it would repeat the photo. A photo turned beyond
+    PROFILE_YAW may only be rendered to its own side and not to the front, because it shows too little of the other half
+    of the face.
+
+    Args:
+        photo_yaw: yaw of the head in the photo, degrees.
+        key: the view.
+
+    Example:
+        >>> [allowed(60.0, ViewKey(0, AS_PHOTO, yaw, 0.0, 0.0)) for yaw in (-60.0, 0.0, 30.0, 60.0)]
+        [False, False, True, False]
     """
     if abs(key.yaw - photo_yaw) < OWN_YAW and abs(key.pitch) < OWN_PITCH:
         return False
@@ -75,24 +84,24 @@ def allowed(photo_yaw: float, key: ViewKey) -> bool:
 
 
 def paper_view_keys() -> list[ViewKey]:
-    """The setting of the paper: ten head shapes at yaw 0, ±22, ±40, ±55 and ±75 degrees, 90 views.
+    """Return the 90 views of the paper: ten head shapes at yaw 0, ±22, ±40, ±55 and ±75 degrees.
 
-    The photo is seen on the generic shape (`BY_POSITION`), not with its own. Differs: the shapes are this head model's
-    mean and fixed draws from its modes, not ten scanned people.
+    They render the photo on the generic shape (`BY_POSITION`), not on its own. Differs: the shapes are this head
+    model's mean and fixed draws from its modes, not ten scanned people.
     """
     yaws = (-75.0, -55.0, -40.0, -22.0, 0.0, 22.0, 40.0, 55.0, 75.0)
     return [ViewKey(shape, BY_POSITION, yaw, 0.0, 0.0) for shape in range(VIEW_SHAPES) for yaw in yaws]
 
 
 def spread_view_keys(seed: int = 0) -> list[ViewKey]:
-    """The views a photo may be rendered into: 308, mirror-symmetric in number, denser towards the front.
+    """Return 308 views to render photos into; equally many for each side, and denser towards the front.
 
-    Yaw is jittered around 0, 12, 20, 30, 40, 55 and 70 degrees, pitch stratified over -30..30, half of it within 11,
-    roll small; shapes take turns.
-    All angles are whole degrees, all keys differ by more than roll (which the chip's alignment undoes).
+    Yaw is jittered around 0, 12, 20, 30, 40, 55 and 70 degrees. Pitch is stratified over -30..30, with half of it
+    within 11. Roll is small, and shapes take turns. All angles are whole degrees, and no two keys differ by roll only,
+    because the chip's alignment undoes roll.
 
     Args:
-        seed: of the jitter.
+        seed: seed of the jitter.
     """
     rng = np.random.default_rng([seed, 300])
     keys: dict[tuple[int, int, int], ViewKey] = {}
@@ -112,5 +121,5 @@ def spread_view_keys(seed: int = 0) -> list[ViewKey]:
     return list(keys.values())
 
 
-# centre and spread (degrees), how many
+# Centre and spread of yaw (degrees), number of views
 _YAW_BANDS = ((0, 6, 36), (12, 2, 34), (20, 4, 34), (30, 4, 26), (40, 5, 18), (55, 6, 16), (70, 5, 8))

@@ -1,8 +1,8 @@
-"""What photos are rendered into: a head and its views, as `--head-model` names them.
+"""The head and the views that photos are rendered into, as `--head-model` names them.
 
-built-in     the project's head, views drawn from it
-ict:DIR      a user's ICT-FaceKit checkout, views drawn from it
-views:DIR    ready views from the `.mat` models of Masi et al. in DIR, seen with the built-in head
+built-in     the project's head, with views made from it
+ict:DIR      a user's ICT-FaceKit checkout, with views made from it
+views:DIR    ready views from the `.mat` models of Masi et al. in DIR; photos are fitted with the built-in head
 """
 
 import hashlib
@@ -24,13 +24,13 @@ READY = "views:"
 
 @dataclass(frozen=True)
 class ViewSet:
-    """A head and the views of it.
+    """A head model and its views.
 
     Attributes:
-        head: photos are fitted with it.
-        keys: the views there are.
+        head: the head model that photos are fitted with.
+        keys: names of the views.
         size: side of the renders, pixels.
-        ready: by name, views that exist already; the others are made from the head.
+        ready: name → view, for views that exist already; the others are made from the head.
     """
 
     head: HeadModel
@@ -39,12 +39,12 @@ class ViewSet:
     ready: dict[str, View] = field(default_factory=dict)
 
     def view(self, key: ViewKey) -> View:
-        """The view of one key; takes 0.1 s where it has to be made."""
+        """Return the view of one key; making a view takes 0.1 s."""
         return self.ready[key.name] if key.name in self.ready else make_view(self.head, key, self.size)
 
     @property
     def digest(self) -> str:
-        """Hexadecimal; another head or other views have another."""
+        """A hexadecimal digest that differs for another head or other views."""
         digest = hashlib.sha256(self.head.mean.tobytes() + self.head.identity_modes.tobytes())
         for key in self.keys:
             digest.update(key.name.encode())
@@ -60,17 +60,17 @@ POSES = (SPREAD, PAPER)
 def load_view_set(
     spec: str, size: int, seed: int, poses: str = SPREAD, offsets: np.ndarray | None = None
 ) -> ViewSet:
-    """Load what `spec` (see above) names.
+    """Load the head and views that `spec` names; the module lists the possible values.
 
     Args:
         spec: value of `--head-model`.
         size: side of the renders, pixels.
-        seed: of the views drawn; ready views and those of the paper are as they are.
-        poses: `spread` over what photos show, or `paper`, the setting of Masi et al.; ready views have their own.
-        offsets: (68, 3) mm, those of the face source (`FaceSource.offsets`); None: dlib's.
+        seed: seed of the drawn views; ready views and those of the paper do not depend on it.
+        poses: `spread` over the poses of photos, or `paper`, the poses of Masi et al.; ready views have their own.
+        offsets: (68, 3) mm, the offsets of the face source (`FaceSource.offsets`); None: dlib's.
 
     Raises:
-        InputError: no such thing, or it is damaged.
+        InputError: the spec is unknown, or files are missing or damaged.
     """
     if not spec.startswith(READY):
         keys = paper_view_keys() if poses == PAPER else spread_view_keys(seed)

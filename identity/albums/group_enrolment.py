@@ -1,4 +1,4 @@
-"""Who the people of an unknown album are, in one go: enrolled from the faces that were grouped there."""
+"""Collect the faces that were grouped into an album of an unknown person, to enrol this person from them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,30 +10,32 @@ from identity.chips.photo_faces import PhotoFaces
 
 
 def group_photos(
-    found: Albums, album: str, photos: Path, size: int, work: PhotoWork | None = None
+    contents: Albums, album: str, photos: Path, size: int, work: PhotoWork | None = None
 ) -> list[PhotoFaces]:
-    """The grouped face of each photo of an unknown album, for `identity.runs.enrolment.enrol`.
+    """Return the chips of the faces in an unknown album, for `identity.runs.enrolment.enrol`.
 
     Args:
-        found: the albums, as `identity.albums.sorting.decide` gives them.
-        album: such as `unknown/001`.
+        contents: the contents of the albums, from `identity.albums.sorting.decide`.
+        album: the album, for instance `unknown/001`.
         photos: folder of the photos.
-        size: edge of the chips, pixels.
-        work: decodes photos; by default this process.
+        size: side of the chips, pixels.
+        work: decodes photos; this process if None.
 
     Returns:
-        One for each photo in which the face is found again; a photo with two of the album's faces gives the larger.
+        One chip for each photo in which the face is detected again. If two of the album's faces are in one photo, the
+        chip shows the larger one.
 
     Raises:
-        InputError: no such album, or not one of unknown people, or no face is found again.
+        InputError: The album does not exist or is not one of an unknown person, a photo cannot be read, or no face is
+            detected again.
     """
     if not album.startswith(f"{UNKNOWN}/"):
         raise InputError(
-            f"{album}: only albums of unknown people are named; rename others with identity.people"
+            f"{album}: only albums of unknown people can be named; rename other people with identity.people"
         )
     members = {
         path: next(face for face in faces if face.album == album)
-        for path, faces in found.faces.items()
+        for path, faces in contents.faces.items()
         if any(face.album == album for face in faces)
     }
     if not members:
@@ -46,8 +48,8 @@ def group_photos(
         except PhotoError as error:
             raise InputError(f"{error}; run identity.organise again") from error
         if again is not None:
-            stored = found.photos[path]
+            stored = contents.photos[path]
             chips.append(replace(again, sha256=stored.sha256, phash=stored.phash))
     if not chips:
-        raise InputError(f"{album}: the faces are not found again; run identity.organise again")
+        raise InputError(f"{album}: its faces are no longer in the photos; run identity.organise again")
     return chips

@@ -1,8 +1,8 @@
-"""Put photos into albums as links or copies, and take them out again without destroying anything.
+"""Put photos into albums as links or copies, and remove them again without destroying anything.
 
-What was placed is remembered before it is made, so that an interrupted call leaves no file that nobody knows of. A file
-is taken out only if it is as it was placed and its original is still there. A file whose original is gone may be the
-last copy of a photo: it stays. So does a file that somebody changed.
+Each file is recorded before it is made, so that an interrupted call leaves no file without a record. A file is removed
+only if it was not changed since it was placed and its original still holds the same photo. A file whose original is
+gone, or holds something else, may be the last copy of a photo, so it stays. A changed file stays, too.
 """
 
 import os
@@ -22,12 +22,12 @@ _LONGEST_FILE_NAME = 255  # bytes, on every common file system
 
 @dataclass
 class TakenOut:
-    """What became of files that were to be taken out of the albums.
+    """The outcome of removing files from the albums.
 
     Attributes:
-        removed: they are gone.
-        changed: they are not as they were placed; they are the user's now and stay.
-        only_copies: their originals are gone; they stay and remain known.
+        removed: files that were removed, or were gone already.
+        changed: files that were changed since they were placed; they belong to the user now and stay.
+        only_copies: files whose originals are gone or hold something else; they stay and remain recorded.
     """
 
     removed: list[Placed] = field(default_factory=list)
@@ -35,11 +35,28 @@ class TakenOut:
     only_copies: list[Placed] = field(default_factory=list)
 
 
-def take_out(files: Iterable[Placed], people: PeopleFile, collection: int, albums: Path) -> TakenOut:
-    """Take files out of the albums; see `TakenOut`.
+def take_out(
+    files: Iterable[Placed],
+    people: PeopleFile,
+    collection: int,
+    albums: Path,
+    replaced: Collection[str] = (),
+) -> TakenOut:
+    """Remove files from the albums, as far as that destroys nothing.
+
+    Args:
+        files: the files.
+        people: people file of the run.
+        collection: number of the collection.
+        albums: folder of the albums.
+        replaced: paths of photos that can be read at present. If one of them holds another photo than the albums, then
+            somebody replaced it, and its old copies are removed.
+
+    Returns:
+        Which files were removed and which stay.
 
     Raises:
-        InputError: the albums cannot be changed.
+        InputError: The albums cannot be changed.
     """
     result = TakenOut()
     for file in files:
@@ -49,25 +66,30 @@ def take_out(files: Iterable[Placed], people: PeopleFile, collection: int, album
                 result.removed.append(file)
             elif not _as_placed(path, file):
                 result.changed.append(file)
-            elif file.how != "symlink" and not _has_original(path, file):
+            elif file.how != "symlink" and not _has_original(path, file, file.photo in replaced):
                 result.only_copies.append(file)
             else:
                 path.unlink()
                 result.removed.append(file)
         except OSError as error:
-            raise InputError(f"{path}: cannot be taken out ({error.strerror or error})") from error
+            raise InputError(f"{path}: cannot be removed ({error.strerror or error})") from error
     people.drop_placed(collection, [file.file for file in (*result.removed, *result.changed)])
     remove_empty_folders(albums, {(albums / file.file).parent for file in result.removed})
     return result
 
 
 def put(photo: Path, file: Path, how: str) -> None:
-    """Link or copy a photo to a name that nothing has yet.
+    """Link or copy a photo to a path that does not exist yet.
 
-    A hard link that cannot be made, because the folders lie on different file systems, becomes a copy.
+    If a hard link cannot be made, for instance because the folders are on different file systems, the photo is copied.
+
+    Args:
+        photo: the photo.
+        file: path in the albums; its folder is made if missing.
+        how: one of `HOW`.
 
     Raises:
-        InputError: the album cannot be written, the photo is gone, or the name is taken.
+        InputError: The album cannot be written, the photo is gone, or the path exists.
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -80,10 +102,16 @@ def put(photo: Path, file: Path, how: str) -> None:
 
 
 def free_name(albums: Path, folder: str, photo: str, taken: Collection[str]) -> str:
-    """Return a path for a photo in a folder of the albums that nothing has yet, relative to the albums.
+    """Return a free path for a photo in an album, relative to the albums.
+
+    Args:
+        albums: folder of the albums.
+        folder: the album.
+        photo: path of the photo, whose name is kept as far as possible.
+        taken: paths that are not free even if they do not exist.
 
     Raises:
-        InputError: there are too many photos of this name.
+        InputError: Too many photos have this name.
     """
     name = Path(photo)
     for turn in range(1, 1_000_000):
@@ -93,13 +121,18 @@ def free_name(albums: Path, folder: str, photo: str, taken: Collection[str]) -> 
         file = f"{folder}/{stem}{number}{name.suffix}"
         if file not in taken and not os.path.lexists(albums / file):
             return file
-    raise InputError(f"{albums / folder}: too many photos are called {name.name}")
+    raise InputError(f"{albums / folder}: too many photos have the name {name.name}")
 
 
 def remove_empty_folders(albums: Path, folders: Collection[Path]) -> None:
-    """Remove folders in which nothing is left but half-written files of killed calls; those above them likewise."""
+    """Remove folders that are empty or contain only partial files of killed calls, and then their parents likewise.
+
+    Args:
+        albums: folder of the albums, which is kept.
+        folders: folders in it.
+    """
     for folder in sorted(folders, key=lambda f: -len(f.parts)):
-        while folder != albums and folder.is_dir():
+        while folder != albums and folder.is_dir() and not folder.is_symlink():
             remove_half_written(folder)
             if any(folder.iterdir()):
                 break
@@ -108,7 +141,7 @@ def remove_empty_folders(albums: Path, folders: Collection[Path]) -> None:
 
 
 def _as_placed(path: Path, file: Placed) -> bool:
-    """Whether there is what was placed."""
+    """Return whether a file is still what was placed there."""
     if file.how == "symlink" or path.is_symlink():
         return file.how == "symlink" and path.is_symlink() and path.readlink() == file.original
     if not path.is_file():
@@ -119,15 +152,19 @@ def _as_placed(path: Path, file: Placed) -> bool:
         return False
 
 
-def _has_original(path: Path, file: Placed) -> bool:
-    """Whether the photo would still be there without this file of the albums."""
+def _has_original(path: Path, file: Placed, replaced: bool) -> bool:
+    """Return whether the photo would still exist without this file in the albums.
+
+    A damaged or empty original does not count, because a full or failing disk may have left it.
+    """
     original = file.original
     try:
-        if original.resolve() == path.resolve():  # the original became a link to its copy
+        if original.resolve() == path.resolve():  # the original was replaced by a link to its copy
             return False
-        # an emptied file is no photo: it may be what a full or failing disk left
-        return original.is_file() and (original.stat().st_size > 0 or path.stat().st_size == 0)
-    except OSError:
+        if not original.is_file():
+            return False
+        return replaced or _same_file(path, original) or sha256_of(original) == file.sha256
+    except (OSError, PhotoError):
         return False
 
 
@@ -139,9 +176,11 @@ def _same_file(path: Path, original: Path) -> bool:
 
 
 def _linked(photo: Path, file: Path) -> bool:
-    """Make a hard link; False if there can be none."""
+    """Make a hard link; return False if the file system does not allow it."""
     try:
-        os.link(photo.resolve(), file)  # a link to a link would lead nowhere once that is gone
+        os.link(
+            photo.resolve(), file
+        )  # to the file itself, because a link to a symbolic link may break later
     except FileExistsError:
         raise
     except OSError:
@@ -150,12 +189,12 @@ def _linked(photo: Path, file: Path) -> bool:
 
 
 def _copy(photo: Path, file: Path) -> None:
-    """Copy a photo so that the copy appears whole or not at all, and never in place of another file."""
+    """Copy a photo so that the copy appears completely or not at all, and never replaces another file."""
     partial = file.parent / f"{PARTIAL_PREFIX}{secrets.token_hex(8)}{PARTIAL_SUFFIX}"
     try:
         shutil.copyfile(photo, partial)
         shutil.copystat(photo, partial)
-        if not _linked(partial, file):  # a file system without links
+        if not _linked(partial, file):  # the file system has no hard links
             if os.path.lexists(file):
                 raise FileExistsError(f"{file} appeared meanwhile")
             partial.replace(file)

@@ -1,13 +1,14 @@
-"""From a folder of photos to an album for each person: what goes where, and making it so.
+"""Sort a folder of photos into an album for each person.
 
-    ALBUMS/<name>/            photos with a face that is surely this person's
+    ALBUMS/<name>/            photos with a face that is certainly this person's
     ALBUMS/review/<name>/     photos with a face that may be this person's
-    ALBUMS/unknown/001/ ...   photos of one unnamed person each, the most frequent first; the rest in unknown/single/
-    ALBUMS/no face/           photos in which no face was found
+    ALBUMS/unknown/001/ ...   photos of one unnamed person each, the most frequent person first
+    ALBUMS/unknown/single/    photos of unnamed people who are in one photo only
+    ALBUMS/no face/           photos in which no face was detected
 
-A photo with several people is in each of their albums. Photos are linked or copied, never moved or changed; which file
-was put where is kept in the run's `people.sqlite`, so that a later call changes only what has to change, and `undo`
-takes away what was put there and nothing else.
+A photo of several people is in the album of each. Photos are linked or copied, never moved or changed. The run's
+`people.sqlite` records which files were put where. Therefore a later call changes only what must change, and `undo`
+removes what was put there and nothing else.
 """
 
 from collections import Counter
@@ -29,12 +30,11 @@ from identity.albums.placing import HOW, free_name, put, take_out
 from identity.albums.written_files import WrittenFiles
 from identity.chips.hash_distance import same_pictures
 from identity.chips.photo_lists import photos_in
-from identity.decisions.open_set import accept_score
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, Placed, StoredFace, StoredPhoto
 from identity.runs.recogniser import Recognition
 
-REVIEW, UNKNOWN, SINGLE, NO_FACE, NOTHING_SEEN = "review", "unknown", "single", "no face", "not readable"
+REVIEW, UNKNOWN, SINGLE, NO_FACE = "review", "unknown", "single", "no face"
 REVIEW_FPIR = 0.1
 GROUP_FMR = 1e-4  # docs/decisions/0021-likeness-groups.md
 _KEPT_AT_ONCE = 64
@@ -43,14 +43,15 @@ _BITS_OF_A_PICTURE = 16
 
 @dataclass(frozen=True)
 class AlbumFace:
-    """A face and where it belongs.
+    """A face in a photo and the album it belongs to.
 
     Attributes:
-        number: of the face in its photo, the largest being 0.
-        face: what is stored of it.
-        name: of the most similar person.
-        score, probability: of that name, see `identity.runs.recogniser`.
-        album: which one its photo goes to for it.
+        number: index of the face in its photo; the largest face is 0.
+        face: box, quality and embedding of the face.
+        name: name of the most similar person.
+        score: acceptance score of that name, see `identity.runs.recogniser`.
+        probability: probability that the name is right, see `identity.runs.recogniser`.
+        album: the album that the photo belongs to because of this face.
     """
 
     number: int
@@ -63,18 +64,18 @@ class AlbumFace:
 
 @dataclass
 class Albums:
-    """All photos of a collection and where they belong.
+    """All photos of a collection and the albums they belong to.
 
     Attributes:
-        photos: by path.
-        faces: path to its faces.
+        photos: the photos by path.
+        faces: the faces of each photo by path.
         placed: the files in the albums.
-        left: files in the albums that are not as they were put there; they are the user's and were left alone.
+        left: files in the albums that were changed since they were put there; they were left alone.
         only_copies: files in the albums whose originals are gone; they stay.
-        gone: photos that are not in their folder any more, of which the albums still have a file.
-        new: how many photos were looked at in this call.
-        moved: path of a photo without a face to the album somebody chose for it.
-        collection: number of the collection in the run's file.
+        gone: photos that are no longer in their folder but still have a file in the albums.
+        new: number of photos that were processed in this call.
+        moved: the album that the user chose for a photo without a face, by path.
+        collection: number of the collection in the run's people file.
     """
 
     photos: dict[str, StoredPhoto]
@@ -88,7 +89,11 @@ class Albums:
     collection: int = 0
 
     def albums_of(self, path: str) -> list[str]:
-        """The albums of a photo."""
+        """Return the albums that a photo belongs to; none if it cannot be read.
+
+        Args:
+            path: path of the photo.
+        """
         photo = self.photos[path]
         if photo.status == "error":
             return []
@@ -96,11 +101,11 @@ class Albums:
         return list(dict.fromkeys(face.album for face in self.faces.get(path, ()))) or without_face
 
     def counts(self) -> Counter[str]:
-        """How many photos each album has."""
+        """Return the number of photos in each album."""
         return Counter(album for path in self.photos for album in self.albums_of(path))
 
     def copies(self) -> list[list[str]]:
-        """Photos with the same content, two or more each."""
+        """Return groups of two or more photos with the same content, as lists of paths."""
         same: dict[str, list[str]] = {}
         for path, photo in self.photos.items():
             if photo.sha256:
@@ -108,10 +113,13 @@ class Albums:
         return [paths for paths in same.values() if len(paths) > 1]
 
     def near_copies(self) -> list[list[str]]:
-        """Photos that show the same picture, encoded or sized anew, two or more each; of copies the first."""
+        """Return groups of two or more photos that show the same picture, re-encoded or resized, as lists of paths.
+
+        Of exact copies, only the first is listed.
+        """
         first: dict[str, tuple[str, int]] = {}
         for path, photo in self.photos.items():
-            # of a picture half of the bits are set; of an empty page next to none, and all such are alike
+            # A picture sets about half of the bits. An empty page sets almost none, and all empty pages look alike.
             if photo.phash is not None and photo.phash.bit_count() >= _BITS_OF_A_PICTURE:
                 first.setdefault(photo.sha256, (path, photo.phash))
         paths = [path for path, _ in first.values()]
@@ -120,20 +128,20 @@ class Albums:
 
 
 class Namer(Protocol):
-    """What names the faces of photos: `identity.runs.recogniser.Recogniser`, or somebody who asks it."""
+    """Names the faces in photo files, like `identity.runs.recogniser.Recogniser`."""
 
     @property
     def bundle(self) -> Bundle:
-        """The run."""
+        """The run that names the faces."""
         ...
 
     @property
     def threshold(self) -> float:
-        """Acceptance score from which a name is sure."""
+        """Smallest acceptance score of a name that is certain."""
         ...
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
-        """Photo files, in order."""
+        """Name the faces in photo files; yield an answer for each, in order."""
         ...
 
 
@@ -148,24 +156,28 @@ def organise(
     progress: bool = False,
     work: PhotoWork | None = None,
 ) -> Albums:
-    """Put the photos below `photos` into `albums`.
+    """Sort the photos in a folder into albums.
 
     Args:
-        recogniser: decides; its `threshold` is that of the albums.
-        photos: folder, any depth; never changed.
-        albums: folder, made if missing; files in it that were not put there by this function stay as they are.
-        people: of the run.
-        how: one of HOW; a hard link that cannot be made is a copy.
-        workers: processes that look for faces.
-        progress: whether to show bars on stderr.
-        work: decodes photos; by default this process.
+        recogniser: names the faces; its `threshold` decides which names are certain.
+        photos: folder of photos, of any depth; it is never changed.
+        albums: folder of the albums, made if missing; files in it that this function did not put there stay unchanged.
+        people: people file of the run.
+        how: one of `HOW`; if a hard link cannot be made, the photo is copied.
+        workers: number of processes that detect faces.
+        progress: whether to show progress bars on stderr.
+        work: decodes photos; this process if None.
+
+    Returns:
+        The contents of the albums.
 
     Raises:
-        InputError: one folder lies in the other, nothing to organise, or the albums cannot be written.
+        InputError: One folder is inside the other, there are no photos, the albums cannot be written, or the run was
+            trained again meanwhile.
     """
     photos, albums = photos.resolve(), albums.resolve()
     if photos == albums or photos in albums.parents or albums in photos.parents:
-        raise InputError(f"{albums}: one folder must not lie in the other ({photos})")
+        raise InputError(f"{albums}: must not lie inside the folder of photos ({photos}) or contain it")
     paths = photos_in(photos)
     if not paths:
         raise InputError(f"{photos}: no photo in it")
@@ -177,23 +189,23 @@ def organise(
     before = people.find_collection(albums)
     number = people.collection(albums, photos, bundle.space)
     moved = before is not None and before[1] != photos
-    looking = work or InProcess()
-    new, gone = _refresh(recogniser, people, number, photos, albums, paths, workers, progress, moved, looking)
-    found = decide(_as_it_is_now(recogniser), people, number, recogniser.threshold)
-    found.new, found.gone = new, gone
-    _place(found, people, number, photos, albums, how, progress)
-    return found
+    work = work or InProcess()
+    new, gone = _refresh(recogniser, people, number, photos, albums, paths, workers, progress, moved, work)
+    contents = decide(_as_it_is_now(recogniser), people, number, recogniser.threshold)
+    contents.new, contents.gone = new, gone
+    _place(contents, people, number, photos, albums, how, progress)
+    return contents
 
 
 @dataclass(frozen=True)
 class Undone:
-    """What `undo` did.
+    """The outcome of `undo`.
 
     Attributes:
-        removed: how many files went.
-        left: files that are not as they were put there; they are the user's and stay.
-        only_copies: files whose originals are gone; they stay, and another `undo` takes them out once the originals
-            are back.
+        removed: number of files that were removed.
+        left: files that were changed since they were put there; they stay.
+        only_copies: files whose originals are gone; they stay, and another `undo` removes them once the originals are
+            back.
     """
 
     removed: int
@@ -202,19 +214,25 @@ class Undone:
 
 
 def undo(albums: Path, people: PeopleFile) -> Undone:
-    """Take everything out of `albums` that `organise` put there.
+    """Remove everything from `albums` that `organise` put there.
+
+    Args:
+        albums: folder of the albums.
+        people: people file of the run.
 
     Raises:
-        InputError: nothing was organised there.
+        InputError: The albums were not made with this run, or cannot be changed.
     """
     albums = albums.resolve()
-    found = people.find_collection(albums)
-    if found is None:
+    collection = people.find_collection(albums)
+    if collection is None:
         raise InputError(f"{albums}: not made by identity.organise with this run")
-    number, _photos = found
+    number, _photos = collection
     taken = take_out(people.placed(number), people, number, albums)
     left = WrittenFiles(people, number, albums).remove_others()
-    if taken.only_copies:  # they remain known, but not who is on them
+    if left or taken.changed:  # what stays may hold names, so forgetting has to search it
+        people.keep_output(str(albums), "albums that were undone")
+    if taken.only_copies:  # these files stay recorded, but the faces in them do not
         people.drop(number, [photo.path for photo in people.photos(number)])
     else:
         people.drop_collection(number)
@@ -227,14 +245,14 @@ def undo(albums: Path, people: PeopleFile) -> Undone:
 
 
 def _as_it_is_now(recogniser: Namer) -> Bundle:
-    """The run without whoever was forgotten while photos were looked at.
+    """Return the run as it is on disk, without people who were forgotten while photos were processed.
 
     Raises:
-        InputError: it was trained anew, so that what was learnt of the photos cannot be compared with it.
+        InputError: The run was trained again, so that the stored embeddings cannot be compared with it.
     """
     now = recogniser.bundle.as_it_is_now()
     if now.space != recogniser.bundle.space:
-        raise InputError(f"{now.folder}: trained anew while photos were looked at; give the command again")
+        raise InputError(f"{now.folder}: was trained again while photos were processed; repeat the command")
     return now
 
 
@@ -250,17 +268,26 @@ def _refresh(
     moved: bool,
     work: PhotoWork,
 ) -> tuple[int, frozenset[str]]:
-    """Look at photos that are new or changed, forget those that are gone and of which the albums have no file.
+    """Process photos that are new or changed, and forget those that are gone and have no file in the albums.
 
     Args:
-        moved: the folder of photos is another one now, so that content decides whether a photo is known.
+        recogniser: names the faces.
+        people: people file of the run.
+        number: number of the collection.
+        photos: folder of the photos.
+        albums: folder of the albums.
+        paths: the photos.
+        workers: number of processes that detect faces.
+        progress: whether to show a progress bar on stderr.
+        moved: whether the folder of photos is another one than before; then the content of a photo decides whether it
+            is known.
         work: decodes photos.
 
     Returns:
-        How many photos were looked at, and those that are gone but for their files in the albums.
+        The number of photos that were processed, and the photos that are gone but still have files in the albums.
     """
     known = {photo.path: photo for photo in people.photos(number)}
-    # a name that is no UTF-8 is stored as messages show it; its photo cannot be read and is in no album
+    # A name that is not UTF-8 is stored as messages show it. Its photo cannot be read and is in no album.
     listed = {shown(path.relative_to(photos).as_posix()): path for path in paths}
     kept = {
         file.photo
@@ -279,24 +306,24 @@ def _refresh(
     ]
     waiting: list[StoredPhoto] = []
     answers = recogniser.files([listed[name] for name in new], workers)
-    bar = tqdm(
-        zip(new, answers, strict=True), "looking at photos", len(new), unit="photo", disable=not progress
-    )
+    bar = tqdm(zip(new, answers, strict=True), "naming faces", len(new), unit="photo", disable=not progress)
     try:
-        for name, seen in bar:
-            sha256, phash = work.hashes(listed[name], seen.status)
-            faces = tuple(StoredFace(f.box, f.quality, f.embedding) for f in seen.faces)
-            waiting.append(StoredPhoto(name, sha256, phash, *states[name], seen.status, seen.reason, faces))
+        for name, answer in bar:
+            sha256, phash = work.hashes(listed[name], answer.status)
+            faces = tuple(StoredFace(f.box, f.quality, f.embedding) for f in answer.faces)
+            waiting.append(
+                StoredPhoto(name, sha256, phash, *states[name], answer.status, answer.reason, faces)
+            )
             if len(waiting) == _KEPT_AT_ONCE:
                 people.keep(number, waiting)
                 waiting = []
-    finally:  # what was seen is kept when the call is interrupted
+    finally:  # answers are kept even if the call is interrupted
         people.keep(number, waiting)
     return len(new), frozenset(path for path in gone if path in kept)
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """Size of a file and the time of its last change in nanoseconds; zeros for a link that leads nowhere."""
+    """Return the size of a file and the time of its last change in nanoseconds; zeros for a broken link."""
     try:
         state = path.stat()
     except OSError:
@@ -305,26 +332,26 @@ def _state(path: Path) -> tuple[int, int]:
 
 
 def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) -> Albums:
-    """Where each face of a collection belongs, from what is stored of it.
+    """Decide which album each face of a collection belongs to, from its stored embedding.
 
     Args:
-        bundle: the run, whatever people it has now.
-        people: its file.
-        number: of the collection.
-        threshold: acceptance score from which a name is sure.
+        bundle: the run with the people who are enrolled now.
+        people: people file of the run.
+        number: number of the collection.
+        threshold: smallest acceptance score of a name that is certain.
     """
     photos = {photo.path: photo for photo in people.photos(number)}
     stored = list(people.faces(number))
     chosen = people.moved(number)
     faces: dict[str, list[AlbumFace]] = {}
     without_face = {path: album for (path, face), album in chosen.items() if face < 0}
-    found = Albums(photos, faces, moved=without_face, collection=number)
+    contents = Albums(photos, faces, moved=without_face, collection=number)
     if not stored:
-        return found
+        return contents
     folders = folders_of(bundle.labels)
     doubtful = min(threshold, bundle.decision.threshold(REVIEW_FPIR))
     embeddings = np.stack([face.embedding for _, _, face in stored])
-    best, score = accept_score(bundle.similarities(embeddings), bundle.crowding, bundle.constants)
+    best, score = bundle.decision.score(bundle.similarities(embeddings))
     probability = bundle.decision.probability(score)
     unnamed = np.flatnonzero(score < doubtful)
     unknown = dict(zip(unnamed.tolist(), _unknown_albums(bundle, stored, embeddings, unnamed), strict=True))
@@ -336,120 +363,142 @@ def decide(bundle: Bundle, people: PeopleFile, number: int, threshold: float) ->
         faces.setdefault(path, []).append(
             AlbumFace(face_number, face, name, float(score[row]), float(probability[row]), album)
         )
-    return found
+    return contents
 
 
-def move_photo(found: Albums, people: PeopleFile, number: int, photo: str, source: str, target: str) -> None:
-    """Remember that somebody put a photo from one album into another; `decide` goes by it from then on.
+def move_photo(
+    contents: Albums, people: PeopleFile, number: int, photo: str, source: str, target: str
+) -> None:
+    """Record that the user moved a photo from one album to another; from then on, `decide` follows this.
 
     Args:
-        found: the albums as they are.
-        people: file of the collection.
-        number: of the collection.
-        photo: its path.
-        source: album it is in.
-        target: any album, also one that is not there yet; of an unknown group one that is.
+        contents: the contents of the albums.
+        people: people file of the run.
+        number: number of the collection.
+        photo: path of the photo.
+        source: the album it is in.
+        target: the album to move it to. It need not exist yet, except if it is one of an unknown person.
 
     Raises:
-        InputError: no such photo in that album, or no album can be called so.
+        InputError: The photo is not in that album, or the target is not a possible name of an album.
     """
-    if photo not in found.photos or source not in found.albums_of(photo):
+    if photo not in contents.photos or source not in contents.albums_of(photo):
         raise InputError(f"{photo}: not in the album {source}")
     kind, _, rest = target.partition("/")
-    if target != NO_FACE and target not in found.counts():
+    if target != NO_FACE and target not in contents.counts():
         name = checked_name(rest if kind == REVIEW else target)
         target = f"{REVIEW}/{folders_of([name])[name]}" if kind == REVIEW else folders_of([name])[name]
-    faces = [face.number for face in found.faces.get(photo, ()) if face.album == source]
+    faces = [face.number for face in contents.faces.get(photo, ()) if face.album == source]
     people.keep_moved(number, photo, faces or [-1], target)
 
 
-def place_again(found: Albums, people: PeopleFile, photos: Path, albums: Path) -> None:
-    """Make the albums of a collection as `decide` wants them now, linked as they are.
+def place_again(contents: Albums, people: PeopleFile, photos: Path, albums: Path) -> None:
+    """Change the albums of a collection to what `decide` says now; new files are linked like those there.
+
+    Args:
+        contents: what the albums should contain.
+        people: people file of the run.
+        photos: folder of the photos.
+        albums: folder of the albums.
 
     Raises:
-        InputError: the albums cannot be written.
+        InputError: The albums cannot be written.
     """
-    number = found.collection
+    number = contents.collection
     before = people.placed(number)
-    # a photo that is gone cannot be placed anew
-    found.gone = found.gone | {path for path in found.photos if not (photos / path).exists()}
-    _place(found, people, number, photos, albums, before[0].how if before else HOW[0], False)
+    # a photo that is gone cannot be placed again
+    contents.gone = contents.gone | {path for path in contents.photos if not (photos / path).exists()}
+    _place(contents, people, number, photos, albums, before[0].how if before else HOW[0], False)
 
 
 def _unknown_albums(
     bundle: Bundle, stored: Sequence[tuple[str, int, StoredFace]], embeddings: np.ndarray, rows: np.ndarray
 ) -> list[str]:
-    """The album of each unnamed face: a number for those on two photos or more."""
+    """Return the album of each unnamed face; people who are in at least two photos get an album with a number."""
     same = bundle.same_person
-    if same is None:  # too few photos to tell when two faces are one person's
+    if same is None:  # the run was calibrated with too few photos to compare two faces
         return [f"{UNKNOWN}/{SINGLE}"] * len(rows)
     threshold = same.threshold(float(np.clip(GROUP_FMR, same.rates[0], same.rates[-1])))
     groups = likeness_groups(embeddings[rows], threshold)
     photos = [{stored[row][0] for row in rows[groups == k]} for k in range(groups.max(initial=-1) + 1)]
     several = [k for k, paths in enumerate(photos) if len(paths) > 1]
-    called = {k: f"{UNKNOWN}/{place:03d}" for place, k in enumerate(several, 1)}
-    return [called.get(int(k), f"{UNKNOWN}/{SINGLE}") for k in groups]
+    numbered = {k: f"{UNKNOWN}/{number:03d}" for number, k in enumerate(several, 1)}
+    return [numbered.get(int(k), f"{UNKNOWN}/{SINGLE}") for k in groups]
 
 
 def albums_of_people(bundle: Bundle, names: Collection[str]) -> set[str]:
-    """Return the albums that photos of some enrolled people are put into, the doubtful ones included."""
+    """Return the albums of some enrolled people, those for review included.
+
+    Args:
+        bundle: the run.
+        names: names of the people; names that are not enrolled are ignored.
+    """
     folders = folders_of(bundle.labels)
     own = {folders[name] for name in names if name in folders}
     return own | {f"{REVIEW}/{folder}" for folder in own}
 
 
 def _place(
-    found: Albums, people: PeopleFile, number: int, photos: Path, albums: Path, how: str, progress: bool
+    contents: Albums, people: PeopleFile, number: int, photos: Path, albums: Path, how: str, progress: bool
 ) -> None:
-    """Make the albums as they should be: take out what no longer belongs, put in what is missing."""
+    """Change the albums to what they should contain: remove files that do not belong there and add missing ones."""
     before = people.placed(number)
     for folder in {albums, *((albums / file.file).parent for file in before)}:
         remove_half_written(folder)
     wanted = {
-        (album, path): found.photos[path].sha256 for path in found.photos for album in found.albums_of(path)
+        (album, path): contents.photos[path].sha256
+        for path in contents.photos
+        for album in contents.albums_of(path)
     }
     kept, unwanted = [], []
     for file in before:
         stays = wanted.get((file.album, file.photo)) == file.sha256 and file.how == how
         if stays and file.source == str(photos) and (albums / file.file).exists():
             kept.append(file)
-        elif stays and how != "symlink" and (albums / file.file).is_file():  # the folder of photos was moved
+        elif (
+            stays and how != "symlink" and (albums / file.file).is_file()
+        ):  # only the folder of photos was moved
             kept.append(replace(file, source=str(photos)))
         else:
             unwanted.append(file)
     people.add_placed(number, [file for file in kept if file not in before])
-    taken = take_out(unwanted, people, number, albums)
-    found.left += [file.file for file in taken.changed]
-    found.only_copies += [file.file for file in taken.only_copies]
-    found.only_copies += [file.file for file in kept if file.photo in found.gone]
+    readable = {path for path, photo in contents.photos.items() if photo.status != "error"}
+    taken = take_out(unwanted, people, number, albums, readable - contents.gone)
+    contents.left += [file.file for file in taken.changed]
+    contents.only_copies += [file.file for file in taken.only_copies]
+    contents.only_copies += [file.file for file in kept if file.photo in contents.gone]
     have = {(file.album, file.photo) for file in kept}
     names = {file.file for file in (*kept, *taken.only_copies)}
-    # what is gone cannot be linked or copied anew
-    missing = [key for key in wanted if key not in have and key[1] not in found.gone]
+    # a photo that is gone cannot be linked or copied again
+    missing = [key for key in wanted if key not in have and key[1] not in contents.gone]
     for start in range(0, len(missing), _KEPT_AT_ONCE):
         files = []
         for album, path in missing[start : start + _KEPT_AT_ONCE]:
             name = free_name(albums, album, path, names)
             names.add(name)
             files.append(Placed(name, album, path, wanted[album, path], how, str(photos)))
-        people.add_placed(number, files)  # first: an interrupted call leaves no file that nobody knows of
+        people.add_placed(number, files)  # recorded first, so that no file is without a record
         for placed in tqdm(files, "placing", leave=False, disable=not progress or len(missing) < 500):
             put(photos / placed.photo, albums / placed.file, how)
         kept += files
-    found.placed = sorted([*kept, *taken.only_copies], key=lambda file: file.file)
+    contents.placed = sorted([*kept, *taken.only_copies], key=lambda file: file.file)
 
 
-def in_albums(found: Albums) -> Iterator[tuple[str, list[str]]]:
-    """Each album with its photos, in the order they are shown in."""
-    contents: dict[str, list[str]] = {}
-    for path in found.photos:
-        for album in found.albums_of(path):
-            contents.setdefault(album, []).append(path)
-    for album in sorted(contents, key=_order):
-        yield album, contents[album]
+def in_albums(contents: Albums) -> Iterator[tuple[str, list[str]]]:
+    """Yield each album with the paths of its photos, in the order in which the page shows them.
+
+    Args:
+        contents: the contents of the albums.
+    """
+    photos: dict[str, list[str]] = {}
+    for path in contents.photos:
+        for album in contents.albums_of(path):
+            photos.setdefault(album, []).append(path)
+    for album in sorted(photos, key=_order):
+        yield album, photos[album]
 
 
 def _order(album: str) -> tuple[int, str]:
-    """People by name, then groups of unknown, then the doubtful, then photos without a face."""
+    """Return a sort key: people by name, then unknown people, then faces to review, then photos without a face."""
     kinds = (f"{UNKNOWN}/", f"{REVIEW}/", NO_FACE)
     return next((k for k, kind in enumerate(kinds, 1) if album.startswith(kind)), 0), album.lower()

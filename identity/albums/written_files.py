@@ -1,4 +1,4 @@
-"""Pages and thumbnails in the albums: which of them this software wrote, by digest, so that no other is touched."""
+"""Keep track of the pages and thumbnails that this software wrote into the albums, so that no other file is touched."""
 
 import hashlib
 import os
@@ -11,14 +11,14 @@ from identity.runs.collection import PeopleFile
 
 
 class WrittenFiles:
-    """The files that were written into the albums of one collection.
+    """The pages and thumbnails that this software wrote into the albums of one collection.
 
-    A file counts as written here only while its content has the digest that was remembered when it was written. Any
-    other file is the user's: it is neither overwritten nor removed.
+    A file counts as written by this software only while its content has the digest that was recorded when it was
+    written. All other files belong to the user and are neither overwritten nor removed.
 
     Args:
-        people: file of the run.
-        collection: its number.
+        people: people file of the run.
+        collection: number of the collection.
         albums: folder of the albums.
     """
 
@@ -27,37 +27,47 @@ class WrittenFiles:
         self._known = people.written(collection)
 
     def files(self) -> list[str]:
-        """Return the files that were written, relative to the albums; some may be the user's or gone by now."""
+        """Return the files that were written, relative to the albums; some may be changed or gone by now."""
         return sorted(self._known)
 
     def is_ours(self, file: str) -> bool:
-        """Whether a file is there as it was written here."""
+        """Return whether a file exists and was not changed since this software wrote it."""
         path = self._albums / file
         if file not in self._known or path.is_symlink() or not path.is_file():
             return False
         return hashlib.sha256(path.read_bytes()).hexdigest() in self._known[file]
 
     def write(self, file: str, content: bytes) -> str:
-        """Write a file, or one with a number in its name if the user has a file of that name.
+        """Write a file; if the user has a file of that name, a number is added to the name.
+
+        Args:
+            file: path relative to the albums.
+            content: what to write.
 
         Returns:
-            The path relative to the albums.
+            The path that was used, relative to the albums.
 
         Raises:
-            InputError: it cannot be written.
+            InputError: The file cannot be written.
         """
         name = self._free_name(file)
         self.write_all({name: content})
         return name
 
     def write_all(self, contents: Mapping[str, bytes]) -> None:
-        """Write files whose names are free or whose files are ours.
+        """Write several files.
+
+        Args:
+            contents: contents by path relative to the albums. A path must not exist yet, or must be a file that this
+                software wrote.
 
         Raises:
-            InputError: one cannot be written.
+            InputError: A file cannot be written.
         """
         digests = {file: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
-        self._people.keep_written(self._collection, digests)  # first: nothing is there that nobody knows of
+        self._people.keep_written(
+            self._collection, digests
+        )  # recorded first, so that no file is without a record
         for file, digest in digests.items():
             self._known.setdefault(file, set()).add(digest)
             write_whole(self._albums / file, contents[file])
@@ -65,10 +75,13 @@ class WrittenFiles:
         self._people.settle_written(self._collection, digests)
 
     def remove_others(self, kept: Iterable[str] = ()) -> list[str]:
-        """Remove the files that were written here, but for some.
+        """Remove the files that this software wrote, except some.
+
+        Args:
+            kept: files to keep, relative to the albums.
 
         Returns:
-            Files that are not as they were written and stay.
+            Files that stay because they were changed since they were written.
         """
         kept = set(kept)
         gone = [file for file in self._known if file not in kept]
@@ -93,4 +106,4 @@ class WrittenFiles:
             name = file if turn == 1 else str(path.with_name(f"{path.stem} ({turn}){path.suffix}"))
             if not os.path.lexists(self._albums / name) or self.is_ours(name):
                 return name
-        raise InputError(f"{self._albums / file}: too many files of this name; move some away")
+        raise InputError(f"{self._albums / file}: too many files with this name; move some of them elsewhere")

@@ -1,45 +1,23 @@
-"""Who is it, and is it anybody we know: the open-set decision.
+"""The open-set decision: which enrolled person a face shows, or that it shows none of them.
 
-Names are ranked by cosine similarity to their templates. Whether the best one is accepted is decided by
-another score:
-
-    score = cosine of the best name
-          + lead_weight * (cosine of the best name - mean cosine of the next `lead_names`)
-          - crowding_weight * crowding of the best name's template
-
-Crowding is the mean similarity of a template to its nearest calibration strangers: a template amid many
-people must be hit more precisely. It never enters the ranking, where it costs accuracy. Constants and
-thresholds come from calibration people only, never from those used to measure.
+Names are ranked by cosine similarity to their templates. Whether the best one is accepted is decided by an acceptance
+score (`identity.decisions.acceptance`) and a threshold. Constants and thresholds come from calibration people only,
+never from those used to measure.
 """
 
-from dataclasses import asdict, dataclass, replace
-from itertools import product
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from augmentor.errors import InputError
+from identity.decisions.acceptance import AcceptanceScore, LeadAndCrowding, score_called
 from identity.decisions.metrics import NEVER, threshold_at, tpir_at_fpir
 
-CROWD = 10
 STORED_FPIR = {"fpir_1": 0.01, "fpir_10": 0.10}
 SEARCHED_FPIRS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
-_LEAD_WEIGHTS = (0.0, 0.5, 1.0, 1.5)
-_LEAD_NAMES = (3, 5, 10)
-_CROWDING_WEIGHTS = (0.0, 0.25, 0.5, 0.75)
-
-
-@dataclass(frozen=True)
-class DecisionConstants:
-    """Weights of the acceptance score; the defaults were chosen on 500 calibration people of LFW."""
-
-    lead_weight: float = 1.0
-    lead_names: int = 5
-    crowding_weight: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite(self.lead_weight) and np.isfinite(self.crowding_weight) and self.lead_names >= 1):
-            raise ValueError(f"unusable decision constants: {self}")
 
 
 @dataclass(frozen=True)
@@ -62,37 +40,76 @@ class ProbabilityCurve:
 
 @dataclass(frozen=True)
 class Decision:
-    """What calibration settled: constants, thresholds and the probability curve.
+    """What calibration settled: the acceptance score, its thresholds and the probability curve.
 
     Attributes:
-        constants: Of the acceptance score.
+        acceptance: the acceptance score, with what it knows of each enrolled person.
         thresholds: `fpir_1` and `fpir_10`: the score that 1 % and 10 % of the calibration strangers reach.
-        probability: Score to probability.
-        calibration: What was measured: `mated`, `strangers` (counts), `tpir_fpir_1`, `tpir_fpir_10`,
-            `searched`, and at each of SEARCHED_FPIRS the share named rightly.
-        stranger_scores: What the calibration strangers scored, the highest first: every other threshold.
-        confidence: With which probability the rates are kept among all strangers; None: they are kept on average.
+        probability: score to probability.
+        calibration: what was measured: `mated`, `strangers` (counts), `tpir_fpir_1`, `tpir_fpir_10`,
+            `searched`, and at each of SEARCHED_FPIRS the share of mated probes that is named rightly.
+        stranger_scores: scores of the calibration strangers, the highest first; they give every other threshold.
+        confidence: the probability with which the rates are kept among all strangers; None: they are kept on average.
     """
 
-    constants: DecisionConstants
+    acceptance: AcceptanceScore
     thresholds: dict[str, float]
     probability: ProbabilityCurve
     calibration: dict[str, float]
     stranger_scores: tuple[float, ...] = ()
     confidence: float | None = None
 
-    def with_confidence(self, confidence: float) -> "Decision":
-        """Use thresholds that keep their rates with a probability; see `identity.decisions.metrics.threshold_at`."""
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best name of each probe, and the score that decides whether it is accepted.
+
+        Args:
+            similarities: (N, C) cosines to the templates of the enrolled people.
+
+        Returns:
+            best (N,) int64 column, score (N,) float64. A name is accepted from a threshold on.
+        """
+        return self.acceptance(similarities)
+
+    def with_person(self, cosines: np.ndarray) -> Decision:
+        """Return the decision for one person more, as the last column.
+
+        Args:
+            cosines: (C + 1, C) of all templates, the new one last, with those of the C people.
+        """
+        strangers = self.calibration.get("strangers", 1.0)
+        return replace(self, acceptance=self.acceptance.with_person(cosines, strangers))
+
+    def without(self, person: int) -> Decision:
+        """Return the decision without the person of this column."""
+        return replace(self, acceptance=self.acceptance.without(person))
+
+    def merged(self, one: int, into: int, weights: np.ndarray) -> Decision:
+        """Return the decision with `into` standing for both people; `one` keeps its column.
+
+        Args:
+            one, into: columns.
+            weights: (2,) how much each of the two counts, adding up to 1.
+        """
+        return replace(self, acceptance=self.acceptance.merged(one, into, weights))
+
+    def with_confidence(self, confidence: float) -> Decision:
+        """Return the decision with thresholds that keep their rates with a probability.
+
+        See `identity.decisions.metrics.threshold_at`.
+        """
         thresholds = {
             name: threshold_at(self.stranger_scores, fpir, confidence) for name, fpir in STORED_FPIR.items()
         }
         return replace(self, thresholds=thresholds, confidence=confidence)
 
     def threshold(self, fpir: float) -> float:
-        """Acceptance score that so large a share of the calibration strangers reaches.
+        """Return the acceptance score that this share of the calibration strangers reaches.
+
+        Args:
+            fpir: false positive identification rate, a fraction.
 
         Raises:
-            InputError: a rate that so few strangers cannot tell, or none at all.
+            InputError: there are too few calibration strangers to estimate this rate.
         """
         for name, stored in STORED_FPIR.items():
             if fpir == stored:
@@ -106,22 +123,31 @@ class Decision:
         return threshold_at(self.stranger_scores, fpir, self.confidence)
 
     def named_at(self, fpir: float) -> float | None:
-        """Share of calibration probes of enrolled people that get their name at this rate; None where not measured."""
+        """Return the share of mated calibration probes that are named rightly at this rate; None if not measured."""
         return self.calibration.get(_named_key(fpir))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Return plain values for JSON."""
+        return {
+            "score": {"kind": self.acceptance.kind, **self.acceptance.as_dict()},
+            "thresholds": self.thresholds,
+            "probability": {"slope": self.probability.slope, "intercept": self.probability.intercept},
+            "calibration": self.calibration,
+            "stranger_scores": list(self.stranger_scores),
+            "confidence": self.confidence,
+        }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Decision":
+    def from_dict(cls, values: dict[str, Any]) -> Decision:
         """Read what `as_dict` wrote.
 
         Raises:
             KeyError, TypeError, ValueError: `values` is not such a dictionary.
+            InputError: its acceptance score is not registered.
         """
+        score = dict(values["score"])
         return cls(
-            DecisionConstants(**values["constants"]),
+            score_called(score.pop("kind")).from_dict(score),
             {name: float(values["thresholds"][name]) for name in STORED_FPIR},
             ProbabilityCurve(**values["probability"]),
             dict(values["calibration"]),
@@ -130,69 +156,16 @@ class Decision:
         )
 
 
-def crowding(templates: np.ndarray, stranger_embeddings: np.ndarray, k: int = CROWD) -> np.ndarray:
-    """Mean similarity of each template to its `k` nearest strangers.
-
-    Args:
-        templates: (C, D) unit rows.
-        stranger_embeddings: (S, D) unit rows; with fewer than `k` all of them count.
-        k: How many are near.
-
-    Returns:
-        (C,) float32; zeros when there are no strangers.
-    """
-    return crowding_from_similarities(stranger_embeddings @ templates.T, k)
-
-
-def crowding_from_similarities(stranger_similarities: np.ndarray, k: int = CROWD) -> np.ndarray:
-    """`crowding` from the (S, C) similarities of strangers to templates.
-
-    An entry of `NEVER` does not count: a person of the training set who is left out to play the stranger is
-    compared with everybody's template but his own.
-    """
-    return crowding_sums(stranger_similarities, k)[0].astype(np.float32)
-
-
 def _named_key(fpir: float) -> str:
-    """What `Decision.calibration` calls the share of mated probes named rightly at this rate."""
+    """Return the key in `Decision.calibration` of the share of mated probes named rightly at this rate."""
     stored = {rate: name for name, rate in STORED_FPIR.items()}
     return f"tpir_{stored[fpir]}" if fpir in stored else f"tpir_at_{fpir:g}"
 
 
 def rank_names(similarities: np.ndarray, k: int | None = None) -> np.ndarray:
-    """Columns of the `k` most similar names, best first, ties in column order: (N, k) int."""
+    """Return the columns of the `k` most similar names, best first, ties in column order: (N, k) int."""
     order = np.argsort(-similarities, axis=1, kind="stable")
     return order[:, : k if k is not None else similarities.shape[1]]
-
-
-def accept_score(
-    similarities: np.ndarray, crowding: np.ndarray, constants: DecisionConstants
-) -> tuple[np.ndarray, np.ndarray]:
-    """Best name and the score that decides whether it is accepted.
-
-    With fewer than `lead_names` + 1 names the lead is over as many others as there are; with one name it is
-    0.
-
-    Args:
-        similarities: (N, C) cosines to the templates; `NEVER` marks a name that is no candidate.
-        crowding: (C,), or (N, C) where it differs between probes.
-        constants: Weights.
-
-    Returns:
-        best (N,) int64 column, score (N,) float64.
-
-    Example:
-        >>> best, score = accept_score(np.array([[0.5, 0.9]]), np.array([0.2, 0.4]), DecisionConstants())
-        >>> int(best[0]), round(float(score[0]), 6)  # 0.9 + (0.9 - 0.5) - 0.5 * 0.4
-        (1, 1.1)
-    """
-    values = np.asarray(similarities, np.float64)
-    best = np.argmax(values, axis=1)
-    row = np.arange(len(values))
-    top = values[row, best]
-    crowd = np.broadcast_to(np.asarray(crowding, np.float64), values.shape)[row, best]
-    lead = top - _mean_of_next(values, constants.lead_names, top)
-    return best, top + constants.lead_weight * lead - constants.crowding_weight * crowd
 
 
 def fit_decision(
@@ -200,27 +173,24 @@ def fit_decision(
     mated_labels: np.ndarray,
     stranger_similarities: np.ndarray,
     *,
-    crowding: np.ndarray | None = None,
-    constants: DecisionConstants | None = None,
-    k: int = CROWD,
+    score: AcceptanceScore | None = None,
+    kind: type[AcceptanceScore] = LeadAndCrowding,
 ) -> Decision:
-    """Choose constants, thresholds and probability curve on calibration people.
+    """Choose the acceptance score, thresholds and probability curve on calibration people.
 
-    Constants come from a small grid: most mated probes named rightly, on average over FPIR 0.5 to 20 % (one rate of
-    a few hundred strangers is too noisy to choose by), then nearest to the defaults. With fewer than 100 strangers
-    FPIR 1 % cannot be measured, with fewer than 20 mated probes hardly anything: the defaults stay. A stranger is
-    scored with crowding that leaves himself out, as a new one would be.
+    The chosen score is the candidate that names most mated probes rightly, on average over FPIR 0.5 to 20 %: one rate
+    of a few hundred strangers is too noisy to choose by. Of equally good ones the first is taken. With fewer than 100
+    strangers FPIR 1 % cannot be measured, with fewer than 20 mated probes hardly anything: then the usual score stays.
 
     Args:
-        mated_similarities: (M, C) of held-out photos of enrolled people, found faces only.
+        mated_similarities: (M, C) of held-out photos of enrolled people in which a face was detected.
         mated_labels: (M,) column of the right name.
         stranger_similarities: (S, C), S at least 1, same columns; `NEVER` for a left-out person's own name.
-        crowding: (C,) of the templates; by default from `stranger_similarities`.
-        constants: Given, they are kept and only thresholds and curve are fitted.
-        k: How many strangers are near.
+        score: given, its constants are kept; it is only measured anew with these strangers.
+        kind: the kind of score to choose from where none is given.
 
     Raises:
-        ValueError: No strangers, or shapes that do not fit together.
+        ValueError: no strangers, or shapes that do not fit together.
     """
     mated = np.asarray(mated_similarities, np.float64)
     strangers = np.asarray(stranger_similarities, np.float64)
@@ -229,88 +199,44 @@ def fit_decision(
         raise ValueError("calibration needs strangers: (S, C) similarities with S at least 1")
     if mated.shape != (len(labels), strangers.shape[1]):
         raise ValueError(f"similarities {mated.shape} and {strangers.shape}, {len(labels)} labels")
-    own, without_self = crowding_sums(strangers, k)
-    of_templates = own if crowding is None else np.asarray(crowding, np.float64)
     enough = len(labels) >= 20 and len(strangers) >= 100
-    search = constants is None and enough
-    candidates = _grid() if search else [constants or DecisionConstants()]
+    search = score is None and enough
+    candidates = iter([score.remeasured(strangers)]) if score else kind.candidates(strangers)
 
-    best_found: tuple[float, DecisionConstants, np.ndarray, np.ndarray, np.ndarray] | None = None
-    for candidate in candidates:
-        best, mated_score = accept_score(mated, of_templates, candidate)
-        _, stranger_score = accept_score(strangers, without_self, candidate)
-        right = best == labels
-        named = np.where(right, mated_score, NEVER)
-        quality = float(np.mean([tpir_at_fpir(named, stranger_score, x) for x in SEARCHED_FPIRS]))
-        if best_found is None or quality > best_found[0]:
-            best_found = (quality, candidate, mated_score, right, stranger_score)
-    assert best_found is not None
-    _, chosen, mated_score, right, stranger_score = best_found
+    chosen, stranger_score = next(candidates)
+    if search:
+        quality = _quality(chosen, stranger_score, mated, labels)
+        for candidate, candidate_scores in candidates:
+            reached = _quality(candidate, candidate_scores, mated, labels)
+            if reached > quality:
+                quality, chosen, stranger_score = reached, candidate, candidate_scores
+    best, mated_score = chosen(mated)
+    right = best == labels
     named = np.where(right, mated_score, NEVER)
-    reached = [float(tpir_at_fpir(named, stranger_score, x)) for x in STORED_FPIR.values()]
-    thresholds = {name: threshold_at(stranger_score, x) for name, x in STORED_FPIR.items()}
     measured = {
         "mated": float(len(labels)),
         "strangers": float(len(strangers)),
-        "tpir_fpir_1": reached[0],
-        "tpir_fpir_10": reached[1],
         "searched": float(search),
-    } | {_named_key(x): float(tpir_at_fpir(named, stranger_score, x)) for x in SEARCHED_FPIRS}
-    curve = fit_probability(mated_score, right, stranger_score)
-    kept = tuple(float(score) for score in np.sort(stranger_score)[::-1])
-    return Decision(chosen, thresholds, curve, measured, kept)
-
-
-def _grid() -> list[DecisionConstants]:
-    """All candidates, nearest to the defaults first, so that equal ones change nothing."""
-    usual = DecisionConstants()
-    every = [DecisionConstants(*values) for values in product(_LEAD_WEIGHTS, _LEAD_NAMES, _CROWDING_WEIGHTS)]
-    # without a lead its number of names says nothing
-    every = [c for c in every if c.lead_weight > 0 or c.lead_names == usual.lead_names]
-    return sorted(
-        every,
-        key=lambda c: (
-            abs(c.lead_weight - usual.lead_weight)
-            + abs(c.crowding_weight - usual.crowding_weight)
-            + abs(np.log(c.lead_names / usual.lead_names)) / 2
-        ),
+    } | {
+        _named_key(fpir): float(tpir_at_fpir(named, stranger_score, fpir))
+        for fpir in dict.fromkeys((*STORED_FPIR.values(), *SEARCHED_FPIRS))
+    }
+    return Decision(
+        acceptance=chosen.as_stored(),
+        thresholds={name: threshold_at(stranger_score, fpir) for name, fpir in STORED_FPIR.items()},
+        probability=fit_probability(mated_score, right, stranger_score),
+        calibration=measured,
+        stranger_scores=tuple(float(score) for score in np.sort(stranger_score)[::-1]),
     )
 
 
-def _mean_of_next(values: np.ndarray, names: int, top: np.ndarray) -> np.ndarray:
-    """(N,) mean of the candidates after the best, at most `names` of them; `top` where there are none."""
-    count = min(names, values.shape[1] - 1)
-    if count < 1:
-        return top
-    largest = -np.partition(-values, count, axis=1)[:, : count + 1]
-    following = -np.sort(-largest, axis=1)[:, 1:]
-    usable = following > NEVER
-    number = usable.sum(axis=1)
-    total = np.where(usable, following, 0.0).sum(axis=1)
-    return np.where(number > 0, total / np.maximum(number, 1), top)
-
-
-def crowding_sums(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crowding of each template (C,), and for each stranger as if he were not there (S, C), which is how to score him.
-
-    Removing one of the k nearest lets the next one in.
-    """
-    values = np.asarray(similarities, np.float64)
-    if not len(values):
-        return np.zeros(values.shape[1]), np.zeros(values.shape)
-    ordered = -np.sort(-values, axis=0)
-    nearest = ordered[:k]
-    usable = nearest > NEVER
-    number = usable.sum(axis=0)
-    total = np.where(usable, nearest, 0.0).sum(axis=0)
-    whole = np.where(number > 0, total / np.maximum(number, 1), 0.0)
-    following = ordered[k] if len(values) > k else np.full(values.shape[1], NEVER)
-    replaced = following > NEVER
-    remaining = np.where(replaced, number, number - 1)
-    is_near = (values > NEVER) & (values >= nearest[-1])
-    total_without = total + np.where(replaced, following, 0.0) - np.where(is_near, values, 0.0)
-    without = np.where(remaining > 0, total_without / np.maximum(remaining, 1), 0.0)
-    return whole, np.where(is_near, without, whole)
+def _quality(
+    score: AcceptanceScore, stranger_score: np.ndarray, mated: np.ndarray, labels: np.ndarray
+) -> float:
+    """Return the share of mated probes named rightly, averaged over SEARCHED_FPIRS."""
+    best, mated_score = score(mated)
+    named = np.where(best == labels, mated_score, NEVER)
+    return float(np.mean([tpir_at_fpir(named, stranger_score, fpir) for fpir in SEARCHED_FPIRS]))
 
 
 def fit_probability(

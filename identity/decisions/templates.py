@@ -7,22 +7,17 @@ the training, and strangers. Where calibration is too small to tell, the default
 measured on LFW training people (docs/decisions/0011-training-and-calibration.md).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from identity.decisions.acceptance import AcceptanceScore, LeadAndCrowding
 from identity.decisions.metrics import NEVER, threshold_at
-from identity.decisions.open_set import (
-    SEARCHED_FPIRS,
-    Decision,
-    DecisionConstants,
-    accept_score,
-    crowding_from_similarities,
-    fit_decision,
-)
-from identity.networks.embedding import PARTS, join
+from identity.decisions.open_set import SEARCHED_FPIRS, Decision, fit_decision
+from identity.networks.embedding import join
 from identity.networks.face_space import unit
+from identity.networks.sources import default_shares, in_order, share_grid, source_called
 
 RENDER_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 DEFAULT_RENDER_WEIGHT = 0.25
@@ -30,8 +25,6 @@ MIN_MATED, MIN_STRANGERS = 100, 100
 # Choices worth less than this are noise of a few hundred probes: the simpler one stays.
 MIN_GAIN = 0.002
 _DRAWS = 4  # of photos left to the people of calibration: one draw moves the measure by more than renders do
-_DLIB_SHARES = (1.0, 0.97, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
-_FACE_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -141,23 +134,20 @@ def calibration_of(
     )
 
 
-def default_shares(parts: tuple[str, ...]) -> dict[str, float]:
-    """Shares where calibration cannot choose them: all for dlib where it is there, else the B0's parts alike.
+def choose(
+    gallery: Gallery, calibration: Calibration, kind: type[AcceptanceScore] = LeadAndCrowding
+) -> tuple[Choice, bool]:
+    """Return shares and render weight, and whether calibration chose them (else they are the defaults).
 
-    On LFW's training photos any share of the B0's makes dlib's names and pairs a little worse: docs/decisions/0016.
-    """
-    if "dlib" in parts:
-        return {name: float(name == "dlib") for name in parts}
-    return {name: 1.0 / len(parts) for name in parts}
-
-
-def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
-    """Shares and render weight, and whether calibration chose them (else they are the defaults).
+    Args:
+        gallery: of the training set.
+        calibration: held-out photos and strangers.
+        kind: the acceptance score to choose with.
 
     Source:
         Grid search; the measure is `named_rightly`, what a better choice must gain is `worth`.
     """
-    parts = tuple(name for name in PARTS if name in gallery.probes)
+    parts = tuple(source.name for source in in_order(gallery.probes))
     usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(gallery.render_labels) else 0.0)
     if not calibration.is_enough:
         return usual, False
@@ -170,20 +160,22 @@ def choose(gallery: Gallery, calibration: Calibration) -> tuple[Choice, bool]:
             mated = {name: calibration.mated[name] @ templates[name].T for name in parts}
             strangers = {name: calibration.strangers[name] @ templates[name].T for name in parts}
             compared.append((mated, strangers))
-        for shares in _share_grid(parts):
+        for shares in share_grid(parts):
             reached = np.mean(
                 [
                     named_rightly(
                         _weighted(mated, shares),
                         calibration.labels,
                         without_self(_weighted(strangers, shares), calibration.stranger_labels),
+                        kind,
                     )
                     for mated, strangers in compared
                 ],
                 axis=0,
             )
-            alone = best.shares.get("dlib") == 1.0 and shares.get("dlib") != 1.0
-            if np.isinf(best_named).all() or worth(reached - best_named, alone):
+            if np.isinf(best_named).all() or worth(
+                reached - best_named, _leaves_trusted(best.shares, shares)
+            ):
                 best, best_named = Choice(shares, render_weight), reached
     return best, True
 
@@ -213,39 +205,66 @@ def thinned(gallery: Gallery, calibration: Calibration, seed: int = 0) -> np.nda
     return np.unique(np.concatenate(left_out))
 
 
-def named_rightly(mated: np.ndarray, labels: np.ndarray, strangers: np.ndarray) -> np.ndarray:
-    """(M,) at how many of six false positive rates each probe is named rightly, as a fraction.
+def named_rightly(
+    mated: np.ndarray,
+    labels: np.ndarray,
+    strangers: np.ndarray,
+    kind: type[AcceptanceScore] = LeadAndCrowding,
+) -> np.ndarray:
+    """Return the fraction of six false positive rates at which each probe is named rightly: (M,).
 
     One rate alone, of a few hundred strangers, is too noisy to choose by.
+
+    Args:
+        mated: (M, C) similarities of held-out photos.
+        labels: (M,) column of the right name.
+        strangers: (S, C) similarities.
+        kind: the acceptance score, which is used with its usual constants.
     """
-    crowded = crowding_from_similarities(strangers)
-    best, score = accept_score(mated, crowded, DecisionConstants())
-    _, stranger_score = accept_score(strangers, crowded, DecisionConstants())
+    acceptance = kind.measured(strangers).as_stored()
+    best, score = acceptance(mated)
+    _, stranger_score = acceptance(strangers)
     named = np.where(best == labels, score, NEVER)
     return np.mean([named >= threshold_at(stranger_score, fpir) for fpir in SEARCHED_FPIRS], axis=0)
 
 
-def worth(gain: np.ndarray, from_dlib_alone: bool) -> bool:
-    """Whether a choice is so much better than the one before that it is taken.
+def worth(gain: np.ndarray, leaves_trusted: bool) -> bool:
+    """Return whether a choice is so much better than the one before that it is taken.
 
     Args:
-        gain: (M,) of each probe.
-        from_dlib_alone: the choice before gives dlib everything: it needs no B0, and constants of the decision may
-            come from every photo in turn (see `settle`). It is left only for what is more than two standard errors.
+        gain: (M,) gain of each probe.
+        leaves_trusted: whether the choice before gives everything to a source that is `trusted_alone`. Such a choice
+            needs no other network, and the constants of the decision may come from every photo in turn (see `settle`),
+            so it is left only for more than two standard errors.
     """
     error = float(gain.std(ddof=1)) / np.sqrt(len(gain)) if len(gain) > 1 else np.inf
-    return float(gain.mean()) > (max(MIN_GAIN, 2 * error) if from_dlib_alone else MIN_GAIN)
+    return float(gain.mean()) > (max(MIN_GAIN, 2 * error) if leaves_trusted else MIN_GAIN)
 
 
-def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[Decision, np.ndarray]:
-    """Decision and crowding for the final templates.
+def _leaves_trusted(before: Mapping[str, float], after: Mapping[str, float]) -> bool:
+    return any(
+        share == 1.0 and after.get(name) != 1.0 and source_called(name).trusted_alone
+        for name, share in before.items()
+    )
 
-    Constants and the probability curve come from photos that their templates lack: where no head was trained on them,
+
+def settle(
+    gallery: Gallery,
+    calibration: Calibration,
+    choice: Choice,
+    kind: type[AcceptanceScore] = LeadAndCrowding,
+) -> Decision:
+    """Return the decision for the final templates.
+
+    Constants and the probability curve come from photos that their templates lack: where no source was trained on them,
     every photo in turn (`leave_one_out`), else the held-out ones. The thresholds, for which strangers suffice, come
     from the final templates.
 
-    Returns:
-        The decision, and (C,) float32 crowding of the final templates.
+    Args:
+        gallery: of the training set.
+        calibration: held-out photos and strangers.
+        choice: shares, and the weight of renders.
+        kind: the kind of acceptance score.
     """
     final = join(gallery.templates(choice.render_weight), choice.shares)
     strangers = join(calibration.strangers, choice.shares)
@@ -253,21 +272,19 @@ def settle(gallery: Gallery, calibration: Calibration, choice: Choice) -> tuple[
     if is_frozen(choice):
         mated, labels = leave_one_out(gallery, choice)
         if len(labels):
-            decision = fit_decision(mated, labels, final_similarities)
-            return decision, crowding_from_similarities(final_similarities)
+            return fit_decision(mated, labels, final_similarities, kind=kind)
     reduced = join(gallery.templates(choice.render_weight, calibration.photo_ids), choice.shares)
     mated = join(calibration.mated, choice.shares) @ reduced.T
-    first = fit_decision(
-        mated, calibration.labels, without_self(strangers @ reduced.T, calibration.stranger_labels)
-    )
-    second = fit_decision(mated, calibration.labels, final_similarities, constants=first.constants)
-    decision = replace(second, probability=first.probability, calibration=first.calibration)
-    return decision, crowding_from_similarities(final_similarities)
+    reduced_similarities = without_self(strangers @ reduced.T, calibration.stranger_labels)
+    first = fit_decision(mated, calibration.labels, reduced_similarities, kind=kind)
+    second = fit_decision(mated, calibration.labels, final_similarities, score=first.acceptance)
+    return replace(second, probability=first.probability, calibration=first.calibration)
 
 
 def is_frozen(choice: Choice) -> bool:
-    """Whether none of the parts that have a share was trained on the photos."""
-    return choice.shares.get("head", 0.0) == 0
+    """Return whether none of the sources that have a share was trained on the photos."""
+    used = [name for name, share in choice.shares.items() if share > 0]
+    return not any(source_called(name).trained_on_the_photos for name in used)
 
 
 def leave_one_out(
@@ -342,16 +359,3 @@ def _weighted(similarities: Mapping[str, np.ndarray], shares: Mapping[str, float
     """Mean of the parts' (N, C) similarities, weighted by their shares."""
     used = [name for name in similarities if shares.get(name, 0.0) > 0]
     return np.asarray(sum(shares[name] * similarities[name] for name in used))
-
-
-def _share_grid(parts: tuple[str, ...]) -> Iterator[dict[str, float]]:
-    """Shares to try, simple ones first."""
-    own = [name for name in parts if name != "dlib"]
-    splits = [{own[0]: 1.0}] if len(own) == 1 else [{"face": s, "head": 1.0 - s} for s in _FACE_SHARES]
-    if "dlib" not in parts:
-        yield from splits
-        return
-    yield {"dlib": 1.0, **dict.fromkeys(own, 0.0)}
-    for dlib in _DLIB_SHARES[1:] if own else ():
-        for split in splits:
-            yield {"dlib": dlib, **{name: (1.0 - dlib) * share for name, share in split.items()}}

@@ -1,8 +1,8 @@
-"""Error rates by group: whom does a model serve worse?
+"""Measure error rates by group of people, to show for whom a model works less well.
 
-Labels come from the user, in a CSV with the column `person` and one column for each way to group people (age, sex,
-skin, camera, decade ...). `person` is what tells people apart in the folders that are measured: the folder of probes,
-the first folder or file name below the strangers. Nothing is guessed from faces.
+The groups come from the user, in a CSV with the column `person` and a column for each way to group people (age, sex,
+skin, camera, decade ...). `person` is the name of a folder in the probes, or of a folder or file at the top of the
+strangers. Nothing is guessed from faces.
 """
 
 import csv
@@ -18,18 +18,18 @@ from identity.evaluation.rates import Evaluation, ProbeScores, Rate, measure_sea
 
 PERSON = "person"
 SHOWN = ("rank1", "tpir_at_stored_1", "fpir_realised_1")
-FEW = 30  # people; below it an interval says little
+FEW = 30  # with fewer people, an interval says little
 
 
 @dataclass(frozen=True)
 class GroupRates:
-    """Rates of one group.
+    """The rates of one group.
 
     Attributes:
-        grouping: name of the column, e.g. `sex`.
-        group: value in it, e.g. `female`.
-        people: enrolled people and strangers in it.
-        rates: those of `SHOWN` that could be measured.
+        grouping: name of the column, for example `sex`.
+        group: value in the column, for example `female`.
+        people: number of enrolled people and strangers in the group.
+        rates: the rates in `SHOWN` that could be measured.
     """
 
     grouping: str
@@ -39,10 +39,16 @@ class GroupRates:
 
 
 def read_groups(file: Path) -> dict[str, dict[str, str]]:
-    """Grouping -> person -> group; empty cells belong to no group.
+    """Read the groups of people from a CSV.
+
+    Args:
+        file: UTF-8 CSV with a header.
+
+    Returns:
+        The group of each person, for each grouping. People with an empty cell belong to no group.
 
     Raises:
-        InputError: missing file or column, a person twice, or no grouping.
+        InputError: The file cannot be read, a column is missing, or a person is missing or listed twice.
     """
     try:
         text = file.read_text("utf-8-sig")
@@ -53,16 +59,15 @@ def read_groups(file: Path) -> dict[str, dict[str, str]]:
     rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     names = [name for name in rows.fieldnames or () if name and name != PERSON]
     if PERSON not in (rows.fieldnames or ()) or not names:
-        raise InputError(f"{file}: the first line must read {PERSON} and one name for each grouping")
+        raise InputError(f"{file}: the first line must read {PERSON} and the name of at least one grouping")
     groups: dict[str, dict[str, str]] = {name: {} for name in names}
-    seen: set[str] = set()
+    listed: set[str] = set()
     for row in rows:
         person = (row[PERSON] or "").strip()
-        if not person or person in seen:
-            raise InputError(
-                f"{file}, line {rows.line_num}: {'no person' if not person else f'{person} again'}"
-            )
-        seen.add(person)
+        if not person or person in listed:
+            problem = f"{person} is listed twice" if person else "no person"
+            raise InputError(f"{file}, line {rows.line_num}: {problem}")
+        listed.add(person)
         for name in names:
             if value := (row[name] or "").strip():
                 groups[name][person] = value
@@ -72,10 +77,18 @@ def read_groups(file: Path) -> dict[str, dict[str, str]]:
 def measure_groups(
     evaluation: Evaluation, groups: Mapping[str, Mapping[str, str]], seed: int = 0
 ) -> list[GroupRates]:
-    """Rates of every group that is on the photos measured, in the order of the columns and of the groups' names.
+    """Measure the rates of every group with people in the measured photos.
+
+    Args:
+        evaluation: the results of an evaluation.
+        groups: the group of each person, for each grouping, from `read_groups`.
+        seed: seed of the bootstrap.
+
+    Returns:
+        The rates, ordered by the columns of the list and then by the names of the groups.
 
     Raises:
-        InputError: none of the people measured is in the list.
+        InputError: None of the measured people is in the list.
     """
     out = []
     for grouping, group_of in groups.items():
@@ -87,12 +100,12 @@ def measure_groups(
                 rates = measure_search(probes, strangers, evaluation.thresholds, seed)
                 out.append(GroupRates(grouping, group, people, {k: rates[k] for k in SHOWN if k in rates}))
     if not out:
-        raise InputError("--groups: none of the people measured is in the list")
+        raise InputError("--groups: none of the measured people is in the list")
     return out
 
 
 def _of(scores: ProbeScores | None, members: set[str]) -> ProbeScores | None:
-    """The photos of some people; None without any."""
+    """Return the scores of the photos of some people, or None if there are none."""
     if scores is None:
         return None
     rows = np.array(
@@ -114,13 +127,18 @@ def _of(scores: ProbeScores | None, members: set[str]) -> ProbeScores | None:
 
 
 def group_table(measured: list[GroupRates], titles: Mapping[str, str]) -> str:
-    """For people to read."""
-    lines = ["", "By group (95 %):"]
+    """Return the rates of groups as lines for people to read.
+
+    Args:
+        measured: the rates of each group.
+        titles: title of each rate.
+    """
+    lines = ["", "By group (95 % intervals):"]
     for group in measured:
-        told = ", ".join(
+        rates = ", ".join(
             f"{titles[name]} {100 * rate.value:.1f} % [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
             for name, rate in group.rates.items()
         )
-        few = "; few people, little is known" if group.people < FEW else ""
-        lines.append(f"{group.grouping} {group.group}, {group.people} people: {told}{few}")
+        few = "; too few people for a reliable rate" if group.people < FEW else ""
+        lines.append(f"{group.grouping} {group.group}, {group.people} people: {rates}{few}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What is to be measured on: probes, strangers, pairs of photos, photos without a person."""
+"""The photos to measure on: probes, strangers, pairs of photos, and photos without a person."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,13 +10,14 @@ from identity.evaluation.pairs import PhotoPair, read_pairs
 
 @dataclass(frozen=True)
 class Material:
-    """What is to be measured on.
+    """The photos to measure on.
 
     Attributes:
-        probes: Name to photos.
-        strangers, no_face: Photos.
-        pairs: Pairs of photos.
-        strangers_root: Below it, the first folder or the file itself tells strangers apart.
+        probes: photos of enrolled people, by name.
+        strangers: photos of strangers.
+        strangers_root: folder of the strangers; the folders and files directly in it distinguish them.
+        pairs: pairs of photos.
+        no_face: photos without a person.
     """
 
     probes: dict[str, list[Path]]
@@ -26,7 +27,7 @@ class Material:
     no_face: list[Path]
 
     def without(self, photos: set[Path]) -> "Material":
-        """The same less these photos, and less the pairs they are in."""
+        """Return the material without some photos and the pairs that contain them."""
         return replace(
             self,
             probes={
@@ -40,7 +41,7 @@ class Material:
 
     @property
     def people(self) -> list[Path]:
-        """Every photo of a person once, in a fixed order."""
+        """Every photo of people once, in a fixed order."""
         of_pairs = [photo for pair in self.pairs for photo in (pair.photo_a, pair.photo_b)]
         of_probes = [photo for photos in self.probes.values() for photo in photos]
         return list(dict.fromkeys([*of_probes, *self.strangers, *of_pairs]))
@@ -53,17 +54,24 @@ def read_material(
     pairs_root: Path | None,
     no_face: Path | None,
 ) -> Material:
-    """List every photo there is.
+    """List the photos in some folders and in a list of pairs.
+
+    Args:
+        probes: folder with one folder of photos per enrolled person.
+        strangers: folder of photos of strangers, at any depth.
+        pairs: list of pairs, see `identity.evaluation.pairs`.
+        pairs_root: folder that the paths in the list are relative to; the list's own folder if None.
+        no_face: folder of photos without a person.
 
     Raises:
-        InputError: A folder is missing or has no photo in it, or the list of pairs is bad.
+        InputError: A folder is missing or contains no photo, or the list of pairs is unusable.
     """
 
     def photos(folder: Path | None, option: str) -> list[Path]:
-        found = photos_in(folder) if folder else []
-        if folder and not found:
+        listed = photos_in(folder) if folder else []
+        if folder and not listed:
             raise InputError(f"{folder}: no photo in it ({option})")
-        return found
+        return listed
 
     people = photos_by_person(probes) if probes else {}
     if probes and not any(people.values()):

@@ -1,7 +1,7 @@
-"""One model beside another on the same photos: differences of rates with paired bootstrap intervals.
+"""Compare two models on the same photos: differences of rates with paired bootstrap intervals.
 
-Intervals of two models overlap long before their difference is in doubt, because both find the same photos hard. Here
-people are resampled once for both, so that what they share drops out.
+The intervals of two models may overlap although their difference is certain, because both models have difficulties with
+the same photos. Here people are resampled once for both models, so that these common difficulties cancel out.
 """
 
 from collections.abc import Sequence
@@ -25,23 +25,29 @@ _COMPARED = (
 
 
 def differences(ours: Evaluation, other: Evaluation, seed: int = 0) -> dict[str, Rate]:
-    """`ours` less `other`, rate by rate, on the photos that both were measured on, with 95 % intervals.
+    """Return the rates of one model minus those of another, on the photos that both were measured on.
 
-    Of the error rate `eer` a difference below zero is the better one.
+    Args:
+        ours: results of the first model.
+        other: results of the second model.
+        seed: seed of the bootstrap.
+
+    Returns:
+        The differences with 95 % intervals. Above zero the first model is better, except for the error rate `eer`.
 
     Raises:
-        InputError: they share no photos.
+        InputError: The models have no photos in common.
     """
     pair = _common_search(ours.probes, other.probes), _common_search(ours.strangers, other.strangers)
     one, two = ([part[k] if part else None for part in pair] for k in (0, 1))
     samples = [sample_search(probes, strangers, {}, seed) for probes, strangers in (one, two)]
     compared = _common_pairs(ours, other)
     if compared:
-        for found, scores in zip(samples, compared, strict=True):
-            found |= sample_pairs(scores, seed)
+        for rates, scores in zip(samples, compared, strict=True):
+            rates |= sample_pairs(scores, seed)
     names = [name for name in _COMPARED if name in samples[0] and name in samples[1]]
     if not names:
-        raise InputError(f"{ours.model} and {other.model}: nothing that both were measured on")
+        raise InputError(f"{ours.model} and {other.model}: were not measured on any common photos")
     out = {}
     for name in names:
         a, b = samples[0][name], samples[1][name]
@@ -51,7 +57,7 @@ def differences(ours: Evaluation, other: Evaluation, seed: int = 0) -> dict[str,
 
 
 def _common_search(a: ProbeScores | None, b: ProbeScores | None) -> tuple[ProbeScores, ProbeScores] | None:
-    """The scores of the same photos in the same order."""
+    """Return both models' scores of their common photos in the same order, or None if there are none."""
     if a is None or b is None:
         return None
     shared = set(a.photos) & set(b.photos)
@@ -74,7 +80,7 @@ def _chosen(scores: ProbeScores, photos: set[Path]) -> ProbeScores:
 
 
 def _common_pairs(ours: Evaluation, other: Evaluation) -> list[PairScores] | None:
-    """The scores of the same pairs in the same order."""
+    """Return both models' scores of their common pairs in the same order, or None if one has no pairs."""
     if ours.pairs is None or other.pairs is None:
         return None
     keys = [[(p.photo_a, p.photo_b) for p in e.photo_pairs] for e in (ours, other)]

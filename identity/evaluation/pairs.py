@@ -1,10 +1,12 @@
-"""Lists of photo pairs for 1:1 comparison: CSV with the columns `photo_a, photo_b, mated` and possibly `fold`, or the
-`pairs.txt` of Labeled Faces in the Wild.
+"""Read lists of photo pairs for 1:1 comparison.
+
+A list is a CSV with the columns `photo_a, photo_b, mated` and optionally `fold`, or the `pairs.txt` of Labeled Faces in
+the Wild.
 
 Source:
-    Huang et al., "Labeled Faces in the Wild", 2007: the format of `pairs.txt`. Its first line has the number of folds
-    and of pairs of either kind in each; then, fold by fold, `name i j` for two photos of one person, `name i other j`
-    for two people.
+    Huang et al., "Labeled Faces in the Wild", 2007, for the format of `pairs.txt`. Its first line contains the number
+    of folds and the number of pairs of each kind per fold. Then follow, fold by fold, lines `name i j` for two photos
+    of one person and lines `name i other j` for photos of two people.
 """
 
 import csv
@@ -21,7 +23,14 @@ _MATED = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no"
 
 @dataclass(frozen=True)
 class PhotoPair:
-    """Two photos, whether they show the same person, and the fold of the list they belong to, where it has folds."""
+    """Two photos to compare.
+
+    Attributes:
+        photo_a: the first photo.
+        photo_b: the second photo.
+        mated: whether they show the same person.
+        fold: fold that the pair belongs to; None if the list has no folds.
+    """
 
     photo_a: Path
     photo_b: Path
@@ -33,13 +42,13 @@ def read_pairs(file: Path, root: Path) -> list[PhotoPair]:
     """Read a list of pairs.
 
     Args:
-        file: UTF-8 CSV with a header; further columns are ignored. `mated` is 1/0, true/false or yes/no, `fold` a
-            number in every row or in none. Or LFW's `pairs.txt`, its photos being `name/name_0001.jpg`.
-        root: What relative photo paths start from.
+        file: UTF-8 CSV with a header; other columns are ignored. `mated` is 1/0, true/false or yes/no; `fold` is a
+            number in every row or in none. Or LFW's `pairs.txt`, with photos named `name/name_0001.jpg`.
+        root: folder that relative photo paths start from.
 
     Raises:
-        InputError: Missing file or column, a bad row (with its line number), a photo that is not there, no
-            pair.
+        InputError: The file cannot be read, a column is missing, a row is wrong (the message contains the line
+            number), a photo does not exist, or there are no pairs.
     """
     try:
         text = file.read_text("utf-8-sig")
@@ -62,7 +71,7 @@ def read_pairs(file: Path, root: Path) -> list[PhotoPair]:
             for photo in (pair.photo_a, pair.photo_b):
                 if photo not in present and not photo.is_file():
                     raise InputError(
-                        f"{file}, line {rows.line_num}: no photo {photo}; paths are relative to --pairs-root"
+                        f"{file}, line {rows.line_num}: no photo {photo}; paths must be relative to --pairs-root"
                     )
                 present.add(photo)
             pairs.append(pair)
@@ -71,12 +80,12 @@ def read_pairs(file: Path, root: Path) -> list[PhotoPair]:
     if not pairs:
         raise InputError(f"{file}: no pairs in it")
     if len({pair.fold is None for pair in pairs}) > 1:
-        raise InputError(f"{file}: a fold in some rows only; give every pair one, or none")
+        raise InputError(f"{file}: only some rows have a fold; give one to every pair or to none")
     return pairs
 
 
 def _is_lfw(text: str) -> bool:
-    """Whether a list begins as LFW's do: with one or two numbers alone."""
+    """Return whether a list starts like LFW's, with a line of one or two numbers."""
     first = text.partition("\n")[0].split()
     return len(first) in (1, 2) and all(word.isdecimal() for word in first)
 
@@ -88,7 +97,7 @@ def _read_lfw(text: str, file: Path, root: Path) -> list[PhotoPair]:
     body = [(number, line.split("\t")) for number, line in enumerate(lines[1:], 2) if line.strip()]
     if not each or len(body) != folds * each * 2:
         raise InputError(
-            f"{file}: {len(body)} pairs, its first line promises {folds} times {each} of either kind"
+            f"{file}: {len(body)} pairs, but its first line announces {folds} times {each} of either kind"
         )
     pairs = []
     for index, (number, words) in enumerate(body):
@@ -97,12 +106,12 @@ def _read_lfw(text: str, file: Path, root: Path) -> list[PhotoPair]:
         words = words if len(words) == wanted else " ".join(words).split()
         if len(words) != wanted or not all(word.isdecimal() for word in words[1::2] + words[2:3] * mated):
             kind = "name, number, number" if mated else "name, number, name, number"
-            raise InputError(f"{where}: expected {kind}, found {words}")
+            raise InputError(f"{where}: expected {kind}, but the line contains {words}")
         sides = [(words[0], words[1]), (words[0] if mated else words[2], words[-1])]
         photos = [root / name / f"{name}_{int(which):04d}.jpg" for name, which in sides]
         for photo in photos:
             if not photo.is_file():
-                raise InputError(f"{where}: no photo {photo}; --pairs-root takes the folder of the people")
+                raise InputError(f"{where}: no photo {photo}; give --pairs-root the folder with all people")
         pairs.append(PhotoPair(photos[0], photos[1], mated, index // (2 * each) if folds > 1 else None))
     return pairs
 
@@ -110,7 +119,7 @@ def _read_lfw(text: str, file: Path, root: Path) -> list[PhotoPair]:
 def _pair(row: dict[str, str | None], root: Path, where: str) -> PhotoPair:
     photo_a, photo_b, mated = (row[name] for name in COLUMNS)
     if not photo_a or not photo_b or mated is None:
-        raise InputError(f"{where}: expected two photos and mated, found {list(row.values())}")
+        raise InputError(f"{where}: expected two photos and mated, but the row is {list(row.values())}")
     if mated.strip().lower() not in _MATED:
         raise InputError(f"{where}: mated is {mated!r}; write 1 for the same person and 0 for two people")
     fold = (row.get("fold") or "").strip()
@@ -122,24 +131,36 @@ def _pair(row: dict[str, str | None], root: Path, where: str) -> PhotoPair:
 
 
 def pair_identities(pairs: Sequence[PhotoPair]) -> tuple[list[Path], list[Path]]:
-    """Who is on either side of each pair, as far as a list of pairs tells: for resampling people.
+    """Return identities of the people in both photos of each pair, for resampling people.
 
-    The folder of a photo is its person. Where a non-mated pair lies within one folder folders are not
-    people; then every photo stands for itself, but for those that mated pairs tie together.
+    Usually the folder of a photo identifies its person. If the list contradicts this, because a non-mated pair is in
+    one folder or a mated pair in two, each photo counts as a person of its own, but photos that are connected by mated
+    pairs count as the same person.
+
+    Args:
+        pairs: the pairs.
+
+    Returns:
+        The identities of the first photos and those of the second photos; equal paths are the same person.
+
+    Example:
+        >>> pairs = [PhotoPair(Path("ann/1.jpg"), Path("ann/2.jpg"), True)]
+        >>> [str(person) for side in pair_identities(pairs) for person in side]
+        ['ann', 'ann']
     """
     if all(pair.mated or pair.photo_a.parent != pair.photo_b.parent for pair in pairs) and all(
         not pair.mated or pair.photo_a.parent == pair.photo_b.parent for pair in pairs
     ):
         return [pair.photo_a.parent for pair in pairs], [pair.photo_b.parent for pair in pairs]
-    tied: dict[Path, Path] = {}
+    parent: dict[Path, Path] = {}  # a union-find forest over the photos
 
-    def first(photo: Path) -> Path:
-        while (above := tied.setdefault(photo, photo)) != photo:
-            tied[photo] = tied[above]
+    def root(photo: Path) -> Path:
+        while (above := parent.setdefault(photo, photo)) != photo:
+            parent[photo] = parent[above]
             photo = above
         return photo
 
     for pair in pairs:
         if pair.mated:
-            tied[first(pair.photo_a)] = first(pair.photo_b)
-    return [first(pair.photo_a) for pair in pairs], [first(pair.photo_b) for pair in pairs]
+            parent[root(pair.photo_a)] = root(pair.photo_b)
+    return [root(pair.photo_a) for pair in pairs], [root(pair.photo_b) for pair in pairs]

@@ -1,4 +1,4 @@
-"""From scores of probes, strangers and pairs to the numbers of an evaluation, each with its interval."""
+"""Turn the scores of probes, strangers and pairs into rates, each with its confidence interval."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ STORED_FMR = {"01": 0.001, "1": 0.01}
 
 @dataclass(frozen=True)
 class Rate:
-    """A measured fraction and its 95 % interval."""
+    """A measured fraction and its 95 % confidence interval."""
 
     value: float
     low: float
@@ -52,15 +52,16 @@ class Rate:
 
 @dataclass(frozen=True)
 class ProbeScores:
-    """Photos searched among the enrolled names: mated probes, or strangers.
+    """The scores of photos that were searched among the enrolled people: mated probes, or strangers.
 
     Attributes:
-        photos: (N,) files.
-        identities: (N,) who is on them, to resample people; for strangers whatever tells them apart.
+        photos: (N,) photo files.
+        identities: (N,) identity of the person in each photo, for resampling people; for strangers, whatever
+            distinguishes them.
         truth: (N,) int column of the right name, `NO_COLUMN` for strangers.
-        best: (N,) int column of the most similar name, `NO_COLUMN` where no face was found.
-        similarity: (N,) cosine to it, `NEVER` where no face was found.
-        score: (N,) acceptance score, `NEVER` where no face was found.
+        best: (N,) int column of the most similar name, `NO_COLUMN` where no face was detected.
+        similarity: (N,) cosine of the most similar name, `NEVER` where no face was detected.
+        score: (N,) acceptance score, `NEVER` where no face was detected.
         rank: (N,) int rank of the right name, `NEVER_RANKED` where there is none.
     """
 
@@ -74,20 +75,21 @@ class ProbeScores:
 
     @property
     def right_score(self) -> np.ndarray:
-        """(N,) acceptance score where the best name is right, else `NEVER`."""
+        """Acceptance score (N,) where the most similar name is the right one, elsewhere `NEVER`."""
         right = (self.rank == 1) & (self.best == self.truth)
         return np.where(right, self.score, NEVER)
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """Pairs compared.
+    """The scores of pairs of photos that were compared.
 
     Attributes:
-        mated: (N,) bool.
-        score: (N,) cosine, `NEVER` where a face was not found.
-        identity_a, identity_b: (N,) who is on either side, to resample people.
-        folds: (N,) int, where the list of pairs has folds of its own.
+        mated: (N,) bool, whether both photos show the same person.
+        score: (N,) cosine, `NEVER` where a face was not detected.
+        identity_a: (N,) identity of the person in the first photo, for resampling people.
+        identity_b: (N,) identity of the person in the second photo.
+        folds: (N,) int fold of each pair, if the list of pairs defines folds.
     """
 
     mated: np.ndarray
@@ -99,10 +101,15 @@ class PairScores:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A fraction before it is told: its value, what it is in each resample, and of how many people.
+    """A fraction with its bootstrap resamples.
 
-    Resamples depend on seed and people only: those of two models measured on the same photos belong together, row
-    by row.
+    Resamples depend only on the seed and the people. For two models that were measured on the same photos they can
+    therefore be compared one by one.
+
+    Attributes:
+        value: the fraction.
+        samples: (R,) the fraction in each resample.
+        people: number of people it was measured on.
     """
 
     value: float
@@ -111,7 +118,7 @@ class Sampled:
 
     @property
     def rate(self) -> Rate:
-        """With its interval."""
+        """The fraction with its interval."""
         return Rate(self.value, *interval(self.samples, self.value, self.people))
 
 
@@ -121,20 +128,32 @@ def measure_search(
     thresholds: dict[str, float] | None,
     seed: int = 0,
 ) -> dict[str, Rate]:
-    """Closed-set and open-set rates, as far as probes and strangers were given.
+    """Return closed-set and open-set rates, as far as probes and strangers are given.
 
-    `dir_at_fpir_x` takes its threshold from the strangers given here and compares methods;
-    `tpir_at_stored_x` and `fpir_realised_x` use the stored `thresholds` and tell a user what to expect.
+    `dir_at_fpir_x` takes its threshold from the given strangers and serves to compare methods. `tpir_at_stored_x` and
+    `fpir_realised_x` use the stored thresholds and show what a user can expect.
+
+    Args:
+        probes: mated probes.
+        strangers: strangers.
+        thresholds: stored acceptance thresholds by name (`fpir_1`, `fpir_10`).
+        seed: seed of the bootstrap.
     """
-    return {
-        name: found.rate for name, found in sample_search(probes, strangers, thresholds or {}, seed).items()
-    }
+    samples = sample_search(probes, strangers, thresholds or {}, seed)
+    return {name: sampled.rate for name, sampled in samples.items()}
 
 
 def sample_search(
     probes: ProbeScores | None, strangers: ProbeScores | None, thresholds: dict[str, float], seed: int = 0
 ) -> dict[str, Sampled]:
-    """As `measure_search`, with the resamples."""
+    """Return the rates of `measure_search` with their resamples.
+
+    Args:
+        probes: mated probes.
+        strangers: strangers.
+        thresholds: stored acceptance thresholds by name (`fpir_1`, `fpir_10`).
+        seed: seed of the bootstrap.
+    """
     out = {}
     if probes is not None:
         weights = identity_weights(probes.identities, seed=seed)
@@ -165,26 +184,37 @@ def sample_search(
 def measure_pairs(
     pairs: PairScores, thresholds: Mapping[str, float] | None = None, seed: int = 0
 ) -> dict[str, Rate]:
-    """1:1 rates.
+    """Return 1:1 rates.
 
-    `tar_at_far_x` takes its threshold from these pairs and compares methods; `tar_at_stored_fmr_x`, `fmr_realised_x`
-    and `pair_accuracy_stored` (at FMR 0.1 %, what `identity.verify` uses) take the stored `thresholds`, cosines by a
-    name in `STORED_FMR`, and tell a user what to expect.
+    `tar_at_far_x` takes its threshold from the given pairs and serves to compare methods. `tar_at_stored_fmr_x`,
+    `fmr_realised_x` and `pair_accuracy_stored` (at FMR 0.1 %, the default of `identity.verify`) use the stored
+    thresholds and show what a user can expect.
 
-    A pair without a face on one side is judged wrongly in the accuracy; in EER and TAR a mated one is
-    rejected at every threshold, and a non-mated one is left out, since it can neither help nor be accepted.
+    A pair in which a face was not detected counts as an error in the accuracy. In EER and TAR, a mated pair of this
+    kind counts as rejected at every threshold, and a non-mated one is left out, because it cannot be accepted anyway.
+
+    Args:
+        pairs: the pairs with their scores.
+        thresholds: stored thresholds, cosines by the names in `STORED_FMR`.
+        seed: seed of the bootstrap and of the folds.
     """
-    return {name: found.rate for name, found in sample_pairs(pairs, seed, thresholds or {}).items()}
+    return {name: sampled.rate for name, sampled in sample_pairs(pairs, seed, thresholds or {}).items()}
 
 
 def sample_pairs(
     pairs: PairScores, seed: int = 0, thresholds: Mapping[str, float] | None = None
 ) -> dict[str, Sampled]:
-    """As `measure_pairs`, with the resamples."""
-    found = pairs.score > NEVER
-    mated, nonmated = pairs.score[pairs.mated], pairs.score[~pairs.mated & found]
+    """Return the rates of `measure_pairs` with their resamples.
+
+    Args:
+        pairs: the pairs with their scores.
+        seed: seed of the bootstrap and of the folds.
+        thresholds: stored thresholds, cosines by the names in `STORED_FMR`.
+    """
+    compared = pairs.score > NEVER
+    mated, nonmated = pairs.score[pairs.mated], pairs.score[~pairs.mated & compared]
     weights = pair_weights(pairs.identity_a, pairs.identity_b, seed=seed)
-    of_mated, of_nonmated = weights[:, pairs.mated], weights[:, ~pairs.mated & found]
+    of_mated, of_nonmated = weights[:, pairs.mated], weights[:, ~pairs.mated & compared]
     people = len({*pairs.identity_a, *pairs.identity_b})
     right = pair_outcomes(pairs.score, pairs.mated, seed=seed, fold_of=pairs.folds)
     out = {"pair_accuracy": _sampled(mean_rate(right), mean_rate(right, weights), people)}
@@ -193,19 +223,25 @@ def sample_pairs(
         samples = tar_at_far(mated, nonmated, far, of_mated, of_nonmated)
         out[f"tar_at_far_{name}"] = _sampled(tar_at_far(mated, nonmated, far), samples, people)
     for name, at in (thresholds or {}).items():
-        for told, scores, of in (
+        for rate, scores, of in (
             (f"tar_at_stored_fmr_{name}", mated, of_mated),
             (f"fmr_realised_{name}", nonmated, of_nonmated),
         ):
-            out[told] = _sampled(accept_rate(scores, at), accept_rate(scores, at, of), people)
+            out[rate] = _sampled(accept_rate(scores, at), accept_rate(scores, at, of), people)
     if thresholds and "01" in thresholds:
-        kept = found & ((pairs.score >= thresholds["01"]) == pairs.mated)
-        out["pair_accuracy_stored"] = _sampled(mean_rate(kept), mean_rate(kept, weights), people)
+        correct = compared & ((pairs.score >= thresholds["01"]) == pairs.mated)
+        out["pair_accuracy_stored"] = _sampled(mean_rate(correct), mean_rate(correct, weights), people)
     return out
 
 
 def measure_share(outcome: Sequence[bool], identities: Sequence[str], seed: int = 0) -> Rate:
-    """Fraction of photos that are so, its interval over identities."""
+    """Return the fraction of photos with a positive outcome.
+
+    Args:
+        outcome: the outcome of each photo.
+        identities: identity of each photo, for resampling.
+        seed: seed of the bootstrap.
+    """
     samples = mean_rate(outcome, identity_weights(identities, seed=seed))
     return _sampled(mean_rate(outcome), samples, len(set(identities))).rate
 
@@ -216,23 +252,23 @@ def _sampled(value: float | np.ndarray, samples: float | np.ndarray, people: int
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything an evaluation found out; what was not measured is None or absent.
+    """The results of an evaluation; what was not measured is None or missing.
 
     Attributes:
-        model: As given on the command line.
-        protocol: How it was measured, line by line, for people.
-        labels: Enrolled names, by column; empty for bare features.
-        thresholds: Stored acceptance thresholds, `fpir_1` and `fpir_10`; empty for bare features.
-        decision: Stored thresholds and probability curve; None for bare features.
-        rates: By their name in `RATES`.
-        counts: By their name in `COUNTS`.
-        ms_per_face: Embedding and comparing one face that was found and cut out, milliseconds; None without
-            a face.
-        probes, strangers, pairs: Scores.
-        photo_pairs: The photos of `pairs`.
-        photos: What was found in each photo of people, without the chips.
-        false_faces: Photos without a person in which a face was found, and the name accepted at FPIR 1 %,
-            if any.
+        model: the model, as given on the command line.
+        protocol: sentences for people that describe how the rates were measured.
+        labels: enrolled names by column; empty for bare features.
+        thresholds: stored acceptance thresholds `fpir_1` and `fpir_10`; empty for bare features.
+        decision: stored thresholds and probability curve; None for bare features.
+        rates: rates by their names in `RATES`.
+        counts: numbers of photos and pairs by their names in `COUNTS`.
+        ms_per_face: milliseconds to embed and compare one cropped face; None if no face was detected.
+        probes: scores of the probes.
+        strangers: scores of the strangers.
+        pairs: scores of the pairs.
+        photo_pairs: the photos of `pairs`.
+        photos: result of detection for each photo of people, without the chips.
+        false_faces: photos without a person in which a face was detected, with the name accepted at FPIR 1 %, if any.
     """
 
     model: str
@@ -251,7 +287,7 @@ class Evaluation:
     decision: Decision | None = None
 
     def as_json(self) -> dict[str, float | int | list[float] | None]:
-        """Every number by its name, in a fixed order, each with its interval `<name>_ci`; None where not measured."""
+        """Return every number by its name, in a fixed order, with its interval `<name>_ci`; None if not measured."""
         values: dict[str, float | int | list[float] | None] = {}
         for name in RATES:
             rate = self.rates.get(name)

@@ -1,7 +1,7 @@
-"""The evaluation as one self-contained web page, and its numbers as JSON and CSV.
+"""Write the results of an evaluation as one self-contained web page, and the numbers as JSON and CSV.
 
-`index.html` needs no network and no other file: pictures are inline, drawn once for light and once for dark
-screens. It shows photos of people where the recogniser went wrong: treat it as the photos themselves.
+`index.html` needs no network and no other file: its pictures are inline, drawn for light and for dark screens. It shows
+photos of people whom the model named wrongly, so it must be handled like the photos themselves.
 """
 
 import csv
@@ -15,7 +15,8 @@ import cv2
 import jinja2
 import numpy as np
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.layout import MANIFEST
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, PhotoError
 from augmentor.path_text import shown
 from augmentor.photos.images import encode_jpeg, load_image, write_whole
@@ -25,29 +26,65 @@ from identity.evaluation.rates import NO_COLUMN, Evaluation
 from identity.evaluation.report_figures import RunHistory, data_uri, figures_of
 
 TITLES = {
-    "rank1": ("Rank-1", "closed set: the right name comes first"),
-    "rank5": ("Rank-5", "the right name is among the first five"),
-    "dir_at_fpir_1": ("DIR at FPIR 1 %", "right name first and accepted, 1 % of these strangers let through"),
-    "dir_at_fpir_10": ("DIR at FPIR 10 %", "the same, 10 % let through"),
-    "tpir_at_stored_1": ("TPIR, stored 1 % threshold", "what a user gets: right name first and accepted"),
-    "fpir_realised_1": ("FPIR realised there", "strangers who were given a name; meant to be 1 %"),
-    "tpir_at_stored_10": ("TPIR, stored 10 % threshold", "the same with the looser threshold"),
-    "fpir_realised_10": ("FPIR realised there", "meant to be 10 %"),
-    "eer": ("1:1 EER", "two photos, same person or not: both errors equally frequent"),
-    "pair_accuracy": ("1:1 accuracy", "10 folds, threshold from the other nine"),
-    "tar_at_far_1e2": ("1:1 TAR at FAR 1e-2", "mated pairs accepted when 1 % of others are"),
-    "tar_at_far_1e3": ("1:1 TAR at FAR 1e-3", "when 0.1 % of others are"),
+    "rank1": ("Rank-1", "closed set: the right name is the most similar one"),
+    "rank5": ("Rank-5", "the right name is among the five most similar ones"),
+    "dir_at_fpir_1": (
+        "DIR at FPIR 1 %",
+        "the right name is first and accepted, at the threshold that accepts 1 % of these strangers",
+    ),
+    "dir_at_fpir_10": ("DIR at FPIR 10 %", "the same at the threshold that accepts 10 % of these strangers"),
+    "tpir_at_stored_1": (
+        "TPIR, stored 1 % threshold",
+        "the right name is first and accepted, at the threshold that users get",
+    ),
+    "fpir_realised_1": (
+        "FPIR realised at this threshold",
+        "strangers who were given a name; the target is 1 %",
+    ),
+    "tpir_at_stored_10": ("TPIR, stored 10 % threshold", "the same at the lower threshold"),
+    "fpir_realised_10": (
+        "FPIR realised at this threshold",
+        "strangers who were given a name; the target is 10 %",
+    ),
+    "eer": (
+        "1:1 EER",
+        "comparison of two photos: the error rate at which both kinds of error are equally frequent",
+    ),
+    "pair_accuracy": ("1:1 accuracy", "10 folds, each with the threshold of the other nine"),
+    "tar_at_far_1e2": (
+        "1:1 TAR at FAR 1e-2",
+        "mated pairs accepted at the threshold that accepts 1 % of non-mated pairs",
+    ),
+    "tar_at_far_1e3": (
+        "1:1 TAR at FAR 1e-3",
+        "the same at the threshold that accepts 0.1 % of non-mated pairs",
+    ),
     "pair_accuracy_stored": (
         "1:1 accuracy, stored",
-        "at the threshold for FMR 0.1 %, what identity.verify uses",
+        "at the threshold for FMR 0.1 %, the default of identity.verify",
     ),
-    "tar_at_stored_fmr_01": ("1:1 TAR, stored FMR 0.1 %", "what a user gets: mated pairs accepted"),
-    "fmr_realised_01": ("FMR realised there", "pairs of two people accepted; meant to be 0.1 %"),
-    "tar_at_stored_fmr_1": ("1:1 TAR, stored FMR 1 %", "the same with the looser threshold"),
-    "fmr_realised_1": ("FMR realised there", "meant to be 1 %"),
-    "no_face_rejected": ("No face, none found", "photos without a person in which no face was found"),
-    "no_face_named": ("No face, named", "photos without a person that were given a name at FPIR 1 %"),
-    "failed_to_enrol": ("Failure to enrol", "photos of people in which no face was found"),
+    "tar_at_stored_fmr_01": (
+        "1:1 TAR, stored FMR 0.1 %",
+        "mated pairs accepted at the threshold that users get",
+    ),
+    "fmr_realised_01": (
+        "FMR realised at this threshold",
+        "pairs of different people accepted; the target is 0.1 %",
+    ),
+    "tar_at_stored_fmr_1": ("1:1 TAR, stored FMR 1 %", "the same at the lower threshold"),
+    "fmr_realised_1": (
+        "FMR realised at this threshold",
+        "pairs of different people accepted; the target is 1 %",
+    ),
+    "no_face_rejected": (
+        "Nobody, no face detected",
+        "photos without a person in which no face was detected",
+    ),
+    "no_face_named": (
+        "Nobody, but named",
+        "photos without a person that were given a name at FPIR 1 %",
+    ),
+    "failed_to_enrol": ("Failure to enrol", "photos of people in which no face was detected"),
 }
 _MOST_CONFUSIONS, _MOST_PAIRS, _MOST_FAILURES = 12, 6, 200
 _THUMBNAIL = 112
@@ -62,10 +99,10 @@ def write_report(
     """Write `index.html`, `report.json`, `report.csv` and `failures.csv`.
 
     Args:
-        evaluation: What to show.
-        folder: Made if missing.
-        enrolled: A photo for each enrolled name, where there is one; see `enrolled_photos`.
-        run: How the run was made, where it is known; see `identity.evaluation.report_figures`.
+        evaluation: the results to show.
+        folder: folder to write to; made if missing.
+        enrolled: a photo of each enrolled person, as far as there is one; see `enrolled_photos`.
+        run: how the run was made, if this is known; see `identity.evaluation.report_figures`.
 
     Returns:
         Path of `index.html`.
@@ -120,14 +157,21 @@ def write_report(
 
 
 def enrolled_photos(training_set: Path) -> dict[str, Path]:
-    """One aligned photo of each person of a set that `jobs/augment.py` wrote; empty if the set is not there."""
-    file = training_set / "manifest.parquet"
+    """Return one aligned photo of each person in a balanced set.
+
+    Args:
+        training_set: folder of a set that `jobs/augment.py` wrote.
+
+    Returns:
+        A photo by person; nothing if the set or its manifest cannot be read.
+    """
+    file = training_set / MANIFEST
     if not file.is_file():
         return {}
     try:
         rows = read_manifest(file)
     except InputError:
-        return {}  # the report is about the evaluation: without the set it names people instead of showing them
+        return {}  # without the set, the report names people but does not show them
     photos: dict[str, Path] = {}
     columns = (rows[name].to_pylist() for name in ("identity", "kind", "file"))
     for identity, kind, name in zip(*columns, strict=True):
@@ -145,7 +189,7 @@ def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
 
 
 def _thumbnail(evaluation: Evaluation, path: Path) -> str:
-    """Chip of a photo of the evaluation as a data URI; empty when the photo has gone or had no face."""
+    """Return the chip of a measured photo as a data URI; empty if the photo is gone or no face was detected."""
     probe = evaluation.photos[path]
     if probe.landmarks is None:
         return ""
@@ -156,7 +200,7 @@ def _thumbnail(evaluation: Evaluation, path: Path) -> str:
 
 
 def _thumbnail_of_file(path: Path | None) -> str:
-    """A whole picture, reduced, as a data URI; empty without one."""
+    """Return a whole photo, reduced in size, as a data URI; empty if there is none."""
     if path is None:
         return ""
     try:
@@ -169,12 +213,12 @@ def _thumbnail_of_file(path: Path | None) -> str:
 
 
 def _short(path: Path) -> str:
-    """The end of a path that tells photos apart."""
+    """Return the end of a path, which is enough to tell photos apart."""
     return shown("/".join(path.parts[-2:]))
 
 
 def _confusions(evaluation: Evaluation, enrolled: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Mated probes with a wrong best name, the surest first."""
+    """Return the mated probes whose most similar name is wrong, those with the highest scores first."""
     probes = evaluation.probes
     if probes is None:
         return []
@@ -197,7 +241,7 @@ def _confusions(evaluation: Evaluation, enrolled: Mapping[str, Path]) -> list[di
 
 
 def _named_strangers(evaluation: Evaluation, enrolled: Mapping[str, Path]) -> list[dict[str, Any]]:
-    """Strangers accepted at the stored 1 % threshold, the surest first."""
+    """Return the strangers who are accepted at the stored 1 % threshold, those with the highest scores first."""
     strangers = evaluation.strangers
     if strangers is None:
         return []
@@ -216,17 +260,17 @@ def _named_strangers(evaluation: Evaluation, enrolled: Mapping[str, Path]) -> li
 
 
 def _worst_pairs(evaluation: Evaluation) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The least similar mated and the most similar non-mated pairs, under a title each."""
+    """Return the least similar mated pairs and the most similar non-mated pairs, each with a title."""
     pairs = evaluation.pairs
     if pairs is None:
         return []
-    found = pairs.score > NEVER
+    compared = pairs.score > NEVER
     groups = []
     for title, kind, sign in (
         ("Same person, least similar", pairs.mated, 1),
-        ("Two people, most similar", ~pairs.mated, -1),
+        ("Different people, most similar", ~pairs.mated, -1),
     ):
-        index = np.flatnonzero(kind & found)
+        index = np.flatnonzero(kind & compared)
         index = index[np.argsort(sign * pairs.score[index], kind="stable")][:_MOST_PAIRS]
         entries = [
             {

@@ -1,4 +1,4 @@
-"""The figures of an evaluation's report, each drawn for light and for dark screens."""
+"""Draw the figures of a report, each for light and for dark screens."""
 
 import base64
 import csv
@@ -19,12 +19,12 @@ from identity.evaluation.rates import Evaluation
 from identity.evaluation.reliability import reliability
 from identity.training.learning_curves import CURVES
 
-_CHOICES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)  # false positive rates a user may ask for
+_CHOICES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3)  # false positive rates that a user may choose
 
 
 @dataclass(frozen=True)
 class _Theme:
-    """Colours of a figure; transparent background."""
+    """The colours of a figure; its background is transparent."""
 
     name: str
     ink: str
@@ -45,7 +45,7 @@ class RunHistory:
     """How a run was made.
 
     Attributes:
-        photos: number of training photos of each person.
+        photos: number of training photos of each person, the largest first.
         epochs: rows of `curves.csv`: epoch, loss, rank-1 on training images, rank-1 on held-out photos (may be NaN).
     """
 
@@ -54,11 +54,11 @@ class RunHistory:
 
 
 def run_history(folder: Path, identities: Sequence[str]) -> RunHistory:
-    """Of a run's folder.
+    """Return how a run was made.
 
     Args:
-        folder: of the run.
-        identities: of its training photos, one for each.
+        folder: folder of the run.
+        identities: name of the person in each training photo.
     """
     photos = tuple(sorted(Counter(identities).values(), reverse=True))
     curves = folder / CURVES[0]
@@ -70,40 +70,65 @@ def run_history(folder: Path, identities: Sequence[str]) -> RunHistory:
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """A picture inside a page."""
+    """Return a picture as a data URI.
+
+    Args:
+        data: content of the picture's file.
+        kind: subtype of its media type, for example `png`.
+
+    Example:
+        >>> data_uri(b"abc", "png")
+        'data:image/png;base64,YWJj'
+    """
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def figures_of(evaluation: Evaluation, run: RunHistory | None = None) -> list[dict[str, str]]:
-    """Every figure that can be drawn: title, explanation, and a data URI for light and for dark."""
+    """Draw every figure for which there are results.
+
+    Args:
+        evaluation: the results to show.
+        run: how the run was made, if this is known.
+
+    Returns:
+        For each figure `title`, `text`, and data URIs `light` and `dark`.
+    """
     probes, strangers, pairs = evaluation.probes, evaluation.strangers, evaluation.pairs
     wanted: list[tuple[str, str, Any]] = []
     if (probes is not None and strangers is not None) or pairs is not None:
-        text = "Further down and left is better. Both axes logarithmic; a curve ends where no error was seen."
+        text = (
+            "A curve that is lower and further left is better. Both axes are logarithmic. A curve ends where no error "
+            "was observed."
+        )
         wanted.append(("Detection error trade-off", text, _draw_det))
-        text = "The same the other way round: up and left is better."
+        text = "The same errors in another form: a curve that is higher and further left is better."
         wanted.append(("ROC", text, _draw_roc))
     if probes is not None or strangers is not None:
-        text = "Acceptance scores: right names should lie right of the thresholds, strangers left of them."
+        text = (
+            "Acceptance scores: those of right names should be to the right of the thresholds, those of strangers to "
+            "the left."
+        )
         wanted.append(("Scores of the search", text, _draw_scores))
     if pairs is not None:
-        wanted.append(("Similarity of pairs", "Cosine of two photos.", _draw_pairs))
+        wanted.append(("Similarity of pairs", "Cosine of the two embeddings of each pair.", _draw_pairs))
     if probes is not None and len(evaluation.labels) > 1:
-        wanted.append(("Cumulative match", "How often the right name is among the first k.", _draw_cmc))
+        text = "Share of probes whose right name is among the k most similar ones."
+        wanted.append(("Cumulative match", text, _draw_cmc))
     if probes is not None and strangers is not None and evaluation.decision is not None:
         text = (
-            "For every false positive rate asked for: what came, at the threshold that calibration gives. The dashed "
-            "line is a threshold that keeps its promise."
+            "For each false positive rate that a user may choose: the rates measured at the calibrated threshold. A "
+            "perfectly calibrated threshold would put the strangers on the dashed line."
         )
         wanted.append(("What a threshold costs", text, _draw_what_if))
         error = reliability(probes, strangers, evaluation.decision.probability).error
         text = (
-            "Whether probabilities can be believed, were every second face a stranger's: points on the line are "
-            f"honest, those below it boast. On average they are {100 * error:.1f} points off."
+            "Predicted probability of a right answer and the share of answers that are right, if half of all faces are "
+            "strangers'. Points on the line are reliable; those below it are overconfident. The mean difference is "
+            f"{100 * error:.1f} percentage points."
         )
         wanted.append(("Reliability", text, _draw_reliability))
     if run is not None and run.photos:
-        text = "Training photos of each person, people sorted: few photos are hard to name by."
+        text = "Number of training photos of each person, in descending order. People with few photos are hard to name."
         wanted.append(("Class balance", text, lambda axes, _, theme: _draw_balance(axes, run, theme)))
     if run is not None and run.epochs:
         text = "Rank-1 of the head after each epoch, and its loss."
@@ -116,7 +141,7 @@ def figures_of(evaluation: Evaluation, run: RunHistory | None = None) -> list[di
 
 
 def _png(draw: Any, evaluation: Evaluation, theme: _Theme) -> str:
-    """A figure as a data URI; drawn without pyplot, which keeps state."""
+    """Draw a figure and return it as a data URI; pyplot is not used, because it keeps global state."""
     figure = Figure(figsize=(5.0, 4.2), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     axes.patch.set_alpha(0)
@@ -129,7 +154,7 @@ def _png(draw: Any, evaluation: Evaluation, theme: _Theme) -> str:
     axes.xaxis.label.set_color(theme.ink)
     axes.yaxis.label.set_color(theme.ink)
     handles, labels = axes.get_legend_handles_labels()
-    if labels:  # below the curves, where it hides none of them
+    if labels:  # the legend is below the axes, where it hides no curve
         figure.legend(
             handles, labels, loc="outside lower center", ncols=2, frameon=False, labelcolor=theme.ink
         )
@@ -139,7 +164,7 @@ def _png(draw: Any, evaluation: Evaluation, theme: _Theme) -> str:
 
 
 def _curves(evaluation: Evaluation, theme: _Theme) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Label, colour, false positives and misses of the search and of the pairs, as far as there are any."""
+    """Return label, colour, false positive rates and miss rates of the search and of the pairs, as far as measured."""
     probes, strangers, pairs = evaluation.probes, evaluation.strangers, evaluation.pairs
     groups = []
     if probes is not None and strangers is not None:
@@ -157,53 +182,58 @@ def _curves(evaluation: Evaluation, theme: _Theme) -> list[tuple[str, str, np.nd
 def _draw_det(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
     lowest = 1.0
     for label, colour, far, frr in _curves(evaluation, theme):
-        seen = (far > 0) & (frr > 0)
+        shown = (far > 0) & (frr > 0)
         names = "FNIR over FPIR" if label == "search" else "FRR over FAR"
         axes.plot(
-            far[seen], frr[seen], color=colour, linewidth=2, drawstyle="steps-post", label=f"{label}: {names}"
+            far[shown],
+            frr[shown],
+            color=colour,
+            linewidth=2,
+            drawstyle="steps-post",
+            label=f"{label}: {names}",
         )
         lowest = min([lowest, *far[far > 0][:1], *far[far > 0][-1:], *frr[frr > 0][:1], *frr[frr > 0][-1:]])
-    # limits before scales: a log axis cannot find its own where no curve has a point
+    # The limits are set before the scales, because a logarithmic axis without any point cannot choose its limits.
     axes.set_xlim(lowest / 1.5, 1)
     axes.set_ylim(lowest / 1.5, 1)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("false positives (strangers, other people)")
-    axes.set_ylabel("misses (mated, not accepted rightly)")
+    axes.set_ylabel("misses (mated, not correctly accepted)")
 
 
 def _draw_roc(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
     lowest = 0.1
     for label, colour, far, frr in _curves(evaluation, theme):
-        seen = far > 0
+        shown = far > 0
         axes.plot(
-            far[seen], 100 * (1 - frr[seen]), color=colour, linewidth=2, drawstyle="steps-post", label=label
+            far[shown], 100 * (1 - frr[shown]), color=colour, linewidth=2, drawstyle="steps-post", label=label
         )
-        lowest = min([lowest, *far[seen][:1], *far[seen][-1:]])
+        lowest = min([lowest, *far[shown][:1], *far[shown][-1:]])
     axes.set_xlim(lowest / 1.5, 1)
     axes.set_ylim(min(axes.get_ylim()[0], 98), 100.5)
     axes.set_xscale("log")
     axes.set_xlabel("false positives (strangers, other people)")
-    axes.set_ylabel("mated, accepted rightly, %")
+    axes.set_ylabel("mated, correctly accepted, %")
 
 
 def _draw_what_if(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
     assert evaluation.probes and evaluation.strangers and evaluation.decision
     scores = evaluation.decision.stranger_scores
-    asked = [rate for rate in _CHOICES if rate >= 1 / max(len(scores), 1)]
-    at = [evaluation.decision.threshold(rate) for rate in asked]
+    chosen = [rate for rate in _CHOICES if rate >= 1 / max(len(scores), 1)]
+    at = [evaluation.decision.threshold(rate) for rate in chosen]
     named = [100 * float(accept_rate(evaluation.probes.right_score, value)) for value in at]
     through = [100 * float(accept_rate(evaluation.strangers.score, value)) for value in at]
-    percent = [100 * rate for rate in asked]
-    axes.plot(percent, named, color=theme.mated, linewidth=2, marker="o", label="named rightly")
+    percent = [100 * rate for rate in chosen]
+    axes.plot(percent, named, color=theme.mated, linewidth=2, marker="o", label="correctly named")
     axes.plot(percent, through, color=theme.stranger, linewidth=2, marker="s", label="strangers named")
     axes.plot(percent, percent, color=theme.ink, linestyle="--", linewidth=1)
     axes.set_xscale("log")
     axes.set_xticks(percent, [f"{rate:g}" for rate in percent], minor=False)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(-2, 102)
-    axes.set_xlabel("false positive rate asked for (--fpir), %")
-    axes.set_ylabel("what came, %")
+    axes.set_xlabel("chosen false positive rate (--fpir), %")
+    axes.set_ylabel("measured, %")
 
 
 def _draw_balance(axes: Axes, run: RunHistory, theme: _Theme) -> None:
@@ -253,14 +283,14 @@ def _draw_scores(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
 
 def _draw_reliability(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
     assert evaluation.probes and evaluation.strangers and evaluation.decision
-    found = reliability(evaluation.probes, evaluation.strangers, evaluation.decision.probability)
+    bins = reliability(evaluation.probes, evaluation.strangers, evaluation.decision.probability)
     axes.plot([0, 1], [0, 1], color=theme.faint, linewidth=1.2)
-    axes.plot(found.told, found.true, color=theme.mated, linewidth=1.2)
-    area = 12 + 200 * found.answers / found.answers.max()
-    axes.scatter(found.told, found.true, s=area, color=theme.mated, zorder=3)
+    axes.plot(bins.predicted, bins.observed, color=theme.mated, linewidth=1.2)
+    area = 12 + 200 * bins.answers / bins.answers.max()
+    axes.scatter(bins.predicted, bins.observed, s=area, color=theme.mated, zorder=3)
     axes.set_xlim(-0.05, 1.05)
     axes.set_ylim(-0.05, 1.05)
-    axes.set_xlabel("probability told (larger dots: more answers)")
+    axes.set_xlabel("predicted probability (larger dots: more answers)")
     axes.set_ylabel("share of right answers")
 
 
@@ -271,7 +301,7 @@ def _draw_pairs(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
         axes,
         [
             ("same person", theme.mated, pairs.score[pairs.mated]),
-            ("two people", theme.stranger, pairs.score[~pairs.mated]),
+            ("different people", theme.stranger, pairs.score[~pairs.mated]),
         ],
     )
     axes.set_xlabel("cosine similarity")
@@ -279,7 +309,7 @@ def _draw_pairs(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
 
 
 def _histograms(axes: Axes, groups: Sequence[tuple[str, str, np.ndarray]]) -> None:
-    """Overlaid histograms, each adding up to 1, of the finite scores."""
+    """Draw overlaid histograms of the finite scores; each histogram adds up to 1."""
     finite = [(label, colour, scores[np.isfinite(scores)]) for label, colour, scores in groups]
     finite = [group for group in finite if len(group[2])]
     if not finite:
@@ -299,8 +329,8 @@ def _draw_cmc(axes: Axes, evaluation: Evaluation, theme: _Theme) -> None:
     most = min(20, len(evaluation.labels))
     rates = cmc(ranks, most)
     axes.plot(np.arange(1, most + 1), 100 * rates, color=theme.mated, linewidth=2, marker="o", markersize=4)
-    found = float(np.mean(ranks < NEVER_RANKED))
-    axes.axhline(100 * found, color=theme.faint, linewidth=1.2)
+    with_face = float(np.mean(ranks < NEVER_RANKED))
+    axes.axhline(100 * with_face, color=theme.faint, linewidth=1.2)
     axes.set_ylim(min(100 * rates[0], 99) - 1, 100.5)
     axes.set_xlabel("k")
     axes.set_ylabel("right name among the first k, %")

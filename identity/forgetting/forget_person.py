@@ -1,23 +1,27 @@
-"""Take a person out of a run, and everything this software made of the person out of the folders it knows of.
+"""Forget a person: delete everything that this software made from their photos.
 
-What goes: the template, the prototype in the head, the list of training photos; the caches of features (they hold the
-person's among others', and are made again when they are needed); the person's images and rows in the balanced set
-(`identity.forgetting.balanced_set`); faces, album files and pages of organised photos. Afterwards every one of these
-places, and
-every file that was made with the run elsewhere (reports, exports, tables), is searched for the name. The user's own
-photos are not touched, they are listed.
+The following is deleted:
 
-What has to be done is written down in the run's `people.sqlite` before anything is deleted, and stays there until
-nothing is left. An interrupted call is repeated by the same name; so is one that left something, after that was dealt
-with. Names that the person had before are followed. Other processes that have the run open are waited for.
+- in the run: the template, the prototype in the head, and the list of the person's training photos
+- caches of features; they contain other people's features, too, and are computed again when they are needed
+- the person's images and rows in the balanced set (`identity.forgetting.balanced_set`)
+- stored faces of organised photos, files in albums, and pages of albums
 
-The head was trained with the person's images among others. Its prototype of the person is deleted, but what all people
-share in its weights was shaped by these images a little: it forgets them at the next training.
+Afterwards all these places are searched for the person's names, and so is everything that was made elsewhere with the
+run (reports, exports, tables). The user's own photos are not touched, only listed.
+
+Before anything is deleted, the run's `people.sqlite` records what must be done (`identity.forgetting.journal`). The
+record stays until nothing is left. Therefore a call that was interrupted, or that left something, can be repeated with
+the same name. Earlier names of the person are followed. Other processes that use the run are waited for.
+
+The head was trained with the person's images among others. Its prototype of the person is deleted, but the weights that
+all people share keep a small influence of these images until the next training.
 """
 
 import io
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,36 +33,38 @@ from augmentor.photos.images import remove_half_written, write_whole
 from augmentor.photos.names import found_name, possible_folders
 from augmentor.photos.place import is_local
 from identity.albums.page import THUMBNAILS, write_pages
-from identity.albums.placing import remove_empty_folders, take_out
+from identity.albums.placing import TakenOut, remove_empty_folders, take_out
 from identity.albums.sorting import REVIEW, decide
 from identity.albums.written_files import WrittenFiles
 from identity.chips.detection_cache import FILES as DETECTIONS
 from identity.forgetting.balanced_set import forget_in_set
 from identity.forgetting.journal import ForgettingRecord, is_album_of, write_down
 from identity.forgetting.mentions import Mentions
-from identity.forgetting.traces import left_elsewhere, left_in_albums, left_in_outputs, left_in_run
+from identity.forgetting.traces import (
+    left_elsewhere,
+    left_in_albums,
+    left_in_outputs,
+    left_in_run,
+    not_there,
+)
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, PhotoCollection
 from identity.runs.holders import wait_for_holders
 from identity.runs.unenrolment import without
 from identity.runs.user_cache import user_cache
-from identity.training import unpacked_images
+from identity.training.cache_folder import cached_files, is_cache_folder
 
 WAIT_SECONDS = 30.0
-_CACHES = (
-    *("maps.npy", "progress.json", "dlib.npz", "head.checkpoint.npz", "fine_tuning.checkpoint.npz"),
-    *unpacked_images.FILES,
-)
 
 
 @dataclass
 class Forgotten:
-    """What became of a person.
+    """The outcome of forgetting a person.
 
     Attributes:
-        removed: what was deleted, in words.
-        originals: the user's photos of the person, as the run called them, and in folders that were organised.
-        left: places where the name still stands, or files that could not be dealt with; should be none.
+        removed: lines that describe what was deleted.
+        originals: the user's own photos of the person: training photos, as the run names them, and organised photos.
+        left: lines that describe what is left and what to do about it; empty if the person is completely forgotten.
     """
 
     removed: list[str] = field(default_factory=list)
@@ -72,89 +78,138 @@ def forget(
     people: PeopleFile,
     *,
     data: Path | None = None,
+    deleted: Collection[Path] = (),
     wait_seconds: float = WAIT_SECONDS,
     let_go: Callable[[], Sequence[str]] = tuple,
     holders: Sequence[int] = (),
 ) -> Forgotten:
-    """Forget a person, everywhere this run knows of.
+    """Forget a person everywhere that this run knows of.
 
     Args:
         run: folder of the run.
-        name: of the person, or of one whose forgetting was interrupted or left something.
-        people: the run's file.
-        data: the balanced set, where the run does not know it or must not touch what it knows.
-        wait_seconds: how long to wait for other processes that have the run open, and for readers of its file.
-        let_go: called once the run is without the person: lets this process drop what it keeps itself; returns a line
-            for each thing that is left.
+        name: name of an enrolled person, or of a person whose forgetting was interrupted or left something.
+        people: people file of the run.
+        data: another balanced set. If the set that the run knows is not there, this one replaces it.
+        deleted: files and folders that the user deleted for good. Any other place that the run knows but that is not
+            there counts as left, because it may be on a disk that is not connected.
+        wait_seconds: how long to wait for other processes that use the run, and for readers of the people file.
+        let_go: called as soon as the run is without the person, to let this process drop what it keeps itself; returns
+            a line for each thing that is left.
         holders: numbers of this process's own entries in `identity.runs.holders`, which are not waited for.
 
+    Returns:
+        What was deleted and what is left.
+
     Raises:
-        InputError: nobody is called so, or something cannot be deleted; the person is named no more in any case, and
-            the same call goes on.
+        InputError: Nobody has this name, it is the only person of the run, `data` is no balanced set, something in
+            `deleted` exists, or something cannot be read or deleted. In the last case the message says whether anything
+            was changed, and the call can be repeated.
     """
-    record = write_down(run, name, people, data)
-    told = Forgotten(originals=list(record.originals))
-    _take_out_of_run(run, record, people, told)
-    told.left += let_go()
-    told.left += wait_for_holders(run, people, wait_seconds, holders)
+    try:
+        record = write_down(run, name, people, data, deleted)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or run}: cannot be read ({error.strerror or error}); nothing was changed: correct this "
+            "and repeat the command"
+        ) from error
+    outcome = Forgotten(originals=list(record.originals))
+    _take_out_of_run(run, record, people, outcome)
+    outcome.left += let_go()
+    outcome.left += wait_for_holders(run, people, wait_seconds, holders)
     bundle = Bundle.load(run)
     names = sorted({*record.names} - {*bundle.labels})
     try:
-        forget_in_collections(bundle, record.albums, names, people, told)
-        for folder in map(Path, record.caches):
-            if removed := _remove_caches(folder):
-                told.removed.append(f"caches of features in {folder}: {', '.join(removed)}")
-        for folder in (run, user_cache()):
-            if removed := _remove_faces(folder, record.sha256):
-                told.removed.append(f"faces of the person's photos in {folder}: {', '.join(removed)}")
-        if record.data and is_local(record.data):
-            in_set = forget_in_set(Path(record.data), names)
-            told.removed += in_set.removed
-            told.left += in_set.left
+        _delete_outside_of_run(run, record, bundle, names, people, outcome)
+        outcome.left += left_elsewhere(record, names, bundle.labels)
+        outcome.left += left_in_run(run, names)
+        outcome.left += left_in_albums(names, bundle.labels, people)
+        outcome.left += left_in_outputs(names, bundle.labels, people, record.searched)
     except OSError as error:
         raise InputError(
-            f"{error.filename or run}: cannot be deleted ({error.strerror or error}); nobody is named "
-            f"{record.name} any more, but files are left: mend this and give the same command again"
+            f"{error.filename or run}: cannot be read or deleted ({error.strerror or error}); {record.name} is no "
+            "longer named, but files are left: correct this and repeat the command"
         ) from error
-    told.originals = list(dict.fromkeys([*record.photos, *told.originals]))
-    told.left += left_elsewhere(record, names)
-    told.left += left_in_run(run, names)
-    told.left += left_in_albums(names, people)
-    told.left += left_in_outputs(names, people)
-    if not people.clean(wait_seconds):
-        told.left.append(_still_read(people))
-    if not told.left:
-        people.end_forgetting(record.name)
-        if not people.clean(wait_seconds):
-            people.keep_forgetting(record.name, asdict(record))
-            told.left.append(_still_read(people))
-    return told
+    outcome.originals = list(dict.fromkeys([*record.photos, *outcome.originals]))
+    _close_record(record, people, wait_seconds, outcome)
+    return outcome
 
 
 def refuse_forgotten(people: PeopleFile, name: str) -> None:
-    """Refuse a name whose bearer is still being forgotten: the rest of the work would delete the new person's files.
+    """Refuse the name of a person whose forgetting has not ended, because it would delete a new person's files, too.
+
+    Args:
+        people: people file of the run.
+        name: the name to be given to a person.
 
     Raises:
-        InputError: it is such a name.
+        InputError: A person of this name is still being forgotten.
     """
     if found_name(name, people.forgetting()) is not None:
         raise InputError(
-            f"{name}: a person of this name is being forgotten, and something is left; finish that with "
-            f"identity.forget --name, then enrol"
+            f"{name}: a person of this name is being forgotten and something is left; finish that with "
+            "identity.forget --name, then enrol"
         )
 
 
-def _take_out_of_run(run: Path, record: ForgettingRecord, people: PeopleFile, told: Forgotten) -> None:
-    """Save the run without the person, unless an interrupted call did so."""
-    with people.exclusive():  # nobody may put the person back while this goes on
+def _take_out_of_run(run: Path, record: ForgettingRecord, people: PeopleFile, outcome: Forgotten) -> None:
+    """Save the run without the person, unless an interrupted call already did."""
+    with people.exclusive():  # no other program may put the person back meanwhile
         bundle = Bundle.load(run)
         if record.name in bundle.labels:
-            without(bundle, record.name).save(run)  # from here on nobody is called so
-            told.removed.append(
-                f"template, prototype and {len(record.photos)} training photos in the list of the run"
+            without(bundle, record.name).save(run)  # from here on, nobody is given this name
+            outcome.removed.append(
+                f"the template, the prototype and the list of {len(record.photos)} training photos in the run"
             )
         else:
-            bundle.save(run)  # a killed call may have left files of the run as it was
+            bundle.save(run)  # a killed call may have left files of the earlier run, which saving deletes
+
+
+def _delete_outside_of_run(
+    run: Path,
+    record: ForgettingRecord,
+    bundle: Bundle,
+    names: Sequence[str],
+    people: PeopleFile,
+    outcome: Forgotten,
+) -> None:
+    """Delete what was made from the person's photos in albums, caches and the balanced sets.
+
+    Raises:
+        OSError: A file cannot be read, deleted or written.
+    """
+    forget_in_collections(bundle, record.albums, names, people, outcome)
+    for folder in map(Path, record.caches):
+        _remove_caches(folder, run, outcome)
+    for folder in (run, user_cache()):
+        if removed := _remove_faces(folder, record.sha256):
+            outcome.removed.append(f"faces of the person's photos in {folder}: {', '.join(removed)}")
+    for folder in (Path(place) for place in record.sets if is_local(place)):
+        if folder.is_dir():
+            in_set = forget_in_set(folder, names, bundle.labels)
+            outcome.removed += in_set.removed
+            outcome.left += in_set.left
+        else:
+            outcome.left.append(not_there(folder, "the training set", "If it was moved, give --data."))
+
+
+def _close_record(
+    record: ForgettingRecord, people: PeopleFile, wait_seconds: float, outcome: Forgotten
+) -> None:
+    """Erase deleted rows from the people file and, if nothing is left of the person, the record as well.
+
+    A record that stays also lists what was searched in this call. A repeated call does not ask for it if it is gone.
+    """
+    if not people.clean(wait_seconds):
+        outcome.left.append(_still_read(people))
+    searched = [path for path in people.outputs() if is_local(path) and os.path.lexists(path)]
+    record = replace(record, searched=sorted({*record.searched, *searched}))
+    if outcome.left:
+        people.keep_forgetting(record.name, asdict(record))
+        return
+    people.end_forgetting(record.name)
+    if not people.clean(wait_seconds):
+        people.keep_forgetting(record.name, asdict(record))
+        outcome.left.append(_still_read(people))
 
 
 def forget_in_collections(
@@ -162,90 +217,119 @@ def forget_in_collections(
     shown: Mapping[str, Sequence[str]],
     names: Collection[str],
     people: PeopleFile,
-    told: Forgotten,
+    outcome: Forgotten,
 ) -> None:
-    """Take a person out of every collection: its albums, the photos that show the person, and the pages.
+    """Forget a person in every collection of photos: in its albums, its stored faces and its pages.
 
     Args:
         bundle: the run without the person.
-        shown: albums folder to photos that show the person.
-        names: of the person.
-        people: file of the run.
-        told: gets what was removed and what is left.
+        shown: photos that show the person, relative to their folder, by the folder of their albums.
+        names: names of the person.
+        people: people file of the run.
+        outcome: records what was deleted and what is left.
     """
-    mentions = Mentions(names)
     for collection in people.collections():
-        if not collection.own:
-            continue
-        number, albums = collection.number, collection.albums
-        placed = [
-            file
-            for file in people.placed(number)
-            if is_album_of(file.album, names) or mentions.in_text(f"{file.file}\n{file.photo}")
-        ]
-        paths = {*shown.get(str(albums), ()), *(file.photo for file in placed)}
-        paths |= {photo.path for photo in people.photos(number) if mentions.in_text(photo.path)}
-        folders = [folder for name in names for folder in possible_folders(name)]
-        # also where a killed turn came no further than to the files, or to half of a page
-        for folder in (albums, albums / THUMBNAILS):
-            remove_half_written(folder)
-        remove_empty_folders(
-            albums, {albums / place / folder for folder in folders for place in ("", REVIEW)}
-        )
-        if not (paths or placed):
-            continue
-        people.drop_moved(number, lambda album: is_album_of(album, names))
-        taken = take_out(placed, people, number, albums)
+        if collection.own:
+            photos = shown.get(str(collection.albums), ())
+            _forget_in_collection(bundle, collection, photos, names, people, outcome)
+
+
+def _forget_in_collection(
+    bundle: Bundle,
+    collection: PhotoCollection,
+    shown: Sequence[str],
+    names: Collection[str],
+    people: PeopleFile,
+    outcome: Forgotten,
+) -> None:
+    """Forget a person in one collection; `shown` are the photos known to show the person."""
+    number, albums = collection.number, collection.albums
+    mentions = Mentions(names, bundle.labels)
+    placed = [
+        file
+        for file in people.placed(number)
+        if is_album_of(file.album, names) or mentions.in_text(f"{file.file}\n{file.photo}")
+    ]
+    paths = {*shown, *(file.photo for file in placed)}
+    paths |= {photo.path for photo in people.photos(number) if mentions.in_text(photo.path)}
+    _remove_remains(albums, names)
+    if not albums.is_dir():
         people.drop(number, sorted(paths))
-        told.left += [
-            f"{albums / file.file}: {why}, so it was not deleted; delete it yourself"
-            for files, why in (
-                (taken.changed, "not as it was put there"),
-                (taken.only_copies, "its photo is not there any more, it may be the only copy"),
-            )
-            for file in files
-        ]
-        told.originals += [str(collection.photos / path) for path in sorted(paths)]
-        told.removed.append(
-            f"{len(taken.removed)} files in {albums}, and what was known of {len(paths)} photos there"
-        )
-        if albums.is_dir():
-            _write_pages_again(bundle, people, collection, told)
+        outcome.left.append(not_there(albums, "the albums"))
+        return
+    if not (paths or placed):
+        return
+    people.drop_moved(number, lambda album: is_album_of(album, names))
+    taken = take_out(placed, people, number, albums)
+    people.drop(number, sorted(paths))
+    outcome.left += _kept_files(albums, taken)
+    outcome.originals += [str(collection.photos / path) for path in sorted(paths)]
+    outcome.removed.append(
+        f"{len(taken.removed)} files in {albums}, and the stored faces of {len(paths)} photos there"
+    )
+    _write_pages_again(bundle, people, collection, outcome)
+
+
+def _remove_remains(albums: Path, names: Collection[str]) -> None:
+    """Remove partial files and empty albums of the person, which a killed call may have left."""
+    for folder in (albums, albums / THUMBNAILS):
+        remove_half_written(folder)
+    folders = [folder for name in names for folder in possible_folders(name)]
+    remove_empty_folders(albums, {albums / place / folder for folder in folders for place in ("", REVIEW)})
+
+
+def _kept_files(albums: Path, taken: TakenOut) -> list[str]:
+    """Return a line for each file of the person that stays in the albums."""
+    reasons = (
+        (taken.changed, "it was changed since it was put there"),
+        (taken.only_copies, "its original is gone or was changed, so it may be the only copy of the photo"),
+    )
+    return [
+        f"{albums / file.file}: not deleted, because {reason}; delete it yourself"
+        for files, reason in reasons
+        for file in files
+    ]
 
 
 def _write_pages_again(
-    bundle: Bundle, people: PeopleFile, collection: PhotoCollection, told: Forgotten
+    bundle: Bundle, people: PeopleFile, collection: PhotoCollection, outcome: Forgotten
 ) -> None:
-    """Write the pages of albums without the person; those that are the user's stay as they are."""
+    """Write the pages of the albums without the person; pages that the user changed stay as they are."""
     written = WrittenFiles(people, collection.number, collection.albums)
     if not any(written.is_ours(page) for page in written.files()):
         return
-    if collection.space != bundle.space:  # the faces cannot be compared with this run any more
+    if collection.space != bundle.space:  # the stored embeddings cannot be compared with this run
         written.remove_others()
-        told.removed.append(f"pages in {collection.albums}; identity.organise makes them again")
+        outcome.removed.append(f"pages in {collection.albums}; identity.organise makes them again")
         return
-    found = decide(bundle, people, collection.number, bundle.thresholds["fpir_1"])
-    found.placed = people.placed(collection.number)
-    write_pages(found, people, collection.photos, collection.albums)
+    contents = decide(bundle, people, collection.number, bundle.thresholds["fpir_1"])
+    contents.placed = people.placed(collection.number)
+    write_pages(contents, people, collection.photos, collection.albums)
 
 
-def _remove_caches(folder: Path) -> list[str]:
-    """Delete what training and `identity.chips.detection_cache` keep in a folder; return the names of the files."""
-    files = [folder / name for name in _CACHES] + sorted(folder.glob(DETECTIONS))
-    removed = [file for file in files if file.is_file() and not file.is_symlink()]
-    for file in removed:
+def _remove_caches(folder: Path, run: Path, outcome: Forgotten) -> None:
+    """Delete what training and `identity.chips.detection_cache` cached in a folder, if a training made the folder."""
+    files = cached_files(folder)
+    if files and not is_cache_folder(folder) and run.resolve() not in folder.resolve().parents:
+        outcome.left += [
+            f"{file}: may be a cache of the training, but nothing says that the training made it; delete it yourself"
+            for file in files
+        ]
+        return
+    for file in files:
         file.unlink()
-    return [file.name for file in removed]
+    if files:
+        outcome.removed.append(f"caches of features in {folder}: {', '.join(file.name for file in files)}")
 
 
 def _remove_faces(folder: Path, sha256: Collection[str]) -> list[str]:
-    """Delete the rows of some photos in caches of faces that serve other people or runs, too; return their names."""
+    """Delete the rows of some photos from the caches of faces in a folder; return the names of the changed files."""
     changed = []
     for file in sorted(folder.glob(DETECTIONS)):
         try:
             table = pq.read_table(file)
             mine = pc.is_in(table["sha256"], pa.array(sorted(sha256), pa.string()))
-        except (OSError, KeyError, pa.ArrowException):  # damaged: nobody uses it, and it is made anew
+        except (OSError, KeyError, pa.ArrowException):  # a damaged cache is not used but made again
             continue
         if pc.any(mine).as_py():
             packed = io.BytesIO()
@@ -257,6 +341,6 @@ def _remove_faces(folder: Path, sha256: Collection[str]) -> list[str]:
 
 def _still_read(people: PeopleFile) -> str:
     return (
-        f"{people.file}: another process reads it, so deleted rows are still on disk; end that process and give the "
-        "same command again"
+        f"{people.file}: another process reads it, so deleted rows are still on disk; end that process and repeat "
+        "the command"
     )

@@ -1,75 +1,105 @@
-"""What is to be done to forget a person: worked out and written down before anything is deleted."""
+"""Record what must be done to forget a person, before anything is deleted."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+import os
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from augmentor.balanced_set.layout import MANIFEST, WORK
+from augmentor.errors import InputError
 from augmentor.photos.names import found_name, possible_folders
 from augmentor.photos.place import is_local
 from identity.albums.sorting import REVIEW, albums_of_people, decide
 from identity.forgetting.balanced_set import names_in_set
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, PhotoCollection
-from identity.runs.unenrolment import enrolled_name, without
+from identity.runs.unenrolment import without
 
 
 @dataclass(frozen=True)
 class ForgettingRecord:
-    """What is to be done to forget a person, written down before anything is deleted; plain values.
+    """What must be done to forget a person; all values can be stored as JSON.
 
     Attributes:
-        name: of the person, as the run had it.
-        names: all names under which files may hold the person: this one and earlier ones, if nobody else has them now.
-        photos: the training photos, as the run called them.
-        sha256: of these photos.
-        data: the balanced set: a path or URI; None if there is none.
-        caches: folders of features.
-        elsewhere: places that the run was made from, but in which this copy of it must not delete anything.
-        albums: albums folder to the photos there that show the person, relative to their folder.
+        name: name of the person in the run.
+        names: all names under which files may contain the person: the name and earlier ones that nobody else has now.
+        photos: the person's training photos, as the run names them.
+        sha256: SHA-256 of these photos' files.
+        sets: paths or URIs of the balanced sets.
+        caches: folders with caches of features.
+        elsewhere: places that the run was made from but in which this copy of the run must not delete anything.
+        albums: the photos that show the person, relative to their folder, by the folder of their albums.
         originals: the user's own photos of the person.
+        searched: reports, exports and tables that existed in an earlier call.
     """
 
     name: str
     names: list[str]
     photos: list[str]
     sha256: list[str]
-    data: str | None
+    sets: list[str]
     caches: list[str]
     elsewhere: list[str]
     albums: dict[str, list[str]]
     originals: list[str]
+    searched: list[str] = field(default_factory=list)
 
 
-def write_down(run: Path, name: str, people: PeopleFile, data: Path | None) -> ForgettingRecord:
-    """Write down what is to be done, together with what an interrupted call wrote down, and return it.
+def write_down(
+    run: Path, name: str, people: PeopleFile, data: Path | None, deleted: Collection[Path] = ()
+) -> ForgettingRecord:
+    """Work out and record what must be done, together with what an interrupted call recorded; return the record.
 
     Args:
         run: folder of the run.
-        name: of somebody who is enrolled, or whose forgetting did not end.
-        people: the run's file.
-        data: the balanced set, where the run does not know it or must not touch what it knows.
+        name: name of an enrolled person, or of a person whose forgetting did not end.
+        people: people file of the run.
+        data: another balanced set. If the set that the run knows is not there, this one replaces it.
+        deleted: files and folders that the user deleted for good; they and everything below them are left out.
 
     Raises:
-        InputError: there is nobody of this name, or it is the only person of the run.
+        InputError: Nobody has this name, it is the only person of the run, `data` is no balanced set, or something in
+            `deleted` exists.
     """
+    _check_places(data, deleted)
     with people.exclusive():
         bundle = Bundle.load(run)
         pending = people.forgetting()
         label, known = found_name(name, bundle.labels), found_name(name, pending)
         if label is None and known is None:
-            enrolled_name(bundle, name)  # says what is wrong
+            bundle.people.name_of(name)  # raises an error that explains what is wrong
         records = [_record_from(pending[known])] if known is not None else []
         if label is not None:
-            without(bundle, label)  # what cannot be done is said before anything is written down
+            without(bundle, label)  # raises an error if this is impossible, before anything is recorded
             records.append(_record_of(run, bundle, label, people))
-        record = _joined(records, data)
+        record = _without_deleted(_joined(records, data), deleted)
+        _drop_deleted(people, deleted)
         people.keep_forgetting(record.name, asdict(record))
     return record
 
 
+def _check_places(data: Path | None, deleted: Collection[Path]) -> None:
+    """Raise an `InputError` if `data` is no balanced set, or if something in `deleted` exists."""
+    if data is not None and not (data / MANIFEST).is_file() and not (data / WORK).is_dir():
+        raise InputError(f"{data}: no balanced set; give --data the folder that jobs/augment.py wrote")
+    for place in deleted:
+        if os.path.lexists(place):
+            raise InputError(f"{place}: exists, so it was not deleted; delete it or omit --deleted")
+
+
+def _drop_deleted(people: PeopleFile, deleted: Collection[Path]) -> None:
+    """Remove albums and outputs that were deleted for good from the people file."""
+    for collection in people.collections():
+        if collection.own and is_below(collection.albums, deleted):
+            people.drop_collection(collection.number)
+    for path in people.outputs():
+        if is_local(path) and is_below(Path(path), deleted):
+            people.drop_output(path)
+
+
 def _record_of(run: Path, bundle: Bundle, label: str, people: PeopleFile) -> ForgettingRecord:
-    """What is to be done to forget somebody who is enrolled."""
+    """Work out what must be done to forget an enrolled person."""
     sources = [row for row in bundle.sources.to_pylist() if row["identity"] == label]
     sha256 = sorted({row["sha256"] for row in sources})
     data, caches, elsewhere = _places_of(run, bundle)
@@ -81,9 +111,9 @@ def _record_of(run: Path, bundle: Bundle, label: str, people: PeopleFile) -> For
     albums, originals = {}, []
     for collection in people.collections():
         if collection.own:
-            seen = _shown_in(bundle, collection, sorted(names), people)
-            albums[str(collection.albums)] = seen
-            originals += [str(collection.photos / path) for path in seen]
+            shown = _shown_in(bundle, collection, sorted(names), people)
+            albums[str(collection.albums)] = shown
+            originals += [str(collection.photos / path) for path in shown]
         else:
             elsewhere.append(str(collection.albums))
     return ForgettingRecord(
@@ -91,7 +121,7 @@ def _record_of(run: Path, bundle: Bundle, label: str, people: PeopleFile) -> For
         names=sorted(names),
         photos=[row["photo"] for row in sources],
         sha256=sha256,
-        data=data,
+        sets=[data] if data else [],
         caches=[str(folder) for folder in caches],
         elsewhere=elsewhere,
         albums=albums,
@@ -100,11 +130,44 @@ def _record_of(run: Path, bundle: Bundle, label: str, people: PeopleFile) -> For
 
 
 def _record_from(values: dict[str, Any]) -> ForgettingRecord:
-    return ForgettingRecord(**{one.name: values[one.name] for one in fields(ForgettingRecord)})
+    """Return a stored record; earlier versions stored only one set, as `data`."""
+    if "sets" not in values:
+        values = values | {"sets": [values["data"]] if values.get("data") else []}
+    return ForgettingRecord(
+        **{one.name: values[one.name] for one in fields(ForgettingRecord) if one.name in values}
+    )
+
+
+def _without_deleted(record: ForgettingRecord, deleted: Collection[Path]) -> ForgettingRecord:
+    """Return the record without the places that were deleted for good."""
+
+    def kept(places: Iterable[str]) -> list[str]:
+        return [place for place in places if not (is_local(place) and is_below(Path(place), deleted))]
+
+    albums = set(kept(record.albums))
+    return replace(
+        record,
+        sets=kept(record.sets),
+        caches=kept(record.caches),
+        elsewhere=kept(record.elsewhere),
+        albums={folder: paths for folder, paths in record.albums.items() if folder in albums},
+    )
+
+
+def is_below(path: Path, folders: Collection[Path]) -> bool:
+    """Return whether a path is one of some folders or lies in one.
+
+    Args:
+        path: an absolute path.
+        folders: files or folders, which need not exist; `..` and symbolic links in them are followed.
+    """
+    # the folders as they are written count as well, because a symbolic link on the way may be gone
+    places = {Path(os.path.abspath(folder)) for folder in folders}  # noqa: PTH100 | {folder.resolve() for folder in folders}
+    return any(place in (path, *path.parents) for place in places)
 
 
 def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> ForgettingRecord:
-    """One record with all that several have; the last one says where things are."""
+    """Join records into one; where they can have only one value, it is that of the last record."""
     last = records[-1]
     albums: dict[str, list[str]] = {}
     for record in records:
@@ -115,7 +178,11 @@ def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> Forgettin
         return list(dict.fromkeys(value for own in values for value in own))
 
     elsewhere = all_of(record.elsewhere for record in records)
+    sets = all_of(record.sets for record in records)
     if data is not None:
+        # if a set is not there any more, `data` is assumed to be the folder to which it was moved
+        sets = [place for place in sets if not is_local(place) or Path(place).is_dir()]
+        sets = list(dict.fromkeys([*sets, str(data.resolve())]))
         elsewhere = [
             place for place in elsewhere if Path(place).is_absolute() and place != str(data.resolve())
         ]
@@ -126,17 +193,18 @@ def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> Forgettin
         sha256=all_of(record.sha256 for record in records),
         albums=albums,
         originals=all_of(record.originals for record in records),
-        data=str(data.resolve()) if data is not None else last.data,
+        sets=sets,
+        searched=all_of(record.searched for record in records),
         elsewhere=elsewhere,
     )
 
 
 def _places_of(run: Path, bundle: Bundle) -> tuple[str | None, list[Path], list[str]]:
-    """The balanced set, the folders of caches, and places in which nothing may be deleted.
+    """Return the balanced set, the folders of caches, and places in which nothing may be deleted.
 
-    A run knows in which folder it was made. Elsewhere it is a copy, and what it was made from belongs to the original:
-    only what lies beside the copy, as it lay beside the original, is the copy's own. A run of an earlier version does
-    not know its folder; what lies beside it is taken for its own.
+    A run knows the folder in which it was made. In any other folder it is a copy, and the places it was made from
+    belong to the original run. The copy owns only what lies next to it in the same way as it lay next to the original.
+    A run of an earlier version does not know its folder; it owns what lies next to it.
     """
     config = bundle.about.get("config", {})
     here, home = run.resolve(), bundle.about.get("home")
@@ -158,7 +226,7 @@ def _places_of(run: Path, bundle: Bundle) -> tuple[str | None, list[Path], list[
 
 
 def _own_place(place: str, here: Path, home: str | None) -> str | None:
-    """Where a place that a run was made with is now; None if it is not this run's own."""
+    """Return where a place that a run was made with is now, or None if it does not belong to this run."""
     if not is_local(place) or home == str(here):
         return place
     path = Path(place)
@@ -166,7 +234,7 @@ def _own_place(place: str, here: Path, home: str | None) -> str | None:
         return place if path.is_absolute() and here.parent in path.parents else None
     try:
         beside = here.parent / path.relative_to(Path(home).parent)
-    except ValueError:  # it did not lie beside the original either
+    except ValueError:  # it did not lie next to the original either
         return None
     return str(beside) if beside.exists() else None
 
@@ -174,9 +242,9 @@ def _own_place(place: str, here: Path, home: str | None) -> str | None:
 def _shown_in(
     bundle: Bundle, collection: PhotoCollection, names: Sequence[str], people: PeopleFile
 ) -> list[str]:
-    """Paths of the photos of a collection that show a person, as far as the run can tell."""
+    """Return the paths of the photos in a collection that show a person, as far as the run can tell."""
     placed = {file.photo for file in people.placed(collection.number) if is_album_of(file.album, names)}
-    if collection.space != bundle.space:  # embeddings of another space tell nothing; all of them go
+    if collection.space != bundle.space:  # embeddings of another space cannot be compared, so all are deleted
         return sorted(placed | {photo.path for photo in people.photos(collection.number)})
     own = albums_of_people(bundle, names)
     before = decide(bundle, people, collection.number, bundle.thresholds["fpir_1"])
@@ -185,6 +253,11 @@ def _shown_in(
 
 
 def is_album_of(album: str, names: Collection[str]) -> bool:
-    """Whether an album is one of a person's: the folder of a name, or the one for photos that may show the person."""
+    """Return whether an album belongs to a person: the person's own album, or the one of photos to review.
+
+    Args:
+        album: the album.
+        names: names of the person.
+    """
     folder = album.removeprefix(f"{REVIEW}/")
     return any(folder in possible_folders(name) for name in names)

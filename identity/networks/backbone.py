@@ -9,21 +9,25 @@ References:
     Input normalisation: mean and deviation of ImageNet, as the published weights were trained with.
 """
 
+from __future__ import annotations
+
 import hashlib
 import io
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.photos.images import write_whole
 from identity.networks.face_space import FaceSpace
 from identity.networks.shipped import read_shipped
+
+if TYPE_CHECKING:
+    import keras
 
 FROZEN_PARAMETERS = 4_049_564
 EMBEDDING_SIZE = 128
@@ -79,6 +83,8 @@ class Weights:
 
 def default_builder() -> str:
     """The builder for the Keras backend in use: `efficientnet` needs TensorFlow."""
+    import keras
+
     return "efficientnet" if keras.backend.backend() == "tensorflow" else "keras.applications"
 
 
@@ -96,6 +102,8 @@ def bare_backbone(size: int | None = 150, builder: str | None = None) -> keras.M
     Raises:
         ValueError: unknown builder, or `keras.applications` without a size.
     """
+    import keras
+
     builder = builder or default_builder()
     inputs = keras.Input((size, size, 3), name="rgb_0_255")
     if builder == "efficientnet":
@@ -125,12 +133,16 @@ def bare_backbone(size: int | None = 150, builder: str | None = None) -> keras.M
 
 def core_layers(backbone: keras.Model) -> list[keras.layers.Layer]:
     """The layers of the B0 inside a backbone that carry published weights, in the network's order."""
+    import keras
+
     core = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
     return [x for x in core.layers if x.weights and not isinstance(x, keras.layers.Normalization)]
 
 
 def backbone_arrays(backbone: keras.Model) -> dict[str, np.ndarray]:
     """The 309 weight arrays of a backbone by "layer/variable", the same names whichever builder made it."""
+    import keras
+
     return {
         f"{layer.name}/{weight.name}": keras.ops.convert_to_numpy(weight)
         for layer in core_layers(backbone)
@@ -161,7 +173,7 @@ def fill_backbone(backbone: keras.Model, arrays: dict[str, np.ndarray], source: 
 
 
 def build_backbone(
-    weights: "str | Path | Weights" = "face", size: int = 150, builder: str | None = None
+    weights: str | Path | Weights = "face", size: int = 150, builder: str | None = None
 ) -> keras.Model:
     """The frozen backbone.
 
@@ -184,32 +196,10 @@ def build_backbone(
     return backbone
 
 
-def face_embedding_model(
-    weights: "str | Path | Weights" = "face", size: int = 150, builder: str | None = None
-) -> keras.Model:
-    """Backbone, mean over positions and projection: what pre-training held against its teacher.
-
-    Returns:
-        Model from (N, size, size, 3) float32 RGB 0-255 to (N, D) float32, not normalised; D is 128 where dlib's net was
-        the only teacher, else each teacher has its columns, in the order of `teachers` of the card.
-
-    Raises:
-        InputError: as `build_backbone`, or the weights carry no face embedding (`imagenet`, `noisy-student`).
-    """
-    loaded = weights if isinstance(weights, Weights) else load_weights(weights)
-    if f"{PROJECTION}/kernel" not in loaded.arrays:
-        raise InputError(f"weights {loaded.card.get('name')}: no face embedding in them; use --weights face")
-    backbone = build_backbone(loaded, size, builder)
-    model = with_projection(backbone, loaded.arrays[f"{PROJECTION}/bias"].shape[0])
-    model.get_layer(PROJECTION).set_weights(
-        [loaded.arrays[f"{PROJECTION}/kernel"], loaded.arrays[f"{PROJECTION}/bias"]]
-    )
-    model.trainable = False
-    return model
-
-
 def with_projection(backbone: keras.Model, width: int = EMBEDDING_SIZE) -> keras.Model:
     """`backbone` with mean pooling and a linear projection to `width` numbers on top, its weights random."""
+    import keras
+
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
     embedding = keras.layers.Dense(width, name=PROJECTION)(pooled)
     return keras.Model(backbone.input, embedding, name="face_embedding")
@@ -275,6 +265,7 @@ def _parse(data: bytes, digest: str, path: Path) -> Weights:
 
 def _download(name: str) -> Weights:
     import efficientnet.tfkeras as efficientnet
+    import keras
 
     home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
     file = home / "models" / DOWNLOADS[name]

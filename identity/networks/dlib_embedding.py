@@ -27,6 +27,7 @@ import numpy as np
 from augmentor.errors import InputError
 from augmentor.faces.landmark_source import model_path
 from identity.networks.inference import Inference
+from identity.networks.tensorflow_loading import load_tensorflow
 
 CHIP_SIZE = 150
 EMBEDDING_SIZE = 128
@@ -202,6 +203,7 @@ class DlibEmbedding:
     """
 
     def __init__(self, weights: Path | None = None, *, batch_size: int = 32) -> None:
+        load_tensorflow()
         self.net = build_dlib_net(read_dlib_weights(weights or model_path(WEIGHTS_NAME)))
         self._run = Inference(self.net, batch_size)
 

@@ -1,4 +1,4 @@
-"""Frozen features: the backbone's maps of every image, computed once and kept on disk, and variants of chips.
+"""Frozen features: the backbone's maps of every image, computed once and kept on disk.
 
 A map of 4x4x1280 half floats takes 41 kB, those of 129,664 images 5.3 GB: more than many have. They are written
 once, in a shuffled order, so that reading the file from front to back mixes people; an epoch reads it in
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError
 from augmentor.photos.images import write_whole
 from identity.networks.backbone import Weights, build_backbone
+from identity.networks.chip_variants import middle, resized, resized_graph
 from identity.networks.inference import Inference
+from identity.networks.tensorflow_loading import load_tensorflow
 
 MAP_BATCH = 32
-JITTERS = 3
 _BLOCK = 512
 _POOL_BLOCKS = 8
 _SPARE_BYTES = 200_000_000
@@ -42,6 +42,7 @@ class FrozenBackbone:
     """
 
     def __init__(self, weights: Weights, chip_size: int) -> None:
+        load_tensorflow()
         self.weights = weights
         self.size = size = weights.size or chip_size
         self.model = build_backbone(weights, size)
@@ -56,70 +57,22 @@ class FrozenBackbone:
         ]
         return np.concatenate(parts) if parts else np.zeros((0, *self.map_shape), np.float16)
 
+    def __call__(self, chips: np.ndarray) -> np.ndarray:
+        """Return the maps, as a `Trunk` of feature sources does."""
+        return self.maps(chips)
+
     def middle(self, chips: Any) -> Any:
-        """What the weights look at of (N, S, S, 3) chips, an array or a Keras tensor."""
+        """Return the part of (N, S, S, 3) chips, an array or a Keras tensor, that the weights were trained on."""
         return middle(chips, self.weights.zoom)
+
+    def graph(self, chips: Any) -> Any:
+        """Do the same as Keras operations, for a tensor (N, S, S, 3) of float32 0-255."""
+        return self.model(resized_graph(self.middle(chips), self.size))
 
 
 def pooled(maps: np.ndarray) -> np.ndarray:
     """(N, s, s, D) maps -> (N, D) float32, their means over positions."""
     return maps.mean(axis=(1, 2), dtype=np.float32)
-
-
-def middle(chips: Any, zoom: float) -> Any:
-    """The middle of (N, S, S, 3) chips, an array or a Keras tensor: a margin of as many whole pixels as make its edge
-    about S / `zoom` is left out on each side."""
-    edge = chips.shape[1]
-    margin = round(edge * (1 - 1 / zoom) / 2)
-    return chips[:, margin : edge - margin, margin : edge - margin]
-
-
-def resized(chips: np.ndarray, size: int) -> np.ndarray:
-    """(N, S, S, 3) uint8 chips as (N, size, size, 3); the crop is the same at every size."""
-    if chips.shape[1] == size:
-        return chips
-    out = [cv2.resize(chip, (size, size), interpolation=_way(chips.shape[1], size)) for chip in chips]
-    return np.stack(out) if out else np.zeros((0, size, size, 3), np.uint8)
-
-
-def resized_graph(chips: Any, size: int) -> Any:
-    """As `resized`, for a Keras tensor (N, S, S, 3) of float32 0-255: resizing is linear along each edge."""
-    from keras import ops
-
-    edge = chips.shape[1]
-    if edge == size:
-        return chips
-    weights = cv2.resize(np.eye(edge, dtype=np.float32), (edge, size), interpolation=_way(edge, size)).T
-    rows = ops.matmul(ops.transpose(chips, (0, 1, 3, 2)), weights)  # (N, y, 3, x')
-    columns = ops.matmul(ops.transpose(rows, (0, 2, 3, 1)), weights)  # (N, 3, x', y')
-    return ops.clip(ops.round(ops.transpose(columns, (0, 3, 2, 1))), 0, 255)
-
-
-def _way(edge: int, size: int) -> int:
-    return cv2.INTER_AREA if edge > size else cv2.INTER_CUBIC
-
-
-def mirrored(chips: np.ndarray) -> np.ndarray:
-    """(N, H, W, 3) chips, left and right exchanged."""
-    return np.ascontiguousarray(chips[:, :, ::-1])
-
-
-def jittered(chips: np.ndarray, seed: int) -> np.ndarray:
-    """Chips turned, scaled and shifted a little, each in its own way: as if cropped again, less exactly.
-
-    Up to 3 degrees, 4 % in size, 2 % of the edge; edges are replicated.
-    """
-    rng = np.random.default_rng([seed, 3])
-    size = chips.shape[1]
-    out = np.empty_like(chips)
-    for index, chip in enumerate(chips):
-        angle, scale = rng.uniform(-3.0, 3.0), 1.0 + rng.uniform(-0.04, 0.04)
-        jitter = cv2.getRotationMatrix2D(((size - 1) / 2, (size - 1) / 2), angle, scale)
-        jitter[:, 2] += rng.uniform(-0.02, 0.02, 2) * size
-        out[index] = cv2.warpAffine(
-            chip, jitter, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
-    return out
 
 
 class Maps(Protocol):

@@ -1,10 +1,11 @@
-"""How much of a face the pictures of a pre-training show, and where in them the chips of student and teachers lie.
+"""Crops of faces for pre-training, and where the chips of the student and the teachers lie in them.
 
-    landmarks68    chips of 150 px, placed by dlib's 68 landmarks: what today's weights learnt from
-    points5        placed by five points, with so much around the chip that every teacher's own chip lies inside
+    landmarks68    chips of 150 px, aligned by dlib's 68 landmarks; the weights in the package were trained on these
+    points5        crops aligned by five points that show enough around the chip to contain every teacher's own chip
 
-A teacher's chip is a smaller part or a larger one than the student's: dlib's net takes the chip itself, MobileFaceNet
-one that goes further up and to the sides. So a face is kept once, and what each net sees is cut out of it.
+The chips of the teachers may show more or less of a face than the student's: dlib's network takes the student's chip
+itself, but MobileFaceNet takes one that extends further up and to the sides. Therefore a face is stored once, and the
+chip of each network is resampled from this picture.
 """
 
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from augmentor.faces.five_points import USUAL_PLACES, five_point_transform, simi
 
 @dataclass(frozen=True)
 class Cut:
-    """What the pictures of a cache show.
+    """A way to crop the faces of a cache.
 
     Attributes:
-        name: see above.
-        edge: of a face's picture, pixels.
-        rendered: edge of a render's, pixels: the middle of what a face's picture shows, for only the student sees it.
-        density: pixels for each pixel of a chip of 150 px.
+        name: name of the crop, see the module's description.
+        edge: side of a face's picture, pixels.
+        rendered: side of a render's picture, pixels. Only the student gets renders, so they show just its part in the
+            middle of a face's picture.
+        density: pixels of the picture per pixel of a chip of 150 px.
     """
 
     name: str
@@ -34,48 +36,48 @@ class Cut:
 
     @property
     def room(self) -> float:
-        """How many times larger than the chip is what a render's picture shows, along an edge."""
+        """Side of what a render's picture shows, relative to the side of the chip."""
         return self.rendered / self.density / CHIP_SIZE
 
     @property
     def margin(self) -> int:
-        """Pixels of a face's picture on each side that are not the student's."""
+        """Pixels on each side of a face's picture that the student does not get."""
         return (self.edge - self.rendered) // 2
 
     def transform(self, points: np.ndarray, edge: int) -> np.ndarray:
-        """Return the similarity from the photo to a picture of this `edge`.
+        """Return the similarity transform (2, 3) from photo pixels to pixels of a picture.
 
         Args:
-            points: (68, 2) landmarks or (5, 2) points, as the cut is placed, in photo pixels.
-            edge: of the picture, pixels.
+            points: (68, 2) landmarks or (5, 2) points, depending on the crop, as (x, y) in photo pixels.
+            edge: side of the picture, pixels.
 
         Raises:
-            ValueError: the points give no chip.
+            ValueError: The points do not define a chip.
         """
         chip = (five_point_transform if self.name == POINTS5.name else chip_transform)(points)
         return np.column_stack([self.density * chip[:, :2], self._places(chip[:, 2], edge)])
 
     def _places(self, chip_places: np.ndarray, edge: int) -> np.ndarray:
-        """Return where places of the chip lie in a picture."""
+        """Return the coordinates in a picture of coordinates in the chip."""
         return (chip_places - (CHIP_SIZE - 1) / 2) * self.density + (edge - 1) / 2
 
     def student(self, pictures: np.ndarray) -> np.ndarray:
-        """Return the middle of (N, edge, edge, 3) pictures that the student sees: (N, rendered, rendered, 3)."""
+        """Return the middle of pictures (N, edge, edge, 3), which the student gets: (N, rendered, rendered, 3)."""
         return pictures[:, self.margin : self.edge - self.margin, self.margin : self.edge - self.margin]
 
     def resampling(self, size: int, places: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the matrices that cut a net's chip out of a picture: rows @ picture @ columns.T.
+        """Return the matrices that resample a network's chip from a picture: rows @ picture @ columns.T.
 
         Args:
-            size: edge of the net's chip.
-            places: (5, 2) where the five points lie in it; None where it is dlib's chip.
+            size: side of the network's chip, pixels.
+            places: (5, 2) positions of the five points in this chip as (x, y); None for dlib's chip.
 
         Returns:
             (size, edge) float32 for the rows, and the same for the columns.
         """
         if places is None:
             places = (USUAL_PLACES + 0.5) * (size / CHIP_SIZE) - 0.5
-        # Between the two usual faces lies a turn of 0.2 degrees, which is left out: rows stay rows.
+        # The two standard faces differ by a rotation of 0.2 degrees. It is ignored, so that rows stay rows.
         scale = float(np.linalg.norm(similarity(USUAL_PLACES, places)[:, 0]))
         moved = places.mean(0) - scale * USUAL_PLACES.mean(0)
         x, y = (self._places((np.arange(size) - moved[axis]) / scale, self.edge) for axis in (0, 1))
@@ -83,7 +85,10 @@ class Cut:
 
 
 def _linear(places: np.ndarray, edge: int, step: float) -> np.ndarray:
-    """Return (len(places), edge) weights that read a line at places, mirrored beyond its ends, averaged over `step`."""
+    """Return weights (len(places), edge) that interpolate a line of pixels at some places.
+
+    Beyond its ends the line is mirrored. Each value is averaged over `step` pixels.
+    """
     width = max(1.0, step)
     pixels = np.arange(-edge, 2 * edge)
     weights = np.maximum(0, 1 - np.abs(places[:, None] - pixels) / width)
@@ -100,11 +105,11 @@ CUTS = {cut.name: cut for cut in (LANDMARKS68, POINTS5)}
 
 
 def cut_named(name: str) -> Cut:
-    """Return the cut of this name.
+    """Return the crop with a name.
 
     Raises:
-        InputError: there is none.
+        InputError: There is no crop of this name.
     """
     if name not in CUTS:
-        raise InputError(f"--chips {name}: one of {', '.join(CUTS)}")
+        raise InputError(f"--chips {name}: unknown, use one of {', '.join(CUTS)}")
     return CUTS[name]

@@ -1,11 +1,11 @@
-"""What pre-training minimises: the student's embeddings point where the teachers' do, faces lie as far apart.
+"""The loss of pre-training: the student's embeddings should have the directions and mutual cosines of the teachers'.
 
-With several teachers, targets and embeddings hold one block of columns for each, in the same order. A teacher that has
-no answer for a face has zeros there, and the face counts nothing in that teacher's loss.
+With several teachers, targets and embeddings contain a block of columns for each teacher, in the same order. If a
+teacher did not embed a face, its columns are zeros, and the face does not count in the loss of this teacher.
 
 References:
-    Park et al., "Relational Knowledge Distillation", CVPR 2019: differs, in that the relations compared are the cosines
-    of all pairs in the batch rather than distances divided by their mean.
+    Park et al., "Relational Knowledge Distillation", CVPR 2019. Here, the compared relations are the cosines of all
+    pairs in the batch instead of distances divided by their mean.
 """
 
 from collections.abc import Sequence
@@ -18,26 +18,39 @@ from identity.pretraining.teacher_file import blocks
 
 
 def centred(embeddings: np.ndarray, mean: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors, less what all faces share, made unit again.
+    """Normalise embeddings, subtract the part that all faces share, and normalise again.
 
-    dlib's embeddings share a large part (the mean of their unit vectors has norm 0.91): left in, every pair of faces
-    looks alike and the loss learns little else.
+    dlib's embeddings share a large part (the mean of their unit vectors has norm 0.91). With this part, all pairs of
+    faces would look similar, and the student would learn little else.
 
     Args:
-        embeddings: (N, D) float.
-        mean: (D,) to take off; by default the mean of the unit vectors given.
+        embeddings: (N, D) float; rows of zeros stand for faces that were not embedded.
+        mean: (D,) mean to subtract; the mean of the given unit vectors if None.
 
     Returns:
-        (N, D) float32 unit vectors, zeros where there were zeros, and the (D,) float32 mean.
+        (N, D) float32 unit vectors, with zeros where there were zeros, and the (D,) float32 mean.
+
+    Example:
+        >>> rows, mean = centred(np.array([[1.0, 1.0], [1.0, -1.0]]))
+        >>> rows.round(3).tolist()
+        [[0.0, 1.0], [0.0, -1.0]]
     """
     unit = _unit(embeddings.astype("f4"))
-    answered = np.abs(unit).sum(axis=1, keepdims=True) > 0
-    mean = unit[answered[:, 0]].mean(axis=0) if mean is None else mean
-    return _unit(unit - mean) * answered, mean.astype("f4")
+    embedded = np.abs(unit).sum(axis=1, keepdims=True) > 0
+    mean = unit[embedded[:, 0]].mean(axis=0) if mean is None else mean
+    return _unit(unit - mean) * embedded, mean.astype("f4")
 
 
 def centred_blocks(answers: np.ndarray, widths: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return `centred` of every teacher's columns: (N, sum of widths) float32, and the means, side by side."""
+    """Apply `centred` to the columns of each teacher.
+
+    Args:
+        answers: (N, sum of widths) embeddings of all teachers side by side.
+        widths: number of columns of each teacher.
+
+    Returns:
+        (N, sum of widths) float32 unit vectors, and the (sum of widths,) means side by side.
+    """
     parts = [centred(answers[:, columns]) for columns in blocks(widths)]
     return np.concatenate([rows for rows, _ in parts], axis=1), np.concatenate([mean for _, mean in parts])
 
@@ -47,29 +60,42 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 def agreement(student: np.ndarray, teacher: np.ndarray) -> float:
-    """Mean cosine between the rows of two (N, D) arrays; the figure that goes with accuracy during pre-training.
+    """Return the mean cosine between the rows of two arrays (N, D), which shows how well pre-training proceeds.
 
-    Rows of zeros of the teacher, which has no answer there, do not count.
+    Args:
+        student: (N, D) embeddings of the student.
+        teacher: (N, D) embeddings of the teacher; rows of zeros, for faces it did not embed, do not count.
+
+    Example:
+        >>> agreement(np.array([[2.0, 0.0], [0.0, 3.0]]), np.array([[1.0, 0.0], [1.0, 0.0]]))
+        0.5
     """
-    answered = np.abs(teacher).sum(axis=1) > 0
-    return float((_unit(student[answered]) * _unit(teacher[answered])).sum(axis=1).mean())
+    embedded = np.abs(teacher).sum(axis=1) > 0
+    return float((_unit(student[embedded]) * _unit(teacher[embedded])).sum(axis=1).mean())
 
 
 def agreements(
     student: np.ndarray, targets: np.ndarray, teachers: Sequence[str], widths: Sequence[int]
 ) -> dict[str, float]:
-    """Return `agreement` with each teacher by its name."""
+    """Return the agreement with each teacher, by the teacher's name.
+
+    Args:
+        student: (N, D) embeddings.
+        targets: (N, D) embeddings of all teachers side by side.
+        teachers: names of the teachers.
+        widths: number of columns of each teacher.
+    """
     parts = zip(teachers, blocks(widths), strict=True)
     return {name: agreement(student[:, columns], targets[:, columns]) for name, columns in parts}
 
 
 class DistillationLoss(keras.losses.Loss):
-    """1 - cosine to the teacher, plus the squared difference of the cosines of all pairs in the batch.
+    """1 - cosine to the teacher, plus the squared differences of the cosines of all pairs in the batch.
 
     Args:
-        relation_weight: of the second part.
-        widths: of the teachers' columns; by default there is one teacher.
-        weights: of the teachers' losses; they are divided by their sum. By default all weigh the same.
+        relation_weight: weight of the second part.
+        widths: number of columns of each teacher; with the default there is one teacher.
+        weights: weights of the teachers' losses, which are divided by their sum; equal by default.
     """
 
     def __init__(
@@ -82,11 +108,11 @@ class DistillationLoss(keras.losses.Loss):
         self.weights = tuple(weight / sum(weights) for weight in weights)
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """Loss per face.
+        """Return the loss of each face.
 
         Args:
-            y_true: (N, D) the centred teachers, each one's columns unit rows or zeros.
-            y_pred: (N, D), the student.
+            y_true: (N, D) centred embeddings of the teachers; the columns of each are unit rows or zeros.
+            y_pred: (N, D) embeddings of the student.
 
         Returns:
             (N,) float32.
@@ -97,10 +123,10 @@ class DistillationLoss(keras.losses.Loss):
         return sum(weight * self._of_one(y_true[:, own], y_pred[:, own]) for weight, own in parts)
 
     def _of_one(self, teacher: keras.KerasTensor, predicted: keras.KerasTensor) -> keras.KerasTensor:
-        """Loss per face of one teacher."""
+        """Return the loss of each face for one teacher."""
         student = ops.normalize(ops.cast(predicted, "float32"), axis=-1)
-        answered = ops.cast(ops.sum(ops.square(teacher), axis=-1, keepdims=True) > 0.5, "float32")
-        direction = (1 - ops.sum(student * teacher, axis=-1)) * answered[:, 0]
+        embedded = ops.cast(ops.sum(ops.square(teacher), axis=-1, keepdims=True) > 0.5, "float32")
+        direction = (1 - ops.sum(student * teacher, axis=-1)) * embedded[:, 0]
         relations = ops.matmul(student, ops.transpose(student)) - ops.matmul(teacher, ops.transpose(teacher))
-        relations = relations * answered * ops.transpose(answered)
+        relations = relations * embedded * ops.transpose(embedded)
         return direction + self.relation_weight * ops.mean(ops.square(relations), axis=-1)

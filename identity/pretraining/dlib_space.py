@@ -1,4 +1,4 @@
-"""Make the space of dlib's embedding that ships: `python -m identity.pretraining.dlib_space --teacher NPZ`.
+"""Make the space of dlib's embedding that the package contains, from embeddings of unlabelled faces.
 
 python -m identity.pretraining.dlib_space --teacher faces_unlabelled_dlib.npz --out identity/weights/dlib_space.npz
 """
@@ -22,14 +22,14 @@ _TERMS = "statistics (a mean, a covariance) of faces that may be used for non-co
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the file that ships; exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m identity.pretraining.dlib_space", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument(
         "--teacher", type=Path, required=True, help="npz with `embeddings` (N, 128) of unlabelled faces"
     )
-    parser.add_argument("--out", type=Path, default=FILE, help="file to write; its card goes beside it")
+    parser.add_argument("--out", type=Path, default=FILE, help="file to write; its card is written beside it")
     options = parser.parse_args(arguments)
     try:
         _, embeddings = read_teacher(options.teacher)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{options.out}: {len(embeddings)} faces, sha256 {digest[:12]}")
+    print(f"{options.out}: made from {len(embeddings)} faces, sha256 {digest[:12]}")
     return 0
 
 

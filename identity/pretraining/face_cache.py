@@ -1,13 +1,16 @@
-"""The faces pre-training looks at: cut from a zip or folder, what the teachers say of them, renders of them.
+"""Make the cache of pre-training: faces cropped from a zip or folder, the teachers' embeddings, and renders.
 
-Everything is cached in one folder, so that training starts at once the second time:
-    chips.npy    (N, E, E, 3) uint8, faces in the order of their paths, as `identity.pretraining.cut` cuts them (E 150
-    or 200)
-    faces.npz    paths (N,), landmarks (N, 68, 2) float32 in photo pixels, teacher (N, D) what all teachers say, side by
-                 side, teachers and widths (T,) whose columns these are, cut, points (N, 5, 2) where that needs them
-    renders.npy, render_of.npy, render_yaw.npy    (R, 150, 150, 3) uint8, the row of chips.npy each shows, its yaw;
-                 while they are made, renders.npy is longer than the others
-    rendering.npz    how far the renders are made
+Everything is cached in one folder, so that the next training starts at once:
+
+    chips.npy        (N, E, E, 3) uint8 RGB faces in the order of their paths, cropped by `identity.pretraining.cut`
+                     (E is 150 or 200)
+    faces.npz        paths (N,); landmarks (N, 68, 2) float32 as (x, y) in photo pixels; teacher (N, D), the embeddings
+                     of all teachers side by side; teachers (T,) and widths (T,), the names and numbers of columns of
+                     the teachers; cut, the name of the crop; points (N, 5, 2), zeros if the crop does not need them
+    renders.npy      (R, 150, 150, 3) uint8 RGB renders; longer than the next two while renders are still made
+    render_of.npy    (R,) row of chips.npy whose face each render shows
+    render_yaw.npy   (R,) yaw of each render, degrees
+    rendering.npz    how many renders are made
 """
 
 import multiprocessing
@@ -37,16 +40,25 @@ from identity.pretraining.cut import CUTS, LANDMARKS68, POINTS5, Cut
 from identity.pretraining.held_out import held_out_rows
 from identity.pretraining.teacher_file import Answers, read_answers
 
-CHIP = 150  # of dlib's net, pixels
-SMALLEST_FACE = 24
-TURNED_BANDS, VIEWS_PER_SIDE = (20, 35, 50, 65, 80), 20  # degrees, each +- 7
-VIEW_EDGE, VIEW_PADDING = 225, 0.75  # as many pixels for each of the face's as a picture of POINTS5
-SAVED_EVERY = 1000  # faces rendered
-FARTHEST_APART = 10.0  # of landmarks and five points, root mean square in pixels of a chip of 150
+CHIP = 150  # side of dlib's chip, pixels
+SMALLEST_FACE = 24  # pixels
+TURNED_BANDS, VIEWS_PER_SIDE = (20, 35, 50, 65, 80), 20  # bands of yaw, degrees, each +- 7
+VIEW_EDGE, VIEW_PADDING = 225, 0.75  # give a face as many pixels as in a picture of POINTS5
+SAVED_EVERY = 1000  # number of rendered faces after which the renders are saved
+FARTHEST_APART = (
+    10.0  # largest distance of landmarks and five points, root mean square in pixels of a chip of 150 px
+)
 
 
 class Photos:
-    """The photos of a folder or a zip by their path inside it; entries of a zip are only ever read, never unpacked."""
+    """The photos in a folder or a zip, by their paths inside it; a zip is read but never unpacked to disk.
+
+    Args:
+        source: the folder or zip.
+
+    Raises:
+        InputError: The source is neither a folder nor a zip, or contains no photo.
+    """
 
     def __init__(self, source: Path) -> None:
         self.source = source
@@ -62,10 +74,13 @@ class Photos:
         self._archive: zipfile.ZipFile | None = None
 
     def load(self, path: str) -> np.ndarray:
-        """(H, W, 3) uint8 RGB.
+        """Read a photo as (H, W, 3) uint8 RGB.
+
+        Args:
+            path: path of the photo inside the source.
 
         Raises:
-            PhotoError: unreadable or too large.
+            PhotoError: The photo is unreadable or too large.
         """
         if self.source.is_dir():
             return load_image(self.source / path)
@@ -81,17 +96,19 @@ def cache_faces(
     cut: Cut = LANDMARKS68,
     faces: FaceSource | None = None,
 ) -> None:
-    """Cut all faces and pair them with what the teachers say of them, unless `work` has them already.
+    """Crop all faces and store them with the teachers' embeddings, unless the cache exists already.
 
     Args:
-        source: zip or folder.
-        teachers: files of their answers (`identity.pretraining.teacher_file`); none: dlib's net is run on chips and
-        mirror images. work: folder of the cache.
-        cut: how the faces are cut; where it is placed by five points, one of `teachers` has to know them.
-        faces: finds the faces; by default without a second opinion, since every photo shows a person.
+        source: zip or folder of photos.
+        teachers: files with the teachers' embeddings (`identity.pretraining.teacher_file`). Without any, dlib's network
+            embeds the chips and their mirror images.
+        work: folder of the cache.
+        cut: how the faces are cropped; if by five points, the file of one of the teachers must contain them.
+        faces: detects the faces; by default without a second opinion, since every photo shows a person.
 
     Raises:
-        InputError: no photos, no face in any, teachers that know none of them or no points, or another cache in `work`.
+        InputError: There is no photo, none of them shows a face, the teachers embedded none of them, the points are
+            missing, or `work` contains the cache of other teachers or another crop.
     """
     answers = [read_answers(file) for file in teachers]
     if (work / "faces.npz").is_file():
@@ -103,7 +120,7 @@ def cache_faces(
     if answers:
         paths = [p for p in paths if p in known]
         if not paths:
-            raise InputError(f"{teachers[0]}: knows none of the photos in {source}")
+            raise InputError(f"{teachers[0]}: contains none of the photos in {source}")
     embed = None if answers else _Teacher()
     temporary = work / "chips.tmp.npy"
     stored = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(paths), cut.edge, cut.edge, 3))
@@ -111,10 +128,10 @@ def cache_faces(
     landmarks: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     tasks = [(path, cut, points.get(path)) for path in paths]
-    for (path, _, _), found in _in_processes(_cut, source, faces or face_source(), tasks, "cutting faces"):
-        if found is None:
+    for (path, _, _), cropped in _in_processes(_cut, source, faces or face_source(), tasks, "cropping faces"):
+        if cropped is None:
             continue
-        chip, face = found
+        chip, face = cropped
         stored[len(kept)] = chip
         kept.append(path)
         landmarks.append(face)
@@ -143,46 +160,48 @@ def cache_faces(
     )
     (work / "faces.tmp.npz").replace(work / "faces.npz")
     tqdm.write(
-        f"{len(kept)} faces; unreadable or without a face: {len(paths) - len(kept)} of {len(paths)} photos"
+        f"{len(kept)} faces; {len(paths) - len(kept)} of {len(paths)} photos are unreadable or show no face"
     )
 
 
 def _same_cache(work: Path, teachers: Sequence[str], cut: Cut) -> None:
-    """Check that a cache holds what is asked for; one that this program's earlier versions made is dlib's.
+    """Check that a cache is for the requested teachers and crop; caches of earlier versions are dlib's.
 
     Raises:
-        InputError: it does not.
+        InputError: It is for others.
     """
     with np.load(work / "faces.npz", allow_pickle=False) as saved:
         its_cut = str(saved["cut"]) if "cut" in saved.files else LANDMARKS68.name
         its_teachers = saved["teachers"].tolist() if "teachers" in saved.files else ["dlib"]
     if its_cut != cut.name or (teachers and its_teachers != list(teachers)):
         raise InputError(
-            f"{work}: a cache of the chips {its_cut} and the teachers {', '.join(its_teachers)}; name another --work"
+            f"{work}: contains a cache for --chips {its_cut} and the teachers {', '.join(its_teachers)}; "
+            "name another --work"
         )
 
 
 def _joined(answers: Sequence[Answers], cut: Cut) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return path -> what all teachers say side by side, zeros where one has no answer, and path -> five points.
+    """Return the embeddings of all teachers side by side and the five points of each face, by path.
 
-    Where faces are placed by five points, those whose points nobody knows are left out.
+    The columns of a teacher that did not embed a face are zeros. If faces are cropped by five points, those without
+    points are left out.
 
     Raises:
-        InputError: two teachers of one name, or no points where the cut needs them.
+        InputError: A teacher is given twice, or the crop needs points and no file contains any.
     """
     names = [a.name for a in answers]
     if len(set(names)) < len(names):
-        raise InputError(f"--teacher: {', '.join(names)}; each of them once")
+        raise InputError(f"--teacher: {', '.join(names)}; give each teacher only once")
     rows = [dict(zip(a.paths, a.embeddings, strict=True)) for a in answers]
     none = [np.zeros(a.embeddings.shape[1], np.float32) for a in answers]
     paths = sorted(set().union(*rows))
     points: dict[str, np.ndarray] = {}
     if cut.name == POINTS5.name:
         for a in answers:
-            found = zip(a.paths, a.points, strict=True) if a.points is not None else ()
-            points |= {path: five for path, five in found if five.any()}
+            known = zip(a.paths, a.points, strict=True) if a.points is not None else ()
+            points |= {path: five for path, five in known if five.any()}
         if not points:
-            raise InputError(f"--chips {cut.name}: no --teacher whose file has `points`")
+            raise InputError(f"--chips {cut.name}: needs a --teacher whose file has `points`")
         paths = [path for path in paths if path in points]
     joined = {
         path: np.concatenate([own.get(path, empty) for own, empty in zip(rows, none, strict=True)])
@@ -192,9 +211,16 @@ def _joined(answers: Sequence[Answers], cut: Cut) -> tuple[dict[str, np.ndarray]
 
 
 def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
-    """Render `count` pictures of the cached faces at other poses, spread over them, unless `work` has that many.
+    """Render the cached faces at other poses, unless the cache contains these renders already.
 
-    What is there can be learnt from while the rest is made; a rendering that was killed goes on.
+    A training can use the first renders while the others are still made. If rendering is interrupted, the next call
+    continues it.
+
+    Args:
+        source: zip or folder of photos.
+        work: folder of the cache.
+        count: number of renders, spread evenly over the faces.
+        seed: seed of the choice of faces and poses.
     """
     with np.load(work / "faces.npz", allow_pickle=False) as saved:
         paths, landmarks = saved["paths"], saved["landmarks"]
@@ -206,7 +232,9 @@ def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
     per_face = max(1, round(count / max(1, len(usable))))
     rows = np.random.default_rng(seed).permutation(usable)[: -(-count // per_face)]
     held_out = np.isin(rows, held_out_rows(paths.tolist()))
-    rows = np.concatenate([rows[held_out], rows[~held_out]])  # what is measured by is there first
+    rows = np.concatenate(
+        [rows[held_out], rows[~held_out]]
+    )  # held-out faces first, because measurements need them
     shape = (len(rows) * per_face, cut.rendered, cut.rendered, 3)
     made = _Renders(work, shape, [count, seed])
     if made.faces == len(rows):
@@ -225,8 +253,8 @@ class _Renders:
 
     Args:
         work: folder of the cache.
-        shape: of the array of all of them.
-        asked: what tells one rendering from another.
+        shape: shape of the array of all renders.
+        asked: the settings; unfinished renders with other settings are discarded.
     """
 
     def __init__(self, work: Path, shape: tuple[int, ...], asked: list[int]) -> None:
@@ -250,7 +278,7 @@ class _Renders:
             self._stored = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
 
     def add(self, row: int, pictures: Sequence[tuple[float, np.ndarray]]) -> None:
-        """Keep the yaws and pictures of the next face."""
+        """Store the yaws and pictures of the next face, which is in row `row` of the chips."""
         for yaw, picture in pictures:
             self._stored[len(self.shown)] = picture
             self.shown.append(row)
@@ -258,7 +286,7 @@ class _Renders:
         self.faces += 1
 
     def save(self) -> None:
-        """Make what is there usable: first the pictures, then what they show."""
+        """Make the renders made so far usable: write the pictures first, then what they show."""
         self._stored.flush()
         of, yaw = np.array(self.shown, np.int64), np.array(self._yaws, np.float32)
         for name, array in (("render_yaw", yaw), ("render_of", of)):
@@ -270,17 +298,21 @@ class _Renders:
 
 
 def _agree(landmarks: np.ndarray, points: np.ndarray) -> bool:
-    """Whether 68 landmarks found in the box that five points suggest belong to the same face, as far as they tell."""
+    """Return whether the 68 landmarks of a face are close enough to its five points to belong to the same face."""
     moved = five_point_transform(points)
     apart = chip_landmarks(five_of_68(landmarks), moved) - chip_landmarks(points, moved)
     return bool(np.sqrt(np.square(apart).sum(1).mean()) < FARTHEST_APART)
 
 
 def turned_views(head: HeadModel, seed: int) -> dict[int, list[View]]:
-    """Return the views that faces cut by five points are rendered into, by the yaw of their band.
+    """Return the views into which faces that are cropped by five points are rendered, by their band of yaw.
 
-    They are turned much farther than those of the augmentor (`augmentor.views.view_key`): the student shall know a
-    face from the side, too. They show more than the chip, so that the five points can place it.
+    They are turned much further than those of the augmentor (`augmentor.views.view_key`), because the student should
+    recognise faces from the side, too. They show more than the chip, so that it can be cropped by the five points.
+
+    Args:
+        head: the head model.
+        seed: seed of the random poses.
     """
     rng = np.random.default_rng([seed, 5])
     views: dict[int, list[View]] = {}
@@ -294,7 +326,7 @@ def turned_views(head: HeadModel, seed: int) -> dict[int, list[View]]:
 
 
 class _Teacher:
-    """dlib's embedding, photo and mirror image averaged."""
+    """Embeds chips with dlib's network; the embeddings of photo and mirror image are averaged."""
 
     def __init__(self) -> None:
         from identity.networks.dlib_embedding import DlibEmbedding
@@ -307,7 +339,7 @@ class _Teacher:
 
 
 class _Worker:
-    """What a process of the pool keeps: the photos, the source of faces, and the views once they are needed."""
+    """The state of a process of the pool: the photos, the source of faces, and the views once they are needed."""
 
     def __init__(self, source: Path, faces: FaceSource) -> None:
         self.photos = Photos(source)
@@ -317,7 +349,7 @@ class _Worker:
         self.bands: dict[int, list[View]] = {}
 
     def cut(self, task: tuple[str, Cut, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray] | None:
-        """Picture and landmarks; None without a face."""
+        """Crop the face in a photo; return picture and landmarks, or None if there is no face."""
         path, cut, points = task
         try:
             image = self.photos.load(path)
@@ -334,11 +366,11 @@ class _Worker:
             poses=False,
             transform=cut.transform,
         )
-        found = reader.image(image, path)
-        return None if found.chip is None else (found.chip, found.faces[0].landmarks)
+        cropped = reader.image(image, path)
+        return None if cropped.chip is None else (cropped.chip, cropped.faces[0].landmarks)
 
     def render(self, task: tuple[int, str, np.ndarray, int, int, Cut]) -> list[tuple[float, np.ndarray]]:
-        """Yaws and pictures of one face at views drawn for it; none where the pose cannot be found."""
+        """Render a face into random views; return yaws and pictures, or none if its pose cannot be estimated."""
         row, path, landmarks, per_face, seed, cut = task
         if self.head is None:
             self.head = load_head_model().with_landmark_offsets(self.faces.offsets)
@@ -367,9 +399,17 @@ class _Worker:
 
 
 def face_box(points: np.ndarray) -> tuple[float, float, float, float]:
-    """Return the box (x, y, width, height) that dlib's detector usually draws around a face with these five points.
+    """Return the box (x, y, width, height) that dlib's detector typically reports for a face with these five points.
 
-    Its side is 2.33 times the distance of the eyes, its middle half that distance below them: medians of 120 faces.
+    The side of the box is 2.33 times the distance of the eyes, and its centre is half that distance below them. These
+    are medians of 120 faces.
+
+    Args:
+        points: (5, 2) points as (x, y) in photo pixels.
+
+    Example:
+        >>> face_box(np.array([[100, 100], [200, 100], [150, 150], [110, 200], [190, 200]]))
+        (33.5, 33.5, 233.0, 233.0)
     """
     apart = float(np.linalg.norm(points[1] - points[0]))
     x, y = points[:2].mean(0)
@@ -395,7 +435,7 @@ def _render(task: tuple[int, str, np.ndarray, int, int, Cut]) -> list[tuple[floa
 def _in_processes(
     function: Callable[[Any], Any], source: Path, faces: FaceSource, tasks: Sequence[Any], what: str
 ) -> Iterator[tuple[Any, Any]]:
-    """(task, result) in order, computed in one process a core."""
+    """Yield each task with its result, in order, computed in one process per core."""
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(os.cpu_count(), context, _start, (source, faces)) as pool:
         results = pool.map(function, tasks, chunksize=32)

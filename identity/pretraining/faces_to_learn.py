@@ -1,4 +1,4 @@
-"""The cached faces of a pre-training with what is to be learnt of them, and the batches drawn from them."""
+"""The cached faces of pre-training with their targets, and the batches drawn from them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,18 +15,20 @@ from identity.pretraining.student_view import jittered
 
 @dataclass
 class Faces:
-    """Chips to learn from with their targets; rows of `renders` show the face of row `render_of`.
+    """Faces to learn from, with their targets and renders.
 
     Attributes:
-        chips: (N, E, E, 3) uint8, on disk, as `cut` has them.
-        targets: (N, D) float32, the columns of each teacher unit rows, or zeros where it has no answer.
-        held_out: (M,) rows never trained on, for choosing.
-        renders, render_of: (R, 150, 150, 3) uint8 on disk and (R,) rows of `chips`; R may be 0.
-        paths: (N,) of the photos.
-        centre: (D,) float32, what the unit vectors of all targets shared before it was taken off.
-        teachers, widths: names of the teachers, and how many columns of `targets` each has.
-        cut: what the pictures show.
-        render_yaw: (R,) float32 degrees; empty where the cache is of an earlier version.
+        chips: (N, E, E, 3) uint8 RGB pictures on disk, cropped as `cut` says.
+        targets: (N, D) float32. The columns of each teacher are unit rows, or zeros for faces it did not embed.
+        held_out: (M,) rows that are never trained on but used for choices and measurements.
+        renders: (R, 150, 150, 3) uint8 RGB pictures on disk; R may be 0.
+        render_of: (R,) row of `chips` whose face each render shows.
+        paths: (N,) paths of the photos.
+        centre: (D,) float32 mean that was subtracted from the targets' unit vectors.
+        teachers: names of the teachers.
+        widths: number of columns of `targets` that each teacher has.
+        cut: how the faces are cropped.
+        render_yaw: (R,) float32 yaw of each render in degrees; empty if an earlier version made the cache.
     """
 
     chips: np.ndarray
@@ -49,7 +51,16 @@ class Faces:
         self.ordered = order
 
     def batch(self, recipe: Recipe, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """(batch, size, size, 3) float32 0-255 and (batch, D) float32."""
+        """Draw a batch of training faces.
+
+        Args:
+            recipe: settings of the training.
+            size: side of the views, pixels.
+            rng: the random numbers to use.
+
+        Returns:
+            Views (batch, size, size, 3) float32 RGB 0-255, and their targets (batch, D) float32.
+        """
         rows = rng.choice(self.training, recipe.batch, replace=False)
         shown = np.empty((recipe.batch, size, size, 3), np.float32)
         for k, row in enumerate(rows):
@@ -61,22 +72,27 @@ class Faces:
 
 
 def load_faces(work: Path) -> Faces:
-    """The cache that `identity.pretraining.face_cache` made, its renders if there are any.
+    """Load the cache that `identity.pretraining.face_cache` made, with its renders if there are any.
+
+    Args:
+        work: folder of the cache.
 
     Raises:
-        InputError: too few faces to hold any out.
+        InputError: There are too few faces to hold some out.
     """
     with np.load(work / "faces.npz", allow_pickle=False) as saved:
-        paths, said = saved["paths"], saved["teacher"]
+        paths, embeddings = saved["paths"], saved["teacher"]
         several = "teachers" in saved.files
         teachers = tuple(saved["teachers"].tolist()) if several else ("dlib",)
-        widths = tuple(saved["widths"].tolist()) if several else (said.shape[1],)
+        widths = tuple(saved["widths"].tolist()) if several else (embeddings.shape[1],)
         cut = CUTS[str(saved["cut"])] if several else LANDMARKS68
-    targets, centre = centred_blocks(said, widths)
+    targets, centre = centred_blocks(embeddings, widths)
     chips = np.load(work / "chips.npy", mmap_mode="r", allow_pickle=False)
     held_out = held_out_rows(paths.tolist())
     if not 0 < len(held_out) < len(chips):
-        raise InputError(f"{work}: {len(chips)} faces are too few to hold some out; some hundreds will do")
+        raise InputError(
+            f"{work}: {len(chips)} faces are too few to hold some out; use at least some hundreds"
+        )
     renders, render_of = np.zeros((0, cut.rendered, cut.rendered, 3), np.uint8), np.zeros(0, np.int64)
     render_yaw = np.zeros(0, np.float32)
     if (work / "render_of.npy").is_file():

@@ -1,19 +1,22 @@
-"""Which faces of a pre-training are held out: never trained on, for choosing and measuring."""
+"""Choose the faces that pre-training holds out: they are never trained on, but used for choices and measurements."""
 
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
-HELD_OUT = 0.025  # of the faces
+HELD_OUT = 0.025  # share of the faces that is held out
 
 
 def held_out_rows(paths: Sequence[str]) -> np.ndarray:
-    """Rows of the faces that are never trained on, in an order drawn by lot.
+    """Return the rows of the faces that are never trained on, in random order.
 
-    A face's lot is a hash of its path: where more faces are found, or fewer, those held out stay the same, and a run
-    that goes on from an earlier one's weights does not measure on faces that one has seen.
+    A hash of its path decides about each face. Therefore the choice stays the same if faces are added or removed, and a
+    training that starts from the weights of an earlier one does not measure on faces that the earlier one learnt from.
+
+    Args:
+        paths: paths of the photos, one per face.
     """
-    lots = np.array([int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") for path in paths])
-    order = np.argsort(lots)
-    return order[lots[order] < HELD_OUT * 2.0**64]
+    hashes = np.array([int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big") for path in paths])
+    order = np.argsort(hashes)
+    return order[hashes[order] < HELD_OUT * 2.0**64]

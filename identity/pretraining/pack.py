@@ -1,13 +1,15 @@
-"""The cache of a pre-training made small enough to travel to a machine that is lent for minutes, and opened there.
+"""Compress the cache of pre-training, to move it to a machine that is available only for minutes.
 
     python -m identity.pretraining.pack make --work WORK --out .pack [--also DIR] [--renders N]
     python -m identity.pretraining.pack open --pack DIR --work WORK
 
-The pack has folders 1, 2, ... of a few files each, none larger than --megabytes: what can be carried is limited, so
-they travel one after the other. Pictures become WebP of about the detail that the photos had, the teachers' answers
-8 bits for each number. `open` makes the folder that `identity.pretrain --work` takes; renders that did not travel are
-done without. It can be called again when more has come. No photo is in the pack by name, but the faces are: it stays
-outside of version control like the photos themselves.
+A pack consists of folders 1, 2, ... with a few files each. No folder is larger than --megabytes, so that they can be
+moved one after the other where the size of a transfer is limited. Pictures are stored as WebP with about the detail of
+the photos, and the teachers' embeddings with 8 bits per number.
+
+`open` makes the folder that `identity.pretrain --work` needs. It needs all faces, but works without some or all of the
+renders, and can be repeated when more folders have arrived. A pack contains faces, so it must stay outside of version
+control like the photos themselves.
 """
 
 import argparse
@@ -29,27 +31,36 @@ from augmentor.errors import InputError, LikenessError
 from identity.pretraining.cut import CUTS, Cut
 from identity.pretraining.teacher_file import blocks
 
-_IN_FILE = 12_000  # pictures
-_STEP = 1 / 8  # of the deviation of a teacher's numbers
-_EDGES = (112, 200)  # least and most pixels of a face's picture that travel
+_IN_FILE = 12_000  # pictures in a file
+_STEP = 1 / 8  # resolution of a teacher's embeddings, relative to their standard deviation
+_EDGES = (112, 200)  # smallest and largest side of a face's picture in a pack, pixels
 
 
 def make_pack(work: Path, out: Path, options: argparse.Namespace) -> list[int]:
-    """Write the pack of a cache; bytes of each of its folders.
+    """Compress a cache into a pack.
+
+    Args:
+        work: folder of the cache.
+        out: folder of the pack, which must not exist yet.
+        options: further options of the command, see `parser`.
+
+    Returns:
+        Size of each folder of the pack in bytes.
 
     Raises:
-        InputError: `work` is no cache, or `out` is there already.
+        InputError: `work` does not contain a usable cache, `out` exists already, or a file is larger than a folder may
+            be.
     """
     if out.exists():
-        raise InputError(f"{out}: is there already; remove it, or name another folder")
+        raise InputError(f"{out}: exists already; remove it or name another folder")
     try:
         with np.load(work / "faces.npz", allow_pickle=False) as saved:
             faces = {name: saved[name] for name in saved.files}
         chips = np.load(work / "chips.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"{work}: no cache of identity.pretrain ({error})") from error
+        raise InputError(f"{work}: not a cache of identity.pretrain ({error})") from error
     if "teachers" not in faces:
-        raise InputError(f"{work}: a cache of an earlier version; make it anew with another --work")
+        raise InputError(f"{work}: a cache of an earlier version; make a new one in another folder")
     cut = CUTS[str(faces["cut"])]
     limit, files = int(options.megabytes * 1e6), Folders(out, int(options.megabytes * 1e6))
     answers = {name: faces[name] for name in ("paths", "teachers", "widths", "cut")}
@@ -72,29 +83,36 @@ def make_pack(work: Path, out: Path, options: argparse.Namespace) -> list[int]:
             files.add(f"renders-{part:02}.npz", _npz(content | {"of": of[chosen], "yaw": yaw[chosen]}))
     sizes = files.close()
     if max(sizes) > limit:
-        raise InputError(f"{out}: a file is larger than --megabytes {options.megabytes}")
+        raise InputError(f"{out}: one of its files is larger than --megabytes {options.megabytes}")
     return sizes
 
 
 def open_pack(pack: Path, work: Path) -> str:
-    """Make the cache of the folders of a pack that are there; returns what it has.
+    """Make a cache from the folders of a pack that have arrived.
+
+    Args:
+        pack: folder of the pack.
+        work: folder of the cache to make.
+
+    Returns:
+        A line that says how many faces and renders the cache contains.
 
     Raises:
-        InputError: the answers or faces are not there, or damaged.
+        InputError: The teachers' embeddings or some faces are missing, or a file contains too many pictures.
     """
     work.mkdir(parents=True, exist_ok=True)
-    found = {path.name: path for path in sorted(pack.glob("*/*"))}
-    if "answers.npz" not in found:
-        raise InputError(f"{pack}: no answers.npz in its folders")
-    with np.load(found["answers.npz"], allow_pickle=False) as saved:
+    files = {path.name: path for path in sorted(pack.glob("*/*"))}
+    if "answers.npz" not in files:
+        raise InputError(f"{pack}: none of its folders contains answers.npz")
+    with np.load(files["answers.npz"], allow_pickle=False) as saved:
         answers = {name: saved[name] for name in saved.files}
     cut = CUTS[str(answers["cut"])]
     count = len(answers["paths"])
-    faces = [path for name, path in found.items() if name.startswith("faces-")]
+    faces = [path for name, path in files.items() if name.startswith("faces-")]
     done = _decoded(faces, work / "chips.npy", (count, cut.edge), "faces")
     if done != count:
-        raise InputError(f"{pack}: {done} of {count} faces; carry its other folders, too")
-    renders = [path for name, path in found.items() if name.startswith("renders-")]
+        raise InputError(f"{pack}: contains {done} of {count} faces; copy its other folders, too")
+    renders = [path for name, path in files.items() if name.startswith("renders-")]
     of, yaw = ([np.load(path)[key] for path in renders] for key in ("of", "yaw"))
     if renders:
         shape = (sum(map(len, of)), cut.rendered)
@@ -107,11 +125,11 @@ def open_pack(pack: Path, work: Path) -> str:
 
 
 class Folders:
-    """Folders 1, 2, ... that are filled with files in turn.
+    """Folders 1, 2, ... that are filled with files.
 
     Args:
-        out: folder of them, made.
-        limit: bytes of each.
+        out: the folder that contains them; made if missing.
+        limit: largest size of each in bytes.
     """
 
     def __init__(self, out: Path, limit: int) -> None:
@@ -129,19 +147,19 @@ class Folders:
         path.write_bytes(content)
 
     def close(self) -> list[int]:
-        """Return how many bytes each has."""
+        """Return the size of each folder in bytes."""
         return self._sizes
 
 
 def _edges(points: np.ndarray, cut: Cut) -> np.ndarray:
-    """Return for each face the edge that keeps the detail its photo had, by the distance of its eyes."""
+    """Return the side of each face's picture, in pixels, that keeps the detail of its photo, by the eyes' distance."""
     apart = np.linalg.norm(points[:, 1] - points[:, 0], axis=1)
-    detail = apart / 54.9 * cut.edge / cut.density  # the eyes of a chip of 150 px are 54.9 px apart
+    detail = apart / 54.9 * cut.edge / cut.density  # in a chip of 150 px, the eyes are 54.9 px apart
     return np.clip((detail / 8).round() * 8, _EDGES[0], min(_EDGES[1], cut.edge)).astype(int)
 
 
 def _rounded(answers: np.ndarray, widths: Sequence[int]) -> dict[str, np.ndarray]:
-    """Return unit rows in 8 bits: a mean, a step for each teacher, and how many steps each number is from the mean."""
+    """Return embeddings as unit rows with 8 bits per number: a mean, step sizes, and the steps from the mean."""
     unit = answers.astype(np.float32)
     for own in blocks(widths):
         unit[:, own] /= np.maximum(np.linalg.norm(unit[:, own], axis=1, keepdims=True), 1e-9)
@@ -154,7 +172,7 @@ def _rounded(answers: np.ndarray, widths: Sequence[int]) -> dict[str, np.ndarray
 
 
 def _restored(stored: dict[str, np.ndarray]) -> np.ndarray:
-    """Return what the teachers say, (N, D) float32, as it was rounded."""
+    """Return the embeddings (N, D) float32 that `_rounded` stored."""
     rows = stored["mean"] + stored["rounded"] * stored["steps"]
     for number, own in enumerate(blocks(stored["widths"].tolist())):
         rows[:, own] *= stored["answered"][:, number : number + 1]
@@ -170,7 +188,7 @@ def _npz(arrays: dict[str, Any]) -> bytes:
 def _encoded(
     pictures: np.ndarray, rows: np.ndarray, edges: np.ndarray, quality: int, what: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the parts of some pictures as WebP: `data`, the `lengths` of each in it, and their `rows`."""
+    """Encode pictures as WebP; yield parts with `data`, the `lengths` of the pictures in it, and their `rows`."""
     for number, start in enumerate(tqdm(range(0, len(rows), _IN_FILE), what, unit="file")):
         part = rows[start : start + _IN_FILE]
         tasks = ((np.ascontiguousarray(pictures[row]), int(edges[row]), quality) for row in part)
@@ -189,10 +207,10 @@ def _encode(task: tuple[np.ndarray, int, int]) -> bytes:
 
 
 def _decoded(files: Sequence[Path], out: Path, shape: tuple[int, int], what: str) -> int:
-    """Write the pictures of some files, one after the other, as an array; how many there are.
+    """Write the pictures of some files, one after the other, into an array; return how many there are.
 
     Raises:
-        InputError: more than the array has room for.
+        InputError: There are more than the array has room for.
     """
     count, edge = shape
     temporary = out.with_suffix(".tmp.npy")
@@ -202,7 +220,9 @@ def _decoded(files: Sequence[Path], out: Path, shape: tuple[int, int], what: str
         with np.load(file, allow_pickle=False) as saved:
             data, ends = saved["data"].tobytes(), np.cumsum(saved["lengths"]).tolist()
         if done + len(ends) > count:
-            raise InputError(f"{file}: more pictures than the {count} that belong to the pack")
+            raise InputError(
+                f"{file}: together with the files before, it contains more than {count} pictures"
+            )
         tasks = ((data[a:b], edge) for a, b in zip([0, *ends[:-1]], ends, strict=True))
         for picture in _in_processes(_decode, tasks):
             stored[done] = picture
@@ -220,42 +240,44 @@ def _decode(task: tuple[bytes, int]) -> np.ndarray:
 
 
 def _in_processes(function: Callable[[Any], Any], tasks: Iterator[Any]) -> Iterator[Any]:
-    """Results in order, computed in one process a core."""
+    """Yield the results of tasks in order, computed in one process per core."""
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("forkserver")) as pool:
         yield from pool.map(function, tasks, chunksize=64)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     p = argparse.ArgumentParser(
         prog="python -m identity.pretraining.pack", description=(__doc__ or "").split("\n")[0]
     )
     commands = p.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("make", help="write the pack of a cache")
+    make = commands.add_parser("make", help="compress a cache into a pack")
     make.add_argument("--work", type=Path, required=True, help="cache of identity.pretrain, with its renders")
-    make.add_argument("--out", type=Path, required=True, help="folder of the pack")
+    make.add_argument("--out", type=Path, required=True, help="folder of the pack to write")
     make.add_argument(
-        "--also", type=Path, help="folder of files that travel as they are: the teachers' nets, wheels"
+        "--also", type=Path, help="folder of files to add unchanged, such as the teachers' networks or wheels"
     )
-    make.add_argument("--renders", type=int, default=120_000, help="how many travel at most")
-    make.add_argument("--megabytes", type=float, default=48.0, help="of each folder of the pack at most")
-    make.add_argument("--quality", type=int, default=40, help="of the faces' WebP")
-    make.add_argument("--render-quality", type=int, default=30, help="of the renders'")
-    make.add_argument("--render-edge", type=int, default=104, help="pixels of a render at most")
-    opened = commands.add_parser("open", help="make a cache of a pack")
-    opened.add_argument("--pack", type=Path, required=True)
-    opened.add_argument("--work", type=Path, required=True, help="folder of the cache to make")
+    make.add_argument(
+        "--renders", type=int, default=120_000, help="largest number of renders in the pack (120000)"
+    )
+    make.add_argument("--megabytes", type=float, default=48.0, help="largest size of each folder (48)")
+    make.add_argument("--quality", type=int, default=40, help="WebP quality of the faces (40)")
+    make.add_argument("--render-quality", type=int, default=30, help="WebP quality of the renders (30)")
+    make.add_argument("--render-edge", type=int, default=104, help="largest side of a render in pixels (104)")
+    unpack = commands.add_parser("open", help="make a cache from a pack")
+    unpack.add_argument("--pack", type=Path, required=True, help="folder of the pack")
+    unpack.add_argument("--work", type=Path, required=True, help="folder of the cache to make")
     return p
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; exit code."""
+    """Run the command and return its exit code."""
     options = parser().parse_args(arguments)
     try:
         if options.command == "make":
             sizes = make_pack(options.work, options.out, options)
-            told = ", ".join(f"{k} {size / 1e6:.1f} MB" for k, size in enumerate(sizes, start=1))
-            print(f"{options.out}: {told}")
+            listed = ", ".join(f"{k} has {size / 1e6:.1f} MB" for k, size in enumerate(sizes, start=1))
+            print(f"{options.out}: folder {listed}")
         else:
             print(f"{options.work}: {open_pack(options.pack, options.work)}")
     except LikenessError as error:

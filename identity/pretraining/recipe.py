@@ -1,4 +1,4 @@
-"""How long, at which sizes and from what a pre-training learns."""
+"""The settings of pre-training: how long, at which sizes and from which pictures it learns."""
 
 import math
 from dataclasses import dataclass
@@ -10,28 +10,36 @@ from augmentor.errors import InputError
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and at which sizes to train.
+    """Settings of pre-training.
 
     Attributes:
-        budget: length of the training, in images of `sizes[-1]`: one at another size costs its area's share.
-        sizes: input edges in pixels, the last the one used in the end.
-        first_shares: share of the time at each size in the beginning.
-        mix_from, last_from: progress (0 to 1) from which the share of the last size grows, and from which it is all.
-        learning_rate: of AdamW after the warm-up; falls to zero as a cosine of the progress.
-        warm_up: steps.
-        render_share: probability that a face with a cached render is shown by it.
-        blends: share of a batch that shows faces between two faces (`identity.pretraining.views_on_device`), with what
-        the teacher
-            says of each; only where the device makes the views, with Keras on JAX.
-        frozen_before: name of the first layer of the B0 that is trained; "" for all. The layers before it are the
-            ones with large maps: on a CPU they take half of a step, and learn little in a later run.
-        drop_connect: how often the last block is left out of a step, earlier ones in proportion (0.2 as published).
-        jitters: share of a batch that shows a face moved, turned and scaled a little, with what the teachers say of it
-            so; only where blends can be.
-        relation_weight: of the loss that holds the cosines of pairs of faces together, see
-        `identity.pretraining.distillation`.
-        teacher_weights: of the teachers' losses, one for each in the order of `--teacher`; a single one: all alike.
-        zoom: how much closer than the chip the student looks, in use; while it learns, up to `_SCALED` more or less.
+        budget: length of the training, in images of size `sizes[-1]`; an image of another size costs as much as its
+            area relative to that size.
+        sizes: sides of the input images in pixels; the last one is the final size.
+        first_shares: share of the time spent at each size in the beginning.
+        mix_from: progress (0 to 1) from which on the share of the final size grows.
+        last_from: progress from which on only the final size is used.
+        learning_rate: learning rate of AdamW after the warm-up; it falls to zero as a cosine of the progress.
+        weight_decay: weight decay of AdamW.
+        warm_up: number of steps in which the learning rate rises.
+        batch: images per step.
+        ema: weight of the old value in the moving average of the weights.
+        render_share: probability that a face with cached renders is shown by one of them.
+        blends: share of a batch that shows blends of two faces (`identity.pretraining.views_on_device`), which the
+            teachers embed during training. Only possible where the device makes the views, with Keras on JAX.
+        jitters: share of a batch that shows faces moved, turned and scaled a little, which the teachers embed during
+            training. Only possible where blends are.
+        frozen_before: name of the first layer of the B0 that is trained; "" to train all. The layers before it have
+            large maps: on a CPU they take half of the time of a step, and they learn little in a later training.
+        drop_connect: probability that the last block is skipped in a step; that of earlier blocks is lower in
+            proportion (published value 0.2).
+        relation_weight: weight of the loss on the cosines of pairs of faces, see `identity.pretraining.distillation`.
+        teacher_weights: weights of the teachers' losses in the order of `--teacher`; a single one counts for all.
+        zoom: magnification of the chip in use; during training it varies by `student_view.SCALED` up and down.
+        seed: seed of all random choices.
+
+    Raises:
+        InputError: A setting is out of its range, or settings do not fit together.
     """
 
     budget: int = 70_000
@@ -56,18 +64,24 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if len(self.sizes) != len(self.first_shares) or abs(sum(self.first_shares) - 1) > 1e-6:
-            raise InputError("one share for each size, adding up to 1")
+            raise InputError("first_shares must contain one share for each of the sizes, adding up to 1")
         if min(self.blends, self.jitters) < 0 or self.blends + self.jitters > 1:
-            raise InputError("blends and jitters are shares of the batch, 0 to 1 together")
+            raise InputError("blends and jitters are shares of a batch; together they must be from 0 to 1")
         if min(self.teacher_weights, default=0) <= 0:
             raise InputError("teacher_weights must be above 0")
         if not 1 <= self.zoom < 2:
             raise InputError("zoom must be at least 1 and below 2")
         if self.budget < 1 or self.batch < 2 or not 0 <= self.mix_from < self.last_from <= 1:
-            raise InputError("--budget must be at least 1, --batch at least 2")
+            raise InputError(
+                "--budget must be at least 1, --batch at least 2, and mix_from less than last_from"
+            )
 
     def size_probabilities(self, progress: float) -> np.ndarray:
-        """Probability that the next batch has each of `sizes`: time share over cost."""
+        """Return the probability of each size for the next batch: its share of the time divided by its cost.
+
+        Args:
+            progress: 0 at the start of the training, 1 at its end.
+        """
         grown = float(np.clip((progress - self.mix_from) / (self.last_from - self.mix_from), 0, 1))
         shares = np.array(self.first_shares) * (1 - grown)
         shares[-1] += grown
@@ -75,15 +89,23 @@ class Recipe:
         return per_batch / per_batch.sum()
 
     def learning_rate_at(self, step: int, progress: float) -> float:
-        """Linear warm-up, then half a cosine over the progress."""
+        """Return the learning rate: a linear warm-up, then half a cosine over the progress.
+
+        Args:
+            step: number of steps done.
+            progress: 0 at the start of the training, 1 at its end.
+        """
         cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         return self.learning_rate * min(1.0, (step + 1) / self.warm_up) * cosine
 
     def weights_of(self, teachers: int) -> tuple[float, ...]:
-        """Return the weight of each of so many teachers.
+        """Return the weight of each teacher.
+
+        Args:
+            teachers: number of teachers.
 
         Raises:
-            InputError: the recipe has another number of them.
+            InputError: The recipe contains weights for another number of teachers.
         """
         if len(self.teacher_weights) == 1:
             return self.teacher_weights * teachers
@@ -94,5 +116,5 @@ class Recipe:
         return self.teacher_weights
 
     def cost(self, size: int) -> float:
-        """What a batch of `size` takes off the budget."""
+        """Return how much of the budget a batch of images with a side of `size` pixels costs."""
         return self.batch * (size / self.sizes[-1]) ** 2

@@ -1,4 +1,4 @@
-"""The student of a pre-training, step by step: its weights, their average, where it stands, checkpoints."""
+"""Train the student of pre-training step by step: its weights, their moving average, its progress, checkpoints."""
 
 import csv
 import math
@@ -28,14 +28,32 @@ from identity.pretraining.recipe import Recipe
 from identity.pretraining.student_view import plain
 from identity.pretraining.teacher_file import blocks
 
-_AT_ONCE = 50  # faces embedded
-_COMPILING = 2  # calls of `train_step` at the beginning
+_AT_ONCE = 50  # faces embedded in one batch
+_COMPILING = 2  # first calls of `train_step`, which include compiling
 _FITTED = 8000  # faces that the projection of a new teacher is fitted to
-_RIDGE = 0.01  # of the mean variance
+_RIDGE = 0.01  # ridge relative to the mean variance
 
 
 class Pretraining:
-    """The student, its optimiser, the moving average of its weights, and where it stands."""
+    """A student in training, with its optimiser, the moving average of its weights, and its progress.
+
+    Args:
+        faces: the faces to learn from.
+        recipe: settings of the training.
+        work: folder of the cache and the checkpoint.
+        on_top: function that makes the student of a backbone; by default it adds the linear projection that is stored
+            with the weights.
+
+    Attributes:
+        step: number of steps done.
+        spent: how much of the budget is spent, in images of the final size.
+        seconds: time spent in steps.
+        started_from: digest of the weights that the training started from; None if from random ones.
+        average: moving average of the weights, in the order of `model.get_weights()`.
+
+    Raises:
+        InputError: The recipe does not fit the Keras backend or the number of teachers.
+    """
 
     def __init__(
         self,
@@ -44,13 +62,12 @@ class Pretraining:
         work: Path,
         on_top: Callable[[keras.Model], keras.Model] | None = None,
     ) -> None:
-        """`on_top` makes the student of a backbone; by default what the weights keep, a linear projection."""
         keras.utils.set_random_seed(recipe.seed)
         self.faces, self.recipe, self.work = faces, recipe, work
         any_size = default_builder() == "efficientnet"
         if not any_size and len(recipe.sizes) > 1:
             raise InputError(
-                f"several sizes need TensorFlow, this is Keras on {keras.backend.backend()}: "
+                f"several sizes need TensorFlow, but Keras runs on {keras.backend.backend()}; use "
                 f"--set sizes={recipe.sizes[-1]} --set first_shares=1"
             )
         backbone = bare_backbone(None if any_size else recipe.sizes[-1])
@@ -75,23 +92,23 @@ class Pretraining:
 
     @property
     def progress(self) -> float:
-        """0 at the start, 1 at the end."""
+        """Progress of the training: 0 at the start, 1 at the end."""
         return self.spent / self.recipe.budget
 
     @property
     def zoom(self) -> float:
-        """How much closer than its pictures the student looks."""
+        """Magnification of the cached pictures in the student's views."""
         return self.recipe.zoom * self.faces.cut.room
 
     def train_step(self) -> tuple[int, float]:
-        """One batch; its size and loss.
+        """Train on one batch; return its size in pixels and its loss.
 
         Raises:
-            InputError: the loss is not finite, or the recipe asks for blends.
+            InputError: The loss is not finite, or the recipe has blends or jitters, which need JAX.
         """
         if self.recipe.blends or self.recipe.jitters:
             raise InputError(
-                "blends and jitters are made where Keras runs on JAX: KERAS_BACKEND=jax, or --set blends=0"
+                "blends and jitters need Keras on JAX; set KERAS_BACKEND=jax, or use --set blends=0 --set jitters=0"
             )
         began = time.monotonic()
         rng = np.random.default_rng([self.recipe.seed, self.step])
@@ -101,7 +118,7 @@ class Pretraining:
         loss = float(self.model.train_on_batch(shown, targets))
         if not math.isfinite(loss):
             raise InputError(
-                f"step {self.step}: the loss is not finite; go on from the checkpoint with a smaller rate"
+                f"step {self.step}: the loss is not finite; resume from the checkpoint with a lower learning_rate"
             )
         kept = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
         for average, weight in zip(self.average, self.model.get_weights(), strict=True):
@@ -113,20 +130,23 @@ class Pretraining:
         return size, loss
 
     def start_from(self, file: Path) -> None:
-        """Begin with weights that an earlier pre-training wrote, a new optimiser and a new schedule.
+        """Start from weights that an earlier pre-training wrote, with a new optimiser and a new schedule.
+
+        Args:
+            file: the weights.
 
         Raises:
-            InputError: no such weights, or they carry no projection.
+            InputError: The file cannot be read, or the weights contain no projection.
         """
         weights = load_weights(file)
         if f"{PROJECTION}/kernel" not in weights.arrays:
             raise InputError(
-                f"{file}: no face embedding in these weights; --start takes a file of this program"
+                f"{file}: these weights contain no face embedding; --start needs a file that identity.pretrain wrote"
             )
         fill_backbone(self.model, weights.arrays, str(file))
         self.model.get_layer(PROJECTION).set_weights(self._projection_from(weights))
         self.average = [w.astype("f4") for w in self.model.get_weights()]
-        if self.frozen:  # their batch norm keeps the statistics it has now: make them this size's
+        if self.frozen:  # the statistics of their batch norm stay as they are now, so they must fit this size
             for layer in self.frozen:
                 layer.trainable = True
             self.model.set_weights(self.average_at(self.recipe.sizes[-1], batches=20))
@@ -136,10 +156,10 @@ class Pretraining:
         self.started_from = weights.digest
 
     def _projection_from(self, weights: Weights) -> list[np.ndarray]:
-        """Return kernel and bias of the projection, the columns of each teacher those that `weights` have for it.
+        """Return kernel and bias of the projection, with the columns that `weights` contain for each teacher.
 
-        What a teacher that the weights have not learnt from says is fitted to the pooled maps, so that the training
-        begins with the best that the trunk can tell of it as it is.
+        For a teacher that the weights have not learnt from, the columns are fitted to the pooled maps, so that the
+        training starts from the best prediction that the present trunk allows.
         """
         kernel, bias = weights.arrays[f"{PROJECTION}/kernel"], weights.arrays[f"{PROJECTION}/bias"]
         has = weights.card.get("teachers") or {"dlib": len(bias)}
@@ -156,20 +176,33 @@ class Pretraining:
         return [np.concatenate([part[k] for part in parts], axis=-1) for k in (0, 1)]
 
     def held_out_agreement(self, size: int, faces: int = 300) -> dict[str, float]:
-        """Mean cosine of the averaged student to each teacher on held-out faces at `size`, plain chips.
+        """Return the mean cosine of the averaged student with each teacher on plain views of held-out faces.
 
-        While sizes are mixed, batch norm's moving statistics fit none of them, so they are estimated here anew at this
-        size from training faces; the final weights get the same treatment.
+        While sizes are mixed, the moving statistics of batch norm fit none of the sizes. Therefore they are estimated
+        again here from training faces at this size; the final weights are treated in the same way.
+
+        Args:
+            size: side of the views in pixels.
+            faces: largest number of faces to measure on.
         """
         rows = self.faces.held_out[:faces]
         kept = self.model.get_weights()
         self.model.set_weights(self.average_at(size, batches=6))
-        found = self.embedded(rows, size)
+        embeddings = self.embedded(rows, size)
         self.model.set_weights(kept)
-        return agreements(found, self.faces.targets[rows], self.faces.teachers, self.faces.widths)
+        return agreements(embeddings, self.faces.targets[rows], self.faces.teachers, self.faces.widths)
 
     def embedded(self, rows: np.ndarray, size: int, layer: str = PROJECTION) -> np.ndarray:
-        """Return what a layer of the student, by default its last, makes of plain chips: (len(rows), D)."""
+        """Return the output of a layer of the student for plain views of faces.
+
+        Args:
+            rows: rows of the faces.
+            size: side of the views in pixels.
+            layer: name of the layer; by default the last one.
+
+        Returns:
+            (len(rows), D) float32.
+        """
         return self.embedded_pictures(
             lambda part: self.faces.cut.student(self.faces.chips[part]), rows, size, layer
         )
@@ -181,21 +214,35 @@ class Pretraining:
         size: int,
         layer: str = PROJECTION,
     ) -> np.ndarray:
-        """Return the same of other pictures; `pictures` gives those of some rows."""
+        """Return the output of a layer of the student for plain views of other pictures.
+
+        Args:
+            pictures: function that returns the pictures (n, E, E, 3) uint8 of some rows.
+            rows: rows of the pictures.
+            size: side of the views in pixels.
+            layer: name of the layer; by default the last one.
+
+        Returns:
+            (len(rows), D) float32.
+        """
         model = self.model
         if layer != PROJECTION:
             model = keras.Model(self.model.input, self.model.get_layer(layer).output)
-        filled = np.resize(
-            rows, -(-len(rows) // _AT_ONCE) * _AT_ONCE
-        )  # one shape, so that nothing is compiled twice
-        found = [
+        # All batches have the same shape, so that the model is compiled only once.
+        filled = np.resize(rows, -(-len(rows) // _AT_ONCE) * _AT_ONCE)
+        outputs = [
             model.predict_on_batch(plain(pictures(part), size, self.zoom))
             for part in filled.reshape(-1, _AT_ONCE)
         ]
-        return np.concatenate(found)[: len(rows)]
+        return np.concatenate(outputs)[: len(rows)]
 
     def average_at(self, size: int, batches: int) -> list[np.ndarray]:
-        """The averaged weights with batch norm's statistics estimated anew at `size`; the model is left as it was."""
+        """Return the averaged weights with batch norm fitted to a size; the model itself does not change.
+
+        Args:
+            size: side of the views in pixels.
+            batches: number of training batches from which the statistics of batch norm are estimated.
+        """
         kept = self.model.get_weights()
         self.model.set_weights(self.average)
         norms = [
@@ -211,8 +258,8 @@ class Pretraining:
                 layer.momentum = 0.0
             for _ in range(batches):
                 shown, _targets = self.faces.batch(self.recipe, size, rng)
-                found = self.norm_statistics(norms, shown)
-                sums = found if sums is None else [a + b for a, b in zip(sums, found, strict=True)]
+                values = self.norm_statistics(norms, shown)
+                sums = values if sums is None else [a + b for a, b in zip(sums, values, strict=True)]
             assert sums is not None
             means = [s / batches for s in sums]
             for k, layer in enumerate(norms):
@@ -227,7 +274,12 @@ class Pretraining:
     def norm_statistics(
         self, norms: list[keras.layers.BatchNormalization], shown: np.ndarray
     ) -> list[np.ndarray]:
-        """Mean and variance that each of `norms`, their momentum 0, finds in a batch."""
+        """Return mean and variance of a batch at each of `norms`, whose momentum must be 0.
+
+        Args:
+            norms: layers of batch norm.
+            shown: (batch, size, size, 3) float32 RGB 0-255 views.
+        """
         self.model(shown, training=True)
         return [
             keras.ops.convert_to_numpy(value)
@@ -236,7 +288,7 @@ class Pretraining:
         ]
 
     def save(self) -> None:
-        """Checkpoint, whole or not at all."""
+        """Write a checkpoint, completely or not at all."""
         arrays: dict[str, Any] = {"step": self.step, "spent": self.spent, "seconds": self.seconds}
         arrays["started_from"] = self.started_from or ""
         for prefix, values in (
@@ -250,10 +302,10 @@ class Pretraining:
         temporary.replace(self.work / "checkpoint.npz")
 
     def resume(self) -> None:
-        """Go on from the checkpoint.
+        """Continue from the checkpoint.
 
         Raises:
-            InputError: there is none in `--work`.
+            InputError: There is no checkpoint in the `--work` folder.
         """
         file = self.work / "checkpoint.npz"
         if not file.is_file():
@@ -277,16 +329,16 @@ class Pretraining:
         checkpoints_per_row: int = 4,
         seconds: float | None = None,
     ) -> None:
-        """Train to the end of the budget, with a checkpoint every `checkpoint_seconds`.
+        """Train to the end of the budget, with checkpoints and a learning curve.
 
-        Every fourth adds a row to `log`: measuring the agreement takes about as long as ten batches at 150 px.
+        Only some checkpoints add a row to the learning curve, because measuring the agreement takes about as long as
+        ten batches at 150 px.
 
         Args:
-            checkpoint_seconds: between checkpoints.
+            checkpoint_seconds: time between checkpoints.
             log: file of the learning curve.
-            checkpoints_per_row: how many checkpoints make one row.
-            seconds: where it is given, the budget is as much as can be done in this time, compiling included, at the
-                speed that is measured on the way.
+            checkpoints_per_row: number of checkpoints per row of the learning curve.
+            seconds: if given, the budget is what can be spent in this time, compiling included, at the measured speed.
         """
         bar = tqdm(total=self.recipe.budget, initial=round(self.spent), unit="img", desc="pre-training")
         began = since = time.monotonic()
@@ -316,35 +368,49 @@ class Pretraining:
         bar.close()
 
     def note(self, log: Path, loss: float) -> None:
-        """Add a row to the learning curve."""
-        found: dict[str, float] = {}
+        """Measure the agreement with the teachers and add a row to the learning curve.
+
+        Args:
+            log: file of the learning curve.
+            loss: mean loss since the last row.
+        """
+        agreement: dict[str, float] = {}
         for size in sorted({self.recipe.sizes[0], self.recipe.sizes[-1]}):
             by_teacher = self.held_out_agreement(size)
             if len(by_teacher) == 1:
-                found[f"agreement_{size}"] = next(iter(by_teacher.values()))
+                agreement[f"agreement_{size}"] = next(iter(by_teacher.values()))
             else:
-                found |= {f"agreement_{size}_{name}": value for name, value in by_teacher.items()}
-        append_row(log, self, loss, found)
-        told = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
-        tqdm.write(f"step {self.step}, {told}")
+                agreement |= {f"agreement_{size}_{name}": value for name, value in by_teacher.items()}
+        append_row(log, self, loss, agreement)
+        listed = ", ".join(f"{name} {value:.3f}" for name, value in agreement.items())
+        tqdm.write(f"step {self.step}, {listed}")
 
 
 class Speed:
-    """How fast a training goes on once everything is compiled."""
+    """Measures how fast a training proceeds once everything is compiled."""
 
     def __init__(self) -> None:
         self._calls, self._since, self._from = 0, 0.0, 0.0
         self._now, self._spent = 0.0, 0.0
 
     def add(self, now: float, spent: float) -> None:
-        """Note how much of the budget is spent; the first calls, which compile, do not count."""
+        """Record how much of the budget is spent after a call; the first calls, which compile, do not count.
+
+        Args:
+            now: time of a monotonic clock, seconds.
+            spent: how much of the budget is spent.
+        """
         self._calls += 1
         self._now, self._spent = now, spent
         if self._calls <= _COMPILING:
             self._since, self._from = now, spent
 
     def budget(self, left: float) -> int | None:
-        """Return what can be spent in all if so many seconds are left; None while that is not known."""
+        """Return the budget that can be spent in all, or None while the speed is not known yet.
+
+        Args:
+            left: seconds that are left.
+        """
         if left <= 0:
             return max(1, math.ceil(self._spent))
         if self._calls < _COMPILING + 3:
@@ -354,12 +420,17 @@ class Speed:
 
 
 def linear_fit(maps: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return kernel (D, K) and bias (K,) of the ridge regression from maps (N, D) to targets (N, K).
+    """Fit targets as a linear function of pooled maps, by ridge regression.
 
-    Rows of zeros of the targets, which are no answers, do not count.
+    Args:
+        maps: (N, D) pooled maps.
+        targets: (N, K) targets; rows of zeros, for faces that the teacher did not embed, do not count.
+
+    Returns:
+        Kernel (D, K) and bias (K,), float32.
     """
-    answered = np.abs(targets).sum(1) > 0
-    x, y = maps[answered].astype(np.float64), targets[answered].astype(np.float64)
+    embedded = np.abs(targets).sum(1) > 0
+    x, y = maps[embedded].astype(np.float64), targets[embedded].astype(np.float64)
     mean, middle = x.mean(0), y.mean(0)
     square = (x - mean).T @ (x - mean)
     square += np.eye(len(square)) * _RIDGE * np.trace(square) / len(square)
@@ -368,22 +439,35 @@ def linear_fit(maps: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def frozen_layers(model: keras.Model, first_trained: str) -> list[keras.layers.Layer]:
-    """The layers of the B0 before `first_trained`, which training leaves as they are.
+    """Return the layers of the B0 that training must not change.
+
+    Args:
+        model: the student.
+        first_trained: name of the first layer that is trained; "" if all are.
 
     Raises:
-        InputError: the B0 has no layer of that name.
+        InputError: The B0 has no layer of this name.
     """
     if not first_trained:
         return []
     layers = model.get_layer("efficientnet-b0").layers
     names = [layer.name for layer in layers]
     if first_trained not in names:
-        raise InputError(f"--set frozen_before={first_trained}: no layer of the B0; e.g. block4a_expand_conv")
+        raise InputError(
+            f"--set frozen_before={first_trained}: no layer of the B0 has this name; an example is block4a_expand_conv"
+        )
     return list(layers[: names.index(first_trained)])
 
 
 def append_row(log: Path, training: Pretraining, loss: float, agreement: dict[str, float]) -> None:
-    """One line of the learning curve."""
+    """Append a row to the file of the learning curve.
+
+    Args:
+        log: the file; made with a header if it does not exist.
+        training: the training.
+        loss: mean loss since the last row.
+        agreement: agreements by the names of their columns.
+    """
     new = not log.exists()
     with log.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -1,24 +1,29 @@
-"""What the student of a pre-training sees of a chip: jittered while it learns, plain when it is measured."""
+"""The views of chips that the student gets: jittered during training, plain when it is measured and used."""
 
 import cv2
 import numpy as np
 
-from identity.networks.features import middle, resized
+from identity.networks.chip_variants import middle, resized
 
-# How much a view differs from the chip: shares of the views, or deviations.
+# How much a view differs from its chip: ranges, standard deviations, or shares of the views.
 SCALED, TURNED_DEGREES, MOVED = 0.11, 4.0, 0.02
-BLURRED, BLUR, BLUR_EDGE = 0.25, (0.3, 1.2), 112  # deviation in pixels of a view of this edge
+BLURRED, BLUR, BLUR_EDGE = (
+    0.25,
+    (0.3, 1.2),
+    112,
+)  # share, and standard deviation in pixels of a view of this side
 GREY, GREY_OF_RGB = 0.15, (0.299, 0.587, 0.114)
 BRIGHTER, TINTED, LIFTED = 0.3, 0.07, 20.0
 
 
 def jittered(chip: np.ndarray, size: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
-    """One chip as the student sees it: mirrored, moved, turned, scaled, recoloured, blurred or grey at random.
+    """Return a random view of a chip: mirrored, moved, turned, scaled, recoloured, blurred or grey.
 
     Args:
         chip: (h, h, 3) uint8 RGB.
-        size: edge of the result in pixels.
-        zoom: of the middle of the range that it is scaled by.
+        size: side of the view in pixels.
+        zoom: mean magnification; it varies by `SCALED` up and down.
+        rng: the random numbers to use.
 
     Returns:
         (size, size, 3) uint8 RGB.
@@ -45,5 +50,14 @@ def jittered(chip: np.ndarray, size: int, zoom: float, rng: np.random.Generator)
 
 
 def plain(chips: np.ndarray, size: int, zoom: float) -> np.ndarray:
-    """(N, h, h, 3) uint8 chips as they are looked at in use: their middle, (N, size, size, 3) float32 0-255."""
+    """Return views of chips as they are used after training: their middle, without any jitter.
+
+    Args:
+        chips: (N, h, h, 3) uint8 RGB.
+        size: side of the views in pixels.
+        zoom: magnification.
+
+    Returns:
+        (N, size, size, 3) float32 RGB 0-255.
+    """
     return resized(middle(chips, zoom), size).astype(np.float32)

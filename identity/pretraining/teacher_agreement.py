@@ -1,8 +1,8 @@
-"""How well the student agrees with its teacher, over all held-out faces and by group.
+"""Measure how well the student agrees with its teacher for groups of held-out faces.
 
-UTKFace's file names say of each face an age, a sex and an ethnicity (`AGE_SEX_ETHNICITY_TIME`), as people or programs
-guessed them for that set: rough, in categories of its own, and good enough to see whether a student learnt some groups
-less well. Photos named in any other way count in no group.
+The file names of UTKFace contain age, sex and ethnicity of each face (`AGE_SEX_ETHNICITY_TIME`), as people or programs
+guessed them for that set. They are rough and use that set's own categories, but they show whether a student learnt some
+groups less well. Photos with other names belong to no group.
 
 Source:
     Zhang, Song and Qi, "Age Progression/Regression by Conditional Adversarial Autoencoder", CVPR 2017 (UTKFace).
@@ -24,11 +24,16 @@ _RESAMPLES = 1000
 
 
 def groups_of(path: str) -> list[str]:
-    """The groups of a face by its file's name; none for photos of other sets."""
-    found = _NAME.match(PurePosixPath(path).name)
-    if not found:
+    """Return the groups of a face by the name of its file; none for photos of other sets.
+
+    Example:
+        >>> groups_of("utkface/30_1_2_20170116.jpg")
+        ['aged 25 to 44', 'female', 'Asian']
+    """
+    match = _NAME.match(PurePosixPath(path).name)
+    if not match:
         return []
-    age, sex, ethnicity = (int(part) for part in found.groups())
+    age, sex, ethnicity = (int(part) for part in match.groups())
     ages = [f"aged {low} to {high}" for low, high in AGES if low <= age <= high]
     return [*ages, SEXES[sex], ETHNICITIES[ethnicity]]
 
@@ -36,15 +41,16 @@ def groups_of(path: str) -> list[str]:
 def agreement_by_group(
     student: np.ndarray, teacher: np.ndarray, paths: Sequence[str], seed: int = 0
 ) -> dict[str, dict[str, float]]:
-    """Mean cosine between the rows of student and teacher, group by group.
+    """Return the mean cosine between the rows of student and teacher for each group.
 
     Args:
-        student, teacher: (N, D).
-        paths: of the N faces.
-        seed: of the bootstrap over faces.
+        student: (N, D) embeddings of the student.
+        teacher: (N, D) embeddings of the teacher.
+        paths: paths of the N photos.
+        seed: seed of the bootstrap over faces.
 
     Returns:
-        Group to `faces` (how many), `agreement`, `low` and `high` (95 %).
+        For each group, the number of `faces`, the `agreement`, and the limits `low` and `high` of its 95 % interval.
     """
     cosines = (unit(student) * unit(teacher)).sum(axis=1)
     rows: dict[str, list[int]] = {}

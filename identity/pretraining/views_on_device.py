@@ -1,14 +1,13 @@
-"""What the student of a pre-training sees, made by the accelerator: whole batches of views, and faces between faces.
+"""Make the views of whole batches, and blends of faces, on the accelerator.
 
-The views are those of `identity.pretraining.student_view`. A blend shows one face on one side and another on the
-other, or both
-everywhere in some proportion: a face that nobody has. The teacher is asked about each as it is made, so that a student
-meets more faces than there are photos.
+The views are those of `identity.pretraining.student_view`. A blend shows one face on one side and another on the other
+side, or both everywhere in some proportion, so it is the face of nobody. The teachers embed each blend when it is made.
+Therefore a student learns from more faces than there are photos.
 
 References:
     Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, and Beyer et al., "Knowledge distillation: A
-    good teacher is patient and consistent", CVPR 2022: differs, in that half of the blends are of two sides, and that
-    the teacher sees the blend plain, the student a view of it.
+    good teacher is patient and consistent", CVPR 2022. Here, half of the blends consist of two sides, and the teacher
+    gets the plain blend but the student a view of it.
 """
 
 import jax
@@ -29,18 +28,19 @@ from identity.pretraining.student_view import (
     TURNED_DEGREES,
 )
 
-SEAM = (0.02, 0.15)  # softness of the border between two sides, of the chip's edge
-OFF_MIDDLE = 0.25  # how far the border may pass from the middle
-LEAST = 0.15  # of either face where both are everywhere
+SEAM = (0.02, 0.15)  # width of the soft border between two sides, relative to the chip's side
+OFF_MIDDLE = 0.25  # largest distance of the border from the middle, relative to the chip's side
+LEAST = 0.15  # smallest share of either face where both are everywhere
 
 
 def views(key: jax.Array, chips: jax.Array, size: int, zoom: float) -> jax.Array:
-    """Views of chips, each drawn anew: mirrored, moved, turned, scaled, blurred, grey or recoloured.
+    """Return a random view of each chip: mirrored, moved, turned, scaled, blurred, grey or recoloured.
 
     Args:
-        key: of JAX's random numbers.
-        chips: (N, E, E, 3) RGB 0-255, of any type.
-        size, zoom: see `identity.pretraining.student_view.jittered`.
+        key: key of JAX's random numbers.
+        chips: (N, E, E, 3) RGB 0-255, of any dtype.
+        size: side of the views in pixels.
+        zoom: mean magnification.
 
     Returns:
         (N, size, size, 3) float32 RGB 0-255.
@@ -51,11 +51,11 @@ def views(key: jax.Array, chips: jax.Array, size: int, zoom: float) -> jax.Array
 
 
 def moved(key: jax.Array, pictures: jax.Array) -> jax.Array:
-    """Pictures as if cut again, less exactly: moved, turned and scaled at random, like views, at their own size.
+    """Return pictures as if they were cropped less exactly: moved, turned and scaled at random, at their own size.
 
     Args:
-        key: of JAX's random numbers.
-        pictures: (N, E, E, 3) RGB 0-255, of any type.
+        key: key of JAX's random numbers.
+        pictures: (N, E, E, 3) RGB 0-255, of any dtype.
 
     Returns:
         (N, E, E, 3) float32.
@@ -64,17 +64,18 @@ def moved(key: jax.Array, pictures: jax.Array) -> jax.Array:
 
 
 def mirrored_at_random(key: jax.Array, chips: jax.Array) -> jax.Array:
-    """(N, E, E, 3) chips, half of them with left and right exchanged."""
+    """Return chips (N, E, E, 3), each of them mirrored with a probability of one half."""
     chosen = random.bernoulli(key, 0.5, (len(chips), 1, 1, 1))
     return jnp.where(chosen, chips[:, :, ::-1], chips)
 
 
 def blends(key: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
-    """Faces between `first` and `second`, each drawn anew.
+    """Return random blends of pairs of faces.
 
     Args:
-        key: of JAX's random numbers.
-        first, second: (N, E, E, 3) RGB 0-255, of any type.
+        key: key of JAX's random numbers.
+        first: (N, E, E, 3) RGB 0-255, of any dtype.
+        second: the other face of each pair, likewise.
 
     Returns:
         (N, E, E, 3) float32.
@@ -93,7 +94,7 @@ def blends(key: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def _warped(key: jax.Array, chips: jax.Array, size: int, zoom: float) -> jax.Array:
-    """Moved, turned and scaled, bilinear; beyond the edge the chip is mirrored."""
+    """Move, turn and scale chips at random, with bilinear interpolation; beyond its edge a chip is mirrored."""
     keys, (count, edge) = random.split(key, 3), chips.shape[:2]
     scale = size / edge * zoom * random.uniform(keys[0], (count, 1), minval=1 - SCALED, maxval=1 + SCALED)
     turn = random.normal(keys[1], (count, 1)) * jnp.deg2rad(TURNED_DEGREES)
@@ -120,7 +121,7 @@ def _warped(key: jax.Array, chips: jax.Array, size: int, zoom: float) -> jax.Arr
 
 
 def _blurred(key: jax.Array, shown: jax.Array) -> jax.Array:
-    """Some of them blurred: a product with one matrix for the rows and one for the columns of each."""
+    """Blur some views at random, each by a product with one matrix for the rows and one for the columns."""
     keys, (count, size) = random.split(key, 2), shown.shape[:2]
     deviation = random.uniform(keys[0], (count, 1, 1), minval=BLUR[0], maxval=BLUR[1]) * size / BLUR_EDGE
     deviation = jnp.where(random.bernoulli(keys[1], BLURRED, (count, 1, 1)), deviation, 1e-3)
@@ -132,7 +133,7 @@ def _blurred(key: jax.Array, shown: jax.Array) -> jax.Array:
 
 
 def _recoloured(key: jax.Array, shown: jax.Array) -> jax.Array:
-    """Grey at random, brighter or darker, tinted, lifted."""
+    """Turn some views grey at random, and change the brightness, tint and black level of all."""
     keys, count = random.split(key, 4), len(shown)
     grey = jnp.sum(shown * jnp.array(GREY_OF_RGB), axis=-1, keepdims=True)
     shown = jnp.where(random.bernoulli(keys[0], GREY, (count, 1, 1, 1)), grey, shown)

@@ -3,19 +3,18 @@
 They never saw the people they are measured on, so any list of pairs measures them; naming people needs a run.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_SIZE
+from identity.decisions.same_person import SamePerson, load_same_person
+from identity.networks.backbone import load_weights
+from identity.networks.embedding import join, load_embedder
+from identity.networks.feature_source import RunNetworks
+from identity.networks.features import FrozenBackbone
+from identity.networks.sources import DLIB, FACE, default_shares, in_order, sources_of
 
-if TYPE_CHECKING:
-    from identity.decisions.same_person import SamePerson
-
-# The embeddings of `identity.networks.embedding` that need no trained head.
-_PARTS = {"face": ("face",), "dlib": ("dlib",), "both": ("dlib", "face")}
-BARE_MODELS = tuple(_PARTS)
+BARE_MODELS = (FACE.name, DLIB.name, "both")  # the values of --model that need no run
 
 
 class BareFeatures:
@@ -25,8 +24,9 @@ class BareFeatures:
     what it is made of.
 
     Args:
-        name: one of `BARE_MODELS`; `both` joins the two by the shares that a run without enough calibration uses,
-            which give dlib everything so far: the B0 is then not even loaded.
+        name: one of `BARE_MODELS`, or names of sources with "+" between them that were not trained on a run's photos.
+            Several are joined by the shares that a run without enough calibration uses. Those give dlib everything so
+            far, so `both` does not load the B0.
 
     Raises:
         InputError: unknown name, or a weight file is missing or damaged.
@@ -36,31 +36,27 @@ class BareFeatures:
     align = "face"
 
     def __init__(self, name: str) -> None:
-        if name not in _PARTS:
-            raise InputError(f"no bare model {name!r}; known: {', '.join(BARE_MODELS)}")
-        # inside, because these import TensorFlow: processes that look for faces import this module, too
-        from identity.decisions.templates import default_shares
-        from identity.networks.backbone import load_weights
-        from identity.networks.embedding import PartEmbedder
-        from identity.networks.features import FrozenBackbone
-
-        shares = default_shares(_PARTS[name])
-        parts = tuple(part for part in _PARTS[name] if shares[part] > 0)
-        self.weights = load_weights("face") if "face" in parts else None
+        try:
+            untrained = [s.name for s in sources_of(name) if not s.trained_on_the_photos]
+        except InputError as error:
+            raise InputError(f"no bare model {name!r}; known: {', '.join(BARE_MODELS)}") from error
+        if not untrained:
+            raise InputError(f"{name} compares faces only after training; known: {', '.join(BARE_MODELS)}")
+        shares = {part: share for part, share in default_shares(untrained).items() if share > 0}
+        needs_backbone = any(source.uses_backbone for source in in_order(shares))
+        self.weights = load_weights("face") if needs_backbone else None
         backbone = FrozenBackbone(self.weights, CHIP_SIZE) if self.weights else None
-        self.embedder = PartEmbedder(parts, backbone)
-        self.shares = {part: shares[part] for part in parts}
+        self.embedder = load_embedder(shares, RunNetworks(backbone))
+        self.shares = shares
         self._name = name
 
     @property
-    def same_person(self) -> "SamePerson":
+    def same_person(self) -> SamePerson:
         """When two faces are the same person's, as it ships with the package.
 
         Raises:
             InputError: missing, damaged or of other face weights.
         """
-        from identity.decisions.same_person import load_same_person
-
         return load_same_person(self._name, self.weights.digest if self.weights else "")
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
@@ -72,6 +68,4 @@ class BareFeatures:
         Returns:
             (N, D) float32 unit rows.
         """
-        from identity.networks.embedding import join
-
         return join(self.embedder.probes(chips), self.shares)

@@ -1,9 +1,10 @@
 """A trained run on disk: everything that naming people needs, in a folder without pickle.
 
-    bundle.json          version, the people in the order of the templates, features, shares, size, head, backbone,
-                         decision (with the calibration strangers' scores), same_person, model card, seed, commit
-    arrays-HASH.npz      part -> (C, D) templates; crowding (C,); mean of the calibration strangers' embeddings
-    head-HASH.npz        the head's weights, where a part needs them
+    bundle.json          version; the people in the order of the templates, with their former names and the decision
+                         (acceptance score, thresholds, the calibration strangers' scores); features, shares and the
+                         digest of each source; size, head, backbone, same_person, model card, record of the training
+    arrays-HASH.npz      source -> (C, D) templates; mean of the calibration strangers' embeddings
+    head-HASH.npz        the head's weights, where a source needs them
     sources-HASH.parquet photo, sha256, phash, identity of every training photo, for the leak guard
     labels.json, thresholds.json, model_card.md    for people: bundle.json has all that is in them
 
@@ -30,19 +31,27 @@ import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
 from augmentor.photos.images import make_folder, remove_half_written, sync_folder, write_whole
-from identity.decisions.open_set import Decision, DecisionConstants
+from identity.decisions.open_set import Decision
 from identity.decisions.same_person import SamePerson
-from identity.networks.embedding import PARTS, PartEmbedder, join
-from identity.networks.face_space import load_face_space
-from identity.networks.heads import HeadConfig
+from identity.networks.backbone import load_weights
+from identity.networks.embedding import PartEmbedder, join, load_embedder
+from identity.networks.feature_source import RunDigests, RunNetworks
+from identity.networks.features import FrozenBackbone
+from identity.networks.head_config import HeadConfig
+from identity.networks.sources import in_order
+from identity.networks.tensorflow_loading import load_tensorflow
+from identity.runs.enrolled_people import EnrolledPeople
+from identity.runs.leak_guard import TrainingPhotos
+from identity.runs.training_record import TrainingRecord
 
-VERSION = 5
+VERSION = 6
 RUN_FILES = ("labels.json", "thresholds.json", "model_card.md")  # for people
 # what parsing raises on files that were not written here, whatever their checksums say
 _DAMAGED = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, OSError, EOFError, MemoryError),
     *(OverflowError, struct.error, zlib.error, zipfile.BadZipFile, pa.ArrowException),
 )
+_SMALLEST_CHIP, _LARGEST_CHIP = 1, 1024  # pixels
 _FILES = ("arrays.npz", "head.npz", "sources.parquet")
 
 
@@ -64,38 +73,32 @@ class Bundle:
     """A trained run.
 
     Attributes:
-        labels: the people, in the order of the templates.
-        features: `both`, `b0` or `dlib`.
-        shares: part -> share, adding up to 1.
-        part_templates: part -> (C, D_part) unit rows.
-        crowding: (C,) float32.
-        decision: constants, thresholds, probability curve.
+        people: who is enrolled, with templates, decision and photos.
+        features: as `--features` names them.
+        shares: source name -> share, adding up to 1.
         size: height and width of the chips, pixels.
         align: `face`, or `whole` where the classes are not people and a chip is the square in the middle of a photo.
-        sources: table of `photo, sha256, phash, identity`.
         stranger_mean: (D,) mean of the calibration strangers' joined embeddings; zeros without strangers.
         same_person: for comparing two photos; None where calibration had too few photos.
         backbone, head, head_weights: where a part needs them.
-        about: anything else worth knowing (seed, commit, configuration, results of the training).
+        training: what the run remembers of its training.
+        about: anything else worth knowing (`config`, the options of the training; `home`, the folder it was made in).
         model_card: Markdown.
         folder: where it was loaded from.
         saved: state of the folder when it was loaded (`last_saved`); None if it was not.
     """
 
-    labels: tuple[str, ...]
+    people: EnrolledPeople
     features: str
     shares: dict[str, float]
-    part_templates: dict[str, np.ndarray]
-    crowding: np.ndarray
-    decision: Decision
     size: int
-    sources: pa.Table
     stranger_mean: np.ndarray
     align: str = "face"
     same_person: SamePerson | None = None
     backbone: BackboneName | None = None
     head: HeadConfig | None = None
     head_weights: list[np.ndarray] = field(default_factory=list)
+    training: TrainingRecord = field(default_factory=TrainingRecord)
     about: dict[str, Any] = field(default_factory=dict)
     model_card: str = ""
     folder: Path | None = None
@@ -103,14 +106,34 @@ class Bundle:
     _embedder: PartEmbedder | None = field(default=None, repr=False)
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the enrolled people, in the order of the templates."""
+        return self.people.labels
+
+    @property
+    def part_templates(self) -> dict[str, np.ndarray]:
+        """Source name -> (C, D_part) unit rows."""
+        return self.people.part_templates
+
+    @property
+    def decision(self) -> Decision:
+        """Acceptance score, thresholds, probability curve."""
+        return self.people.decision
+
+    @property
+    def sources(self) -> pa.Table:
+        """Table of `photo, sha256, phash, identity`: every photo that a template was made from."""
+        return self.people.sources
+
+    @property
+    def training_photos(self) -> TrainingPhotos:
+        """The photos of `sources`, for the leak guard."""
+        return TrainingPhotos.of_sources(self.sources)
+
+    @property
     def templates(self) -> np.ndarray:
         """(C, D) float32 unit rows, the parts joined."""
         return join(self.part_templates, self.shares)
-
-    @property
-    def constants(self) -> DecisionConstants:
-        """Of the acceptance score."""
-        return self.decision.constants
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -120,23 +143,27 @@ class Bundle:
     @property
     def former_names(self) -> dict[str, list[str]]:
         """Names that people had before they were renamed or merged: name of today to earlier ones."""
-        former: dict[str, list[str]] = self.about.get("former_names", {})
-        return former
+        return self.people.former_names
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The parts that have a share."""
-        return tuple(name for name in PARTS if self.shares.get(name, 0.0) > 0)
+        return tuple(source.name for source in in_order(self.shares) if self.shares[source.name] > 0)
+
+    @property
+    def source_digests(self) -> dict[str, str]:
+        """Digest of each feature source of this run, by its name (`identity.networks.feature_source`)."""
+        head = hashlib.sha256()
+        for weights in self.head_weights:
+            head.update(np.ascontiguousarray(weights).tobytes())
+        own = RunDigests(self.backbone.digest if self.backbone else "", head.hexdigest())
+        return {source.name: source.digest(own) for source in in_order(self.shares)}
 
     @property
     def space(self) -> str:
         """What embeddings of this run can be compared with: equal for runs of the same networks, chips and shares."""
-        parts = [self.features, self.align, self.size, sorted(self.shares.items())]
-        parts += [self.backbone and self.backbone.digest, "dlib" in self.shares and load_face_space().digest]
-        told = hashlib.sha256(json.dumps(parts).encode())
-        for weights in self.head_weights:
-            told.update(np.ascontiguousarray(weights).tobytes())
-        return told.hexdigest()
+        parts = [self.align, self.size, sorted(self.shares.items()), self.source_digests]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips, each averaged with its mirror image.
@@ -174,6 +201,10 @@ class Bundle:
         """(N, D) unit rows of `embed` -> (N, C) cosines with the templates."""
         return embeddings @ self.templates.T
 
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N, C) cosines -> (N,) columns of the best names and their (N,) acceptance scores."""
+        return self.decision.score(similarities)
+
     def save(self, folder: Path) -> None:
         """Write the bundle; other files in `folder` stay.
 
@@ -181,17 +212,14 @@ class Bundle:
             InputError: the folder cannot be written.
         """
         files = {
-            "arrays.npz": _npz(
-                {f"templates_{name}": rows for name, rows in self.part_templates.items()}
-                | {"crowding": self.crowding, "stranger_mean": self.stranger_mean}
-            ),
+            "arrays.npz": _npz(self.people.arrays() | {"stranger_mean": self.stranger_mean}),
             "head.npz": _npz({f"weight_{i:03d}": w for i, w in enumerate(self.head_weights)}),
             "sources.parquet": _parquet(self.sources),
         }
         names = {name: _by_content(name, content) for name, content in files.items()}
         described = {
             "version": VERSION,
-            "labels": list(self.labels),
+            "people": self.people.as_dict(),
             "features": self.features,
             "align": self.align,
             "shares": self.shares,
@@ -199,11 +227,11 @@ class Bundle:
             "backbone": {"weights": self.backbone.weights, "sha256": self.backbone.digest}
             if self.backbone
             else None,
-            "dlib_space": load_face_space().digest if "dlib" in self.shares else None,
+            "sources": self.source_digests,
             "head": self.head.as_dict() if self.head else None,
-            "decision": self.decision.as_dict(),
             "same_person": self.same_person.as_dict() if self.same_person else None,
             "model_card": self.model_card,
+            "training": self.training.as_dict(),
             "about": self.about,
             "files": {
                 name: {"file": names[name], "sha256": hashlib.sha256(content).hexdigest()}
@@ -266,34 +294,32 @@ class Bundle:
         arrays = _read_npz(files["arrays.npz"])
         head_arrays = _read_npz(files["head.npz"])
         backbone, head = described["backbone"], described["head"]
-        if described["dlib_space"] not in (None, load_face_space().digest):
-            raise InputError(
-                f"{folder}: trained with another space of dlib's embedding than the one installed; train again, or "
-                "install the version it was trained with"
-            )
+        sources = pq.read_table(io.BytesIO(files["sources.parquet"]))
         bundle = cls(
-            labels=tuple(described["labels"]),
+            people=EnrolledPeople.from_parts(described["people"], arrays, sources),
             features=described["features"],
             align=described["align"],
             shares={name: float(share) for name, share in described["shares"].items()},
-            part_templates={
-                name: arrays[f"templates_{name}"] for name in PARTS if f"templates_{name}" in arrays
-            },
-            crowding=arrays["crowding"],
-            decision=Decision.from_dict(described["decision"]),
             size=int(described["size"]),
-            sources=pq.read_table(io.BytesIO(files["sources.parquet"])),
             stranger_mean=arrays["stranger_mean"],
             same_person=SamePerson.from_dict(same) if (same := described["same_person"]) else None,
             backbone=BackboneName(backbone["weights"], backbone["sha256"]) if backbone else None,
             head=HeadConfig.from_dict(head) if head else None,
             head_weights=[head_arrays[name] for name in sorted(head_arrays)],
+            training=TrainingRecord.from_dict(described["training"]),
             about=described["about"],
             model_card=described["model_card"],
             folder=folder,
         )
-        if bundle.templates.shape[0] != len(bundle.labels) or bundle.crowding.shape != (len(bundle.labels),):
-            raise ValueError("labels, templates and crowding of different lengths")
+        _check_kinds(bundle)
+        if not set(bundle.parts) <= set(bundle.part_templates):
+            raise ValueError("a source without templates")
+        for name, digest in bundle.source_digests.items():
+            if described["sources"][name] != digest:
+                raise InputError(
+                    f"{folder}: trained with another version of the feature source {name} than the one installed; "
+                    "train again, or install the version it was trained with"
+                )
         return bundle
 
     @property
@@ -332,29 +358,32 @@ class Bundle:
         self._embedder = other._embedder
 
     def _load_networks(self) -> PartEmbedder:
-        from identity.networks.backbone import load_weights
-        from identity.networks.features import FrozenBackbone
+        sources = in_order(self.parts)
+        backbone = self._load_backbone() if any(source.uses_backbone for source in sources) else None
+        head = self._load_head() if any(source.trained_on_the_photos for source in sources) else None
+        return load_embedder(self.parts, RunNetworks(backbone, head))
+
+    def _load_backbone(self) -> FrozenBackbone:
+        if self.backbone is None:
+            raise InputError(f"{self.folder}: names no backbone; train again")
+        inside = self.folder / self.backbone.weights if self.folder else None
+        weights = load_weights(inside if inside and inside.is_file() else self.backbone.weights)
+        if weights.digest != self.backbone.digest:
+            raise InputError(
+                f"{self.folder}: trained with other {self.backbone.weights} weights than those installed; "
+                "train again, or install the version it was trained with"
+            )
+        return FrozenBackbone(weights, self.size)
+
+    def _load_head(self) -> Any:
+        if self.head is None:
+            raise InputError(f"{self.folder}: names no head; train again")
+        load_tensorflow()
         from identity.networks.heads import build_head, embedding_model
 
-        backbone, head = None, None
-        if {"face", "head"} & set(self.parts):
-            if self.backbone is None:
-                raise InputError(f"{self.folder}: names no backbone; train again")
-            inside = self.folder / self.backbone.weights if self.folder else None
-            weights = load_weights(inside if inside and inside.is_file() else self.backbone.weights)
-            if weights.digest != self.backbone.digest:
-                raise InputError(
-                    f"{self.folder}: trained with other {self.backbone.weights} weights than those installed; "
-                    "train again, or install the version it was trained with"
-                )
-            backbone = FrozenBackbone(weights, self.size)
-        if "head" in self.parts:
-            if self.head is None:
-                raise InputError(f"{self.folder}: names no head; train again")
-            model = build_head(self.head)
-            model.set_weights(self.head_weights)
-            head = embedding_model(model, self.head.kind)
-        return PartEmbedder(self.parts, backbone, head)
+        model = build_head(self.head)
+        model.set_weights(self.head_weights)
+        return embedding_model(model, self.head.kind)
 
 
 def keep_backbone(weights: str, digest: str, folder: Path) -> BackboneName:
@@ -442,3 +471,26 @@ def _checked(path: Path, sha256: str | None) -> bytes:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise InputError(f"{path}: damaged or not of this model (its checksum differs); train again")
     return data
+
+
+def _check_kinds(bundle: Bundle) -> None:
+    """Refuse values that a file with the right checksums may still have, because anybody can write such a file.
+
+    Raises:
+        ValueError: a value is of another kind, or no number that a run can have.
+    """
+    config = bundle.about.get("config", {}) if isinstance(bundle.about, dict) else None
+    if not isinstance(config, dict):
+        raise ValueError("about: no dictionary with the configuration")
+    places = [bundle.about.get("home"), config.get("data"), config.get("cache")]
+    if not all(place is None or isinstance(place, str) for place in places):
+        raise ValueError("about: a place that is no text")
+    if not all(isinstance(label, str) and label for label in bundle.labels):
+        raise ValueError("people: a name that is no text")
+    former = bundle.people.former_names
+    if not isinstance(former, dict) or not all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in former.values()
+    ):
+        raise ValueError("people: former names that are no lists of names")
+    if not _SMALLEST_CHIP <= bundle.size <= _LARGEST_CHIP:
+        raise ValueError(f"size: {bundle.size} pixels")

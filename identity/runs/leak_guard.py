@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from identity.chips.hash_distance import SAME_PICTURE, nearest_hashes
 
@@ -33,6 +34,12 @@ class TrainingPhotos:
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.sha256) == len(self.phash):
             raise ValueError("training photos need a name, a SHA-256 and a perceptual hash each")
+
+    @classmethod
+    def of_sources(cls, sources: pa.Table) -> "TrainingPhotos":
+        """Return the photos of a table with the columns `photo`, `sha256` and `phash`, as a run keeps it."""
+        columns = sources.select(["photo", "sha256", "phash"]).to_pydict()
+        return cls(columns["photo"], columns["sha256"], np.array(columns["phash"], np.uint64))
 
 
 @dataclass(frozen=True)

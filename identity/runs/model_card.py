@@ -1,7 +1,5 @@
 """The model card of a trained run: what it is, how it was made, what it is not for."""
 
-from typing import Any
-
 from identity.runs.bundle import Bundle
 
 _LIMITS = """## Limits and terms
@@ -15,13 +13,9 @@ _LIMITS = """## Limits and terms
 """
 
 
-def model_card(bundle: Bundle, results: dict[str, Any]) -> str:
-    """Markdown.
-
-    Args:
-        bundle: the run, complete but for the card.
-        results: what the training reports (see `identity.training.pipeline`).
-    """
+def model_card(bundle: Bundle) -> str:
+    """Return the card of a run, which is complete but for the card, as Markdown."""
+    record = bundle.training
     shares = ", ".join(f"{name} {share:.3f}" for name, share in bundle.shares.items() if share > 0)
     calibration = bundle.decision.calibration
     lines = [
@@ -33,9 +27,9 @@ def model_card(bundle: Bundle, results: dict[str, Any]) -> str:
         "",
         "## How it was made",
         "",
-        f"- {results['images']} images of {results['photos']} photos of {results['people']} people",
-        f"- features `{bundle.features}`: {shares} (shares of the cosine, {results['chosen_by']})",
-        f"- weight of renders in templates: {results['render_weight']}",
+        f"- {record.images} images of {record.photos} photos of {record.people} people",
+        f"- features `{bundle.features}`: {shares} (shares of the cosine, {record.chosen_by})",
+        f"- weight of renders in templates: {record.render_weight}",
     ]
     if bundle.backbone:
         lines.append(
@@ -43,16 +37,16 @@ def model_card(bundle: Bundle, results: dict[str, Any]) -> str:
         )
     if bundle.head:
         lines.append(
-            f"- head `{bundle.head.kind}`, {results['epochs']} epochs, the one kept names "
-            f"{_rate(results['held_out_rank1'])} of {results['held_out']} held-out photos rightly"
+            f"- head `{bundle.head.kind}`, {record.epochs} epochs, the one kept names "
+            f"{_rate(record.held_out_rank1)} of {record.held_out} held-out photos rightly"
         )
     lines += [
-        f"- seed {results['seed']}, commit {results['commit'] or 'unknown'}",
+        f"- seed {record.seed}, commit {record.commit or 'unknown'}",
         "",
         "## Calibration",
         "",
         f"- {calibration['mated']:.0f} photos their templates lack, {calibration['strangers']:.0f} strangers "
-        f"({results['strangers_from']})",
+        f"({record.strangers_from})",
         f"- named rightly at FPIR 1 %: {_rate(calibration['tpir_fpir_1'])}, "
         f"at 10 %: {_rate(calibration['tpir_fpir_10'])} (on calibration people: optimistic; "
         "measure with identity.evaluate)",

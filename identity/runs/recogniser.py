@@ -19,7 +19,7 @@ from augmentor.faces.face_search import Policy
 from augmentor.faces.face_source import FaceSource, face_source
 from identity.chips.many_photos import read_photos
 from identity.chips.photo_faces import PhotoFaces, PhotoReader
-from identity.decisions.open_set import accept_score, rank_names
+from identity.decisions.open_set import rank_names
 from identity.runs.bundle import Bundle
 
 UNKNOWN = "unknown"
@@ -191,7 +191,7 @@ class Recogniser:
         """Name, score, probability, quality, embedding and best names of each row."""
         bundle = self.bundle
         similarities = embeddings @ self._templates.T
-        best, scores = accept_score(similarities, bundle.crowding, bundle.constants)
+        best, scores = bundle.decision.score(similarities)
         probabilities = bundle.decision.probability(scores)
         ranked = rank_names(similarities, BEST_NAMES)
         return [

@@ -1,81 +1,46 @@
-"""A run without one of its people: template, prototype in the head, crowding and sources, nothing of the others."""
+"""A run without one of its people: template, prototype in the head, acceptance score and sources of the person go."""
 
 from dataclasses import replace
 
 import numpy as np
-import pyarrow.compute as pc
 
-from augmentor.errors import InputError
-from augmentor.photos.names import found_name, printable
-from identity.networks.heads import PROTOTYPES_LAYER, build_head
+from identity.networks.sources import HEAD
 from identity.runs.bundle import Bundle
 
 
-def enrolled_name(bundle: Bundle, name: str) -> str:
-    """Return the name as the run spells it: in another Unicode form it is the same name.
-
-    Raises:
-        InputError: nobody is called so.
-    """
-    found = found_name(name, bundle.labels)
-    if found is None:
-        raise InputError(_not_enrolled(bundle, name))
-    return found
-
-
 def without(bundle: Bundle, name: str) -> Bundle:
-    """Return the run without a person; the one given is left as it is.
+    """Return the run without a person; the one given and everything of the other people stay as they are.
 
     Raises:
         InputError: nobody is called so, or nobody would be left.
     """
-    name = enrolled_name(bundle, name)
-    if len(bundle.labels) == 1:
-        raise InputError(f"{name}: the only person of this run; delete the folder of the run")
-    index = bundle.labels.index(name)
-    templates = {part: np.delete(rows, index, axis=0) for part, rows in bundle.part_templates.items()}
-    former = {label: names for label, names in bundle.former_names.items() if label != name}
-    changed = replace(
-        bundle,
-        about=bundle.about | {"former_names": former} if bundle.former_names else bundle.about,
-        labels=tuple(label for label in bundle.labels if label != name),
-        part_templates=templates,
-        crowding=np.delete(bundle.crowding, index),
-        sources=bundle.sources.filter(pc.not_equal(bundle.sources["identity"], name)),
-    )
-    if bundle.head is None:
-        return changed
-    trained = bundle.head.classes
-    if index >= trained:  # enrolled later: the head knows nothing of the person
-        return changed
+    index = bundle.labels.index(bundle.people.name_of(name))
+    return without_class(replace(bundle, people=bundle.people.without(name)), index)
+
+
+def without_class(bundle: Bundle, index: int) -> Bundle:
+    """Return the run with one class less in its head, after the person was taken out of its people.
+
+    Args:
+        bundle: the run, whose people lack the person already.
+        index: column of the person before that. A person who was enrolled after the training has no class in the head.
+    """
+    head = bundle.head
+    if head is None or index >= head.classes:
+        return bundle
     weights = list(bundle.head_weights)
-    for place in _class_weights(bundle):
+    for place in head.people_arrays(len(weights)):
         weights[place] = np.delete(weights[place], index, axis=-1)
-    if bundle.head.kind == "seed":  # its embedding has a dimension for each person
-        templates["head"] = np.delete(templates["head"], index, axis=1)
-        changed = replace(changed, stranger_mean=_without_dimension(bundle, index))
-    return replace(changed, head=replace(bundle.head, classes=trained - 1), head_weights=weights)
+    smaller = replace(bundle, head=replace(head, classes=head.classes - 1), head_weights=weights)
+    return _without_dimension(smaller, index) if head.kind == "seed" else smaller
 
 
-def _class_weights(bundle: Bundle) -> list[int]:
-    """Places in the head's weights of the arrays whose last axis are the people."""
-    assert bundle.head is not None
-    head = build_head(bundle.head)
-    layer = head.get_layer(PROTOTYPES_LAYER if bundle.head.kind == "cosine" else "names")
-    own = {id(weight) for weight in layer.weights}
-    return [k for k, weight in enumerate(head.weights) if id(weight) in own]
-
-
-def _without_dimension(bundle: Bundle, index: int) -> np.ndarray:
-    """The strangers' mean without the person's dimension of the part `head`, which is joined last."""
-    start = len(bundle.stranger_mean) - bundle.part_templates["head"].shape[1]
-    return (
-        np.delete(bundle.stranger_mean, start + index) if bundle.shares["head"] > 0 else bundle.stranger_mean
-    )
-
-
-def _not_enrolled(bundle: Bundle, name: str) -> str:
-    for label, former in bundle.former_names.items():
-        if found_name(name, former) is not None:
-            return f"{printable(name)}: not enrolled in this run; the person is called {label} now, use that name"
-    return f"{printable(name)}: not enrolled in this run"
+def _without_dimension(bundle: Bundle, index: int) -> Bundle:
+    """Return the run without one dimension of the part `head`: the published head has a dimension for each person."""
+    templates, mean = dict(bundle.part_templates), bundle.stranger_mean
+    if HEAD.name in bundle.parts:
+        before = bundle.parts[: bundle.parts.index(HEAD.name)]
+        mean = np.delete(mean, sum(templates[part].shape[1] for part in before) + index)
+    if HEAD.name in templates:
+        templates[HEAD.name] = np.delete(templates[HEAD.name], index, axis=1)
+    return replace(bundle, people=replace(bundle.people, part_templates=templates), stranger_mean=mean)

@@ -1,11 +1,13 @@
-"""Who may ask: the right peer, host and origin, a key where keys are set, and not too often.
+"""Decide who may send requests: by connection, host, origin, key and rate.
 
-Without keys only this machine is answered. The connection itself must come from it, because whoever connects writes
-the headers. A proxy on this machine would pass on requests of others, so what proxies add to a request is refused. A
-web page opened in the user's browser can still send requests here, so a request must name this machine as its host,
-and one that a browser sends for another site is refused; another port of this machine is another site.
+A server without keys answers only requests from its own machine. The connection itself must come from this machine,
+because a client can write any headers. A proxy on this machine would pass on the requests of others, so requests with
+headers that proxies add are refused. A web page in the user's browser could still send requests here. Therefore a
+request must name this machine as its host, and requests that a browser sends on behalf of another site are refused;
+another port of this machine counts as another site.
 
-`open` says that something in front decides who may ask. Then only what a browser sends for another site is refused.
+With `open`, something in front of the server decides who may send requests. Then only requests that a browser sends on
+behalf of another site are refused.
 """
 
 import hashlib
@@ -23,21 +25,45 @@ from identity.server.problems import Problem
 
 LOOPBACK = frozenset(["localhost", "127.0.0.1", "::1"])
 OPEN = frozenset(["/", "/page.css", "/page.js", "/icon.svg", "/healthz", "/readyz", "/openapi.json"])
-_FORWARDED = frozenset(["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"])
+# What proxies add, each with `_` for `-` as well.
+_FORWARDED = frozenset(
+    [
+        *("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "cdn-loop"),
+        *("fastly-client-ip", "x-cluster-client-ip", "x-original-host", "x-original-url", "x-rewrite-url"),
+        *(
+            "x-request-start",
+            "x-proxyuser-ip",
+            "wl-proxy-client-ip",
+            "proxy-client-ip",
+            "x-appengine-user-ip",
+        ),
+    ]
+)
+_FORWARDED_PREFIXES = (
+    "x-forwarded",
+    "x-original-forwarded",
+    "x-envoy-",
+    "tailscale-",
+    "x-amzn-",
+    "x-azure-",
+    "cf-",
+)
 _OWN_SITE = frozenset(["same-origin", "none"])
 _PORTS = {"http": 80, "https": 443}
 _MOST_CALLERS = 10_000
 
 
 class Access:
-    """ASGI middleware. The number of the key that was sent is left as `caller` in the scope's state.
+    """ASGI middleware that refuses requests of clients without permission.
+
+    It stores the number of the key that was sent as `caller` in the scope's state.
 
     Args:
-        app: what is guarded.
-        keys: none: no key is asked for, but the request must be from this machine, unless `open`.
-        rate: requests a minute for each key.
-        clock: seconds, ever growing.
-        open: anybody may ask without a key.
+        app: the application to guard.
+        keys: accepted keys; if there are none, requests must come from this machine, unless `open`.
+        rate: requests per minute and key.
+        clock: monotonic clock, seconds.
+        open: answer everybody without a key.
     """
 
     def __init__(
@@ -53,7 +79,7 @@ class Access:
         self._buckets = Buckets(rate, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or let through."""
+        """Refuse a request or pass it on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -82,22 +108,35 @@ class Access:
         if wait > 0:
             after = {"Retry-After": str(int(wait) + 1)}
             raise Problem(
-                429, "too-often", f"at most {self._buckets.rate} requests a minute for a key", after
+                429,
+                "too-often",
+                f"a key may send at most {self._buckets.rate} requests per minute; try again later",
+                after,
             )
 
     def _caller(self, headers: Headers) -> int | None:
-        """Which key was sent; all are compared, each in constant time."""
+        """Return the number of the key that was sent, or None; compares with all keys, each in constant time."""
         scheme, _, sent = headers.get("authorization", "").partition(" ")
-        given = _digest(sent.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", ""))
-        found = None
+        digest = _digest(sent.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", ""))
+        caller = None
         for number, key in enumerate(self._keys):
-            if hmac.compare_digest(given, key):
-                found = number
-        return found
+            if hmac.compare_digest(digest, key):
+                caller = number
+        return caller
 
 
 class Buckets:
-    """Token buckets: each caller may make `rate` requests at once, and gets them back within a minute."""
+    """Token buckets: each caller may send `rate` requests at once, and the bucket refills within a minute.
+
+    Args:
+        rate: requests per minute and caller.
+        clock: monotonic clock, seconds.
+
+    Example:
+        >>> buckets = Buckets(2, lambda: 0.0)
+        >>> [buckets.take(0), buckets.take(0), buckets.take(0)]
+        [0.0, 0.0, 30.0]
+    """
 
     def __init__(self, rate: int, clock: Callable[[], float]) -> None:
         self.rate = rate
@@ -105,7 +144,7 @@ class Buckets:
         self._left: OrderedDict[int, tuple[float, float]] = OrderedDict()
 
     def take(self, caller: int) -> float:
-        """0 and a token less, or how many seconds until there is one."""
+        """Take a token and return 0; if there is none, return the number of seconds until there is one."""
         now = self._clock()
         left, then = self._left.pop(caller, (float(self.rate), now))
         left = min(float(self.rate), left + (now - then) * self.rate / 60)
@@ -117,38 +156,58 @@ class Buckets:
 
 
 def _refuse_other_machines(scope: Scope, headers: Headers) -> None:
-    """Without keys only this machine may ask."""
+    """Refuse a request that does not come from this machine.
+
+    Raises:
+        Problem: It comes from another machine, through a proxy, or names another host.
+    """
     if not _is_loopback(scope.get("client")):
         raise Problem(
-            403, "foreign-peer", "without keys this server answers connections from its own machine only"
+            403,
+            "foreign-peer",
+            "this server has no keys, so it answers connections from its own machine only",
         )
-    added = [name for name in headers if name in _FORWARDED or name.startswith("x-forwarded-")]
+    if scope.get("http_version") == "1.0":  # as proxies ask that were given no other setting
+        raise Problem(
+            403, "forwarded", "HTTP/1.0: a proxy may have passed this on; behind one this server needs keys"
+        )
+    plain = [name.replace("_", "-") for name in headers]
+    added = [name for name in plain if name in _FORWARDED or name.startswith(_FORWARDED_PREFIXES)]
     if added:
         raise Problem(
-            403, "forwarded", f"{added[0]}: a proxy passed this on; behind one this server needs keys"
+            403, "forwarded", f"{added[0]}: the request came through a proxy, where this server needs keys"
         )
-    if _host_of(f"//{headers.get('host', '')}") not in LOOPBACK:
+    hosts = headers.getlist("host")
+    if len(hosts) != 1 or "@" in hosts[0] or _host_of(f"//{hosts[0]}") not in LOOPBACK:
         raise Problem(
-            403, "foreign-host", "this server answers to the name of this machine only, or asks for a key"
+            403,
+            "foreign-host",
+            "this server has no keys, so a request must name the local machine as its host",
         )
 
 
 def _refuse_other_sites(scope: Scope, headers: Headers, behind_proxy: bool) -> None:
-    """A browser says for which site it sends: by the origin, or by `Sec-Fetch-Site` where there is none."""
+    """Refuse a request that a browser sends on behalf of another site.
+
+    Browsers name the site in `Origin` or, where this is missing, describe it in `Sec-Fetch-Site`.
+
+    Raises:
+        Problem: The request was sent on behalf of another site.
+    """
     scheme, host = scope.get("scheme", "http"), headers.get("host", "")
     origin = headers.get("origin")
     foreign = headers.get("sec-fetch-site", "none") not in _OWN_SITE
     if origin is not None:
         site = _site(origin)
         if behind_proxy and site is not None:
-            scheme = site[0]  # a proxy that speaks TLS asks this server over plain HTTP
+            scheme = site[0]  # a proxy that provides TLS talks to this server over plain HTTP
         foreign = foreign or site is None or site != _site(f"{scheme}://{host}")
     if foreign:
-        raise Problem(403, "foreign-origin", "sent on behalf of another site")
+        raise Problem(403, "foreign-origin", "the request was sent on behalf of another site")
 
 
 def _is_loopback(client: tuple[str, int] | None) -> bool:
-    """Whether a connection comes from this machine; one whose other end is unknown does not."""
+    """Return whether a connection comes from this machine; one whose other end is unknown does not."""
     try:
         address = ipaddress.ip_address(client[0] if client else "")
     except ValueError:
@@ -162,7 +221,7 @@ def _digest(key: str) -> bytes:
 
 
 def _host_of(url: str) -> str:
-    """The host in a URL, lower case; empty where there is none."""
+    """Return the host in a URL in lower case; an empty string if there is none."""
     try:
         return urlsplit(url).hostname or ""
     except ValueError:
@@ -170,7 +229,7 @@ def _host_of(url: str) -> str:
 
 
 def _site(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an origin such as `http://127.0.0.1:8000`; None for anything else."""
+    """Return scheme, host and port of an origin such as `http://127.0.0.1:8000`; None for anything else."""
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]

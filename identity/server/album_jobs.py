@@ -1,8 +1,9 @@
-"""Folders of photos into albums, in the background: what `identity.organise` does, for photos that were sent.
+"""Sort uploaded photos into albums in the background, as `identity.organise` does with a folder.
 
-The photos of a job lie in a private temporary folder, under their names as far as a file can have them, until the job
-is deleted or too old, and none of it outlives the server. Photos are decoded by the server's processes, never here.
-People that a group is named for are enrolled in the run, as by `identity.enrol`.
+The photos of a job are stored in a private temporary folder until the job is deleted or too old; nothing of it outlives
+the server. They keep their names as far as the file system allows. The server's reading processes decode them; this
+process never does. When the user names a group of unknown faces, the person is enrolled in the run, as by
+`identity.enrol`.
 """
 
 import asyncio
@@ -41,10 +42,10 @@ _Answer = TypeVar("_Answer")
 
 
 class Room:
-    """Bytes that all jobs of a server may have on disk together.
+    """The disk space that all jobs of a server share.
 
     Args:
-        most: of them.
+        most: bytes that they may use together.
     """
 
     def __init__(self, most: int) -> None:
@@ -52,26 +53,37 @@ class Room:
         self._lock = threading.Lock()
 
     def take(self, size: int) -> None:
-        """Use some of it.
+        """Reserve some of the space.
+
+        Args:
+            size: bytes.
 
         Raises:
-            Problem: so much is not left.
+            Problem: Not enough is left.
         """
         with self._lock:
             if size > self._left:
                 raise busy(
-                    "folders that are kept fill the server's room; fetch and delete some, ask again later", 30
+                    "the albums on this server use all the space they may have; download and delete some, or try "
+                    "again later",
+                    30,
                 )
             self._left -= size
 
     def give_back(self, size: int) -> None:
-        """What was used is free again."""
+        """Free some of the space, `size` bytes."""
         with self._lock:
             self._left += size
 
 
 class FreePaths:
-    """Paths of the photos of one job; each is given once, in constant time however many are alike."""
+    """The paths of the photos of one job; gives each path once, in constant time however many names are equal.
+
+    Example:
+        >>> paths = FreePaths()
+        >>> [str(paths.take(PurePosixPath(name))) for name in ("a.jpg", "A.jpg", "a.jpg/b.jpg")]
+        ['a.jpg', 'A (2).jpg', 'a.jpg (folder)/b.jpg']
+    """
 
     def __init__(self) -> None:
         self._files: set[str] = set()
@@ -79,7 +91,10 @@ class FreePaths:
         self._next: dict[str, int] = {}
 
     def take(self, path: PurePosixPath) -> PurePosixPath:
-        """The path, or one like it that is free: `a.jpg`, `a (2).jpg`, and `a (folder)/b.jpg` if `a` is a photo."""
+        """Return this path if it is free, or a similar one that is.
+
+        The second `a.jpg` becomes `a (2).jpg`, and `a/b.jpg` becomes `a (folder)/b.jpg` if `a` is a photo.
+        """
         folder = PurePosixPath()
         for part in path.parts[:-1]:
             folder = self._folder(folder / part)
@@ -91,7 +106,7 @@ class FreePaths:
         known = self._folders.get(_key(path))
         if known is None:
             known = path
-            if _key(path) in self._files:  # what is a folder here was a file's name before
+            if _key(path) in self._files:  # an earlier photo has the name of this folder
                 known = self._free(path.with_name(f"{path.name} (folder)"), "{stem}{suffix} {number}")
             self._folders[_key(path)] = self._folders[_key(known)] = known
         return known
@@ -106,29 +121,32 @@ class FreePaths:
 
 
 def _key(path: PurePosixPath) -> str:
-    """Equal for paths that some file system takes for one."""
+    """Return a key that is equal for paths that some file systems do not tell apart."""
     return str(path).casefold()
 
 
 @dataclass
 class AlbumJob:
-    """One folder of photos.
+    """Photos that are being sorted or were sorted into albums.
 
     Attributes:
-        number: what the client calls it; not to be guessed.
-        root: folder of everything of it.
-        made: when, in seconds of the clock.
-        total: how many photos.
-        bytes: of the photos.
-        zipped: bytes of the zips that were made of it.
+        number: identifier that the client uses; it cannot be guessed.
+        root: folder with all files of the job.
+        made: time at which the job was made, in seconds of the server's clock.
+        total: number of photos.
+        bytes: size of the photos.
+        zipped: size of the zips that were made of the albums, bytes.
         status: `receiving` (more photos follow), `running`, `done` or `failed`.
-        done: how many photos were looked at.
-        detail: why it failed.
-        found: the albums, once done.
-        state: counts up whenever the albums change.
-        sorted_by: the people of the run by which the albums were made.
-        unreadable: what could not be unpacked, which is in no album.
-        hashes: of photos that were just looked at, by path.
+        done: number of photos that were processed.
+        detail: why the job failed.
+        sorted: the albums, once the job is done.
+        state: number that grows whenever the albums change.
+        sorted_by: names of the people in the run by which the albums were made.
+        unreadable: uploads that could not be unpacked and so are in no album.
+        hashes: SHA-256 and perceptual hash of photos that were just processed, by path.
+        paths: the paths of the photos.
+        given_up: set when the job is deleted.
+        lock: held by whoever reads or changes the files and the albums.
     """
 
     number: str
@@ -140,7 +158,7 @@ class AlbumJob:
     status: str = RECEIVING
     done: int = 0
     detail: str = ""
-    found: Albums | None = None
+    sorted: Albums | None = None
     state: int = 0
     sorted_by: tuple[str, ...] = ()
     unreadable: list[dict[str, str]] = field(default_factory=list)
@@ -160,13 +178,13 @@ class AlbumJob:
         return self.root / "albums"
 
     def check_kept(self) -> None:
-        """Raise a problem if it was given up; to be asked while its lock is held."""
+        """Raise a problem if the job was deleted; the caller must hold its lock."""
         if self.given_up.is_set():
             raise _no_such_job()
 
     def as_json(self) -> dict[str, Any]:
-        """As it is told."""
-        told: dict[str, Any] = {
+        """Return the job as clients get it, see `identity.server.answers.JobAnswer`."""
+        answer: dict[str, Any] = {
             "job": self.number,
             "status": self.status,
             "done": self.done,
@@ -174,23 +192,24 @@ class AlbumJob:
             "detail": self.detail or None,
             "albums": None,
         }
-        if self.found is not None:
-            told["albums"] = as_json(self.found) | {"unreadable": self.unreadable}
-        return told
+        if self.sorted is not None:
+            answer["albums"] = as_json(self.sorted) | {"unreadable": self.unreadable}
+        return answer
 
 
 class AlbumJobs:
-    """All jobs of a server; one is worked on at a time.
+    """All jobs of a server; only one is sorted at a time.
 
     Args:
-        naming, pool: of the server.
-        scratch: folder for their files.
+        naming: names faces.
+        pool: the processes that decode photos.
+        scratch: folder for the files of jobs.
         minutes: how long a job is kept.
-        most: how many are kept.
-        most_bytes: photos of one job.
-        most_bytes_of_all: photos and zips of all jobs.
-        fpir: share of strangers who may get into somebody's album.
-        clock: seconds, ever growing.
+        most: largest number of jobs.
+        most_bytes: largest size of the photos of one job.
+        most_bytes_of_all: largest size of the photos and zips of all jobs together.
+        fpir: share of strangers who may be put into an enrolled person's album.
+        clock: monotonic clock, seconds.
     """
 
     def __init__(
@@ -210,7 +229,7 @@ class AlbumJobs:
         self._room = Room(most_bytes_of_all)
         self._jobs: dict[str, AlbumJob] = {}
         self._adding = threading.Lock()
-        self._keeping = threading.Lock()  # one upload is unpacked at a time, or they would keep Python busy
+        self._keeping = threading.Lock()  # only one upload is unpacked at a time, so that others are answered
         self._thread = ThreadPoolExecutor(1, "albums")
         self._loop = asyncio.get_running_loop()
 
@@ -218,16 +237,20 @@ class AlbumJobs:
         return len(self._jobs)
 
     def add(self, sources: Sequence[Source], more: bool) -> AlbumJob:
-        """Keep the photos of a new job, and begin unless more follow; call it in a thread.
+        """Store the photos of a new job and start it unless more photos follow; call it in a thread.
+
+        Args:
+            sources: the photos.
+            more: whether more photos follow.
 
         Raises:
-            Problem: no photo, too many jobs or too much for one.
+            Problem: There is no photo, there are too many jobs, or the photos are too large for one job.
         """
         self.drop_old()
         with self._adding:
             if len(self._jobs) >= self._most:
                 raise busy(
-                    f"{self._most} folders are being sorted or wait to be fetched; ask again later", 30
+                    f"this server already keeps {self._most} sets of albums, its limit; try again later", 30
                 )
             number = secrets.token_urlsafe(16)
             job = AlbumJob(number, self._scratch / secrets.token_hex(8), self._clock())
@@ -241,16 +264,21 @@ class AlbumJobs:
             raise
 
     def extend(self, number: str, sources: Sequence[Source], more: bool) -> AlbumJob:
-        """Keep further photos, and begin unless more follow; call it in a thread.
+        """Store further photos of a job and start it unless more follow; call it in a thread.
+
+        Args:
+            number: the job's.
+            sources: the photos.
+            more: whether more photos follow.
 
         Raises:
-            Problem: no such job, it has begun, no photo at all, or too much for one job.
+            Problem: The job does not exist or has started, it has no photo, or the photos are too large for one job.
         """
         job = self.find(number)
         with job.lock:
             job.check_kept()
             if job.status != RECEIVING:
-                raise Problem(409, "begun", "the photos are being sorted already; begin another job")
+                raise Problem(409, "begun", "the photos are already being sorted; start another job")
             with self._keeping:
                 for source in sources:
                     job.check_kept()
@@ -272,7 +300,7 @@ class AlbumJobs:
                 for block in source.blocks():
                     if job.bytes + len(block) > self._most_bytes:
                         limit = f"{self._most_bytes / 1e9:g} GB"
-                        raise Problem(413, "too-large", f"a job may have {limit} of photos")
+                        raise Problem(413, "too-large", f"the photos of a job may have at most {limit}")
                     self._room.take(len(block))
                     job.bytes += len(block)
                     kept.write(block)
@@ -287,10 +315,10 @@ class AlbumJobs:
             job.total += 1
 
     def find(self, number: str) -> AlbumJob:
-        """A job that is kept.
+        """Return a job.
 
         Raises:
-            Problem: there is none.
+            Problem: It does not exist, or its time is over.
         """
         job = self._jobs.get(number)
         if job is None or self._is_old(job):
@@ -298,18 +326,18 @@ class AlbumJobs:
         return job
 
     def finished(self, number: str) -> tuple[AlbumJob, Albums]:
-        """A job whose albums are there.
+        """Return a job that is done, and its albums.
 
         Raises:
-            Problem: there is none, it goes on, or it failed.
+            Problem: The job does not exist, is not done yet or failed.
         """
         job = self.find(number)
-        if job.found is None:
-            raise Problem(409, "not-done", job.detail or "the photos are being looked at; ask again later")
-        return job, job.found
+        if job.sorted is None:
+            raise Problem(409, "not-done", job.detail or "the photos are still being sorted; try again later")
+        return job, job.sorted
 
     def give_up(self, number: str) -> None:
-        """Forget a job and all its files."""
+        """Delete a job and all its files."""
         job = self._jobs.pop(number, None)
         if job is not None:
             job.given_up.set()
@@ -321,12 +349,12 @@ class AlbumJobs:
         return job.made < self._clock() - 60 * self._minutes
 
     def drop_old(self) -> None:
-        """Forget jobs whose time is over; call it in a thread."""
+        """Delete the jobs whose time is over; call it in a thread."""
         for number in [number for number, job in list(self._jobs.items()) if self._is_old(job)]:
             self.give_up(number)
 
     def close(self) -> None:
-        """Forget all."""
+        """Delete all jobs and end the thread that sorts."""
         for number in list(self._jobs):
             self.give_up(number)
         self._thread.shutdown(wait=True, cancel_futures=True)
@@ -334,62 +362,70 @@ class AlbumJobs:
     def name_group(
         self, number: str, album: str, name: str, enrol: Callable[[Sequence[PhotoFaces], str], Bundle]
     ) -> AlbumJob:
-        """Enrol the person of an unknown album under a name, and sort again; call it in a thread.
+        """Enrol the person of an unknown album under a name and sort the photos again; call it in a thread.
 
         Args:
-            number: of the job.
-            album: such as `unknown/001`.
-            name: of the person.
-            enrol: enrols photos of a person: (photos, name) -> the run.
+            number: the job's.
+            album: the album, for instance `unknown/001`.
+            name: name of the person.
+            enrol: function of (photos, name) that enrols a person and returns the changed run.
 
         Raises:
-            Problem, InputError: no such job or album, or the person cannot be enrolled.
+            Problem: The job does not exist or is not done.
+            InputError: The album does not exist, or the person cannot be enrolled.
         """
         job, _ = self.finished(number)
         with job.lock:
             job.check_kept()
-            assert job.found is not None
+            assert job.sorted is not None
             size = readable(self._naming.run).size
-            chips = group_photos(job.found, album, job.photos, size, _Work(job, self))
+            chips = group_photos(job.sorted, album, job.photos, size, _PoolWork(job, self))
             bundle = enrol(chips, name)
             with PeopleFile(job.root) as people:
                 self._sort_again(job, people, bundle)
         return job
 
     def move(self, number: str, photo: str, source: str, target: str) -> AlbumJob:
-        """Put a photo into another album; call it in a thread.
+        """Move a photo from one album to another; call it in a thread.
+
+        Args:
+            number: the job's.
+            photo: the photo, as the job lists it.
+            source: the album that it is in.
+            target: the album to put it into; made if missing.
 
         Raises:
-            Problem, InputError: no such job, photo or album.
+            Problem: The job does not exist or is not done.
+            InputError: The photo or the album does not exist.
         """
         job, _ = self.finished(number)
         with job.lock:
             job.check_kept()
-            assert job.found is not None
+            assert job.sorted is not None
             with PeopleFile(job.root) as people:
-                move_photo(job.found, people, self._collection(people, job), photo, source, target)
+                move_photo(job.sorted, people, self._collection(people, job), photo, source, target)
                 self._sort_again(job, people, readable(self._naming.run))
         return job
 
     def zipped(self, number: str) -> Path:
-        """The albums with their page as a zip, made once for each state of the albums; call it in a thread.
+        """Return a zip of the albums and their page, made once for each state of the albums; call it in a thread.
 
         Raises:
-            Problem: no such job, it goes on, or there is no room.
+            Problem: The job does not exist or is not done, or there is no disk space.
         """
         job, _ = self.finished(number)
         with job.lock:
             job.check_kept()
-            assert job.found is not None
+            assert job.sorted is not None
             target = job.root / f"albums-{job.state}.zip"
             if target.exists():
                 return target
             before = job.root / f"albums-{job.state - 1}.zip"
             for old in job.root.glob("albums-*.zip"):
-                if old != before:  # somebody may be about to fetch that one
+                if old != before:  # a client may still be downloading the zip of the state before
                     self._remove_zip(job, old)
             with PeopleFile(job.root) as people:
-                write_pages(job.found, people, job.photos, job.albums, work=_Work(job, self))
+                write_pages(job.sorted, people, job.photos, job.albums, work=_PoolWork(job, self))
             self._make_zip(job, target)
         return target
 
@@ -411,7 +447,7 @@ class AlbumJobs:
             raise
 
     def _remove_zip(self, job: AlbumJob, file: Path) -> None:
-        """Delete a zip; what it took is known but for the few bytes of its own directory."""
+        """Delete a zip and free its space; as when it was made, the zip's own directory is not counted."""
         with zipfile.ZipFile(file) as archive:
             size = sum(info.file_size for info in archive.infolist())
         file.unlink()
@@ -419,26 +455,30 @@ class AlbumJobs:
         self._room.give_back(size)
 
     def photo_source(self, number: str, photo: int) -> Source:
-        """A photo of a job, counted as the job lists them.
+        """Return a photo of a job.
+
+        Args:
+            number: the job's.
+            photo: index of the photo in the job's list, from 0.
 
         Raises:
-            Problem: no such job or photo, it cannot be read, or the job goes on.
+            Problem: The job or the photo does not exist, the photo cannot be read, or the job is not done.
         """
-        job, found = self.finished(number)
-        paths = list(found.photos)
-        if photo >= len(paths) or found.photos[paths[photo]].status == "error":
-            raise Problem(404, "no-such-photo", "no such photo, or not one that can be read")
+        job, albums = self.finished(number)
+        paths = list(albums.photos)
+        if photo >= len(paths) or albums.photos[paths[photo]].status == "error":
+            raise Problem(404, "no-such-photo", "this photo does not exist or cannot be read")
         return file_source(job.photos / paths[photo], paths[photo])
 
     def _collection(self, people: PeopleFile, job: AlbumJob) -> int:
-        found = people.find_collection(job.albums.resolve())
-        assert found is not None
-        return found[0]
+        collection = people.find_collection(job.albums.resolve())
+        assert collection is not None
+        return collection[0]
 
     def follow(self, bundle: Bundle) -> list[str]:
-        """Sort finished jobs again by the run as it is now, and drop what names people who are not in it any more.
+        """Sort finished jobs again by the run as it is now, and delete what names people who are no longer in it.
 
-        A job that is being sorted does so itself before it is done. Call it in a thread.
+        A job that is still being sorted does this itself before it is done. Call it in a thread.
 
         Args:
             bundle: the run as it is now.
@@ -448,18 +488,18 @@ class AlbumJobs:
         """
         left = []
         for number, job in list(self._jobs.items()):
-            if job.found is None or job.sorted_by == bundle.labels:
+            if job.sorted is None or job.sorted_by == bundle.labels:
                 continue
-            # not for ever: whoever names a group holds it, and may wait for what this belongs to
+            # Naming a group holds this lock and may itself wait for the caller, so this must not wait forever.
             if not job.lock.acquire(timeout=_LOCK_SECONDS):
                 left.append(
-                    "albums of the server are being changed and may have the person; ask again in a moment"
+                    "albums on the server are being changed and may still name the person; try again in a moment"
                 )
                 continue
             try:
                 if not job.given_up.is_set():
                     self._follow(job, bundle)
-            except Exception as error:  # rather no job than one that names whoever was forgotten
+            except Exception as error:  # better no job than one that names a forgotten person
                 log_error("album job", error)
                 failed = True
             else:
@@ -478,15 +518,17 @@ class AlbumJobs:
             gone = set(job.sorted_by) - set(bundle.labels)
             people.drop_moved(number, lambda album: is_album_of(album, gone))
             self._sort_again(job, people, bundle)
-            WrittenFiles(people, number, job.albums.resolve()).remove_others()  # made again with the next zip
+            WrittenFiles(
+                people, number, job.albums.resolve()
+            ).remove_others()  # the next zip makes them again
             people.clean()
 
     def _sort_again(self, job: AlbumJob, people: PeopleFile, bundle: Bundle) -> None:
         number = self._collection(people, job)
         threshold = self._naming.run.recogniser(bundle, self._fpir).threshold
-        found = decide(bundle, people, number, threshold)
-        place_again(found, people, job.photos.resolve(), job.albums.resolve())
-        job.found, job.state, job.sorted_by = found, job.state + 1, bundle.labels
+        albums = decide(bundle, people, number, threshold)
+        place_again(albums, people, job.photos.resolve(), job.albums.resolve())
+        job.sorted, job.state, job.sorted_by = albums, job.state + 1, bundle.labels
 
     def _work(self, job: AlbumJob) -> None:
         if job.given_up.is_set():
@@ -496,30 +538,43 @@ class AlbumJobs:
                 self._organise(job)
         except _GivenUp:
             pass
-        except Exception as error:  # the thread goes on with the next job, and this one says that it failed
+        except Exception as error:  # the thread must go on with the next job
             job.status, job.detail = FAILED, _why_failed(error, job)
 
     def _organise(self, job: AlbumJob) -> None:
         if job.given_up.is_set():
             raise _GivenUp
         bundle = readable(self._naming.run)
-        recogniser = _Remote(job, self, bundle, self._naming.run.recogniser(bundle, self._fpir).threshold)
+        recogniser = _PoolRecogniser(
+            job, self, bundle, self._naming.run.recogniser(bundle, self._fpir).threshold
+        )
         with PeopleFile(job.root) as people:
-            found = organise(recogniser, job.photos, job.albums, people, how="hard", work=_Work(job, self))
+            albums = organise(
+                recogniser, job.photos, job.albums, people, how="hard", work=_PoolWork(job, self)
+            )
             job.sorted_by = bundle.labels
-            while (
-                now := readable(self._naming.run)
-            ) is not bundle:  # somebody may have been forgotten meanwhile
+            # A person may have been forgotten meanwhile.
+            while (now := readable(self._naming.run)) is not bundle:
                 bundle = now
-                found = decide(bundle, people, found.collection, recogniser.threshold)
-                place_again(found, people, job.photos.resolve(), job.albums.resolve())
+                albums = decide(bundle, people, albums.collection, recogniser.threshold)
+                place_again(albums, people, job.photos.resolve(), job.albums.resolve())
                 job.sorted_by = bundle.labels
-        job.found = found
+        job.sorted = albums
         job.done, job.status, job.state = job.total, DONE, job.state + 1
         job.hashes.clear()
 
     def recognise(self, job: AlbumJob, paths: Sequence[Path]) -> Iterator[Recognition]:
-        """Photos through the server's processes and networks, a few at a time; for the thread of jobs."""
+        """Name the faces in photos with the server's processes and networks, a few photos at a time.
+
+        Call it in the thread that sorts.
+
+        Args:
+            job: the job.
+            paths: its photos.
+
+        Yields:
+            The answer for each photo, in order.
+        """
         ahead = 2 * self._pool.workers
         waiting = []
         for path in paths:
@@ -537,28 +592,37 @@ class AlbumJobs:
         return answer
 
     async def _one(self, job: AlbumJob, path: Path) -> Recognition:
-        seen = await self._pool.faces(_source(job, path), hashed=True)
-        job.hashes[path] = seen.sha256, seen.phash
-        return await self._naming.name(seen, self._fpir)
+        photo = await self._pool.faces(_source(job, path), hashed=True)
+        job.hashes[path] = photo.sha256, photo.phash
+        return await self._naming.name(photo, self._fpir)
 
     def in_pool(self, work: Callable[[PhotoPool], Coroutine[Any, Any, _Answer]]) -> _Answer:
-        """Let the server's processes do something, and wait for it; for threads of jobs."""
+        """Let the server's reading processes do some work and wait for the result; call it in a thread of jobs.
+
+        Args:
+            work: function of the pool that starts the work.
+        """
         return asyncio.run_coroutine_threadsafe(work(self._pool), self._loop).result()
 
 
 def _why_failed(error: Exception, job: AlbumJob) -> str:
-    """What a client gets to know; the log gets what nobody thought of."""
-    told = error if isinstance(error, Problem) else storage_problem(error)
-    if told is not None:
-        return told.detail
+    """Return why a job failed, for its client; log errors that were not expected."""
+    problem = error if isinstance(error, Problem) else storage_problem(error)
+    if problem is not None:
+        return problem.detail
     if isinstance(error, LikenessError):
         return within_job(str(error), job)
     log_error("album job", error)
-    return f"an error in the server ({type(error).__name__}); its log tells more"
+    return f"an unexpected error in the server ({type(error).__name__}); see the server's log"
 
 
 def within_job(text: str, job: AlbumJob) -> str:
-    """A message whose paths begin in the job: where the server keeps it is nobody's business."""
+    """Make the paths in a message relative to a job, so that it does not show where the server keeps the job.
+
+    Args:
+        text: the message.
+        job: the job.
+    """
     for folder in (job.photos, job.albums, job.root):
         text = text.replace(f"{folder}/", "").replace(str(folder), "the job")
     return text
@@ -569,33 +633,33 @@ def _source(job: AlbumJob, path: Path) -> Source:
 
 
 def _no_such_job() -> Problem:
-    return Problem(404, "no-such-job", "no such job; its time may be over")
+    return Problem(404, "no-such-job", "this job does not exist; its time may be over")
 
 
 class _GivenUp(Exception):
-    """The job is wanted no more."""
+    """The job was deleted while it was sorted."""
 
 
-class _Remote:
-    """Stands where `organise` takes a `Recogniser`: photos go through the server's processes."""
+class _PoolRecogniser:
+    """A recogniser for `organise` that uses the server's processes and networks."""
 
     def __init__(self, job: AlbumJob, jobs: AlbumJobs, bundle: Bundle, threshold: float) -> None:
         self.bundle, self.threshold = bundle, threshold
         self._job, self._jobs = job, jobs
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
-        """As `Recogniser.files`."""
+        """Name the faces in photos, like `Recogniser.files`."""
         return self._jobs.recognise(self._job, paths)
 
 
-class _Work:
-    """Stands where albums take somebody who decodes photos: the server's processes do it."""
+class _PoolWork:
+    """A `PhotoWork` that decodes photos in the server's processes."""
 
     def __init__(self, job: AlbumJob, jobs: AlbumJobs) -> None:
         self._job, self._jobs = job, jobs
 
     def hashes(self, path: Path, status: str) -> tuple[str, int | None]:
-        """As `PhotoWork`; they were made when the photo was looked at."""
+        """Return SHA-256 and perceptual hash, which are known if the photo was processed just before."""
         known = self._job.hashes.pop(path, None)
         if known is None:
             source = _source(self._job, path)
@@ -604,11 +668,11 @@ class _Work:
         return known
 
     def thumbnail(self, path: Path) -> bytes:
-        """As `PhotoWork`."""
+        """Return a thumbnail as a JPEG."""
         source = _source(self._job, path)
         return self._jobs.in_pool(lambda pool: pool.thumbnail(source))
 
     def face_again(self, path: Path, box: Box, size: int) -> PhotoFaces | None:
-        """As `PhotoWork`."""
+        """Return the chip of a face whose box is known."""
         source = _source(self._job, path)
         return self._jobs.in_pool(lambda pool: pool.face_again(source, path, box, size))

@@ -1,19 +1,24 @@
-"""The shapes of answers, for the OpenAPI document. `runs.recogniser` and `runs.comparison` make the answers."""
+"""The shapes of answers, for the OpenAPI document.
+
+The answers themselves are made by `identity.runs.recogniser` and `identity.runs.comparison`.
+"""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from identity.server.settings import Settings
+
 
 class Candidate(BaseModel):
-    """A name and how alike the face is to the person's photos."""
+    """A name and how similar the face is to the person's photos."""
 
     name: str
     similarity: Annotated[float, Field(description="cosine, -1 to 1")]
 
 
 class Pose(BaseModel):
-    """Of a head, degrees."""
+    """Pose of a head in degrees."""
 
     yaw: float
     pitch: float
@@ -21,13 +26,19 @@ class Pose(BaseModel):
 
 
 class FaceAnswer(BaseModel):
-    """One face."""
+    """A face and its name."""
 
-    name: Annotated[str, Field(description="who it is, or `unknown`")]
-    score: Annotated[float, Field(description="of the best name; it is given from the threshold on")]
+    name: Annotated[str, Field(description="name of the person, or `unknown`")]
+    score: Annotated[
+        float, Field(description="score of the best name, which is given if the score reaches the threshold")
+    ]
     probability: Annotated[
         float,
-        Field(ge=0, le=1, description="that the best name is right, were every second face a stranger's"),
+        Field(
+            ge=0,
+            le=1,
+            description="probability that the best name is right, if half of all faces are strangers'",
+        ),
     ]
     box: Annotated[list[float], Field(description="x, y, width, height in pixels of the photo")]
     size: int
@@ -37,7 +48,7 @@ class FaceAnswer(BaseModel):
 
 
 class PhotoAnswer(BaseModel):
-    """One photo."""
+    """A photo and its faces."""
 
     photo: str
     status: Literal["ok", "no_face", "error"]
@@ -46,7 +57,7 @@ class PhotoAnswer(BaseModel):
 
 
 class IdentifyAnswer(BaseModel):
-    """All photos, in the order they were sent."""
+    """The results of all photos, in the order in which they were sent."""
 
     results: list[PhotoAnswer]
 
@@ -81,18 +92,18 @@ class IdentifyAnswer(BaseModel):
 
 
 class VerifyAnswer(BaseModel):
-    """Two photos; null where a face is missing."""
+    """The comparison of two photos; values are null if a face is missing."""
 
     photo_a: str
     photo_b: str
     status: Literal["ok", "no_face", "error"]
     reason: str | None = None
     faces: list[int]
-    fmr: Annotated[
-        float, Field(description="share of pairs of different people that the threshold lets through")
+    fmr: Annotated[float, Field(description="share of pairs of different people that the threshold accepts")]
+    distance: Annotated[float | None, Field(description="1 - cosine; lower is more similar")]
+    threshold: Annotated[
+        float | None, Field(description="largest distance at which two faces count as the same person")
     ]
-    distance: Annotated[float | None, Field(description="1 - cosine; lower is more alike")]
-    threshold: Annotated[float | None, Field(description="the distance up to which it is the same person")]
     same: bool | None
     probability: float | None
     confidence: float | None
@@ -121,27 +132,28 @@ class VerifyAnswer(BaseModel):
 
 
 class JobAnswer(BaseModel):
-    """A folder of photos that is, or was, sorted into albums."""
+    """A set of photos that is being sorted or was sorted into albums."""
 
     job: str
     status: Literal["receiving", "running", "done", "failed"]
-    done: Annotated[int, Field(description="photos looked at")]
+    done: Annotated[int, Field(description="number of photos that were processed")]
     photos: int
     detail: str | None
     albums: Annotated[
-        dict[str, Any] | None, Field(description="as albums.json of identity.organise, once done")
+        dict[str, Any] | None,
+        Field(description="the albums, like albums.json of identity.organise; null until the job is done"),
     ]
 
 
 class GroupName(BaseModel):
-    """Names the person of a group of unknown faces."""
+    """A name for the person of a group of unknown faces."""
 
     album: Annotated[str, Field(max_length=400, examples=["unknown/001"])]
     name: Annotated[str, Field(min_length=1, max_length=200, examples=["Ada Lovelace"])]
 
 
 class Move(BaseModel):
-    """Puts a photo into another album."""
+    """A photo to move from one album to another."""
 
     photo: Annotated[str, Field(max_length=2000)]
     source: Annotated[str, Field(max_length=400)]
@@ -149,51 +161,58 @@ class Move(BaseModel):
 
 
 class PersonAnswer(BaseModel):
-    """Somebody who is enrolled."""
+    """An enrolled person."""
 
     name: str
     photos: int
 
 
 class PeopleAnswer(BaseModel):
-    """Everybody who is enrolled."""
+    """All enrolled people."""
 
     people: list[PersonAnswer]
 
 
 class EnrolledAnswer(BaseModel):
-    """Somebody new."""
+    """A person who was just enrolled."""
 
     name: str
     photos: int
     left_out: Annotated[list[PhotoAnswer], Field(description="photos without a usable face")]
-    looks_like: Annotated[list[str], Field(description="enrolled people some of the photos look like")]
+    looks_like: Annotated[
+        list[str], Field(description="people enrolled earlier whom some of the photos look like")
+    ]
 
 
 class ForgottenAnswer(BaseModel):
-    """What became of somebody."""
+    """What was deleted of a person, and what was not."""
 
     name: str
-    removed: list[str]
-    originals: Annotated[list[str], Field(description="photos that are not this software's to delete")]
-    left: list[str]
+    removed: Annotated[list[str], Field(description="what was deleted")]
+    originals: Annotated[
+        list[str], Field(description="the user's own photos, which this software does not delete")
+    ]
+    left: Annotated[list[str], Field(description="traces that are left, with what to do about each")]
 
 
 class ModelAnswer(BaseModel):
-    """The run that answers."""
+    """The run that this server uses."""
 
     people: int
     features: str
-    fpir: Annotated[float, Field(description="of this server, where a request does not say")]
+    fpir: Annotated[float, Field(description="share of strangers who may be given a name, by default")]
     choices: Annotated[
         list[dict[str, float | None]],
-        Field(description="thresholds of the score: `fpir`, `threshold`, and the share of known faces named"),
+        Field(
+            description="thresholds of the score, each with `fpir`, `threshold`, and `named`, the share of enrolled "
+            "people's faces that got their name in calibration"
+        ),
     ]
-    card: Annotated[str, Field(description="the model card, Markdown")]
+    card: Annotated[str, Field(description="the model card in Markdown")]
 
 
 class ProblemAnswer(BaseModel):
-    """RFC 9457."""
+    """A problem document (RFC 9457)."""
 
     type: str
     title: str
@@ -208,8 +227,40 @@ class ProblemAnswer(BaseModel):
                     "type": "urn:likeness:problem:too-large",
                     "title": "Request Entity Too Large",
                     "status": 413,
-                    "detail": "a request may have 512 MB; send fewer photos at once",
+                    "detail": "a request may have at most 512 MB; send fewer photos at once",
                 }
             ]
         }
     )
+
+
+Responses = dict[int | str, dict[str, Any]]  # what a route may answer, by HTTP status
+OF_UPLOADS = (400, 408, 413, 422, 507)  # problems that requests with photos can have
+_MEANINGS = {
+    400: "the request cannot be read",
+    401: "no key was sent",
+    403: "the request does not come from this machine, or was sent on behalf of another site",
+    404: "does not exist",
+    408: "the body came too slowly",
+    409: "not possible in the current state",
+    413: "too large",
+    416: "the file has no such part",
+    422: "unusable values",
+    429: "too many requests with this key",
+    503: "busy or not ready; Retry-After says when to try again",
+    507: "the server's disk is full",
+}
+
+
+def problem_responses(settings: Settings, *statuses: int) -> Responses:
+    """Return the problems that a route can answer with, for the OpenAPI document.
+
+    Args:
+        settings: those of the server, which decide about problems that every route has.
+        statuses: HTTP statuses of the route's own problems.
+    """
+    always = {403, 503} | ({401, 429} if settings.keys else set())
+    return {
+        status: {"description": _MEANINGS[status], "model": ProblemAnswer}
+        for status in sorted(always | set(statuses))
+    }

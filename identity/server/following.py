@@ -1,7 +1,7 @@
-"""The server keeps up with changes of its run: whoever was forgotten leaves its jobs, whoever forgot the person.
+"""Keep the album jobs of a server up to date with its run, whichever program changes it.
 
-The server is registered with the run (`identity.runs.holders`), so that `identity.forget`, called by anybody, waits
-until the jobs are without the person.
+The server registers itself with the run (`identity.runs.holders`). Therefore `identity.forget`, in whatever process it
+runs, waits until the server's jobs no longer contain the forgotten person.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from identity.server.naming import readable
 from identity.server.observed import log_error
 from identity.server.problems import Problem
 
-_SECONDS = 1.0  # between two looks at the run
-_PATIENCE = 5.0  # seconds to wait for another program that changes it
+_SECONDS = 1.0  # time between two checks whether the run changed
+_PATIENCE = 5.0  # seconds to wait for another program that is changing the run
 
 
 class Following:
-    """Lets the jobs of a server follow its run; `start` and `stop` it.
+    """Keeps jobs up to date with a run, from `start` to `stop`.
 
     Args:
         run: the run.
-        jobs: of the server.
+        jobs: the server's jobs.
     """
 
     def __init__(self, run: LiveRun, jobs: AlbumJobs) -> None:
@@ -41,22 +41,22 @@ class Following:
 
     @property
     def holders(self) -> list[int]:
-        """The server's own entries among the holders of the run."""
+        """Numbers of the server's own entries among the holders of the run."""
         return [] if self._number is None else [self._number]
 
     async def start(self) -> None:
-        """Register, and follow from now on."""
+        """Register with the run and start to follow it."""
         await asyncio.to_thread(self._register)
         self._task = asyncio.create_task(self._follow())
 
     async def stop(self) -> None:
-        """Follow no more; the jobs must be closed by then."""
+        """Stop following; the jobs must be closed before."""
         if self._task is not None:
             self._task.cancel()
         await asyncio.to_thread(self._unregister)
 
     def catch_up(self) -> list[str]:
-        """Let jobs go on without whoever is not in the run any more; call it in a thread.
+        """Remove people who are no longer in the run from the jobs; call it in a thread.
 
         Returns:
             A line for each job that could not be changed.
@@ -77,7 +77,7 @@ class Following:
         while True:
             await asyncio.sleep(_SECONDS)
             if self._bundle.outdated:
-                with contextlib.suppress(Problem):  # the run cannot be read now; it was logged
+                with contextlib.suppress(Problem):  # the run cannot be read at the moment, which was logged
                     await asyncio.to_thread(self.catch_up)
 
     def _register(self) -> None:
@@ -95,7 +95,7 @@ class Following:
 
 @contextlib.contextmanager
 def _people_of(run: Path) -> Iterator[PeopleFile | None]:
-    """The file of a run; None where it cannot be written, as in a run that is read-only."""
+    """Open the people file of a run; gives None if it cannot be written, as in a read-only run."""
     try:
         people = PeopleFile(run, _PATIENCE)
     except InputError as error:

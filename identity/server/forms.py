@@ -1,4 +1,4 @@
-"""Multipart forms as this server reads them: more files than Starlette allows, and few other fields."""
+"""Read multipart forms with this server's limits: more files than Starlette allows, but few other fields."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -17,21 +17,23 @@ _IN_MEMORY = 64_000  # bytes of a file; larger ones are nameless temporary files
 
 
 def upload_route(max_files: int) -> type[APIRoute]:
-    """A class of routes whose requests may have so many files.
+    """Return a class of routes whose requests may contain many files.
 
     Args:
-        max_files: of a request.
+        max_files: most files in a request.
     """
-    MultiPartParser.spool_max_size = _IN_MEMORY  # a megabyte each would be 5 GB for one request
+    MultiPartParser.spool_max_size = (
+        _IN_MEMORY  # with Starlette's megabyte per file, a request could take 5 GB
+    )
 
     class Form(Request):
-        """A request that is read within these limits."""
+        """A request whose form is read with these limits."""
 
         def form(self, **_usual: Any) -> Any:
             return super().form(max_files=max_files, max_fields=_MOST_FIELDS, max_part_size=_MOST_OF_A_FIELD)
 
     class UploadRoute(APIRoute):
-        """Reads forms so."""
+        """A route that reads forms with these limits."""
 
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             usual = super().get_route_handler()

@@ -1,7 +1,9 @@
-"""How much at once: requests of all and of each key, bytes of a request and of all, seconds of a request.
+"""Limit how many requests are answered at the same time, and the bytes and seconds of each.
 
-A request that only waits for its body to come holds a slot, too. It is given up when no byte comes for a while. When
-all slots are taken, it is given up at once, in favour of a request that may have more to say.
+A request occupies a slot from its start, even while it only waits for its body, until its answer begins. It is given
+up if no byte arrives for a while. If all slots are taken, a request whose body arrives slowly is given up at once in
+favour of a new one. A client that does not read its answer is given up after a while, and so is the work for a client
+that has left.
 """
 
 import asyncio
@@ -17,28 +19,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from identity.server.access import OPEN
 from identity.server.problems import Problem, busy
 
-# Whoever watches the server must hear when it is busy, and the page is where people read that it is.
+# These are answered without a slot: monitoring must be able to ask while the server is busy, and people read on the
+# page that it is.
 ALWAYS = OPEN | {"/metrics"}
-MOST_WITHOUT_PHOTOS = 64_000  # bytes of a body that has no photos
+MOST_WITHOUT_PHOTOS = 64_000  # bytes of a body without photos
 _UPLOADS = re.compile(r"/v1/identify|/v1/verify|/v1/people|/v1/organise(/[^/]+/photos)?|/upload")
 _LONGEST_RETRY = 10  # seconds
-_PAUSE = 1.0  # seconds without a byte, after which an upload gives way to others
-_GRACE, _LEAST_RATE = 5.0, 10_000.0  # after these seconds, or with fewer bytes a second, too
-_LONG_GRACE, _LEAST_RATE_EVER = 30.0, 1_000.0  # and after these it is given up whether others wait or not
+_PAUSE = 1.0  # seconds without a byte after which an upload gives way to others
+_GRACE, _LEAST_RATE = (
+    5.0,
+    10_000.0,
+)  # after these seconds, an upload with fewer bytes per second gives way, too
+_LONG_GRACE, _LEAST_RATE_EVER = 30.0, 1_000.0  # after these, it is given up even if no other request waits
 
 
 @dataclass(eq=False)
 class Upload:
-    """A request that holds a slot.
+    """A request that occupies a slot.
 
     Attributes:
         caller: number of its key; None without keys.
-        clock: seconds, ever growing.
-        receiving: whether more of its body is to come.
-        received: bytes so far.
-        waited: seconds it waited for them.
-        since: when it began to wait for the next ones; None while it does not.
-        cut: done when it is to be given up.
+        clock: monotonic clock, seconds.
+        receiving: whether more of its body will come.
+        received: bytes received so far.
+        waited: seconds spent waiting for them.
+        since: time at which it started to wait for more; None while it does not wait.
+        cut: set when the request must be given up.
     """
 
     caller: int | None
@@ -51,35 +57,39 @@ class Upload:
 
     @property
     def pause(self) -> float:
-        """Seconds since it began to wait."""
+        """Seconds since the request started to wait for more of its body."""
         return 0.0 if self.since is None else self.clock() - self.since
 
     @property
     def gives_way(self) -> bool:
-        """Whether its body comes so slowly that another request should have its slot."""
+        """Whether the body arrives so slowly that another request should get the slot."""
         waited = self.waited + self.pause
         slow = waited > _GRACE and self.received < _LEAST_RATE * waited
         return self.receiving and self.since is not None and (self.pause > _PAUSE or slow)
 
     async def next(self, receive: Receive, idle: float) -> Message:
-        """The next part of its body.
+        """Return the next part of the body.
+
+        Args:
+            receive: the ASGI function that receives messages.
+            idle: seconds after which waiting is given up.
 
         Raises:
-            Problem: it does not come, comes too slowly, or the slot is needed.
+            Problem: The body does not arrive or arrives too slowly, or another request needs the slot.
         """
-        if not self.receiving:  # what still comes is that the client left
+        if not self.receiving:  # the only message left is that the client disconnected
             return await receive()
         self.since = self.clock()
         coming, cut = asyncio.ensure_future(receive()), asyncio.ensure_future(self.cut.wait())
         try:
             await asyncio.wait({coming, cut}, timeout=idle, return_when=asyncio.FIRST_COMPLETED)
             if self.cut.is_set():
-                raise busy("others wait, and this upload comes more slowly than theirs; ask again later", 5)
+                raise busy("this upload arrives slowly and other requests are waiting; try again later", 5)
             self.waited += self.pause
             slow = self.waited > _LONG_GRACE and self.received < _LEAST_RATE_EVER * self.waited
             if not coming.done() or slow:
                 raise Problem(
-                    408, "too-slow", f"the body stopped coming, or came too slowly ({idle:g} s at most)"
+                    408, "too-slow", f"the body stopped for {idle:g} s or arrived too slowly; try again"
                 )
             message = coming.result()
         finally:
@@ -92,13 +102,13 @@ class Upload:
 
 
 class Slots:
-    """The requests under way.
+    """The requests that are being answered.
 
     Args:
-        most: at once.
-        most_of_a_key: at once of one key.
-        most_bytes: that they hold together.
-        clock: seconds, ever growing.
+        most: largest number of them.
+        most_of_a_key: largest number with the same key.
+        most_bytes: bytes that their bodies may have together.
+        clock: monotonic clock, seconds.
     """
 
     def __init__(
@@ -113,42 +123,48 @@ class Slots:
 
     @property
     def full(self) -> bool:
-        """Whether a request would be sent away."""
+        """Whether a new request would be refused."""
         return len(self._open) >= self.most and not any(one.gives_way for one in self._open)
 
     @property
     def receiving(self) -> bool:
-        """Whether some request still waits for its body."""
+        """Whether a request is waiting for more of its body."""
         return any(one.since is not None for one in self._open)
 
     def take(self, caller: int | None) -> Upload:
-        """A slot for a request.
+        """Return a slot for a request.
+
+        Args:
+            caller: number of its key; None without keys.
 
         Raises:
-            Problem: there is none.
+            Problem: No slot is free.
         """
         own = [] if caller is None else [one for one in self._open if one.caller == caller]
         if len(own) >= self.most_of_a_key and not self._cut_slowest(own):
-            raise busy(f"{len(own)} requests with this key are being answered; ask again later")
+            raise busy(f"{len(own)} requests with this key are being answered; try again later")
         if len(self._open) >= self.most and not self._cut_slowest(self._open):
-            raise busy(f"{len(self._open)} requests are being answered; ask again later")
+            raise busy(f"{len(self._open)} requests are being answered; try again later")
         taken = Upload(caller, self._clock)
         self._open.add(taken)
         return taken
 
     def give_back(self, taken: Upload) -> None:
-        """A slot is free again."""
+        """Free a slot."""
         self._open.discard(taken)
 
     def check_bytes(self, asking: Upload) -> None:
-        """Whether there is room for what a request has received by now.
+        """Check that there is room for all bytes received by now, and cut slow uploads to make some.
+
+        Args:
+            asking: the request that received bytes; it is not cut.
 
         Raises:
-            Problem: there is none.
+            Problem: There is no room.
         """
         while sum(one.received for one in self._open) > self.most_bytes:
             if not self._cut_slowest(one for one in self._open if one is not asking and one.received):
-                raise busy("there is no room for more uploads at once; ask again later", 5)
+                raise busy("the server has no room for more uploads at the moment; try again later", 5)
 
     def _cut_slowest(self, among: Iterable[Upload]) -> bool:
         slow = [one for one in among if one.gives_way]
@@ -161,15 +177,17 @@ class Slots:
 
 
 class Limits:
-    """ASGI middleware.
+    """ASGI middleware that refuses requests beyond the limits.
 
     Args:
-        app: what is guarded.
-        max_requests: that are let through at once; more get 503.
-        max_body: bytes; more get 413, as soon as it is known. What is no upload of photos may have far fewer.
-        seconds: of a request, from its first byte to the answer's; then it gets 503.
-        idle: seconds without a byte of the body, then the request gets 408.
-        slots: shared with whoever wants to know whether there are any.
+        app: the application to guard.
+        max_requests: requests that are passed on at the same time; further ones get 503.
+        max_body: largest body in bytes; larger ones get 413 as soon as this is known. Requests without photos may have
+            far less (`MOST_WITHOUT_PHOTOS`).
+        seconds: time from the first byte of a request to its answer; then it gets 503.
+        idle: seconds without a byte of the body; then the request gets 408.
+        slots: the slots to use; made here if None.
+        patience: seconds for which a client may read nothing of its answer; then the connection is closed.
     """
 
     def __init__(
@@ -180,22 +198,23 @@ class Limits:
         seconds: float,
         idle: float = 20.0,
         slots: Slots | None = None,
+        patience: float = 20.0,
     ) -> None:
-        self._app = app
+        self._app, self._patience = app, patience
         self._max_body, self._seconds, self._idle = max_body, seconds, idle
         self._slots = Slots(max_requests, max_requests, 2 * max_body) if slots is None else slots
-        self._usual = 1.0  # seconds of a request, an average that forgets
+        self._average = 1.0  # seconds that a request takes, a running average
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or let through."""
+        """Refuse a request or pass it on."""
         if scope["type"] != "http" or scope["path"] in ALWAYS:
             await self._app(scope, receive, send)
             return
         try:
             slot = self._slots.take(scope.get("state", {}).get("caller"))
         except Problem as problem:
-            # an upload gives way within seconds, an answer that is being made does not
-            seconds = 1 if self._slots.receiving else min(_LONGEST_RETRY, math.ceil(self._usual))
+            # a slow upload gives way within seconds, but a request that is being answered does not
+            seconds = 1 if self._slots.receiving else min(_LONGEST_RETRY, math.ceil(self._average))
             problem.headers = {"Retry-After": str(max(1, seconds))}
             await problem.response()(scope, receive, send)
             return
@@ -204,7 +223,7 @@ class Limits:
             await self._within_limits(scope, receive, send, slot)
         finally:
             self._slots.give_back(slot)
-            self._usual += 0.1 * (asyncio.get_running_loop().time() - started - self._usual)
+            self._average += 0.1 * (asyncio.get_running_loop().time() - started - self._average)
 
     async def _within_limits(self, scope: Scope, receive: Receive, send: Send, slot: Upload) -> None:
         begun = False
@@ -218,28 +237,86 @@ class Limits:
             await _too_large(most).response()(scope, receive, send)
             return
 
+        gone = _Gone(receive)
+
         async def counted() -> Message:
-            message = await slot.next(receive, self._idle)
+            message = await (slot.next(receive, self._idle) if slot.receiving else gone.message())
             if slot.received > most:
                 raise _too_large(most)
             self._slots.check_bytes(slot)
+            if not slot.receiving:
+                gone.watch()
             return message
 
         async def noticed(message: Message) -> None:
             nonlocal begun
             begun = True
-            await send(message)
+            self._slots.give_back(slot)
+            await asyncio.wait_for(send(message), self._patience)
 
+        answering = asyncio.ensure_future(self._app(scope, counted, noticed))
+        gone.then = answering.cancel
         try:
-            await asyncio.wait_for(self._app(scope, counted, noticed), self._seconds)
+            await asyncio.wait_for(answering, self._seconds)
         except asyncio.TimeoutError:
-            if begun:
-                raise
-            late = busy(f"not answered within {self._seconds:g} s; send fewer photos at once", 10)
+            if begun:  # the client does not read; the connection ends without the rest of the answer
+                return
+            late = busy(
+                f"the request was not answered within {self._seconds:g} s; send fewer photos at once", 10
+            )
             await late.response()(scope, receive, send)
+        except asyncio.CancelledError:
+            if not gone.is_so:
+                raise
+        finally:
+            gone.end()
+
+
+class _Gone:
+    """Notices that a client left after it sent its request.
+
+    Args:
+        receive: of the request.
+
+    Attributes:
+        then: called when the client is gone.
+        is_so: whether it is gone.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._next: asyncio.Future[Message] | None = None
+        self.then: Callable[[], object] = lambda: None
+        self.is_so = False
+
+    def watch(self) -> None:
+        """Begin to wait for what comes after the body: that the client left."""
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._receive())
+            self._next.add_done_callback(self._noticed)
+
+    async def message(self) -> Message:
+        """Return what comes after the body."""
+        self.watch()
+        assert self._next is not None
+        return await asyncio.shield(self._next)
+
+    def end(self) -> None:
+        """Wait no longer."""
+        if self._next is not None:
+            self._next.cancel()
+
+    def _noticed(self, coming: "asyncio.Future[Message]") -> None:
+        if coming.cancelled() or coming.exception() is not None:
+            return
+        if coming.result()["type"] == "http.disconnect":
+            self.is_so = True
+            self.then()
 
 
 def _too_large(most: int) -> Problem:
     if most <= MOST_WITHOUT_PHOTOS:
-        return Problem(413, "too-large", f"a request without photos may have {most / 1e3:g} kB")
-    return Problem(413, "too-large", f"a request may have {most / 1e6:g} MB; send fewer photos at once")
+        return Problem(413, "too-large", f"a request without photos may have at most {most / 1e3:g} kB")
+    return Problem(
+        413, "too-large", f"a request may have at most {most / 1e6:g} MB; send fewer photos at once"
+    )

@@ -1,4 +1,4 @@
-"""The run as it is on disk: people enrolled or forgotten by anybody, from the next answer on."""
+"""The run as it is on disk: people enrolled or forgotten by any program count from the next answer on."""
 
 import threading
 from pathlib import Path
@@ -10,13 +10,13 @@ _MOST_RATES = 32
 
 
 class LiveRun:
-    """A run that other processes may change.
+    """A run that other programs may change.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Raises:
-        InputError: no run, or a damaged one.
+        InputError: The folder contains no run, or a damaged one.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,14 +27,14 @@ class LiveRun:
 
     @property
     def changed(self) -> bool:
-        """Whether it was saved since `current` read it."""
+        """Whether the run was saved since `current` read it."""
         return self._bundle.outdated
 
     def current(self) -> Bundle:
-        """Return the run, read again if it was saved since.
+        """Return the run, which is read again if it was saved since the last call.
 
         Raises:
-            InputError: it is gone or damaged now.
+            InputError: The run is missing or damaged.
         """
         with self._lock:
             now = self._bundle.as_it_is_now()
@@ -43,17 +43,17 @@ class LiveRun:
             return now
 
     def recogniser(self, bundle: Bundle, fpir: float) -> Recogniser:
-        """Return what decides by this run.
+        """Return a recogniser for the run.
 
         Args:
-            bundle: what `current` returned.
+            bundle: the run that `current` returned.
             fpir: share of strangers who may be given a name.
 
         Raises:
-            InputError: the run cannot tell that rate.
+            InputError: The run was calibrated with too few strangers for this rate.
         """
-        # under the lock: a recogniser of an older run must not be kept as one of the newer, where it would go on naming
-        # whoever was forgotten between the two
+        # This needs the lock: a recogniser of an older run must not be stored among those of the newer run, where it
+        # would continue to name people who were forgotten in between.
         with self._lock:
             if bundle is not self._bundle:
                 return Recogniser(bundle, fpir)

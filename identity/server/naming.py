@@ -1,4 +1,4 @@
-"""Faces of all requests through the networks together: whatever waits when they are free is the next batch."""
+"""Embed the faces of all requests in common batches: all faces that wait when the networks are free are the next."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -20,24 +20,24 @@ _Result = TypeVar("_Result")
 
 
 def readable(run: LiveRun) -> Bundle:
-    """The run as it is on disk.
+    """Return the run as it is on disk.
 
     Raises:
-        Problem: it is gone or damaged; a request cannot mend that, and need not know where it lies.
+        Problem: The run is missing or damaged. The client cannot change that and does not learn where the run is.
     """
     try:
         return run.current()
     except InputError as error:
         log_error("run", error)
-        raise unavailable("the run of this server cannot be read; ask whoever runs it") from error
+        raise unavailable("the run of this server cannot be read; contact its administrator") from error
 
 
 class Naming:
-    """The one user of the networks; everything that needs them runs in its thread.
+    """The only user of the networks; everything that needs them runs in its thread.
 
     Args:
-        run: the people.
-        metrics: counts batches.
+        run: the run with the enrolled people.
+        metrics: counts batches and faces.
     """
 
     def __init__(self, run: LiveRun, metrics: Metrics) -> None:
@@ -48,10 +48,10 @@ class Naming:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load the networks, then take what comes.
+        """Load the networks, then start to embed faces.
 
         Raises:
-            InputError: they cannot be loaded.
+            InputError: The networks cannot be loaded.
         """
 
         def warm() -> None:
@@ -62,34 +62,45 @@ class Naming:
         self._task = asyncio.create_task(self._work())
 
     async def stop(self) -> None:
-        """Take no more."""
+        """Stop embedding faces."""
         if self._task is not None:
             self._task.cancel()
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def alone(self, function: Callable[[], _Result]) -> _Result:
-        """Call a function that uses or changes the run, while no face is embedded."""
+        """Call a function that uses or changes the run while no face is being embedded; return its result."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function)
 
     async def embed(self, chips: Sequence[np.ndarray]) -> tuple[Bundle, np.ndarray, np.ndarray]:
-        """Embeddings and quality of (S, S, 3) chips, one or more, and the run they are of."""
+        """Embed chips.
+
+        Args:
+            chips: one or more chips (S, S, 3) uint8 RGB.
+
+        Returns:
+            The run that embedded them, the unit rows (N, D) float32, and the quality of each chip (N,).
+        """
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         await self._waiting.put((np.stack(chips), future))
         return await future
 
-    async def name(self, seen: PhotoFaces, fpir: float) -> Recognition:
-        """Who is on a photo, by the run as it is at this moment.
+    async def name(self, photo: PhotoFaces, fpir: float) -> Recognition:
+        """Name the faces of a photo with the run as it is at this moment.
+
+        Args:
+            photo: the photo with its detected faces.
+            fpir: share of strangers who may be given a name.
 
         Raises:
-            InputError: the run cannot tell that rate.
+            InputError: The run was calibrated with too few strangers for this rate.
         """
         while True:
-            if seen.chips:
-                bundle, rows, quality = await self.embed(seen.chips)
+            if photo.chips:
+                bundle, rows, quality = await self.embed(photo.chips)
             else:
                 bundle, rows, quality = readable(self.run), np.zeros((0, 0), np.float32), np.zeros(0)
-            answer = self.run.recogniser(bundle, fpir).named([seen], rows, quality)[0]
-            if not self.run.changed:  # else somebody may have been forgotten meanwhile
+            answer = self.run.recogniser(bundle, fpir).named([photo], rows, quality)[0]
+            if not self.run.changed:  # otherwise a person may have been forgotten meanwhile
                 return answer
 
     async def _work(self) -> None:
@@ -101,20 +112,20 @@ class Naming:
                 faces += len(batch[-1][0])
             batch = [
                 (chips, future) for chips, future in batch if not future.done()
-            ]  # nobody waits for the others
+            ]  # the others were cancelled
             if not batch:
                 continue
             self._metrics.batch.observe(sum(len(chips) for chips, _ in batch))
             try:
-                found = await self.alone(lambda b=batch: self._embed([chips for chips, _ in b]))  # type: ignore[misc]
-            except Exception as error:  # told to whoever waits; the next batch may be another matter
+                results = await self.alone(lambda b=batch: self._embed([chips for chips, _ in b]))  # type: ignore[misc]
+            except Exception as error:  # only the requests of this batch get the error
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
                 continue
-            for (_, future), one in zip(batch, found, strict=True):
+            for (_, future), result in zip(batch, results, strict=True):
                 if not future.done():
-                    future.set_result(one)
+                    future.set_result(result)
 
     def _embed(self, parts: Sequence[np.ndarray]) -> list[tuple[Bundle, np.ndarray, np.ndarray]]:
         bundle = readable(self.run)

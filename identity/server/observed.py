@@ -1,6 +1,7 @@
-"""What can be seen of a running server: an id for each request, a log line, and metrics. No names, no faces.
+"""Observe a running server: an id for each request, log lines and metrics, without names and faces.
 
-Messages of errors name files and people, so the log has the kind of an error and where in the program it was raised.
+Error messages contain names of files and people. Therefore the log contains only the type of an error and the place in
+the program where it was raised.
 """
 
 import json
@@ -24,7 +25,7 @@ _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 
 
 
 class Metrics:
-    """Prometheus metrics of one server."""
+    """The Prometheus metrics of one server."""
 
     def __init__(self) -> None:
         self.registry = own = CollectorRegistry()
@@ -32,40 +33,44 @@ class Metrics:
         self.requests = Counter("likeness_requests", "Requests answered", labels, registry=own)
         self.seconds = Histogram(
             "likeness_request_seconds",
-            "Time to the end of the answer",
+            "Time from the start of a request to the end of its answer",
             ["route"],
             buckets=_SECONDS,
             registry=own,
         )
         self.open = Gauge("likeness_requests_open", "Requests being answered", registry=own)
-        self.photos = Counter("likeness_photos", "Photos looked at", ["status"], registry=own)
+        self.photos = Counter("likeness_photos", "Photos read", ["status"], registry=own)
         self.faces = Counter("likeness_faces", "Faces embedded", registry=own)
         self.batch = Histogram(
             "likeness_batch_faces",
-            "Faces that went through the networks together",
+            "Faces embedded in one batch",
             buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=own,
         )
         self.people = Gauge("likeness_people", "People enrolled", registry=own)
-        self.jobs = Gauge("likeness_album_jobs", "Folders that are kept", registry=own)
+        self.jobs = Gauge("likeness_album_jobs", "Album jobs on the server", registry=own)
 
 
 class Observed:
-    """ASGI middleware, the outermost: counts and logs whatever becomes of a request.
+    """The outermost ASGI middleware: counts and logs every request.
 
-    An error that nobody thought of ends here: frameworks outside would log its message.
+    It also handles unexpected errors, because frameworks outside of it would log their messages.
+
+    Args:
+        app: the application.
+        metrics: the metrics to update.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let through, and note."""
+        """Pass a request on, then log and count its answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        number = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        sent_id = Headers(scope=scope).get("x-request-id", "")
+        number = sent_id if _ID.fullmatch(sent_id) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = number
         status, begun = 500, False
         started = time.perf_counter()
@@ -88,19 +93,18 @@ class Observed:
             log_error("request", error, number)
             if not begun:
                 problem = storage_problem(error) or Problem(
-                    500, "unexpected", "an error in the server; its log tells more"
+                    500, "unexpected", "an unexpected error in the server; see the server's log"
                 )
                 await problem.response()(scope, receive, noted)
         finally:
             self._metrics.open.dec()
             seconds = time.perf_counter() - started
-            route = getattr(
-                scope.get("route"), "path", "none"
-            )  # the pattern: a path may hold a person's name
+            # The route's pattern, not the path, which may contain a person's name.
+            route = getattr(scope.get("route"), "path", "none")
             self._metrics.requests.labels(scope["method"], route, str(status)).inc()
             self._metrics.seconds.labels(route).observe(seconds)
-            told = {"request_id": number, "method": scope["method"], "route": route, "status": status}
-            LOGGER.info("request", extra={"told": told | {"ms": round(1000 * seconds, 1)}})
+            fields = {"request_id": number, "method": scope["method"], "route": route, "status": status}
+            LOGGER.info("request", extra={"fields": fields | {"ms": round(1000 * seconds, 1)}})
 
 
 _HEADERS = {
@@ -114,27 +118,27 @@ _HEADERS = {
 
 
 class JsonLines(logging.Formatter):
-    """A log record as one JSON object."""
+    """Formats each log record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
-        told = {
+        """Return a record as a line of JSON."""
+        line = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
             "level": record.levelname.lower(),
             "what": record.getMessage(),
-        } | getattr(record, "told", {})
-        return json.dumps(told, ensure_ascii=False)
+        } | getattr(record, "fields", {})
+        return json.dumps(line, ensure_ascii=False)
 
 
 def log_error(what: str, error: BaseException, request: str = "") -> None:
-    """Log an error without its message, which may name people and files.
+    """Log an error without its message, which may contain names of people and files.
 
     Args:
-        what: was being done.
-        error: what was raised.
-        request: its number.
+        what: what the program was doing.
+        error: the error.
+        request: id of the request, if there is one.
     """
-    told: dict[str, Any] = {"request_id": request} if request else {}
+    fields: dict[str, Any] = {"request_id": request} if request else {}
     causes: list[str] = []
     trace: list[list[str]] = []
     cause: BaseException | None = error
@@ -144,18 +148,18 @@ def log_error(what: str, error: BaseException, request: str = "") -> None:
         frames = traceback.extract_tb(cause.__traceback__)[-8:]
         trace.append([f"{'/'.join(f.filename.split('/')[-3:])}:{f.lineno} {f.name}" for f in frames])
         cause = cause.__cause__
-    LOGGER.error("%s: %s", what, causes[0], extra={"told": told | {"causes": causes, "trace": trace}})
+    LOGGER.error("%s: %s", what, causes[0], extra={"fields": fields | {"causes": causes, "trace": trace}})
 
 
 def log_task_error(_loop: Any, context: dict[str, Any]) -> None:
-    """Log what became of a task nobody waited for, in place of asyncio, which logs messages."""
+    """Log the error of a task that nothing waited for; asyncio itself would log the error's message."""
     error = context.get("exception")
     if isinstance(error, BaseException):
         log_error("task", error)
 
 
 def log_to_stderr() -> None:
-    """JSON lines of this server's own records, from level info."""
+    """Write this server's own log records to stderr as JSON lines, from level info on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     LOGGER.handlers[:] = [handler]

@@ -1,6 +1,6 @@
-"""Enrolling and forgetting in the run on disk, which other programs may be changing at the same time.
+"""Enrol and forget people in the run on disk, which other programs may be changing at the same time.
 
-Whoever waits for another program waits in a thread of its own, and not for long: naming faces goes on meanwhile.
+Waiting for another program happens in a thread and not for long, so that faces are named meanwhile.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from identity.server.problems import storage_problem
 from identity.server.source import Source
 
 _PATIENCE = 1.0  # seconds that a request waits for another program
-_OTHERS_PATIENCE = 10.0  # seconds that forgetting waits for others who have the run open
+_OTHERS_PATIENCE = 10.0  # seconds that forgetting waits for other programs that use the run
 _Answer = TypeVar("_Answer")
 
 
@@ -37,9 +37,9 @@ class PeopleChanges:
 
     Args:
         run: the run.
-        naming: embeds.
-        pool: decodes.
-        following: lets the server's jobs follow.
+        naming: embeds faces.
+        pool: decodes photos.
+        following: updates the server's jobs.
     """
 
     def __init__(self, run: LiveRun, naming: Naming, pool: PhotoPool, following: Following) -> None:
@@ -49,19 +49,19 @@ class PeopleChanges:
         self._loop = asyncio.get_running_loop()
 
     def close(self) -> None:
-        """Take no more."""
+        """Start no more changes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def enrol(self, name: str, photos: Sequence[PhotoFaces], sources: Sequence[Source]) -> list[str]:
-        """As `enrol_in_thread`, for the loop."""
+        """Call `enrol_in_thread` in a thread."""
         return await self._in_thread(self.enrol_in_thread, name, photos, sources)
 
     async def forget(self, name: str) -> Forgotten:
-        """Forget somebody.
+        """Forget a person.
 
         Raises:
-            Problem: another program is changing the run.
-            InputError: as `identity.forgetting.forget_person.forget`.
+            Problem: Another program is changing the run.
+            InputError: The person cannot be forgotten, see `identity.forgetting.forget_person.forget`.
         """
 
         def forgotten() -> Forgotten:
@@ -80,7 +80,7 @@ class PeopleChanges:
         return await self._in_thread(forgotten)
 
     async def is_known(self, name: str) -> bool:
-        """Whether somebody of this name is enrolled, or was and is not forgotten everywhere yet."""
+        """Return whether a person is enrolled, or was enrolled and is not completely forgotten yet."""
 
         def known() -> bool:
             if found_name(name, readable(self._run).labels) is not None:
@@ -96,19 +96,19 @@ class PeopleChanges:
     def enrol_in_thread(
         self, name: str, photos: Sequence[PhotoFaces], sources: Sequence[Source]
     ) -> list[str]:
-        """Enrol somebody.
+        """Enrol a person.
 
         Args:
-            name: of the person.
-            photos: of the person, each with a face.
-            sources: what the files of the photos hold.
+            name: name of the person.
+            photos: photos of the person, each with a chip.
+            sources: the content of the photos, in the same order.
 
         Returns:
-            Who of the others the photos look like.
+            Names of people enrolled earlier whom the photos look like.
 
         Raises:
-            Problem: another program is changing the run.
-            InputError: as `identity.runs.enrolment.enrol`.
+            Problem: Another program is changing the run.
+            InputError: The person cannot be enrolled, see `identity.runs.enrolment.enrol`.
         """
         folder = self._run.folder
         with self._turn:
@@ -144,10 +144,10 @@ def _enrolled(
 
 
 def refuse_if_locked(run: Path) -> None:
-    """See whether another program is changing a run, without waiting as long as `PeopleFile` does.
+    """Raise a problem if another program is changing a run, without waiting as long as `PeopleFile` does.
 
     Raises:
-        Problem: it is, or the file cannot be used.
+        Problem: Another program is changing the run, or the people file cannot be used.
     """
     if not (run / FILE).is_file():
         return

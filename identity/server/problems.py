@@ -1,7 +1,7 @@
-"""Errors as RFC 9457 problem details: what a wrong request gets, and nothing else.
+"""Turn errors into RFC 9457 problem documents, which are the only form in which clients get errors.
 
-Texts of errors that come from the server's own files name folders of this machine. Who asks does not see them: a
-request gets them as a problem of the server, with a status that says whether asking again may help.
+Messages about the server's own files contain folders of its machine. Clients do not see these messages: they get a
+general problem instead, with a status that says whether trying again may help.
 """
 
 import errno
@@ -23,14 +23,14 @@ _KIND = "urn:likeness:problem:"
 
 
 class Problem(HTTPException):
-    """A request that gets no answer.
+    """A problem to answer a request with.
 
     Args:
-        status: of HTTP.
+        status: HTTP status.
         kind: short name of the problem, for programs.
-        detail: what is wrong with this request and what to do, for people.
-        headers: further ones.
-        more: further members of the document.
+        detail: what is wrong and what to do about it, for people.
+        headers: additional headers of the answer.
+        more: additional members of the document.
     """
 
     def __init__(
@@ -45,43 +45,52 @@ class Problem(HTTPException):
         self.kind, self.more = kind, dict(more or {})
 
     def response(self) -> Response:
-        """As it is sent."""
-        told = {
+        """Return the problem as an HTTP response."""
+        document = {
             "type": _KIND + self.kind,
             "title": HTTPStatus(self.status_code).phrase,
             "status": self.status_code,
             "detail": self.detail,
         }
-        content = json.dumps(told | self.more, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        content = json.dumps(document | self.more, ensure_ascii=False).encode("utf-8", "backslashreplace")
         return Response(content, self.status_code, self.headers, MEDIA_TYPE)
 
 
 def busy(detail: str, seconds: int = 1) -> Problem:
-    """Come back later."""
+    """Return the problem that the server is busy.
+
+    Args:
+        detail: explanation for people.
+        seconds: time after which the client should try again.
+    """
     return Problem(503, "busy", detail, {"Retry-After": str(max(1, seconds))})
 
 
 def unavailable(detail: str) -> Problem:
-    """The server cannot answer until somebody mends it."""
+    """Return the problem that the server cannot answer until its administrator repairs it.
+
+    Args:
+        detail: explanation for people.
+    """
     return Problem(503, "unavailable", detail, {"Retry-After": "30"})
 
 
 def no_room() -> Problem:
-    """The server's disk is full."""
-    return Problem(507, "no-room", "there is no room on the server's disk; ask whoever runs it to make some")
+    """Return the problem that the server's disk is full."""
+    return Problem(507, "no-room", "there is no room on the server's disk; contact its administrator")
 
 
 def storage_problem(error: BaseException | None) -> Problem | None:
-    """What a request gets whose error comes from the server's disk; None if it does not come from there."""
+    """Return the problem for an error that comes from the server's disk; None if it comes from elsewhere."""
     for cause in _causes(error):
         if isinstance(cause, sqlite3.Error):
-            said = str(cause)
-            if "locked" in said or "busy" in said:
-                return busy("another program is changing the people of this run; ask again", 5)
-            return no_room() if "full" in said else unavailable("the server cannot use its own files")
+            message = str(cause)
+            if "locked" in message or "busy" in message:
+                return busy("another program is changing the people of this run; try again in a moment", 5)
+            return no_room() if "full" in message else unavailable("the server cannot use its own files")
         if isinstance(cause, OSError):
             if cause.errno in (errno.EMFILE, errno.ENFILE):
-                return busy("too many files are open; send fewer photos at once, or ask again later", 5)
+                return busy("too many files are open; send fewer photos at once, or try again later", 5)
             if cause.errno in (errno.ENOSPC, errno.EDQUOT):
                 return no_room()
             return unavailable("the server cannot use its own files")
@@ -89,33 +98,35 @@ def storage_problem(error: BaseException | None) -> Problem | None:
 
 
 def input_problem(error: InputError, private: Sequence[str] = ()) -> Problem:
-    """What a request gets for an `InputError`.
+    """Return the problem for an `InputError`.
 
     Args:
-        error: a wrong value of the request, or files of the server that cannot be used.
-        private: folders of this machine that no answer may name.
+        error: an error about a wrong value in the request, or about files of the server that cannot be used.
+        private: folders of this machine that no answer may contain.
     """
     problem = storage_problem(error)
     if problem is None and any(folder in str(error) for folder in private):
-        problem = unavailable("the server cannot use its run; ask whoever runs it")
+        problem = unavailable("the server cannot use its run; contact its administrator")
     return problem or Problem(422, "unusable", str(error))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    """Yield an error, the error it was raised from, and so on."""
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
         yield error
         error = error.__cause__
 
 
 def answer_with_problems(app: FastAPI, private: Sequence[str] = ()) -> None:
-    """Let every error of `app` be told as a problem; what nobody thought of is `observed`'s to tell.
+    """Make an application answer errors with problem documents.
+
+    Unexpected errors are left to `identity.server.observed`.
 
     Args:
         app: the application.
-        private: folders of this machine that no answer may name.
+        private: folders of this machine that no answer may contain.
     """
 
     @app.exception_handler(HTTPException)
@@ -130,8 +141,8 @@ def answer_with_problems(app: FastAPI, private: Sequence[str] = ()) -> None:
         wrong = [
             {"where": ".".join(str(part) for part in e["loc"]), "what": str(e["msg"])} for e in error.errors()
         ]
-        told = "; ".join(f"{w['where']}: {w['what']}" for w in wrong[:5])
-        return Problem(422, "invalid", told, more={"errors": wrong}).response()
+        detail = "; ".join(f"{w['where']}: {w['what']}" for w in wrong[:5])
+        return Problem(422, "invalid", detail, more={"errors": wrong}).response()
 
     @app.exception_handler(InputError)
     async def _input(_request: Request, error: InputError) -> Response:

@@ -1,4 +1,4 @@
-"""A photo that can be read, wherever it lies: in a request, in a zip, in a file of a job."""
+"""A photo that can be read, wherever it is stored: in a request, in a zip or in a file of a job."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Source:
     """A photo that can be read.
 
     Attributes:
-        name: what answers call it.
-        size: how many bytes it says it has.
-        blocks: its content in pieces of at most a megabyte; raises `PhotoError`.
+        name: name of the photo in answers.
+        size: its size in bytes, as declared by the zip or the file system.
+        blocks: function that yields the content in blocks of at most a megabyte, or raises `PhotoError`.
     """
 
     name: str
@@ -28,13 +28,18 @@ class Source:
         """Return the whole content.
 
         Raises:
-            PhotoError: it is damaged or too large.
+            PhotoError: The photo is damaged or too large.
         """
         return b"".join(self.blocks())
 
 
 def file_source(path: Path, name: str) -> Source:
-    """A photo that lies in a file of this server."""
+    """Return a photo in a file of this server as a source.
+
+    Args:
+        path: the file.
+        name: name of the photo in answers.
+    """
 
     def blocks() -> Iterator[bytes]:
         try:
@@ -51,6 +56,6 @@ def file_source(path: Path, name: str) -> Source:
 
 
 def pieces(file: IO[bytes]) -> Iterator[bytes]:
-    """The rest of a file, a megabyte at a time."""
+    """Yield the rest of a file, a megabyte at a time."""
     while block := file.read(_BLOCK):
         yield block

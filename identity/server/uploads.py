@@ -1,4 +1,4 @@
-"""The photos of a request, those in zips included; read one at a time, written nowhere."""
+"""The photos in a request, those in zips included; they are read one at a time and written nowhere."""
 
 import io
 import lzma
@@ -16,11 +16,11 @@ from identity.server.source import Source, pieces
 
 _ZIP = b"PK\x03\x04"
 _EMPTY_ZIP = b"PK\x05\x06"
-_ENTRY = b"PK\x01\x02"  # begins each entry of a zip's directory
-_BESIDE = 1000  # entries of a zip besides its photos and what systems add to each
-_DIRECTORY_BYTES = 512  # of an entry, name and all, on average
+_ENTRY = b"PK\x01\x02"  # starts each entry of a zip's directory
+_BESIDE = 1000  # entries that a zip may have besides its photos and the files that systems add to each
+_DIRECTORY_BYTES = 512  # average size of an entry with its name
 _LONGEST_NAME = 400
-_LONGEST_PART = 180  # bytes of UTF-8; file systems allow 255, and numbers and endings are added
+_LONGEST_PART = 180  # bytes of UTF-8; file systems allow 255, but numbers and suffixes are added
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}$")
 _DAMAGED = (
     RuntimeError,  # encrypted
@@ -39,20 +39,20 @@ _DAMAGED = (
 def sources_of(
     files: Sequence[tuple[str, IO[bytes]]], max_files: int, max_unzipped: int, max_file: int
 ) -> list[Source]:
-    """The photos of uploaded files, in order; a zip stands for the photos in it.
+    """Return the photos in uploaded files, in order; a zip stands for the photos in it.
 
-    A zip that cannot be used is one photo that cannot be read, so that it does not spoil the others. Zips in zips are
-    not opened. What operating systems leave in zips is left out, as in folders. A file in a zip whose name ends as no
-    photo's does is a photo that cannot be read, and is not unpacked.
+    A zip that cannot be used counts as one unreadable photo, so that the other files can still be used. Zips in zips
+    are not opened. Files that operating systems add to zips are ignored, as they are in folders. A file in a zip whose
+    suffix is not one of photos counts as an unreadable photo and is not unpacked.
 
     Args:
-        files: name and content.
-        max_files: photos in all.
-        max_unzipped: bytes of all files in all zips together, whatever they are.
-        max_file: bytes of one photo.
+        files: name and content of each file.
+        max_files: most photos in all files together.
+        max_unzipped: bytes that all files in all zips may have together, photos or not.
+        max_file: largest photo, bytes.
 
     Raises:
-        Problem: too many photos.
+        Problem: There are too many photos.
     """
     sources: list[Source] = []
     left = max_unzipped
@@ -61,8 +61,8 @@ def sources_of(
         start = file.read(4)
         file.seek(0)
         if start in (_ZIP, _EMPTY_ZIP):
-            found, unzipped = _in_zip(called, file, max_files, left, max_file)
-            sources += found
+            in_zip, unzipped = _in_zip(called, file, max_files, left, max_file)
+            sources += in_zip
             left -= unzipped
         else:
             sources.append(_whole(called, file, max_file))
@@ -72,18 +72,29 @@ def sources_of(
 
 
 def too_many(max_files: int) -> Problem:
-    """More photos than a request may have."""
-    return Problem(413, "too-many-photos", f"at most {max_files} photos in a request; send fewer at once")
+    """Return the problem that a request contains too many photos.
+
+    Args:
+        max_files: most photos in a request.
+    """
+    return Problem(
+        413, "too-many-photos", f"a request may contain at most {max_files} photos; send fewer at once"
+    )
 
 
 def shown(name: str) -> str:
-    """A file's name as answers and pages may show it: no control characters, no halves of characters, not too long."""
+    r"""Return a file's name in a form that can be shown: without control characters and not too long.
+
+    Example:
+        >>> shown("a\tb.jpg")
+        'ab.jpg'
+    """
     kept = "".join(c for c in name if c.isprintable()).encode("utf-8", "replace").decode()
     return kept[-_LONGEST_NAME:] or "photo"
 
 
 def safe_path(name: str) -> PurePosixPath:
-    """A relative path that leads nowhere else and that any file system can have, whatever the name.
+    r"""Return a relative path for a name that stays within its folder and is valid on every file system.
 
     Example:
         >>> safe_path("..\\..\\C:/etc/./passwd.jpg")
@@ -98,7 +109,7 @@ def safe_path(name: str) -> PurePosixPath:
 
 
 def _shortened(part: str) -> str:
-    """The end of a file's name, which has its suffix, in no more bytes than file systems allow."""
+    """Shorten a file's name to what file systems allow; keep its end, which contains the suffix."""
     return part.encode()[-_LONGEST_PART:].decode("utf-8", "ignore")
 
 
@@ -123,10 +134,11 @@ def _failing(name: str, reason: str, detail: str) -> Source:
 
 
 class _ZipFileObject(io.RawIOBase):
-    """An upload as `zipfile` reads it.
+    """An upload in the form in which `zipfile` reads it.
 
-    A zip's directory is read in one piece and made into objects, which takes ten seconds for a million entries: the
-    piece is looked at first. Python 3.10's `SpooledTemporaryFile` also lacks `seekable`, which is given here.
+    `zipfile` reads a zip's directory in one piece and turns it into objects, which takes ten seconds for a million
+    entries. This class checks the piece before. It also adds `seekable`, which `SpooledTemporaryFile` lacks in
+    Python 3.10.
     """
 
     def __init__(self, file: IO[bytes], most_entries: int) -> None:
@@ -156,27 +168,29 @@ class _ZipFileObject(io.RawIOBase):
 
 
 class _TooManyEntries(Exception):
-    """A zip's directory is longer than that of a zip with as many photos as may be sent."""
+    """The directory of a zip has more entries than a zip with the largest number of photos needs."""
 
 
 def _in_zip(name: str, file: IO[bytes], max_files: int, left: int, max_file: int) -> tuple[list[Source], int]:
-    """The photos of a zip, and how many bytes all its files have when unpacked."""
+    """Return the photos in a zip, and the number of bytes that all its files have when unpacked."""
     opened = _ZipFileObject(file, 3 * max_files + _BESIDE)
     try:
         archive = zipfile.ZipFile(opened)
     except _TooManyEntries:
-        return [_failing(name, "too_large", f"too many files in this zip; at most {max_files}")], 0
+        return [
+            _failing(name, "too_large", f"too many files in this zip; at most {max_files} are allowed")
+        ], 0
     except _DAMAGED as error:
         return [_failing(name, "unreadable", f"damaged zip ({error})")], 0
     opened.most_entries = 1 << 60
     infos = [info for info in archive.infolist() if not info.is_dir()]
     members = [info for info in infos if not _is_metadata(info.filename)]
     if len(members) > max_files:
-        detail = f"{len(members)} files in this zip; at most {max_files}"
+        detail = f"{len(members)} files in this zip; at most {max_files} are allowed"
         return [_failing(name, "too_large", detail)], 0
     total = sum(info.file_size for info in infos)
     if total > left:
-        detail = f"{total / 1e6:.0f} MB when unpacked; at most {left / 1e6:.0f}"
+        detail = f"{total / 1e6:.0f} MB when unpacked; at most {left / 1e6:.0f} MB are allowed"
         return [_failing(name, "too_large", detail)], 0
     return [_member(archive, info, f"{name}/{shown(info.filename)}", max_file) for info in members], total
 
@@ -184,10 +198,10 @@ def _in_zip(name: str, file: IO[bytes], max_files: int, left: int, max_file: int
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_file: int) -> Source:
     suffix = _SUFFIX.search(info.filename)
     if suffix and not is_called_photo(f"name{suffix[0]}"):
-        return _failing(name, "unreadable", f"no photo's name ends in {suffix[0]}")
+        return _failing(name, "unreadable", f"{suffix[0]} is not the suffix of a photo")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # of other methods `zipfile` unpacks a whole piece at once: 20 GB from a megabyte of bzip2
-        return _failing(name, "unreadable", "packed by an unusual method; pack it again with deflate")
+        # With other methods, `zipfile` unpacks a whole block at once: 20 GB from a megabyte of bzip2.
+        return _failing(name, "unreadable", "packed with an unusual method; pack it again with deflate")
     if info.file_size > max_file:
         return _failing(name, "too_large", f"more than {max_file / 1e6:g} MB")
 
@@ -207,7 +221,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, max_file
 
 
 def _is_metadata(name: str) -> bool:
-    """Whether a system, not the user, put a file into a zip."""
+    """Return whether an operating system, not the user, put a file into a zip."""
     parts = [part for part in re.split(r"[/\\]", name) if part not in ("", ".", "..")]
     path, file = "/".join(parts), parts[-1] if parts else ""
     return is_system_path(path) or file.startswith("._")

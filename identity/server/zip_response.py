@@ -1,4 +1,4 @@
-"""A file of a job as an answer, whole or a part of it."""
+"""Answer a request with a zip of a job, or with a part of it."""
 
 import re
 
@@ -12,10 +12,13 @@ _ONE_PART = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-\d{1,18})")
 
 
 class ZipResponse(FileResponse):
-    """As Starlette's, but what is no request for one part gets the whole, and every error is a problem document."""
+    """A file response like Starlette's, with two differences.
+
+    A request that does not ask for exactly one part gets the whole file, and every error is a problem document.
+    """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the file or the requested part."""
         wanted = Headers(scope=scope).get("range", "")
         if not _ONE_PART.fullmatch(wanted.replace(" ", "")):
             scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
@@ -34,9 +37,8 @@ class ZipResponse(FileResponse):
                 raise
             refused.append(404)
         if refused == [404]:
-            await Problem(404, "no-such-job", "no such job; its time may be over").response()(
-                scope, receive, send
-            )
+            problem = Problem(404, "no-such-job", "this job does not exist; its time may be over")
+            await problem.response()(scope, receive, send)
         elif refused:
-            problem = Problem(416, "no-such-part", "the file has no such part; fetch it whole")
+            problem = Problem(416, "no-such-part", "the file has no such part; download all of it")
             await problem.response()(scope, receive, send)

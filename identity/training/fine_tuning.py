@@ -23,8 +23,10 @@ from identity.networks.backbone import (
     load_weights,
     save_weights,
 )
-from identity.networks.features import middle, read_ahead, resized
-from identity.networks.heads import HeadConfig, build_head, build_loss
+from identity.networks.chip_variants import middle, resized
+from identity.networks.features import read_ahead
+from identity.networks.head_config import HeadConfig
+from identity.networks.heads import build_head, build_loss
 from identity.training.head_training import FitConfig, fit_model
 from identity.training.learning_curves import History
 from identity.training.training_set import TrainingSet

@@ -14,9 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError
-from identity.networks.features import Maps
+from identity.networks.features import FrozenBackbone, Maps
+from identity.networks.head_config import HeadConfig
 from identity.networks.heads import (
-    HeadConfig,
     MarginSoftmax,
     build_head,
     build_loss,
@@ -52,6 +52,25 @@ class FitConfig:
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0 or self.patience < 1:
             raise ValueError(f"unusable fitting: {self}")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedHead:
+    """A trained head with what it was trained on.
+
+    Attributes:
+        backbone: made the maps.
+        maps: of all images of the training set.
+        config: of the head.
+        model: from maps to an output per person.
+        history: of the epochs.
+    """
+
+    backbone: FrozenBackbone
+    maps: Maps
+    config: HeadConfig
+    model: keras.Model
+    history: History
 
 
 def train_head(

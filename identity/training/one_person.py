@@ -25,13 +25,14 @@ from identity.decisions.templates import Choice, Gallery, calibration_of, settle
 from identity.networks.embedding import join
 from identity.runs.bare_features import BareFeatures
 from identity.runs.bundle import RUN_FILES, Bundle, keep_backbone
+from identity.runs.enrolled_people import EnrolledPeople
 from identity.runs.leak_guard import TrainingPhotos, find_leaks
 from identity.runs.model_card import model_card
 from identity.runs.outputs import refuse_foreign
+from identity.runs.training_record import TrainingRecord
 
 # Of a thousand people one more false name is one among many; of one person it is the error of the whole run.
 CONFIDENCE = 0.8
-BARE = {"dlib": "dlib", "b0": "face", "both": "both"}
 
 
 def train_person(
@@ -71,7 +72,7 @@ def train_person(
     others = _without_copies(find_chips(stranger_paths, progress="strangers", cache=out), photos)
     if not others:
         raise InputError(f"{strangers}: no usable photo of a stranger")
-    bare = BareFeatures(BARE[features])
+    bare = BareFeatures(features)
     embedder, shares, weights = bare.embedder, bare.shares, bare.weights
     chips = [np.stack([p.chip for p in probes if p.chip is not None]) for probes in (photos, others)]
     probes, templates = embedder.probes_and_gallery(chips[0], seed)
@@ -79,45 +80,35 @@ def train_person(
     gallery = gallery_of_one(probes, templates, np.array([contents[p.sha256] for p in photos]))
     calibration = calibration_of(gallery, np.zeros(len(photos), bool), embedder.probes(chips[1]))
     choice = Choice(shares, 0.0)
-    decision, crowding = settle(gallery, calibration, choice)
-    decision = decision.with_confidence(CONFIDENCE)
+    decision = settle(gallery, calibration, choice).with_confidence(CONFIDENCE)
     joined = join(calibration.strangers, shares)
-    results = {
-        "images": len(photos),
-        "photos": len(photos),
-        "people": 1,
-        "held_out": 0,
-        "epochs": 0,
-        "held_out_rank1": None,
-        "render_weight": 0.0,
-        "chosen_by": "as shipped",
-        "strangers_from": f"{len(joined)} photos of {strangers}",
-        "seed": seed,
-        "commit": None,
-        "seconds": round(time.monotonic() - started),
-    }
+    record = TrainingRecord(
+        images=len(photos),
+        photos=len(photos),
+        people=1,
+        chosen_by="as shipped",
+        strangers_from=f"{len(joined)} photos of {strangers}",
+        seed=seed,
+        seconds=round(time.monotonic() - started),
+    )
     bundle = Bundle(
-        labels=(name,),
+        people=EnrolledPeople((name,), gallery.templates(0.0), decision, _sources(name, photos)),
         features=features,
         shares=shares,
-        part_templates=gallery.templates(0.0),
-        crowding=crowding,
-        decision=decision,
         size=chips[0].shape[1],
-        sources=_sources(name, photos),
         stranger_mean=joined.mean(axis=0),
         same_person=fit_same_person(
             mated_cosines(join(probes, shares), gallery.photo_labels), joined, np.full(len(joined), -1), seed
         ),
         backbone=keep_backbone("face", weights.digest, out) if weights else None,
+        training=record,
         about={
-            "results": results,
             "config": {"person": name, "data": None, "strangers": str(strangers)},
             "home": str(out.resolve()),
         },
         folder=out,
     )
-    bundle.model_card = model_card(bundle, results)
+    bundle.model_card = model_card(bundle)
     bundle.save(out)
     return bundle
 
@@ -147,11 +138,7 @@ def gallery_of_one(
 
 def _without_copies(strangers: list[PhotoFaces], photos: list[PhotoFaces]) -> list[PhotoFaces]:
     """Strangers with a face, less copies of the person's own photos."""
-    own = TrainingPhotos(
-        [str(p.path) for p in photos],
-        [p.sha256 for p in photos],
-        np.array([p.phash or 0 for p in photos], np.uint64),
-    )
+    own = TrainingPhotos.of_sources(_sources("", photos))
     copies = {
         leak.photo for leak in find_leaks([s.sha256 for s in strangers], [s.phash for s in strangers], own)
     }

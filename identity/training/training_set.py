@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.layout import MANIFEST
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import load_image
 from augmentor.photos.place import FolderPlace, Place, place_of
 from identity.training.unpacked_images import UnpackedImages, shards_of
 
-MANIFEST = "manifest.parquet"
 MIN_PHOTOS_TO_HOLD_OUT = 3
 _READERS = 4
 _LOOKED_AT = 16

@@ -10,18 +10,18 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from tqdm import tqdm
 
+from augmentor.balanced_set.layout import SHARDS, is_shard
+from augmentor.balanced_set.shard_reader import read_shard
 from augmentor.errors import InputError
 from augmentor.photos.images import write_whole
 from augmentor.photos.place import FileStamp, Place
-from identity.training.shard_reader import SUFFIXES, read_shard
 
-SHARDS = "shards"
 FILES = ("images.bin", "images.json")
 _SHARDS_AT_ONCE = 3
 _FILES_AT_ONCE = 16
@@ -36,9 +36,7 @@ def shards_of(place: Place) -> dict[str, FileStamp]:
     Raises:
         InputError: the folder cannot be read.
     """
-    return {
-        path: stamp for path, stamp in place.files(SHARDS).items() if PurePosixPath(path).suffix in SUFFIXES
-    }
+    return {path: stamp for path, stamp in place.files(SHARDS).items() if is_shard(path)}
 
 
 class UnpackedImages:

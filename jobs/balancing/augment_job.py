@@ -1,8 +1,8 @@
-"""The augment job: deal the people to partitions, have workers make each, and put together what describes the set.
+"""The augment job: deal the people to partitions, have workers make each, and write what describes the whole set.
 
-The driver knows names and accounts, never photos or images: workers list, read, render and write
-(`jobs.balancing.partition_worker`). Its memory does not grow with the images, and what it waits for is small. What is
-done is remembered by partition, where the images are, so that a job whose machine is lost goes on from any other.
+The driver knows names and accounts, never photos or images; workers list, read, render and write
+(`jobs.balancing.partition_worker`). The driver's memory does not grow with the images, and workers send it little. What
+is done is remembered by partition, beside the images, so that another machine can continue a job whose machine is lost.
 """
 
 import hashlib
@@ -19,8 +19,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from augmentor.balanced_set.failures import by_reason, failures_csv
+from augmentor.balanced_set.layout import (
+    BALANCE_PICTURE,
+    FAILURES,
+    FINISHED,
+    FOLDERS_OF_THE_SET,
+    HELD_OUT,
+    IMAGE_FOLDERS,
+    LANDMARK_SET,
+    MANIFEST,
+    RENDERS_PICTURE,
+    REPORT,
+    SHARD_SUFFIXES,
+    SHARDS,
+    SUMMARY,
+    held_out_file,
+    labels_file,
+)
+from augmentor.balanced_set.manifest import SCHEMA
 from augmentor.balancing.balance_report import SHEET_PEOPLE, balance_picture, contact_sheet, evenly
-from augmentor.balancing.manifest import SCHEMA
 from augmentor.errors import InputError, LikenessError
 from augmentor.faces.face_source import face_source, source_note
 from augmentor.photos.images import LeftOut, pixel_limit
@@ -31,33 +49,28 @@ from augmentor.rendering.render import RENDERER
 from augmentor.views.view_set import load_view_set
 from identity.chips.shared_photos import shared_line, shared_photos
 from jobs.balancing.augment_settings import AugmentSettings, parse_arguments
-from jobs.balancing.failures import by_reason, failures_csv
-from jobs.balancing.image_shards import SHARD_IMAGES, SUFFIXES
-from jobs.balancing.image_sink import FOLDER, SHARDS, labels_file
-from jobs.balancing.landmark_set import FOLDER_NAME as LANDMARK_SET
+from jobs.balancing.image_shards import SHARD_IMAGES
+from jobs.balancing.image_sink import FOLDER
 from jobs.balancing.partition import Partition, is_partition_name, known_names, partitions_of
 from jobs.balancing.partition_state import known_parts, read_account, read_rows, remove_state
 from jobs.balancing.partition_worker import Done, PartitionLook, PartitionWorker, SetSettings
 from jobs.balancing.photo_worker import RenderSettings
 from jobs.balancing.run_metrics import RunMetrics
-from jobs.balancing.run_summary import FILE as SUMMARY
 from jobs.balancing.run_summary import RunTotals, summary, table
 from jobs.balancing.view_shelf import SharedViews, ViewShelf
 from jobs.cluster.command_line import absolute, run_command, stop_when_asked
 from jobs.cluster.ray_session import is_submitted_job, ray, ray_session
 from jobs.cluster.reading_ahead import read_in_order
-from jobs.cluster.work_folder import FOLDER as WORK
 from jobs.cluster.work_folder import WorkFolder
 from jobs.cluster.worker_pool import Losses, WorkerPool, actor_options, on_this_node
 
-FOLDER_IMAGES = 512  # of a partition whose images are single files: some seconds of work
-BYTES_PER_PIXEL = 0.25  # of a JPEG here, at least: to say early that the disk is too small
-_FINISHED = f"{WORK}/finished.json"
+FOLDER_IMAGES = 512  # images of a partition in a format of single files; some seconds of work
+BYTES_PER_PIXEL = 0.25  # least size of a JPEG here, to notice early that the disk is too small
 Unit = tuple[Partition, list[str]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job from a command line; returns the exit code."""
+    """Run the job from a command line and return its exit code."""
 
     def run() -> int:
         settings = parse_arguments(arguments, submitted=is_submitted_job())
@@ -70,6 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def augment(settings: AugmentSettings) -> int:
     """Make the set.
 
+    Args:
+        settings: the checked command line.
+
     Returns:
         0, or 1 if an identity has too few images or too many photos failed.
 
@@ -79,7 +95,7 @@ def augment(settings: AugmentSettings) -> int:
     people = _people(place_of(settings.data))
     source = face_source(settings.detector)
     views = load_view_set(settings.head_model, settings.size, settings.seed, settings.views, source.offsets)
-    source.check_models()  # says now, and once, that one is missing
+    source.check_models()  # raises the error now, and only once, if one is missing
     made_with = {
         "per_class": settings.per_class,
         "size": settings.size,
@@ -97,12 +113,16 @@ def augment(settings: AugmentSettings) -> int:
         work.remove_earlier_form()
         job = _Job(settings, people)
         if job.run():
-            work.remove_partial_files()  # of workers that died
+            work.remove_partial_files()  # left by workers that died
         return job.finish()
 
 
 def _people(data: Place) -> list[str]:
-    """The names of all people, at least one of whom has a photo."""
+    """Return the names of all people.
+
+    Raises:
+        InputError: nobody has a photo.
+    """
     people = people_of(data)
     if not any(photos_of(data, name) for name in people):
         raise InputError(f"{data.name()}: no photos in any of its {len(people)} folders")
@@ -110,13 +130,13 @@ def _people(data: Place) -> list[str]:
 
 
 class _PartitionActor:
-    """A partition worker of a Ray node, whose views lie in the object store."""
+    """A partition worker as a Ray actor, with views from the object store."""
 
     def __init__(self, settings: SetSettings, shelf: Any) -> None:
         self._settings, self._shelf = settings, shelf
 
     def ready(self) -> LikenessError | None:
-        """Load the models."""
+        """Load the models, and return an error meant for the user instead of raising it."""
         render = self._settings.render
         try:
             view_set = load_view_set(
@@ -129,8 +149,9 @@ class _PartitionActor:
         return None
 
     def run(self, unit: Unit, careful: bool) -> Done | LikenessError:
-        """See `PartitionWorker.run`. An error meant for the user (a full disk) is returned, not raised: Ray would
-        print it with its traceback.
+        """Work on a partition, see `PartitionWorker.run`.
+
+        An error meant for the user (a full disk) is returned, not raised, because Ray would print its traceback.
         """
         partition, known = unit
         try:
@@ -142,7 +163,7 @@ class _PartitionActor:
 
 
 class _Job:
-    """One run."""
+    """One run of the job."""
 
     def __init__(self, settings: AugmentSettings, people: Sequence[str]) -> None:
         self._settings = settings
@@ -168,16 +189,16 @@ class _Job:
         images = FOLDER_IMAGES if single else SHARD_IMAGES
         self._partitions = partitions_of(people, settings.per_class, images)
         self._remembered = known_parts(self._out)
-        self._of_gone_people = self._files_of_gone_people()  # now: workers forget them
+        self._of_gone_people = self._files_of_gone_people()  # read now, because workers forget them
         self._look = PartitionLook(self._set)
-        self._photos: list[pa.Table] = []  # some 150 bytes for each
+        self._photos: list[pa.Table] = []  # about 150 bytes for each photo
         self._started = time.perf_counter()
         self._done: dict[str, Done] = {}
         self._workers = 0
         self._losses: Losses | None = None
 
     def run(self) -> bool:
-        """Make what is missing; does not even start Ray if nothing is. Returns whether a worker died."""
+        """Make what is missing, and return whether a worker died. Does not start Ray if nothing is missing."""
         if is_local(self._settings.data) and is_local(self._settings.out):
             for done in read_in_order(self._unchanged, self._partitions):
                 if done:
@@ -204,7 +225,7 @@ class _Job:
         return done
 
     def _make(self, partitions: Sequence[Partition], progress: "tqdm[Any]") -> None:
-        # the driver's node holds the shelf: if that is lost, so is the job
+        # The driver's node holds the shelf. If that node is lost, so is the job.
         shelf = (
             ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=on_this_node())(
                 ViewShelf
@@ -239,50 +260,53 @@ class _Job:
             )
 
     def finish(self) -> int:
-        """Write what describes the set, remove what no longer belongs to it, and say how it went."""
+        """Write what describes the set, remove what no longer belongs to it, report, and return the exit code."""
         totals = RunTotals()
         for partition in self._partitions:
             totals.add(self._done[partition.name])
         totals.removed += self._remove_stale()
-        write_if_new(self._out, "failures.csv", failures_csv(totals.failures))
+        write_if_new(self._out, FAILURES, failures_csv(totals.failures))
         started = time.perf_counter()
         self._write_manifest(totals.images)
         totals.manifest_seconds = time.perf_counter() - started
         self._draw()
         wall = time.perf_counter() - self._started
         if totals.unchanged < totals.partitions or totals.removed or self._out.stamp(SUMMARY) is None:
-            told = summary(totals, wall, self._workers, self._losses)
-            self._out.write(SUMMARY, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode())
-        return self._tell(totals, wall)
+            content = summary(totals, wall, self._workers, self._losses)
+            self._out.write(SUMMARY, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+        return self._report(totals, wall)
 
     def _remove_stale(self) -> int:
-        """Remove what belongs to people, or partitions, that are no more; returns how many images went."""
+        """Remove what belongs to people or partitions that no longer exist; returns the number of images removed."""
         wanted = {partition.name for partition in self._partitions}
         for name in self._remembered - wanted:
             remove_state(self._out, name)
         for file in self._out.entries(SHARDS)[1]:
             stem, _, suffix = file.rpartition(".")
-            if stem not in wanted and is_partition_name(stem) and suffix in SUFFIXES.values():
+            if stem not in wanted and is_partition_name(stem) and suffix in SHARD_SUFFIXES.values():
                 self._out.remove(f"{SHARDS}/{file}")
         removed = 0
         for path, size in self._of_gone_people.items():
             stamp = self._out.stamp(path)
             if stamp is not None and size in (None, stamp.size):
                 self._out.remove(path)
-                removed += path.endswith(".jpg") and not path.startswith("holdout/")
+                removed += path.endswith(".jpg") and not path.startswith(f"{HELD_OUT}/")
         return removed
 
     def _files_of_gone_people(self) -> dict[str, int | None]:
-        """Files that the last run made for people who are no more, and their bytes where they are known.
+        """Return the files that the last run made for people who are no longer in the data.
 
-        A file that its records do not name is somebody's own, and stays.
+        Files that its records do not name belong to the user, and stay.
+
+        Returns:
+            path → bytes, None where the size is not known.
         """
         people = {name for partition in self._partitions for name in partition.identities}
         gone = {
             name
-            for root in ("", LANDMARK_SET, "holdout")
+            for root in (*IMAGE_FOLDERS, HELD_OUT)
             for name in self._out.entries(root)[0]
-            if name not in people and (root or name.lower() not in _KEPT_FOLDERS)
+            if name not in people and (root or name.lower() not in FOLDERS_OF_THE_SET)
         }
         if not gone:
             return {}
@@ -292,13 +316,13 @@ class _Job:
             for photo, stamp in known.stamps.items() if known else ():
                 folder, _, rest = photo.partition("/")
                 if normalised(folder) in gone:
-                    files[f"holdout/{normalised(folder)}/{rest}"] = stamp.size
-        content = _read_or_none(self._out, "manifest.parquet")
+                    files[held_out_file(normalised(folder), rest)] = stamp.size
+        content = _read_or_none(self._out, MANIFEST)
         if content is None:
             return files
         try:
             rows = pq.read_table(pa.BufferReader(content), columns=["file", "identity", "bytes"])
-        except pa.ArrowException:  # damaged: it tells of no file, and is written anew
+        except pa.ArrowException:  # a damaged manifest names no file, and is written again
             return files
         for row in rows.filter(pc.is_in(rows["identity"], pa.array(sorted(gone)))).to_pylist():
             files |= {row["file"]: row["bytes"], f"{LANDMARK_SET}/{row['file']}": row["bytes"]}
@@ -306,7 +330,7 @@ class _Job:
         return files
 
     def _write_manifest(self, images: int) -> None:
-        """The rows of all partitions, one after the other, each a row group; nothing is held but one of them."""
+        """Write the rows of all partitions one after the other, each as a row group, holding only one in memory."""
         with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
             rows = 0
             with pq.ParquetWriter(file.name, SCHEMA, compression="zstd") as writer:
@@ -321,11 +345,11 @@ class _Job:
                 while block := written.read(1 << 20):
                     digest.update(block)
             finished = json.dumps({"manifest": digest.hexdigest()}).encode()
-            there = self._out.stamp("manifest.parquet")
+            there = self._out.stamp(MANIFEST)
             same = there is not None and there.size == Path(file.name).stat().st_size
-            if not (same and _read_or_none(self._out, _FINISHED) == finished):
-                self._out.write_file("manifest.parquet", Path(file.name))
-                self._out.write(_FINISHED, finished)
+            if not (same and _read_or_none(self._out, FINISHED) == finished):
+                self._out.write_file(MANIFEST, Path(file.name))
+                self._out.write(FINISHED, finished)
 
     def _rows_of(self, partition: Partition) -> pa.Table:
         try:
@@ -333,17 +357,17 @@ class _Job:
         except (OSError, pa.ArrowException) as error:
             raise InputError(
                 f"{self._out.name()}: the rows of partition {partition.name} cannot be read ({error}); "
-                "start the job again"
+                "run the same command again"
             ) from error
 
     def _draw(self) -> None:
-        """The pictures of the report."""
+        """Draw the pictures of the report."""
         before: dict[str, int] = {}
         after: dict[str, int] = {}
         for done in self._done.values():
             before |= done.account.photos
             after |= done.account.images
-        write_if_new(self._out, "report/balance.png", balance_picture(before, after))
+        write_if_new(self._out, f"{REPORT}/{BALANCE_PICTURE}", balance_picture(before, after))
         shown = sorted(name for name, images in after.items() if images)
         chosen = {shown[i] for i in evenly(len(shown), SHEET_PEOPLE)}
         rows = []
@@ -355,10 +379,10 @@ class _Job:
                 readers |= dict.fromkeys(mine, self._look.sink.reader(partition, mine))
         if rows:
             sheet = contact_sheet(lambda file: readers[file.split("/")[0]](file), pa.concat_tables(rows))
-            write_if_new(self._out, "report/renders.jpg", sheet)
+            write_if_new(self._out, f"{REPORT}/{RENDERS_PICTURE}", sheet)
 
-    def _tell(self, totals: RunTotals, wall: float) -> int:
-        """Print the table; returns the exit code."""
+    def _report(self, totals: RunTotals, wall: float) -> int:
+        """Print the table and return the exit code."""
         settings = self._settings
         for line in table(totals, settings.size, wall, self._losses):
             print(line)
@@ -368,7 +392,7 @@ class _Job:
             print(f"augment: {shared}", file=sys.stderr)
         if totals.more_pages:
             print(
-                f"augment: pages after the first were not looked at, in {totals.more_pages} photos",
+                f"augment: pages after the first were ignored, in {totals.more_pages} photos",
                 file=sys.stderr,
             )
         code = 0
@@ -382,7 +406,7 @@ class _Job:
             print(f"augment: {share}", file=sys.stderr)
             code = 1
         failures = totals.failures
-        reasons = f" ({by_reason(failures)}), see {self._out.name('failures.csv')}" if failures else ""
+        reasons = f" ({by_reason(failures)}), see {self._out.name(FAILURES)}" if failures else ""
         print(
             f"{totals.images} images of {totals.identities} identities in {self._out.name()}; "
             f"{totals.rejected} photos rejected{reasons}"
@@ -391,13 +415,10 @@ class _Job:
 
 
 def _photos_in(rows: pa.Table) -> pa.Table:
-    """Return the photos that rows of a manifest show, each once for each person: `photo, sha256, phash, identity`."""
+    """Return the photos of a manifest's rows, once for each person: columns `photo, sha256, phash, identity`."""
     columns = ["source", "source_sha256", "source_phash", "identity"]
     once = rows.select(columns).group_by(columns, use_threads=False).aggregate([])
     return once.select(columns).rename_columns(["photo", "sha256", "phash", "identity"])
-
-
-_KEPT_FOLDERS = {WORK, SHARDS, "report", "holdout", LANDMARK_SET}
 
 
 def _read_or_none(place: Place, path: str) -> bytes | None:
@@ -408,6 +429,10 @@ def _read_or_none(place: Place, path: str) -> bytes | None:
 
 
 def write_if_new(place: Place, path: str, content: bytes) -> None:
-    """Write a file unless it is there already with this content: a second run changes nothing."""
+    """Write a file unless it exists with this content, so that a second run changes nothing.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     if _read_or_none(place, path) != content:
         place.write(path, content)

@@ -1,8 +1,9 @@
-"""The command line of `jobs/augment.py`, checked."""
+"""Read and check the command line of `jobs/augment.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from augmentor.command_line import called_as
 from augmentor.errors import InputError
 from augmentor.faces.face_search import POLICIES, Policy
 from augmentor.faces.face_source import DEFAULT as DEFAULT_DETECTOR
@@ -17,10 +18,10 @@ SIZE_RANGE = (32, 1024)
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """What `jobs/augment.py` is asked to do; see its --help.
+    """The checked command line of `jobs/augment.py`; its --help explains the values.
 
     Raises:
-        InputError: a value out of range, or folders that contain each other.
+        InputError: a value is out of range, or one folder lies in the other.
     """
 
     data: str
@@ -40,72 +41,69 @@ class AugmentSettings:
 
     def __post_init__(self) -> None:
         if self.per_class < 1:
-            raise InputError(f"--per-class {self.per_class}: every person needs at least 1 image, say 128")
+            raise InputError(
+                f"--per-class {self.per_class}: every person needs at least 1 image; use 128, for example"
+            )
         low, high = SIZE_RANGE
         if not low <= self.size <= high:
             raise InputError(
-                f"--size {self.size}: images are {low} to {high} pixels wide, 150 unless told otherwise"
+                f"--size {self.size}: images are {low} to {high} pixels wide; the default is 150"
             )
         if self.hold_out < 0:
-            raise InputError(f"--hold-out {self.hold_out}: how many photos to set aside cannot be negative")
+            raise InputError(
+                f"--hold-out {self.hold_out}: the number of photos to set aside cannot be negative"
+            )
         if not 0 <= self.max_failed <= 1:
             raise InputError(
-                f"--max-failed {self.max_failed}: a fraction from 0 to 1, 0.05 for five in a hundred"
+                f"--max-failed {self.max_failed}: must be a fraction from 0 to 1, such as 0.05 for five in a hundred"
             )
         if self.workers is not None and self.workers < 1:
-            raise InputError(f"--workers {self.workers}: at least 1 is needed to do the work")
+            raise InputError(f"--workers {self.workers}: at least 1 is needed")
         if self.seed < 0:
-            raise InputError(f"--seed {self.seed}: seeds are 0 or more")
+            raise InputError(f"--seed {self.seed}: must be 0 or more")
         if self.views != SPREAD and self.head_model.startswith(READY):
-            raise InputError(
-                f"--views {self.views}: {self.head_model} has views of its own; leave --views out"
-            )
+            raise InputError(f"--views {self.views}: {self.head_model} has its own views; leave --views out")
         if EXPRESSION in self.effects and (self.views == PAPER or self.head_model.startswith(READY)):
             rest = ",".join(name for name in EFFECTS if name != EXPRESSION)
             raise InputError(
-                f"--effects {EXPRESSION}: these views have no expressions that change; say --effects {rest}"
+                f"--effects {EXPRESSION}: the expression of these views cannot be changed; use --effects {rest}"
             )
         if lies_in(self.data, self.out) or lies_in(self.out, self.data):
             raise InputError(
-                f"--out {self.out} and --data {self.data} lie in each other; choose an --out elsewhere"
+                f"--out {self.out} and --data {self.data}: one lies in the other; choose an --out elsewhere"
             )
 
 
-def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> AugmentSettings:
-    """Read a command line.
-
-    Args:
-        arguments: without the program's name; None for those of this process.
-        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths lead
-            nowhere.
-
-    Raises:
-        InputError: the call is wrong.
-        SystemExit: it asks for --help.
-    """
+def make_parser() -> OneLineParser:
+    """Return the parser of the command line."""
     parser = OneLineParser(
-        prog="jobs/augment.py",
-        description="From a folder of photos per person to a balanced training set: as many images of each person, "
-        "the photos themselves and renders of them at other head poses. Interrupted, it goes on where it was; run "
-        "again, it changes nothing.",
-        epilog="Exit codes: 0 done; 1 a person has no image or too many photos failed; 2 unusable input.",
+        prog=called_as("jobs/augment.py"),
+        description="Make a balanced training set from a folder of photos per person: the same number of images for "
+        "each person, the photos themselves and renders of them at other head poses. An interrupted job continues "
+        "where it was; a finished one changes nothing when it is run again.",
+        epilog="Exit codes: 0 done; 1 a person has too few images or too many photos failed; 2 unusable input.",
     )
     parser.add_argument(
         "--data", required=True, help="one folder of photos per person: a path, s3://... or gs://..."
     )
     parser.add_argument(
-        "--out", required=True, help="where the set goes, likewise; new, empty, or of an earlier run"
+        "--out",
+        required=True,
+        help="where to write the set; new, empty, or from an earlier run: a path or a URI",
     )
-    parser.add_argument("--per-class", type=int, required=True, help="images of each person")
+    parser.add_argument("--per-class", type=int, required=True, help="number of images for each person")
     parser.add_argument(
-        "--size", type=int, default=150, help="pixels, width and height of the images (%(default)s)"
+        "--size", type=int, default=150, help="width and height of the images in pixels (%(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="another one makes another set (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed makes another set (%(default)s)")
     parser.add_argument(
-        "--hold-out", type=int, default=0, help="set aside N photos of each person with more", metavar="N"
+        "--hold-out", type=int, default=0, help="set aside N photos of each person who has more", metavar="N"
     )
     parser.add_argument(
-        "--faces", choices=POLICIES, default="central", help="which, if there are several (%(default)s)"
+        "--faces",
+        choices=POLICIES,
+        default="central",
+        help="which face to use if there are several (%(default)s)",
     )
     parser.add_argument(
         "--detector", choices=tuple(SOURCES), default=DEFAULT_DETECTOR, help="finds the faces (%(default)s)"
@@ -113,24 +111,42 @@ def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> Augm
     parser.add_argument(
         "--max-failed", type=float, default=0.05, help="fraction of photos that may fail (%(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=None, help="processes that do the work (one per core)")
-    parser.add_argument("--format", choices=FORMATS, default=FOLDER, help="of the images (%(default)s)")
+    parser.add_argument("--workers", type=int, default=None, help="number of worker processes (one per core)")
     parser.add_argument(
-        "--head-model", default="built-in", help="built-in, ict:DIR or views:DIR (%(default)s)"
+        "--format", choices=FORMATS, default=FOLDER, help="format of the images (%(default)s)"
+    )
+    parser.add_argument(
+        "--head-model", default="built-in", help="head model: built-in, ict:DIR or views:DIR (%(default)s)"
     )
     parser.add_argument(
         "--views",
         choices=POSES,
         default=SPREAD,
-        help="spread over what photos show, or the poses and ten shapes of the paper (%(default)s)",
+        help="views spread over the poses of photos, or the poses and ten head shapes of the paper (%(default)s)",
     )
     parser.add_argument(
         "--effects",
         default="none",
         metavar="NAMES",
-        help=f"what some renders get besides: none, all, or of {', '.join(EFFECTS)}, with commas (%(default)s)",
+        help=f"effects that some renders get: none, all, or some of {', '.join(EFFECTS)}, separated by commas "
+        "(%(default)s)",
     )
-    values = vars(parser.parse_args(arguments))
+    return parser
+
+
+def parse_arguments(arguments: Sequence[str] | None, *, submitted: bool) -> AugmentSettings:
+    """Read a command line.
+
+    Args:
+        arguments: arguments without the program's name; None for those of this process.
+        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths are of no
+            use.
+
+    Raises:
+        InputError: the call is wrong.
+        SystemExit: the call asks for --help.
+    """
+    values = vars(make_parser().parse_args(arguments))
     values["effects"] = effect_names(values["effects"])
     for name in ("data", "out"):
         check_place(f"--{name}", values[name], submitted=submitted)

@@ -1,12 +1,13 @@
 """The formats of shards: all images of a partition of people (`jobs.balancing.partition`) in one file.
 
-    webdataset      <partition>.tar, for each image NNNNNNNN.jpg and .json (its row of the manifest, label)
+    webdataset      <partition>.tar, for each image NNNNNNNN.jpg and .json (its row of the manifest, and the label)
     tfrecord        <partition>.tfrecord of tf.train.Example: image (JPEG), label, identity, file, source, landmarks
     parquet         <partition>.parquet: the manifest's columns, label, and image (JPEG)
 
-A label is the place of the identity among all folders of photos, sorted. Within a shard the order is drawn, by a lot
-for each file and seed. A shard has some `SHARD_IMAGES` images, of people whom a hash has brought together, so readers
-that mix a few dozen shards mix people well. Same images, same bytes. `identity.training.shard_reader` reads them.
+A label is the index of the identity among all folders of photos, sorted. Within a shard the images are in a random
+order that depends on their files and the seed. A shard has about `SHARD_IMAGES` images, of people whom a hash brought
+together, so readers that mix a few dozen shards mix people well. The same images give the same bytes.
+`augmentor.balanced_set.shard_reader` reads the shards.
 """
 
 import hashlib
@@ -21,10 +22,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augmentor.balancing.manifest import ManifestRow, table_of
+from augmentor.balanced_set.manifest import ManifestRow, table_of
 
-SUFFIXES = {"webdataset": "tar", "tfrecord": "tfrecord", "parquet": "parquet"}
-SHARD_IMAGES = 5000  # some 40 MB at 150 px
+SHARD_IMAGES = 5000  # about 40 MB at 150 px
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,16 @@ class Packed:
 
 
 def pack(kind: str, images: Sequence[Packed], labels: Mapping[str, int], seed: int) -> bytes:
-    """A shard.
+    """Pack images into a shard.
 
     Args:
-        kind: one of `SUFFIXES`.
-        images: in any order.
-        labels: of the identities.
-        seed: of the order.
+        kind: one of `augmentor.balanced_set.layout.SHARD_SUFFIXES`.
+        images: the images, in any order.
+        labels: identity → label.
+        seed: seed of the order.
+
+    Returns:
+        The content of the shard.
     """
     ordered = sorted(images, key=lambda one: _lot(one.row.file, seed))
     rows = table_of(one.row for one in ordered)
@@ -52,7 +55,7 @@ def pack(kind: str, images: Sequence[Packed], labels: Mapping[str, int], seed: i
 
 
 def _lot(file: str, seed: int) -> bytes:
-    """Orders the images."""
+    """Return a sort key that puts the images in a random order."""
     return hashlib.blake2b(f"{seed}\0{file}".encode(), digest_size=8).digest()
 
 

@@ -1,9 +1,9 @@
-"""Which people are worked on together: the unit of work, of resuming and of a shard.
+"""Partitions: groups of people who are worked on together; the unit of work, of resuming, and of a shard.
 
-People are dealt to 2^bits partitions by a hash of their names: the same names, the same partitions, on every machine;
-a person who comes or goes changes one of them. `bits` is the smallest number for which a partition has some `images`
-images on average, so it changes only when the set doubles; then every partition falls in two, and what was known of
-the one is still known of both (`known_names`).
+People are dealt to 2^bits partitions by a hash of their names. The same names give the same partitions on every
+machine, and a person who is added or removed changes only one of them. `bits` is the smallest number for which a
+partition has about `images` images on average, so it changes only when the set doubles. Then every partition splits in
+two, and what was known of the whole is still known of both halves (`known_names`).
 """
 
 import hashlib
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 
 _HASH_BITS = 64
 _MOST_BITS = 24
-_FARTHEST_BITS = 4  # a set that shrinks to less than a sixteenth at once is scanned anew
+_FARTHEST_BITS = 4  # a set that shrinks to less than a sixteenth at once is scanned again
 
 
 @dataclass(frozen=True)
 class Partition:
-    """Some people.
+    """A group of people.
 
     Attributes:
-        bits: of the hash that decide.
-        number: of the partition, 0 to 2^bits - 1.
-        identities: their names, sorted.
-        labels: the place of each among all people, sorted.
+        bits: number of bits of the hash that decide.
+        number: number of the partition, 0 to 2^bits - 1.
+        identities: the people's names, sorted.
+        labels: the index of each among all people, sorted.
     """
 
     bits: int
@@ -34,17 +34,21 @@ class Partition:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """The name of the partition in its files' names."""
         return partition_name(self.bits, self.number)
 
 
 def partitions_of(identities: Iterable[str], per_class: int, images: int) -> list[Partition]:
-    """Deal people to partitions; those without people are left out.
+    """Deal people to partitions; partitions without people are left out.
 
     Args:
         identities: all names.
-        per_class: images of each.
-        images: wanted in a partition, on average at most.
+        per_class: images of each person.
+        images: largest average number of images in a partition.
+
+    Example:
+        >>> [part.identities for part in partitions_of(["Anna", "Bo", "Cem"], per_class=100, images=200)]
+        [('Bo',), ('Anna', 'Cem')]
     """
     names = sorted(identities)
     bits = 0
@@ -60,15 +64,17 @@ def partitions_of(identities: Iterable[str], per_class: int, images: int) -> lis
 
 
 def known_names(partition: Partition, names: Collection[str]) -> list[str]:
-    """Of these names of partitions those that may hold some of the people; its own alone, if it is among them.
+    """Return those names of partitions that may hold some of these people.
+
+    If the partition's own name is among them, only that is returned.
 
     Args:
-        partition: with its people.
-        names: of partitions with the same or another number of bits, in a set.
+        partition: a partition with its people.
+        names: names of partitions with the same or another number of bits.
     """
     if partition.name in names:
         return [partition.name]
-    found = []
+    related = []
     for bits in range(_MOST_BITS + 1):
         if bits <= partition.bits:
             numbers = range(
@@ -79,17 +85,17 @@ def known_names(partition: Partition, names: Collection[str]) -> list[str]:
             numbers = range(partition.number << more, (partition.number + 1) << more)
         else:
             break
-        found += [name for number in numbers if (name := partition_name(bits, number)) in names]
-    return found
+        related += [name for number in numbers if (name := partition_name(bits, number)) in names]
+    return related
 
 
 def partition_name(bits: int, number: int) -> str:
-    """Of the files of a partition."""
+    """Return the name of a partition in its files' names."""
     return f"{bits:02d}-{number:08d}"
 
 
 def is_partition_name(name: str) -> bool:
-    """Whether a name is one that `partition_name` gives."""
+    """Return whether a name is one that `partition_name` returns."""
     return re.fullmatch(r"\d{2}-\d{8}", name) is not None
 
 

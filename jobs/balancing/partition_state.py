@@ -1,80 +1,45 @@
-"""What is remembered of a partition, in `OUT/.work/parts`: enough to leave it alone when nothing has changed.
+"""What earlier runs left of a partition in `OUT/.work/parts`: enough to leave it alone when nothing has changed.
 
-    <partition>.scan.parquet    what the scan found out about each photo (`jobs.balancing.scan_table`)
-    <partition>.rows.parquet    its rows of the manifest
-    <partition>.json            written last: stamps of the photos, a digest of the images, and the account
-    <partition>.making          only while it is worked on: the files that may have been written since, so that what
-                                a killed worker wrote is known to be the job's own
-
-Who is killed before the last of them leaves a partition that is done again.
+`augmentor.balanced_set.part_records` describes the files. If a worker is killed before the last of them is written, the
+partition is made again.
 """
 
 import io
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augmentor.balancing.manifest import SCHEMA
+from augmentor.balanced_set.layout import PARTS
+from augmentor.balanced_set.manifest import SCHEMA
+from augmentor.balanced_set.part_records import (
+    MAKING,
+    RECORD,
+    ROWS,
+    SCAN,
+    Account,
+    PartRecord,
+    making_from_bytes,
+    making_to_bytes,
+    part_file,
+)
 from augmentor.balancing.plan import PhotoRecord
 from augmentor.photos.place import FileStamp, Place
-from jobs.balancing.failures import Failure
 from jobs.balancing.scan_table import read_scan, scan_bytes
-
-PARTS = ".work/parts"
-_KINDS = (".scan.parquet", ".rows.parquet", ".json")
-_MAKING = ".making"
-
-
-@dataclass(frozen=True)
-class Account:
-    """What became of the photos of a partition; the same however it came about.
-
-    Attributes:
-        photos: of each identity, those set aside included.
-        images: of each identity.
-        held_out: photos set aside.
-        rejected: photos without a usable face.
-        renders: images that are renders.
-        lacking: identities with fewer images than asked for.
-        failures: photos that were rejected, and why.
-        more_pages: photos that were used and have pages after the first.
-    """
-
-    photos: dict[str, int]
-    images: dict[str, int]
-    held_out: int
-    rejected: int
-    renders: int
-    lacking: list[str]
-    failures: list[Failure]
-    more_pages: int = 0
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Account":
-        """What `dataclasses.asdict` gave.
-
-        Raises:
-            KeyError, TypeError: something else.
-        """
-        failures = [Failure(**one) for one in values["failures"]]
-        return cls(**values | {"failures": failures})
 
 
 @dataclass(frozen=True)
 class Known:
-    """What earlier runs left.
+    """What earlier runs remembered.
 
     Attributes:
-        stamps: of each photo when it was scanned.
-        labels: of the people.
-        digest: of the images (`jobs.balancing.image_sink`).
-        account: None if the partition was another one, of which this holds a part.
-        scans: by photo.
-        rows: of the manifest.
+        stamps: photo → its stamp when it was scanned.
+        labels: labels of the people.
+        digest: digest of the images (`jobs.balancing.image_sink`).
+        account: None if the memory is of other partitions that had some of the people.
+        scans: photo → its faces.
+        rows: rows of the manifest.
     """
 
     stamps: dict[str, FileStamp] = field(default_factory=dict)
@@ -86,17 +51,16 @@ class Known:
 
 
 def read_account(out: Place, name: str) -> Known | None:
-    """The last of the files alone; None if it is not there or damaged."""
+    """Read only the record of a partition; None if it is missing or damaged."""
     try:
-        told = json.loads(out.read(f"{PARTS}/{name}.json"))
-        stamps = {photo: FileStamp(*stamp) for photo, stamp in told["stamps"].items()}
-        return Known(stamps, told["labels"], told["digest"], Account.from_dict(told["account"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        record = PartRecord.from_bytes(out.read(part_file(name, RECORD)))
+    except (OSError, ValueError):
         return None
+    return Known(record.stamps, record.labels, record.digest, record.account)
 
 
 def read_known(out: Place, names: Iterable[str]) -> Known:
-    """All that partitions of these names left, together; what is damaged counts as unknown."""
+    """Read all that is remembered of partitions, together; damaged files count as unknown."""
     stamps: dict[str, FileStamp] = {}
     scans: dict[str, list[PhotoRecord]] = {}
     tables = []
@@ -105,7 +69,7 @@ def read_known(out: Place, names: Iterable[str]) -> Known:
         if known is None:
             continue
         try:
-            faces = read_scan(out.read(f"{PARTS}/{name}.scan.parquet"))
+            faces = read_scan(out.read(part_file(name, SCAN)))
             tables.append(read_rows(out, name))
         except (OSError, pa.ArrowException):
             continue
@@ -116,12 +80,12 @@ def read_known(out: Place, names: Iterable[str]) -> Known:
 
 
 def read_rows(out: Place, name: str) -> pa.Table:
-    """The rows of the manifest that a partition left.
+    """Read a partition's rows of the manifest.
 
     Raises:
-        OSError, pyarrow.ArrowException: they are missing or damaged.
+        OSError, pyarrow.ArrowException: the file is missing or damaged.
     """
-    return pq.read_table(pa.BufferReader(out.read(f"{PARTS}/{name}.rows.parquet")), schema=SCHEMA)
+    return pq.read_table(pa.BufferReader(out.read(part_file(name, ROWS))), schema=SCHEMA)
 
 
 def write_state(out: Place, name: str, known: Known) -> None:
@@ -130,49 +94,48 @@ def write_state(out: Place, name: str, known: Known) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    scan, rows, told = (f"{PARTS}/{name}{kind}" for kind in _KINDS)
-    out.write(scan, scan_bytes(face for faces in known.scans.values() for face in faces))
+    assert known.account is not None
+    record = PartRecord(known.stamps, known.labels, known.digest, known.account)
+    out.write(part_file(name, SCAN), scan_bytes(face for faces in known.scans.values() for face in faces))
     packed = io.BytesIO()
     pq.write_table(known.rows, packed, compression="zstd")
-    out.write(rows, packed.getvalue())
-    assert known.account is not None
-    content = {
-        "stamps": {photo: [stamp.size, stamp.changed] for photo, stamp in sorted(known.stamps.items())},
-        "labels": known.labels,
-        "digest": known.digest,
-        "account": asdict(known.account),
-    }
-    out.write(told, json.dumps(content, ensure_ascii=False, sort_keys=True).encode())
+    out.write(part_file(name, ROWS), packed.getvalue())
+    out.write(part_file(name, RECORD), record.to_bytes())
 
 
 def read_making(out: Place, name: str) -> set[str]:
-    """Return the files that a worker which was killed may have written for a partition, relative to the output."""
+    """Return the files that a killed worker may have written for a partition, relative to the output."""
     try:
-        return set(json.loads(out.read(f"{PARTS}/{name}{_MAKING}")))
-    except (OSError, ValueError, TypeError):
+        return set(making_from_bytes(out.read(part_file(name, MAKING))))
+    except (OSError, ValueError):
         return set()
 
 
 def write_making(out: Place, name: str, files: Iterable[str]) -> None:
-    """Remember the files that are about to be written for a partition, with those that were before.
+    """Remember the files that may be written for a partition.
+
+    Args:
+        out: the output.
+        name: name of the partition.
+        files: all files that are about to be written or were written since the work began, relative to the output.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the memory cannot be written.
     """
-    out.write(f"{PARTS}/{name}{_MAKING}", json.dumps(sorted(files), ensure_ascii=False).encode())
+    out.write(part_file(name, MAKING), making_to_bytes(files))
 
 
 def end_making(out: Place, name: str) -> None:
-    """Forget what was being written: the other files tell of it now."""
-    out.remove(f"{PARTS}/{name}{_MAKING}")
+    """Forget which files were being written, because the other files record them now."""
+    out.remove(part_file(name, MAKING))
 
 
 def remove_state(out: Place, name: str) -> None:
     """Forget a partition."""
-    for kind in (*reversed(_KINDS), _MAKING):
-        out.remove(f"{PARTS}/{name}{kind}")
+    for kind in (RECORD, ROWS, SCAN, MAKING):
+        out.remove(part_file(name, kind))
 
 
 def known_parts(out: Place) -> set[str]:
-    """Names of the partitions that are remembered."""
-    return {name.removesuffix(".json") for name in out.entries(PARTS)[1] if name.endswith(".json")}
+    """Return the names of the partitions that are remembered."""
+    return {name.removesuffix(RECORD) for name in out.entries(PARTS)[1] if name.endswith(RECORD)}

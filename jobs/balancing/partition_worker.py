@@ -1,9 +1,9 @@
 """All the work on one partition of people: list and scan their photos, plan, make the images, write them.
 
-Nothing but the account leaves: photos are read and images written where the work is done, so what passes between
-machines does not grow with the set. A partition that is as it was is left alone; of one that is not, photos are
-scanned and images made only where they changed. Done twice it gives the same files, so that who takes over the work of
-a worker that died need not know how far it came.
+Only the account leaves the machine that does the work. It reads the photos and writes the images itself, so the traffic
+between machines does not grow with the set. An unchanged partition is left alone; in a changed one, photos are scanned
+and images made only where something changed. Doing the work twice gives the same files, so a worker that takes over
+from one that died need not know how far that one came.
 """
 
 import logging
@@ -17,7 +17,10 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
-from augmentor.balancing.manifest import SCHEMA, ManifestRow, sorted_table, table_of
+from augmentor.balanced_set.failures import NO_PHOTO, Failure
+from augmentor.balanced_set.layout import HELD_OUT, held_out_file
+from augmentor.balanced_set.manifest import SCHEMA, ManifestRow, sorted_table, table_of
+from augmentor.balanced_set.part_records import Account
 from augmentor.balancing.plan import PhotoRecord, Plan, PlannedImage, hold_out, plan
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import LeftOut
@@ -28,11 +31,9 @@ from augmentor.rendering.effects import draw_effects
 from augmentor.views.view_key import allowed
 from augmentor.views.view_set import ViewSet
 from jobs.balancing.careful_scan import CarefulScanner
-from jobs.balancing.failures import NO_PHOTO, Failure
 from jobs.balancing.image_sink import image_sink
 from jobs.balancing.partition import Partition
 from jobs.balancing.partition_state import (
-    Account,
     Known,
     end_making,
     read_account,
@@ -44,7 +45,7 @@ from jobs.balancing.partition_state import (
 from jobs.balancing.photo_worker import PhotoWorker, PreparedFace, RenderSettings, Scanned
 from jobs.balancing.view_shelf import ViewSource
 
-# Of one identity, ready to be rendered, some MB each; where there are more photos, they are decoded twice.
+# Photos of one identity that are kept ready to be rendered, some MB each; if there are more, they are decoded twice.
 KEPT_PHOTOS = 100
 STAGES = ("storage", "scan", "render")
 _log = logging.getLogger("likeness.augment")
@@ -53,7 +54,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SetSettings:
-    """What a set is made of and how; plain values, so that they travel."""
+    """What a set is made from and how; plain values that can be sent to workers."""
 
     data: str
     out: str
@@ -66,19 +67,19 @@ class SetSettings:
 
 @dataclass
 class Done:
-    """What a worker did about a partition.
+    """The result of a worker's work on a partition.
 
     Attributes:
-        name: of the partition.
+        name: name of the partition.
         account: what became of its photos.
-        scanned: photos searched for faces now.
-        made: images made now.
-        removed: images removed.
-        not_photos: files beside the photos that were left out.
-        unchanged: everything was as it should be.
-        seconds: by stage (`STAGES`): storage by the clock, the others of a core.
-        bytes_read: of photos.
-        bytes_written: of images.
+        scanned: photos that were scanned in this run.
+        made: images that were made in this run.
+        removed: images that were removed.
+        not_photos: files that are not photos and were left out.
+        unchanged: nothing had to be done.
+        seconds: seconds by stage (`STAGES`): waiting time for storage, core time for the others.
+        bytes_read: bytes of photos.
+        bytes_written: bytes of images.
     """
 
     name: str
@@ -94,18 +95,18 @@ class Done:
 
 
 class Scanner(Protocol):
-    """`PhotoWorker` or `CarefulScanner`."""
+    """Scans photos: a `PhotoWorker` or a `CarefulScanner`."""
 
     def scan(self, identity: str, photo: str, content: bytes | PhotoError) -> Scanned:
-        """See `PhotoWorker.scan`."""
+        """Scan a photo, see `PhotoWorker.scan`."""
         ...
 
 
 class PartitionLook:
-    """What lies there for a partition and what is remembered of it; needs no model.
+    """Compares the files of a partition with what is remembered of it; needs no model.
 
     Args:
-        settings: of the set.
+        settings: the settings of the set.
     """
 
     def __init__(self, settings: SetSettings) -> None:
@@ -115,11 +116,11 @@ class PartitionLook:
         self.sink = image_sink(settings.format, self.out, settings.render.seed)
 
     def photos(self, partition: Partition, left_out: LeftOut) -> dict[str, dict[str, FileStamp]]:
-        """Return the photos of each identity, relative to the data folder; count files that are no photos."""
+        """Return the photos of each identity, relative to the data folder; counts files that are not photos."""
         return {name: photos_of(self.data, name, left_out) for name in partition.identities}
 
     def unchanged(self, partition: Partition, photos: dict[str, dict[str, FileStamp]]) -> Done | None:
-        """The account, if everything is as it was left; else None."""
+        """Return the account if nothing has changed since the partition was done, else None."""
         known = read_account(self.out, partition.name)
         if known is None or known.account is None:
             return None
@@ -132,13 +133,13 @@ class PartitionLook:
         return Done(partition.name, known.account, unchanged=True)
 
     def digest(self, partition: Partition) -> str:
-        """Of images and photos set aside, as they lie there."""
+        """Return a digest of the images and of the photos set aside."""
         digest = self.sink.digest(partition)
         if self.settings.hold_out:
             aside = [
                 f"{stamp.size} {path}"
                 for name in partition.identities
-                for path, stamp in self.out.files(f"holdout/{name}").items()
+                for path, stamp in self.out.files(f"{HELD_OUT}/{name}").items()
             ]
             digest += " " + sha256("\n".join(aside).encode()).hexdigest()
         return digest
@@ -148,7 +149,7 @@ class PartitionWorker:
     """Works on one partition after the other.
 
     Args:
-        settings: of the set.
+        settings: the settings of the set.
         view_set: the head and its views.
         views: where the views come from.
 
@@ -164,15 +165,15 @@ class PartitionWorker:
         self._worker = PhotoWorker(settings.render, view_set)
 
     def run(self, partition: Partition, known: Sequence[str] = (), careful: bool = False) -> Done:
-        """Do what is to be done.
+        """Do what has to be done for a partition.
 
         Args:
-            partition: of people.
+            partition: the partition.
             known: names of partitions whose memory may help (`jobs.balancing.partition.known_names`).
-            careful: scan photos in a process of their own.
+            careful: scan photos in a separate process.
 
         Raises:
-            InputError: the input cannot be read, or the output not be written.
+            InputError: the input cannot be read, or the output cannot be written.
         """
         left_out = LeftOut()
         photos = self._look.photos(partition, left_out)
@@ -190,7 +191,7 @@ def _scanner(careful: bool, settings: RenderSettings) -> AbstractContextManager[
 
 
 class _Work:
-    """The work on one partition that is not as it should be."""
+    """The work on one partition that has changed."""
 
     def __init__(
         self,
@@ -244,7 +245,7 @@ class _Work:
         return done
 
     def _timed(self, action: Callable[..., T], *arguments: Any) -> T:
-        """An action whose time goes to storage."""
+        """Run an action and count its time as storage."""
         start = time.perf_counter()
         try:
             return action(*arguments)
@@ -260,17 +261,17 @@ class _Work:
         return content
 
     def _set_aside(self, name: str, held: Sequence[str]) -> list[str]:
-        """Copy the photos set aside and remove what else lies there; returns those that cannot be read."""
+        """Copy the photos set aside, remove earlier copies of others, and return the photos that cannot be read."""
         out = self._look.out
-        there = out.files(f"holdout/{name}") if self._settings.hold_out else {}
+        there = out.files(f"{HELD_OUT}/{name}") if self._settings.hold_out else {}
         copied, unreadable = set(), []
         for photo in held:
             content = self._read(photo)
             if isinstance(content, PhotoError):
                 unreadable.append(photo)
                 continue
-            # the folder of the person may be spelled in another form of Unicode than the name
-            path = f"holdout/{name}/{photo.split('/', 1)[1]}"
+            # The folder of the person may be spelled in another Unicode form than the name.
+            path = held_out_file(name, photo.split("/", 1)[1])
             copied.add(path)
             if path not in there or there[path].size != len(content) or out.read(path) != content:
                 self._intend([path])
@@ -280,10 +281,10 @@ class _Work:
         return unreadable
 
     def _set_aside_before(self, name: str) -> set[str]:
-        """Copies of photos of a person that this job made; anything else there is somebody's own."""
+        """Return the copies of a person's photos that this job made; other files there belong to the user."""
         stamps = self._known.stamps
         own = [photo.split("/", 1)[1] for photo in stamps if normalised(photo.split("/")[0]) == name]
-        return {f"holdout/{name}/{photo}" for photo in own} | self._making
+        return {held_out_file(name, photo) for photo in own} | self._making
 
     def _intend(self, files: Iterable[str]) -> None:
         """Remember files that are about to be written."""
@@ -324,7 +325,7 @@ class _Work:
             self._done.made += len(images)
 
     def _scan(self, name: str, photo: str, stamp: FileStamp) -> Sequence[PreparedFace]:
-        """Scan one photo, unless it is known; gives the prepared faces."""
+        """Scan one photo unless its result is known; returns the prepared faces."""
         known = self._known.scans.get(photo)
         if known and self._known.stamps.get(photo) == stamp:
             self._scans[photo] = known
@@ -360,13 +361,13 @@ class _Work:
         photo = faces[0].photo
         content = self._read(photo)
         if isinstance(content, PhotoError):
-            raise InputError(f"{content}; it could be read before: start the job again")
+            raise InputError(f"{content}; it could be read before, so run the same command again")
         if sha256(content).hexdigest() != faces[0].sha256:
-            raise InputError(f"{photo}: changed while the job ran; start it again")
+            raise InputError(f"{photo}: changed while the job ran; run the same command again")
         try:
             return self._worker.prepare_again(faces, content)
         except PhotoError as error:
-            raise InputError(f"{error}; it could be read before: start the job again") from error
+            raise InputError(f"{error}; it could be read before, so run the same command again") from error
 
     def _account(self, photos: dict[str, dict[str, FileStamp]], held: dict[str, list[str]]) -> Account:
         failures = [
@@ -393,7 +394,7 @@ class _Work:
 
     def _remember(self, partition: Partition, photos: dict[str, dict[str, FileStamp]]) -> None:
         wanted = set(self._kept)
-        # the newest row of a file, where several partitions told of it
+        # The newest row of a file, if several partitions remember it.
         newest = {file: n for n, file in enumerate(self._known.rows["file"].to_pylist()) if file in wanted}
         kept = self._known.rows.take(pa.array(sorted(newest.values()), pa.int64()))
         rows = sorted_table([kept, table_of(self._rows) if self._rows else SCHEMA.empty_table()])

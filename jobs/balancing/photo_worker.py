@@ -13,7 +13,7 @@ from hashlib import sha256
 import cv2
 import numpy as np
 
-from augmentor.balancing.manifest import ManifestRow
+from augmentor.balanced_set.manifest import ManifestRow
 from augmentor.balancing.plan import PhotoRecord, PlannedImage
 from augmentor.errors import PhotoError
 from augmentor.faces.chip import chip_landmarks

@@ -1,10 +1,10 @@
-"""What a worker tells Ray's dashboard and Prometheus, at every node's metrics port.
+"""Metrics of a worker for Ray's dashboard and Prometheus, at every node's metrics port.
 
 likeness_images_total                   images made
-likeness_photos_total{reason}           photos scanned; reason is empty for those that can be used
+likeness_photos_total{reason}           photos scanned; the reason is empty for usable ones
 likeness_partitions_total{unchanged}    partitions done
 likeness_stage_seconds_total{stage}     seconds of scanning, rendering, waiting for storage
-likeness_bytes_total{direction}         read and written
+likeness_bytes_total{direction}         bytes read and written
 """
 
 from collections import Counter as Tally
@@ -13,7 +13,7 @@ from jobs.balancing.partition_worker import Done
 
 
 class RunMetrics:
-    """Counters of one worker; only inside Ray."""
+    """The counters of one worker; they exist only inside Ray."""
 
     def __init__(self) -> None:
         from ray.util.metrics import Counter
@@ -25,7 +25,7 @@ class RunMetrics:
         self._bytes = Counter("likeness_bytes", "bytes of photos and images", tag_keys=("direction",))
 
     def add(self, done: Done) -> None:
-        """One more partition."""
+        """Count one more partition."""
         self._partitions.inc(1, {"unchanged": "yes" if done.unchanged else "no"})
         if done.unchanged:
             return

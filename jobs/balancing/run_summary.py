@@ -1,6 +1,6 @@
-"""What a run did, for people and for programs: `OUT/summary.json` and the table at the end.
+"""Describe a run for people and programs: the table at the end, and `OUT/summary.json`.
 
-`summary.json` is of the last run and the only file of an output that differs from run to run.
+`summary.json` describes the last run, and is the only file of an output that differs from run to run.
 """
 
 import platform
@@ -8,15 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from jobs.balancing.failures import Failure, by_reason
+from augmentor.balanced_set.failures import Failure, by_reason
 from jobs.balancing.partition_worker import STAGES, Done
 from jobs.cluster.worker_pool import Losses, deaths_told
 
-FILE = "summary.json"
-
 
 class RunTotals:
-    """Sums over partitions, as they come."""
+    """Sums over partitions, added one by one."""
 
     def __init__(self) -> None:
         self.identities = 0
@@ -40,7 +38,7 @@ class RunTotals:
         self.lacking: list[str] = []
 
     def add(self, done: Done) -> None:
-        """One more partition."""
+        """Add one more partition."""
         account = done.account
         self.partitions += 1
         self.unchanged += done.unchanged
@@ -64,12 +62,19 @@ class RunTotals:
 
     @property
     def used(self) -> int:
-        """Photos that were not set aside."""
+        """The number of photos that were not set aside."""
         return self.photos - self.held_out
 
 
 def summary(totals: RunTotals, wall: float, workers: int, losses: Losses | None) -> dict[str, Any]:
-    """The content of `summary.json`."""
+    """Return the content of `summary.json`.
+
+    Args:
+        totals: sums over all partitions.
+        wall: duration of the run, seconds.
+        workers: number of workers.
+        losses: what was lost on the way; None if no worker was started.
+    """
     import ray
 
     seconds = totals.seconds
@@ -113,7 +118,7 @@ def summary(totals: RunTotals, wall: float, workers: int, losses: Losses | None)
 
 
 def table(totals: RunTotals, size: int, wall: float, losses: Losses | None) -> Iterable[str]:
-    """The lines printed at the end."""
+    """Return the lines that are printed at the end; arguments as in `summary`, `size` is the images' side in pixels."""
     seconds = totals.seconds
     scan_ms = 1e3 * seconds["scan"] / totals.scanned if totals.scanned else 0.0
     render_ms = 1e3 * seconds["render"] / totals.made if totals.made else 0.0
@@ -126,14 +131,14 @@ def table(totals: RunTotals, size: int, wall: float, losses: Losses | None) -> I
             "images",
             f"{totals.images}: {totals.images - totals.renders} photos, {totals.renders} renders, {size} px",
         ),
-        ("this run", f"{totals.made} made, {there_before} there before, {totals.removed} removed"),
+        ("this run", f"{totals.made} made, {there_before} from earlier runs, {totals.removed} removed"),
         (
             "scanning",
             f"{seconds['scan']:.1f} core seconds, {scan_ms:.1f} ms for each of {totals.scanned} photos",
         ),
         ("images", f"{seconds['render']:.1f} core seconds, {render_ms:.2f} ms for each of {totals.made}"),
-        ("storage", f"{seconds['storage']:.1f} s of waiting, over all workers"),
-        ("all in all", f"{wall:.1f} s, {totals.made / wall:.0f} images/s"),
+        ("storage", f"{seconds['storage']:.1f} s of waiting, summed over all workers"),
+        ("in total", f"{wall:.1f} s, {totals.made / wall:.0f} images/s"),
     ]
     if losses and losses.workers:
         lines.append(

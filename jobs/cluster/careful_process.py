@@ -1,7 +1,7 @@
-"""A process that may be crashed by what it is given to read, or kept busy for ever: found out, and replaced.
+"""A process that reads photos which may crash it or keep it busy for ever; it is replaced when that happens.
 
-A worker that died may have died of the photo it had. Whoever takes over its photos has them read through here:
-what crashes the process, twice, is the photo's fault, and it is reported like any that cannot be read.
+A photo may have killed the worker that read it. The worker that takes over its photos reads them through this process.
+A photo that crashes the process twice is at fault, and is reported like any photo that cannot be read.
 """
 
 import multiprocessing
@@ -14,16 +14,16 @@ from pebble import ProcessExpired, ProcessPool
 from augmentor.errors import PhotoError
 
 TRIES = 2
-SECONDS = 300.0  # for one photo; the largest take some ten
+SECONDS = 300.0  # for one photo; the largest take about ten
 
 
 class CarefulProcess:
-    """One process, spawned; `close` it.
+    """One spawned process; call `close` at the end.
 
     Args:
-        start: called in the process when it starts, a function of a module.
-        arguments: of `start`.
-        seconds: after which a photo is given up.
+        start: a function of a module, which is called in the process when it starts.
+        arguments: arguments of `start`.
+        seconds: time after which a photo is given up.
     """
 
     def __init__(
@@ -35,15 +35,15 @@ class CarefulProcess:
         )
 
     def ask(self, photo: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a function of a module gives in the process.
+        """Call a function in the process and return its result.
 
         Args:
-            photo: what errors call it.
-            function: reads it.
-            arguments: of `function`.
+            photo: what error messages call the photo.
+            function: a function of a module, which reads the photo.
+            arguments: arguments of `function`.
 
         Raises:
-            PhotoError: it crashed the process, or took too long, each time it was tried.
+            PhotoError: the function crashed the process, or took too long, each time it was tried.
         """
         detail = ""
         for _ in range(TRIES):

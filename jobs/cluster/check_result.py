@@ -1,4 +1,4 @@
-"""What a look before a job has found: one line, and the way out where something is missing."""
+"""The result of a check before a job: one line, and what to do if something is missing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from augmentor.errors import LikenessError
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a job needs.
+    """The result of checking one thing that a job needs.
 
     Attributes:
-        what: what was looked at and how it is, as in `ssh: /usr/bin/ssh`.
-        ok: it is there.
-        way_out: what to do where it is not.
+        what: what was checked and its state, as in `ssh: /usr/bin/ssh`.
+        ok: nothing is missing.
+        way_out: what to do if something is missing.
     """
 
     what: str
@@ -21,14 +21,20 @@ class Finding:
     way_out: str = ""
 
     def line(self) -> str:
-        """As it is printed."""
+        """Return the line that is printed."""
         if self.ok:
             return f"ok       {self.what}"
         return f"MISSING  {self.what}{'; ' if self.way_out else ''}{self.way_out}"
 
 
 def found(name: str, look: Callable[[], str], way_out: str) -> Finding:
-    """What `look` returns, or why it failed: whatever is wrong with a machine, it is said in a line."""
+    """Run a check and return its result; any failure becomes one line.
+
+    Args:
+        name: what is checked.
+        look: returns the state as text, or raises an error if something is missing.
+        way_out: what to do if something is missing.
+    """
     try:
         return Finding(f"{name}: {look()}")
     except (LikenessError, OSError, ImportError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a cluster file and its machines lack, looked at from the machine that submits."""
+"""Check, from the machine that submits, what a cluster file and its machines lack."""
 
 import functools
 import importlib.metadata
@@ -25,7 +25,7 @@ PROGRAMS = {
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
 _PLACEHOLDER = re.compile(r"[A-Z]+(_[A-Z]+)+")
 _SSH_SECONDS = 10
-# Run in a login shell, as Ray does: what it prints are lines `name=value`.
+# A script for a login shell, like those of Ray. It prints lines `likeness.name=value`.
 _PROBE = """
 python=$(command -v python{minor} || command -v python3)
 echo "likeness.python=$($python -c 'import sys; print(*sys.version_info[:3], sep=".")' 2>/dev/null)"
@@ -37,10 +37,15 @@ echo "likeness.ready=$(~/likeness-env/bin/python -c 'import jobs.preflight; prin
 
 
 def cluster_findings(path: Path, data: str | None, out: str | None) -> list[Finding]:
-    """Everything that can be said of a cluster file from here.
+    """Check everything about a cluster that can be checked from this machine.
+
+    Args:
+        path: the cluster file.
+        data: the job's --data; None to leave it out.
+        out: the job's --out; None to leave it out.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the cluster file cannot be read.
     """
     config = read_cluster(path)
     findings = [*programs(), local_ray(), *placeholders(config), *_relative(data, out)]
@@ -48,7 +53,7 @@ def cluster_findings(path: Path, data: str | None, out: str | None) -> list[Find
     if provider.get("type") != "local":
         return [*findings, *_cloud(provider)]
     if any(not finding.ok for finding in placeholders(config)) or shutil.which("ssh") is None:
-        return findings  # nobody to ask, or no means
+        return findings  # there are no addresses to connect to, or no ssh to connect with
     head = str(provider.get("head_ip", ""))
     workers = [str(address) for address in provider.get("worker_ips", ())]
     look = functools.partial(node_findings, config, data=data, out=out)
@@ -58,12 +63,12 @@ def cluster_findings(path: Path, data: str | None, out: str | None) -> list[Find
 
 
 def read_cluster(path: Path) -> dict[str, Any]:
-    """A cluster file.
+    """Read a cluster file.
 
     Raises:
-        InputError: there is none, or it is none.
+        InputError: the file cannot be read, or is not a cluster file.
     """
-    import yaml  # comes with Ray, which may be what is missing
+    import yaml  # comes with Ray, which may be missing
 
     try:
         config = yaml.safe_load(path.read_text("utf-8"))
@@ -72,12 +77,12 @@ def read_cluster(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML ({error})") from error
     if not isinstance(config, dict) or not isinstance(config.get("provider"), dict):
-        raise InputError(f"{path}: no cluster file, it has no provider; see jobs/cluster.yaml")
+        raise InputError(f"{path}: not a cluster file, it has no provider; see jobs/cluster.yaml")
     return config
 
 
 def programs() -> list[Finding]:
-    """The programs that `ray up` calls, and itself."""
+    """Check for ray and the programs that `ray up` calls."""
     return [
         Finding(f"{name}: {shutil.which(name) or 'not installed'}", shutil.which(name) is not None, way_out)
         for name, way_out in PROGRAMS.items()
@@ -85,25 +90,27 @@ def programs() -> list[Finding]:
 
 
 def local_ray(lock: Path = Path("requirements.lock")) -> Finding:
-    """Whether the Ray here is that of the lock, which goes to the nodes."""
+    """Check whether the Ray on this machine is the one in the lock file, which the nodes get."""
     try:
         installed = importlib.metadata.version("ray")
     except importlib.metadata.PackageNotFoundError:
         return Finding("Ray here: not installed", False, "make setup")
     if not lock.is_file():
         return Finding(
-            f"{lock}: not here", False, "run this, and ray, in the root of the checkout: it goes to the nodes"
+            f"{lock}: not here",
+            False,
+            "run this command and ray in the root of the checkout, which is copied to the nodes",
         )
-    wanted = re.search(r"(?m)^ray==(\S+)", lock.read_text("utf-8"))
-    want = wanted[1] if wanted else "none"
+    pinned = re.search(r"(?m)^ray==(\S+)", lock.read_text("utf-8"))
+    want = pinned[1] if pinned else "none"
     return Finding(f"Ray here: {installed}, in {lock} {want}", installed == want, "make setup")
 
 
 def placeholders(config: Mapping[str, Any]) -> list[Finding]:
-    """What is still to be filled in: values like HEAD_ADDRESS."""
+    """Find values that still have to be filled in, like HEAD_ADDRESS."""
     texts = {text for key in ("provider", "auth", "available_node_types") for text in _texts(config.get(key))}
     return [
-        Finding(f"{text}: still in the cluster file", False, "put your own in its place")
+        Finding(f"{text}: still in the cluster file", False, "replace it by your own")
         for text in sorted(texts)
         if _PLACEHOLDER.fullmatch(text)
     ]
@@ -123,7 +130,7 @@ def _texts(value: Any) -> Iterator[str]:
 def _relative(data: str | None, out: str | None) -> Iterator[Finding]:
     for name, uri in (("--data", data), ("--out", out)):
         if uri and "://" not in uri and not uri.startswith("/"):
-            yield Finding(f"{name} {uri}: a relative path", False, "give one that is the same on every node")
+            yield Finding(f"{name} {uri}: a relative path", False, "use one that is the same on every node")
 
 
 def _cloud(provider: Mapping[str, Any]) -> list[Finding]:
@@ -141,21 +148,21 @@ def node_findings(
     data: str | None = None,
     out: str | None = None,
 ) -> list[Finding]:
-    """What one machine has.
+    """Check one machine by ssh.
 
     Args:
         config: the cluster file.
-        address: of the machine.
-        needs_ssh: it is to reach others.
-        data: looked at on the machine, if the package is there already.
-        out: the same.
+        address: address of the machine.
+        needs_ssh: the machine has to reach others.
+        data: the job's --data, which the machine checks if the package is installed there.
+        out: the job's --out, likewise.
     """
     minor = pinned_python(config)
     answer = _ask(config.get("auth", {}), address, _PROBE.format(minor=minor or 3))
     if isinstance(answer, Finding):
         return [answer]
-    told = dict(re.findall(r"(?m)^likeness\.(\w+)=(.*?)\r?$", answer))
-    version = told.get("python") or "none"
+    values = dict(re.findall(r"(?m)^likeness\.(\w+)=(.*?)\r?$", answer))
+    version = values.get("python") or "none"
     wanted = (minor,) if minor else SUPPORTED
     name = f"python{minor}" if minor else "python3"
     needed = {"rsync": "rsync", "venv": f"{name}-venv"} | ({"ssh": "openssh-client"} if needs_ssh else {})
@@ -167,21 +174,21 @@ def node_findings(
             f"apt install {name} there; the cluster file wants {' or '.join(wanted)}",
         ),
         *(
-            Finding(f"{address}: {what}", bool(told.get(what)), f"apt install {package} there")
+            Finding(f"{address}: {what}", bool(values.get(what)), f"apt install {package} there")
             for what, package in needed.items()
         ),
     ]
-    return findings + (_in_depth(config, address, data, out) if told.get("ready") else [])
+    return findings + (_in_depth(config, address, data, out) if values.get("ready") else [])
 
 
 def pinned_python(config: Mapping[str, Any]) -> str:
-    """The minor version of Python that the cluster file's set-up wants, as `3.12`; empty if any."""
-    found = re.search(r"\bwant=(3\.\d+)\b", " ".join(map(str, config.get("setup_commands") or ())))
-    return found[1] if found else ""
+    """Return the minor version of Python that the cluster file's set-up wants, as `3.12`; empty if any will do."""
+    wanted = re.search(r"\bwant=(3\.\d+)\b", " ".join(map(str, config.get("setup_commands") or ())))
+    return wanted[1] if wanted else ""
 
 
 def _in_depth(config: Mapping[str, Any], address: str, data: str | None, out: str | None) -> list[Finding]:
-    """What a machine that is set up says of itself."""
+    """Let a machine that is set up check itself, and return its findings."""
     named = [
         part for name, uri in (("--data", data), ("--out", out)) if uri for part in (name, shlex.quote(uri))
     ]
@@ -190,8 +197,8 @@ def _in_depth(config: Mapping[str, Any], address: str, data: str | None, out: st
     if isinstance(answer, Finding):
         return [answer]
     try:
-        told = json.loads(answer.strip().splitlines()[-1])["findings"]
-        return [Finding(f"{address}: {one['what']}", one["ok"], one["way_out"]) for one in told]
+        findings = json.loads(answer.strip().splitlines()[-1])["findings"]
+        return [Finding(f"{address}: {one['what']}", one["ok"], one["way_out"]) for one in findings]
     except (ValueError, LookupError, TypeError):
         return [Finding(f"{address}: no answer from its jobs.preflight", False, "ray up again")]
 
@@ -199,7 +206,7 @@ def _in_depth(config: Mapping[str, Any], address: str, data: str | None, out: st
 def _ask(
     auth: Mapping[str, Any], address: str, script: str, seconds: int = 3 * _SSH_SECONDS
 ) -> str | Finding:
-    """What a script prints on a machine, or why it cannot be run there."""
+    """Run a script on a machine and return what it prints, or a finding that says why it cannot be run there."""
     user = auth.get("ssh_user", "")
     key = auth.get("ssh_private_key")
     way_out = (
@@ -224,7 +231,7 @@ def _ask(
 
 
 def ssh_command(auth: Mapping[str, Any]) -> list[str]:
-    """ssh as Ray calls it, but for asking: it never does."""
+    """Return the ssh command as Ray calls it, except that it never asks for anything."""
     options = {
         "BatchMode": "yes",
         "ConnectTimeout": str(_SSH_SECONDS),

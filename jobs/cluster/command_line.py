@@ -1,4 +1,4 @@
-"""What the command lines of the jobs share: how they end, and paths that lead somewhere on every node."""
+"""What the command lines of the jobs share: exit codes, and paths that are the same on every node."""
 
 import argparse
 import signal
@@ -12,22 +12,22 @@ from augmentor.photos.place import is_local, place_of
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line; argparse's own prints the usage first and exits."""
+    """A parser that reports errors in one line; argparse's own prints the usage first and exits."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, as an `InputError`."""
+        """Raise an `InputError` with one line instead of exiting."""
         raise InputError(f"{message}; see {self.prog} --help")
 
 
 def run_command(name: str, run: Callable[[], int]) -> int:
-    """What every job's `main` does: one line for errors meant for the user, and a stop that can be gone on from.
+    """Run a job's `main`: print errors meant for the user as one line, and make interrupted jobs resumable.
 
     Args:
-        name: of the job, before its lines.
-        run: reads the command line and does the work; gives the exit code.
+        name: name of the job, printed before the line.
+        run: reads the command line, does the work, and returns the exit code.
 
     Returns:
-        The exit code: that of `run`, 2 for an error meant for the user, 130 if it was interrupted.
+        The exit code: that of `run`, 2 for an error meant for the user, 130 after an interruption.
     """
     try:
         return run()
@@ -35,12 +35,12 @@ def run_command(name: str, run: Callable[[], int]) -> int:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{name}: interrupted; the same command goes on from here", file=sys.stderr)
+        print(f"{name}: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
 
 
 def stop_when_asked() -> None:
-    """Take SIGTERM, which clusters send, for Ctrl-C."""
+    """Treat SIGTERM, which clusters send, like Ctrl-C."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -52,24 +52,29 @@ def check_place(option: str, uri: str, *, submitted: bool) -> None:
     """Check a path or URI before anything is done with it.
 
     Args:
-        option: what the command line calls it.
-        uri: as it was given.
-        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths lead
-            nowhere.
+        option: the option it was given with.
+        uri: the path or URI as it was given.
+        submitted: the job runs in a copy of the working directory (`ray job submit`), where relative paths are of no
+            use.
 
     Raises:
-        InputError: a URI of an unknown kind, or a path that leads nowhere.
+        InputError: the URI has an unknown scheme, or the path is relative although the job was submitted.
     """
-    place_of(uri)  # says which kinds there are
+    place_of(uri)  # raises the error for unknown schemes
     if submitted and "://" not in uri and not Path(uri).is_absolute():
         raise InputError(
             f"{option} {uri}: a submitted job runs in a copy of the working directory, where relative paths "
-            "lead nowhere; give an absolute path that every node can see, or a URI"
+            "do not work; use an absolute path that every node can reach, or a URI"
         )
 
 
 def lies_in(one: str, other: str) -> bool:
-    """Whether a path or URI is the other, or lies in it."""
+    """Return whether one path or URI is the other, or lies in it.
+
+    Example:
+        >>> lies_in("/mnt/photos/Anna", "/mnt/photos"), lies_in("s3://b/photos2", "s3://b/photos")
+        (True, False)
+    """
     if is_local(one) != is_local(other):
         return False
     if is_local(one):
@@ -80,5 +85,5 @@ def lies_in(one: str, other: str) -> bool:
 
 
 def absolute(uri: str) -> str:
-    """As workers, whose working directory is another, can use it."""
+    """Return a path or URI in a form that workers can use, whose working directory is another one."""
     return uri if "://" in uri else str(Path(uri).resolve())

@@ -1,6 +1,6 @@
-"""What one node of a cluster needs for a job, looked at on the node: `python -m jobs.preflight --here`.
+"""Check on a node of a cluster what it needs for a job: `python -m jobs.preflight --here`.
 
-Packages are imported and storage is written to; what a job would meet after an hour comes to light at once.
+Packages are imported and storage is written to, so that errors which a job would meet after an hour appear at once.
 """
 
 import importlib
@@ -23,7 +23,7 @@ from augmentor.photos.file_kinds import is_no_photo, is_system_folder
 from augmentor.photos.place import Place, is_local, place_of
 from jobs.cluster.check_result import Finding, found
 
-# Distribution → its module.
+# Distribution → module
 PACKAGES = {
     "likeness": "augmentor",
     "ray": "ray",
@@ -32,14 +32,19 @@ PACKAGES = {
     "opencv-python-headless": "cv2",
     "pyarrow": "pyarrow",
 }
-OPEN_FILES = 4096  # Ray's own processes hold a few for every worker
+OPEN_FILES = 4096  # Ray's own processes open a few for every worker
 FREE_BYTES = 1_000_000_000
 STORAGE_SECONDS = 30.0
-FULL = 0.95  # from here on Ray puts nothing more on the disk
+FULL = 0.95  # Ray puts nothing on a disk that is fuller than this
 
 
 def node_findings(data: str | None, out: str | None) -> list[Finding]:
-    """Everything about this machine; storage only where it is named."""
+    """Check everything about this machine; storage is checked only if it is given.
+
+    Args:
+        data: the job's --data; None to leave it out.
+        out: the job's --out; None to leave it out.
+    """
     findings = [_python(), *(_package(name, module) for name, module in PACKAGES.items())]
     findings += [*_models(), _open_files(), _scratch()]
     if data:
@@ -61,12 +66,12 @@ def _package(name: str, module: str) -> Finding:
         importlib.import_module(module)
         return importlib.metadata.version(name)
 
-    return found(name, look, "pip install -c requirements.lock . in the checkout")
+    return found(name, look, "pip install -c requirements.lock '.[cluster]' in the checkout")
 
 
 def _models() -> list[Finding]:
     def model() -> str:
-        # Here, not above: it imports dlib, which may be what is missing.
+        # Imported here, because it imports dlib, which may be missing.
         from augmentor.faces.landmark_source import LANDMARKS_68, model_path
 
         return str(model_path(LANDMARKS_68))
@@ -94,16 +99,23 @@ def _open_files() -> Finding:
 
 
 def _scratch() -> Finding:
-    """The disk that Ray writes to when its memory is full."""
+    """Check the disk to which Ray writes when its memory is full."""
     folder = tempfile.gettempdir()
     total, used, _ = shutil.disk_usage(folder)
     return Finding(
-        f"{folder}: {used / total:.0%} full", used < FULL * total, f"Ray stops at {FULL:.0%}: make room"
+        f"{folder}: {used / total:.0%} full",
+        used < FULL * total,
+        f"make room, because Ray stops at {FULL:.0%}",
     )
 
 
 def _soon(look: Callable[[], str]) -> str:
-    """What `look` returns; the libraries for buckets ask for minutes, whatever the patience."""
+    """Return what `look` returns, after at most STORAGE_SECONDS; libraries for buckets keep trying for minutes.
+
+    Raises:
+        InputError: there is no answer in time.
+        Exception: what `look` raised.
+    """
     answers: queue.Queue[str | Exception] = queue.Queue()
 
     def ask() -> None:
@@ -123,7 +135,7 @@ def _soon(look: Callable[[], str]) -> str:
 
 
 def readable(data: str) -> Finding:
-    """Whether photos can be read there: the first of the first person is."""
+    """Check whether photos can be read, by reading the first photo of the first person."""
 
     def look() -> str:
         place = place_of(data)
@@ -133,7 +145,11 @@ def readable(data: str) -> Finding:
         photo = _first_file(place, people)
         return f"{len(people)} folders; {photo} read, {len(place.read(photo))} bytes"
 
-    return found(f"--data {data}", lambda: _soon(look), "mount it on every node, or let its role read there")
+    return found(
+        f"--data {data}",
+        lambda: _soon(look),
+        "mount it on every node, or allow the node's role to read there",
+    )
 
 
 def _first_file(place: Place, people: list[str]) -> str:
@@ -145,7 +161,7 @@ def _first_file(place: Place, people: list[str]) -> str:
 
 
 def writable(out: str) -> Finding:
-    """Whether it can be written there, read again and removed; leaves everything as it was."""
+    """Check whether files can be written, read and removed; leaves everything as it was."""
 
     def look() -> str:
         place = place_of(out)
@@ -155,19 +171,21 @@ def writable(out: str) -> Finding:
         try:
             place.write(marker, content)
             if place.read(marker) != content:
-                raise InputError("what is read is not what was written")
+                raise InputError("the content that was read is not the content that was written")
             place.remove(marker)
         finally:
             tidy()
         return "written, read and removed"
 
     return found(
-        f"--out {out}", lambda: _soon(look), "mount it on every node, or let its role write and delete there"
+        f"--out {out}",
+        lambda: _soon(look),
+        "mount it on every node, or allow the node's role to write and delete there",
     )
 
 
 def _remover_of_new_folders(out: str) -> Callable[[], None]:
-    """Removes the folders above a file there that do not exist yet, if they are empty then."""
+    """Return a function that removes the folders above `out` that do not exist yet, if they are empty then."""
     if not is_local(out):
         return lambda: None
     folder = Path(out.removeprefix("file://")).absolute()
@@ -182,8 +200,8 @@ def _remover_of_new_folders(out: str) -> Callable[[], None]:
 
 
 def free_space(out: str) -> Finding:
-    """Whether there is any room."""
+    """Check whether there is room on the disk."""
     free = place_of(out).free_bytes()
     if free is None:
-        return Finding("free space: a bucket does not tell, and does not run out")
+        return Finding("free space: unknown for a bucket, which does not run out")
     return Finding(f"free space: {free / 1e9:.1f} GB", free >= FREE_BYTES, "make room, or another --out")

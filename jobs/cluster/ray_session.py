@@ -1,7 +1,7 @@
-"""Ray for the jobs: where it runs.
+"""Start Ray for a job, or connect to a cluster.
 
-Alone, a job starts a Ray of its own on this machine and stops it at the end. With `RAY_ADDRESS` in the environment
-(`ray job submit` sets it, `jobs/cluster.yaml` does) it uses the cluster that is there.
+Without a cluster, a job starts a Ray of its own on this machine and stops it at the end. If `RAY_ADDRESS` is in the
+environment (`ray job submit` sets it, and so does `jobs/cluster.yaml`), the job uses that cluster.
 """
 
 import os
@@ -13,40 +13,40 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-# Ray reads this when it is imported; without it, it warns on every machine without a GPU.
+# Ray reads this when it is imported; without it, Ray warns on every machine without a GPU.
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-# Ray tells its makers how it is used, every hour, unless it is told not to.
+# By default Ray sends usage statistics to its makers every hour.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-# And these: let nobody else into a Ray that is started here. Ray would do so by itself, but with a token that it leaves
-# in the home folder; from then on clusters started by hand ask for it, and `ray job submit` is turned away.
+# A token keeps everybody else out of a Ray that is started here. Ray would make one itself, but leave it in the home
+# folder; from then on clusters that are started by hand would ask for it and turn `ray job submit` away.
 if not {"RAY_ADDRESS", "RAY_AUTH_MODE"} & os.environ.keys() and "ray" not in sys.modules:
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
-import ray  # here only: others take it from this module, so that Ray finds its settings
+import ray  # imported only here; other modules take it from this one, so that Ray finds its settings
 
 from augmentor.errors import InputError
 from jobs.cluster.session_folder import session_folder
 
-ANSWER_SECONDS = 10.0  # how long a cluster may take to answer: its head may be starting
-OBJECT_STORE_BYTES = 1_500_000_000  # views take 0.3 GB at 150 px, photos in flight less
+ANSWER_SECONDS = 10.0  # how long a cluster may take to answer, because its head may be starting
+OBJECT_STORE_BYTES = 1_500_000_000  # views take 0.3 GB at 150 px, photos in flight take less
 
 
 def is_submitted_job() -> bool:
-    """Whether this process was started by `ray job submit`, in a copy of the working directory."""
+    """Return whether `ray job submit` started this process, in a copy of the working directory."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 @contextmanager
 def ray_session(workers: int | None) -> Iterator[int]:
-    """Ray, for as long as the context lasts; gives the number of workers to start.
+    """Connect to Ray for as long as the context lasts, and yield the number of workers to start.
 
-    Where this process is connected to Ray already, that is used and left as it is.
+    If this process is connected to Ray already, that connection is used and left as it is.
 
     Args:
-        workers: how many; None for one per CPU.
+        workers: number of workers; None for one per CPU.
 
     Raises:
-        InputError: Ray does not start, or there is no cluster at `RAY_ADDRESS`.
+        InputError: Ray does not start, or no cluster answers at `RAY_ADDRESS`.
     """
     if ray.is_initialized():
         yield workers or cluster_cores()
@@ -74,25 +74,25 @@ def ray_session(workers: int | None) -> Iterator[int]:
 
 
 def cluster_address() -> str:
-    """Return the address of the cluster to work on; empty if there is none and the job starts a Ray of its own."""
+    """Return the address of the cluster to work on; empty if the job has to start a Ray of its own."""
     address = os.environ.get("RAY_ADDRESS", "")
     return "" if address == "local" else address
 
 
 def require_answer(address: str) -> None:
-    """Connect to the port of a cluster: Ray itself would try for a quarter of an hour.
+    """Connect to the port of a cluster to see that it answers; Ray itself would try for a quarter of an hour.
 
     Raises:
-        InputError: nothing answers there.
+        InputError: nothing answers at the address.
     """
     place = address.removeprefix("ray://")
     if "://" in place:
         raise InputError(
-            f"RAY_ADDRESS={address}: that is for `ray job submit`; to start a job from here give HOST:6379, or unset it"
+            f"RAY_ADDRESS={address}: that is for `ray job submit`; to start a job from here use HOST:6379, or unset it"
         )
     host, _, port = place.rpartition(":")
     if not host or not port.isdigit():
-        return  # `auto` and the like: Ray knows what is meant
+        return  # `auto` and the like, which Ray resolves
     until = time.monotonic() + ANSWER_SECONDS
     while True:
         try:
@@ -109,17 +109,17 @@ def require_answer(address: str) -> None:
 
 
 def cluster_cores() -> int:
-    """The cores of all nodes."""
+    """Return the number of cores of all nodes."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def _cores() -> int:
-    """The cores this process may use, which in a container are fewer than the machine has."""
+    """Return the number of cores this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _object_store_bytes() -> int:
-    """As much as needed, but no more than half of the shared memory that is free."""
+    """Return the size of Ray's object store: at most half of the free shared memory."""
     try:
         shared = os.statvfs("/dev/shm")
     except OSError:

@@ -1,4 +1,4 @@
-"""Read many small files in order, several at a time: storage that answers late is not waited for one by one."""
+"""Read many small files in order, several at a time, so that slow storage does not delay each of them."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,13 @@ Read = TypeVar("Read")
 def read_in_order(
     read: Callable[[Item], Read], items: Iterable[Item], ahead: int = 2 * READERS
 ) -> Iterator[Read]:
-    """`read` of each item, in order, `ahead` of them under way in threads; what it raises is raised here."""
+    """Yield `read(item)` for each item, in order, while threads read the next ones.
+
+    Args:
+        read: reads one item; an exception that it raises is raised here.
+        items: the items.
+        ahead: number of items that are read or held at a time.
+    """
     with ThreadPoolExecutor(READERS) as readers:
         waiting: deque[Future[Read]] = deque()
         for item in items:

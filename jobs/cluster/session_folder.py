@@ -1,7 +1,7 @@
-"""A folder for the Ray that a job starts: private, with a short name, gone afterwards.
+"""Make a folder for the Ray that a job starts: private, with a short path, and removed afterwards.
 
-Ray keeps sockets and logs there. A socket's path may have 107 bytes, so a long TMPDIR cannot be used, and Ray makes
-its own folders readable for everybody, though its logs name photos.
+Ray keeps sockets and logs in it. The path of a socket may have 107 bytes, so a long TMPDIR cannot be used. Ray makes
+its own folders readable for everybody, although its logs name photos.
 """
 
 import fcntl
@@ -16,19 +16,18 @@ from pathlib import Path
 from augmentor.errors import InputError
 
 PREFIX = "lk-ray-"
-LONGEST = (
-    38  # bytes of the folder's path: Ray adds up to 68, as /session_<date>_<time>_<pid>/sockets/plasma_store
-)
+# Bytes of the folder's path; Ray adds up to 68, as in /session_<date>_<time>_<pid>/sockets/plasma_store.
+LONGEST = 38
 _LOCK, _RAYS = "lock", "r"
-_SECONDS = 5.0  # Ray's processes take a moment to end
+_SECONDS = 5.0  # how long Ray's processes may take to end
 
 
 @contextmanager
 def session_folder() -> Iterator[Path]:
     """Make a folder that only this user can reach, and remove it at the end.
 
-    It lies in RAY_TMPDIR, TMPDIR, /tmp, /var/tmp or /dev/shm: the first that is short enough and can be written. What
-    killed jobs left there is removed, too.
+    It lies in RAY_TMPDIR, TMPDIR, /tmp, /var/tmp or /dev/shm: the first that is writable and has a short enough path.
+    Folders that killed jobs left there are removed as well.
 
     Raises:
         InputError: none of them can be used.
@@ -36,19 +35,20 @@ def session_folder() -> Iterator[Path]:
     parent = _parent()
     _sweep(parent)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # mode 0700
-    lock = os.open(
-        folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600
-    )  # closed on exec: Ray's processes do not hold it
+    # The descriptor is closed on exec, so Ray's processes do not hold the lock.
+    lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
-        yield folder / _RAYS  # Ray opens its own folder to everybody, so it gets one in the private folder
+        yield (
+            folder / _RAYS
+        )  # Ray opens its own folder to everybody, so it gets one inside the private folder
     finally:
         _remove(folder)
         os.close(lock)
 
 
 def _parent() -> Path:
-    """Return the folder in which to make another."""
+    """Return the folder in which to make the new folder."""
     wanted = [os.environ.get("RAY_TMPDIR"), tempfile.gettempdir(), "/tmp", "/var/tmp", "/dev/shm"]
     for text in wanted:
         if not text:
@@ -64,7 +64,7 @@ def _parent() -> Path:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove what jobs of this user left that were killed: nobody holds its lock."""
+    """Remove the folders that killed jobs of this user left; no process holds their locks."""
     for folder in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
@@ -78,7 +78,7 @@ def _sweep(parent: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove the folder, in which processes that are ending may still write."""
+    """Remove the folder, even while ending processes still write to it."""
     until = time.monotonic() + _SECONDS
     while True:
         shutil.rmtree(folder, ignore_errors=True)

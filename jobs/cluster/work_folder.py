@@ -1,10 +1,10 @@
-"""`OUT/.work`: what the output was made with, and that only one run works on it.
+"""`OUT/.work`: what the output was made with, and a lock so that only one run works on it.
 
-settings.json       what the set was made with; another set needs another folder
-lock                held while a run works on a folder; a bucket has none, and there two runs at once do the same work
-                    twice and write the same files
-parts/              what is remembered of each partition (`jobs.balancing.partition_state`)
-finished.json       of what the last run made whole
+settings.json       settings that the set was made with; another set needs another folder
+lock                held while a run works on a folder. A bucket has none; two runs at once do the same work twice
+                    there and write the same files
+parts/              what is remembered of each partition (`augmentor.balanced_set.part_records`)
+finished.json       what the last run completed
 """
 
 import fcntl
@@ -14,12 +14,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from augmentor.balanced_set.layout import LOCK, SETTINGS, WORK
 from augmentor.errors import InputError
 from augmentor.photos.file_kinds import PARTIAL_PREFIX, PARTIAL_SUFFIX
 from augmentor.photos.place import FolderPlace, Place
 
-FOLDER = ".work"
-_SETTINGS = f"{FOLDER}/settings.json"
 _EARLIER_FORM = re.compile(r"(scan|scan-\d+|rows-\d+|finished)\.parquet")
 
 
@@ -27,11 +26,11 @@ class WorkFolder:
     """The memory of the runs that made one output; a context manager that holds its lock.
 
     Args:
-        out: the output; a folder is made if missing.
-        settings: what the images depend on; plain values.
+        out: the output; a missing folder is made.
+        settings: plain values that the images depend on.
 
     Raises:
-        InputError: it cannot be written, is in use, holds something else, or was made with other settings.
+        InputError: the output cannot be written, is in use, holds something else, or was made with other settings.
     """
 
     def __init__(self, out: Place, settings: Mapping[str, object]) -> None:
@@ -56,17 +55,17 @@ class WorkFolder:
     def _check_settings(self, settings: Mapping[str, object]) -> None:
         text = json.dumps(settings, indent=1, sort_keys=True) + "\n"
         try:
-            made_with = json.loads(self.out.read(_SETTINGS))
+            made_with = json.loads(self.out.read(SETTINGS))
         except FileNotFoundError:
             if any(self.out.entries()) and not isinstance(self.out, FolderPlace):
                 raise InputError(
                     f"{self.out.name()}: not empty and not made by this job; choose another --out"
                 ) from None
-            self.out.write(_SETTINGS, text.encode())
+            self.out.write(SETTINGS, text.encode())
             return
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{self.out.name(_SETTINGS)}: cannot be read ({error}); choose another --out"
+                f"{self.out.name(SETTINGS)}: cannot be read ({error}); choose another --out"
             ) from error
         other = [
             f"{k} {made_with.get(k)!r} instead of {settings.get(k)!r}"
@@ -76,11 +75,11 @@ class WorkFolder:
         if other:
             raise InputError(
                 f"{self.out.name()}: made with {', '.join(other)}; choose another --out, delete this one, "
-                "or call the job as before"
+                "or run the job with the earlier settings"
             )
 
     def remove_partial_files(self) -> None:
-        """Remove what killed runs left half-written; a bucket shows nothing half-written."""
+        """Remove the files that killed runs left half-written; a bucket never has any."""
         if not isinstance(self.out, FolderPlace):
             return
         for folder in _below(self.out.folder):
@@ -89,23 +88,27 @@ class WorkFolder:
                     Path(entry.path).unlink()
 
     def remove_earlier_form(self) -> None:
-        """Remove what versions before partitions remembered: tables of the whole set, and images beside shards."""
-        for name in self.out.entries(FOLDER)[1]:
+        """Remove files of versions without partitions: tables of the whole set, and images beside shards."""
+        for name in self.out.entries(WORK)[1]:
             if _EARLIER_FORM.fullmatch(name):
-                self.out.remove(f"{FOLDER}/{name}")
-        self.out.remove_folder(f"{FOLDER}/images")
+                self.out.remove(f"{WORK}/{name}")
+        self.out.remove_folder(f"{WORK}/images")
 
 
 def _lock(out: FolderPlace) -> int:
-    """The lock of a folder, held as long as it is open."""
-    work = out.folder / FOLDER
+    """Lock a folder and return the descriptor; the lock is held as long as the descriptor is open.
+
+    Raises:
+        InputError: the folder cannot be written, is in use, or holds something else.
+    """
+    work = out.folder / WORK
     try:
         if not work.is_dir() and out.folder.is_dir() and any(out.folder.iterdir()):
             raise InputError(
                 f"{out.folder}: not empty and not made by this job; choose another --out, or empty it first"
             )
         work.mkdir(parents=True, exist_ok=True)
-        lock = os.open(work / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(out.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise InputError(
             f"{out.folder}: cannot write there ({error.strerror or error}); choose another --out"
@@ -121,6 +124,6 @@ def _lock(out: FolderPlace) -> int:
 
 
 def _below(out: Path) -> Iterator[Path]:
-    """The folder and all below."""
+    """Yield the folder and all folders below it."""
     for folder, _, _ in os.walk(out):
         yield Path(folder)

@@ -1,11 +1,10 @@
-"""Workers that may die: what one was at is done by another, until all is done.
+"""Run units of work on workers that may die; when one dies, others do its units, until all are done.
 
-The pool gives a worker two units at a time, so that none waits for the driver, and draws further units only when one
-has come back: nothing piles up, however many there are. A worker is an actor that loads its models once. When it dies
-(killed, out of memory, its node lost), its units go to others, to be done with care: a unit that did it once may do it
-again, and the worker then looks for the photo at fault (`jobs.balancing.careful_scan`). Ray's own retries are not
-used, because
-they do not know of that. Another worker is started for each that died; the work goes on with those that are there.
+The pool gives a worker two units at a time, so that it never waits for the driver, and draws further units only when
+one has come back. Nothing piles up, however many units there are. A worker is an actor that loads its models once. When
+it dies (killed, out of memory, its node lost), its units go to other workers, marked as careful: the same unit may kill
+again, so the worker isolates the photo at fault (`jobs.balancing.careful_scan`). Ray's own retries are not used,
+because they do not pass this mark. A new worker is started for each that died; meanwhile the others go on.
 """
 
 import time
@@ -18,10 +17,10 @@ from typing import Any, Generic, TypeVar
 from augmentor.errors import InputError, LikenessError
 from jobs.cluster.ray_session import cluster_cores, ray
 
-IN_FLIGHT = 2  # units of a worker: one at work, one waiting
-MOST_DEATHS = 12  # of workers with the same unit; a photo that crashes them is found after the first
-_STARTS_IN_VAIN = 8  # one after the other
-_LOOK_SECONDS = 10.0  # how often to look whether the cluster has grown
+IN_FLIGHT = 2  # units of a worker: one that is done, one that waits
+MOST_DEATHS = 12  # of workers with the same unit; a photo that crashes them is isolated after the first
+_STARTS_IN_VAIN = 8  # workers that may die one after the other while starting
+_LOOK_SECONDS = 10.0  # how often to check whether the cluster has grown
 _DIED = (ray.exceptions.RayActorError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError)
 _LOST = (ray.exceptions.ObjectLostError, ray.exceptions.WorkerCrashedError)
 
@@ -30,7 +29,7 @@ Unit = TypeVar("Unit")
 
 @dataclass(eq=False)
 class _Worker:
-    """An actor; `units` are those it has."""
+    """An actor; `units` is the number of units that it has."""
 
     actor: Any
     ready: bool = False
@@ -45,22 +44,29 @@ class _Task(Generic[Unit]):
 
 @dataclass
 class Losses:
-    """What died on the way."""
+    """What was lost on the way.
+
+    Attributes:
+        workers: workers that died.
+        units_again: units that were given to another worker.
+        started_in_vain: workers that died one after the other while starting.
+        causes: the first line of every worker's cause of death.
+    """
 
     workers: int = 0
     units_again: int = 0
     started_in_vain: int = 0
-    told: list[str] = field(default_factory=list)
+    causes: list[str] = field(default_factory=list)
 
 
 class WorkerPool(Generic[Unit]):
     """Runs units on actors.
 
     Args:
-        start: starts an actor, which has `ready()`, called once, and `run(unit, careful)`. Both may return a
-            `LikenessError`, which is raised here.
-        workers: how many; None for one per core of the cluster, also of those that join it later.
-        name: what a unit is called in messages.
+        start: starts an actor with the methods `ready()`, which is called once, and `run(unit, careful)`. Both may
+            return a `LikenessError`, which is then raised here.
+        workers: number of workers; None for one per core of the cluster, including nodes that join later.
+        name: returns what messages call a unit.
     """
 
     def __init__(self, start: Callable[[], Any], workers: int | None, name: Callable[[Unit], str]) -> None:
@@ -74,7 +80,11 @@ class WorkerPool(Generic[Unit]):
         self.losses = Losses()
 
     def run(self, units: Iterator[Unit], done: Callable[[Any], None]) -> None:
-        """Run all units; `done` gets what each gives, in whatever order.
+        """Run all units.
+
+        Args:
+            units: the units, drawn one by one.
+            done: called with the result of each unit, in any order.
 
         Raises:
             LikenessError: a worker returned it.
@@ -106,7 +116,7 @@ class WorkerPool(Generic[Unit]):
             self._running[worker.actor.ready.remote()] = worker, None
 
     def _fill(self, units: Iterator[Unit]) -> None:
-        """Give every worker that is ready what it can hold, those with least first."""
+        """Give units to all workers that are ready and have room, those with the fewest units first."""
         while free := [w for w in self._workers if w.ready and w.units < IN_FLIGHT]:
             if self._waiting:
                 task = self._waiting.popleft()
@@ -120,7 +130,7 @@ class WorkerPool(Generic[Unit]):
 
     def _receive(self, reference: Any, done: Callable[[Any], None]) -> None:
         if reference not in self._running:
-            return  # of a worker given up meanwhile
+            return  # the result of a worker that was given up meanwhile
         worker, task = self._running.pop(reference)
         try:
             result = ray.get(reference)
@@ -141,12 +151,12 @@ class WorkerPool(Generic[Unit]):
         done(result)
 
     def _bury(self, worker: _Worker, task: _Task[Unit] | None, why: str) -> None:
-        """Take back what a dead worker had, and start another."""
+        """Take back the units of a dead worker, and start another."""
         with suppress(ValueError):
             self._workers.remove(worker)
-        ray.kill(worker.actor)  # if it is only out of reach, nobody waits for it any more
+        ray.kill(worker.actor)  # if the worker is only unreachable, nobody waits for it any more
         self.losses.workers += 1
-        self.losses.told.append(why)
+        self.losses.causes.append(why)
         lost = [reference for reference, (of, _) in self._running.items() if of is worker]
         for one in [task, *(self._running.pop(reference)[1] for reference in lost)]:
             self._again(one, died=True)
@@ -163,14 +173,14 @@ class WorkerPool(Generic[Unit]):
         self.losses.units_again += 1
         if task.deaths > MOST_DEATHS:
             raise InputError(
-                f"{self._name(task.unit)}: {task.deaths} workers died with it ({self.losses.told[-1]}); if memory is "
-                "short, use fewer --workers; start the job again, it goes on from here"
+                f"{self._name(task.unit)}: {task.deaths} workers died with it ({self.losses.causes[-1]}); if memory is "
+                "short, use fewer --workers; run the same command again to continue"
             )
         self._waiting.appendleft(task)
 
 
 def actor_options(cores: float = 1) -> dict[str, Any]:
-    """For `ray.remote`: spread over the nodes, and left to the pool when it dies."""
+    """Return options for `ray.remote`: spread actors over the nodes, and leave deaths to the pool."""
     return {
         "num_cpus": cores,
         "max_restarts": 0,
@@ -180,12 +190,12 @@ def actor_options(cores: float = 1) -> dict[str, Any]:
 
 
 def on_this_node() -> Any:
-    """A place for an actor: the node of this process."""
+    """Return the scheduling strategy that puts an actor on the node of this process."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
 
 
 def deaths_told(losses: Losses) -> Sequence[str]:
-    """Why workers died, each reason once, at most five."""
-    return list(dict.fromkeys(losses.told))[:5]
+    """Return why workers died: each reason once, and at most five."""
+    return list(dict.fromkeys(losses.causes))[:5]

@@ -1,8 +1,8 @@
-"""The identify job: draw batches of photos, have workers name who is on them, and put the table together.
+"""The identify job: draw batches of photos, have workers name who is in them, and put the table together.
 
-The driver knows paths and counts, never photos: workers read, look, name and write (`jobs.naming.batch_worker`). It
-holds a few batches at a time, so its memory does not grow with the archive. What is done is remembered by batch,
-beside the table, so that a job whose machine is lost goes on from any other.
+The driver knows paths and counts, never photos; workers read, detect, name and write (`jobs.naming.batch_worker`). The
+driver holds a few batches at a time, so its memory does not grow with the archive. What is done is remembered by batch,
+beside the table, so that another machine can continue a job whose machine is lost.
 """
 
 import json
@@ -34,11 +34,11 @@ from jobs.naming.table_join import join_parts
 from jobs.naming.table_place import TablePlace
 from jobs.naming.trained_run import check_run
 
-COLUMNS = 1  # of the table; another number where they are others
+COLUMNS = 1  # version of the table's columns
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job from a command line; returns the exit code."""
+    """Run the job from a command line and return its exit code."""
 
     def run() -> int:
         settings = parse_arguments(arguments, submitted=is_submitted_job())
@@ -51,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def identify(settings: IdentifySettings) -> int:
     """Make the table.
 
+    Args:
+        settings: the checked command line.
+
     Returns:
         0, or 1 if too many photos could not be read.
 
@@ -60,7 +63,7 @@ def identify(settings: IdentifySettings) -> int:
     table = TablePlace(absolute(settings.out))
     digest = check_run(absolute(settings.model), settings.fpir)
     source = face_source(second_opinion=True)
-    source.check_models()  # says now, and once, that one is missing
+    source.check_models()  # raises the error now, and only once, if one is missing
     made_with = {
         "columns": COLUMNS,
         "run": digest[:16],
@@ -75,7 +78,7 @@ def identify(settings: IdentifySettings) -> int:
     if about is not None:
         counts = _counts_if_same(table, about, made_with, data)
         if counts is not None:
-            return _tell(counts, table, settings.max_failed)
+            return _report(counts, table, settings.max_failed)
     if is_local(absolute(settings.model)):
         remember_output(Path(absolute(settings.model)), table.name(), "table of names")
     with WorkFolder(table.parts, made_with) as work:
@@ -91,14 +94,14 @@ def identify(settings: IdentifySettings) -> int:
 def _counts_if_same(
     table: TablePlace, about: Mapping[str, Any], made_with: Mapping[str, Any], data: Place
 ) -> Counts | None:
-    """Return what a table that is there holds, if it is what this call would make; also tidy up after a killed run.
+    """Return the counts of an existing table if it is what this call would make; also remove what a killed run left.
 
     Returns:
-        None if photos have come, gone or changed since it was made: then it is made anew, and photos that are in it as
-        they are now keep their rows.
+        None if photos were added, removed or changed since the table was made. Then it is made again, and unchanged
+        photos keep their rows.
 
     Raises:
-        InputError: it is something else.
+        InputError: the table is something else.
     """
     way_out = "choose another --out, or delete this one"
     before = about.get("made_with")
@@ -111,16 +114,16 @@ def _counts_if_same(
     ]
     if other:
         raise InputError(
-            f"{table.name()}: made with {', '.join(other)}; {way_out}, or call the job as before"
+            f"{table.name()}: made with {', '.join(other)}; {way_out}, or run the job with the earlier settings"
         )
     batches = PhotoBatches(data, made_with)
     for _ in batches:
         pass
     if batches.fingerprint != about.get("fingerprint"):
         if not any(data.stamp(photo) for photo in table.some_photos()):
-            raise InputError(f"{table.name()}: made of other photos; {way_out}")
+            raise InputError(f"{table.name()}: made from other photos; {way_out}")
         _say(
-            "photos have come, gone or changed since the table was made; those that have not keep their rows"
+            "photos were added, removed or changed since the table was made; unchanged photos keep their rows"
         )
         return None
     table.remove_parts()
@@ -129,13 +132,13 @@ def _counts_if_same(
 
 
 class _BatchActor:
-    """A batch worker of a Ray node."""
+    """A batch worker as a Ray actor."""
 
     def __init__(self, settings: NamingSettings) -> None:
         self._settings = settings
 
     def ready(self) -> LikenessError | None:
-        """Load the run and the models."""
+        """Load the run and the models, and return an error meant for the user instead of raising it."""
         try:
             self._worker = BatchWorker(self._settings)
         except LikenessError as error:
@@ -144,8 +147,9 @@ class _BatchActor:
         return None
 
     def run(self, batch: Batch, careful: bool) -> BatchDone | LikenessError:
-        """See `BatchWorker.run`. An error meant for the user (a full disk) is returned, not raised: Ray would print
-        it with its traceback.
+        """Work on a batch, see `BatchWorker.run`.
+
+        An error meant for the user (a full disk) is returned, not raised, because Ray would print its traceback.
         """
         try:
             done = self._worker.run(batch, careful)
@@ -156,7 +160,7 @@ class _BatchActor:
 
 
 class _Job:
-    """One run."""
+    """One run of the job."""
 
     def __init__(
         self,
@@ -181,7 +185,7 @@ class _Job:
         self._totals = IdentifyTotals()
 
     def run(self) -> int:
-        """Name all photos and write the table; returns the exit code."""
+        """Name all photos, write the table, and return the exit code."""
         started = time.perf_counter()
         actor = ray.remote(**actor_options())(_BatchActor)
         pool: WorkerPool[Batch] = WorkerPool(
@@ -206,17 +210,17 @@ class _Job:
             },
         )
         wall = time.perf_counter() - started
-        told = identify_summary(self._totals, wall, workers, pool.losses)
+        summary = identify_summary(self._totals, wall, workers, pool.losses)
         self._table.place.write(
-            self._table.summary, (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
+            self._table.summary, (json.dumps(summary, indent=1, ensure_ascii=False) + "\n").encode()
         )
         self._table.remove_parts()
         for line in identify_lines(self._totals, wall, pool.losses):
             print(line)
         _say(self._batches.left_out.line())
         if self._totals.more_pages:
-            _say(f"pages after the first were not looked at, in {self._totals.more_pages} photos")
-        return _tell(counts, self._table, self._settings.max_failed)
+            _say(f"pages after the first were ignored, in {self._totals.more_pages} photos")
+        return _report(counts, self._table, self._settings.max_failed)
 
     def _received(self, done: BatchDone, progress: "tqdm[Any]") -> None:
         self._totals.add(done)
@@ -225,15 +229,15 @@ class _Job:
 
 
 def _count(data: str, progress: "tqdm[Any]") -> None:
-    """Tell the progress bar how many photos there are, which is known long before they are named."""
+    """Set the total of the progress bar; counting the photos takes much less time than naming them."""
     try:
         progress.total = sum(1 for _ in photos_below(place_of(data)))
     except LikenessError:
-        return  # who draws the batches comes there, too, and says so
+        return  # the iterator of batches meets the same error and reports it
 
 
 def _say(line: str) -> None:
-    """Print a line of the job on stderr; nothing if it is empty."""
+    """Print a line of the job on stderr, or nothing if it is empty."""
     if line:
         print(f"identify: {line}", file=sys.stderr)
 
@@ -243,8 +247,8 @@ def _by_status(counts: Counts) -> str:
     return f"{counts.photos['ok']} with faces, {without} without, {failed} unreadable"
 
 
-def _tell(counts: Counts, table: TablePlace, max_failed: float) -> int:
-    """Print the last line; returns the exit code."""
+def _report(counts: Counts, table: TablePlace, max_failed: float) -> int:
+    """Print the last line and return the exit code."""
     code = 0
     failed = counts.photos["error"]
     if failed > max_failed * counts.total:

@@ -1,6 +1,6 @@
-"""What a run of `jobs/identify.py` did: the lines at the end for people, `TABLE.summary.json` for programs.
+"""Describe a run of `jobs/identify.py`: the lines at the end for people, `TABLE.summary.json` for programs.
 
-The summary is of the last run that did something, and the only file that differs from run to run.
+The summary describes the last run that did something, and is the only file that differs from run to run.
 """
 
 import platform
@@ -15,15 +15,16 @@ from jobs.naming.names_table import Counts
 
 @dataclass
 class IdentifyTotals:
-    """Sums over batches, as they come.
+    """Sums over batches, added one by one.
 
     Attributes:
-        counts: of all rows.
-        made: of those made in this run.
-        batches, unchanged: how many there are, and were there before.
-        seconds: by stage, over all workers.
-        bytes_read: of photos.
-        kept: photos read in this run whose rows an earlier table had.
+        counts: counts of all rows.
+        made: counts of the rows made in this run.
+        batches: number of batches.
+        unchanged: number of batches that earlier runs had done.
+        seconds: seconds by stage, over all workers.
+        bytes_read: bytes of photos.
+        kept: photos read in this run whose rows were in an earlier table.
         more_pages: photos with pages after the first, among those named in this run.
     """
 
@@ -37,7 +38,7 @@ class IdentifyTotals:
     more_pages: int = 0
 
     def add(self, done: BatchDone) -> None:
-        """One more batch."""
+        """Add one more batch."""
         self.counts.add(done.counts)
         self.batches += 1
         self.unchanged += done.unchanged
@@ -51,7 +52,14 @@ class IdentifyTotals:
 
 
 def identify_summary(totals: IdentifyTotals, wall: float, workers: int, losses: Losses) -> dict[str, Any]:
-    """The content of `TABLE.summary.json`."""
+    """Return the content of `TABLE.summary.json`.
+
+    Args:
+        totals: sums over all batches.
+        wall: duration of the run, seconds.
+        workers: number of workers.
+        losses: what was lost on the way.
+    """
     import ray
 
     photos = totals.made.total - totals.kept
@@ -85,7 +93,7 @@ def identify_summary(totals: IdentifyTotals, wall: float, workers: int, losses: 
 
 
 def identify_lines(totals: IdentifyTotals, wall: float, losses: Losses) -> Iterable[str]:
-    """The lines printed at the end."""
+    """Return the lines that are printed at the end; arguments as in `identify_summary`."""
     counts, made, seconds = totals.counts, totals.made, totals.seconds
     photos = made.total - totals.kept
 
@@ -100,11 +108,11 @@ def identify_lines(totals: IdentifyTotals, wall: float, losses: Losses) -> Itera
             "without",
             ", ".join(f"{r} {n}" for r, n in counts.reasons.most_common()) or "every photo has a face",
         ),
-        ("this run", f"{photos} photos named, {counts.total - photos} before"),
+        ("this run", f"{photos} photos named, {counts.total - photos} by earlier runs"),
         ("reading", each("read", made.total, "photos")),
-        ("seeing", each("see", photos, "photos")),
+        ("detecting", each("see", photos, "photos")),
         ("naming", each("name", made.faces, "faces")),
-        ("all in all", f"{wall:.1f} s, {photos / wall:.1f} photos/s"),
+        ("in total", f"{wall:.1f} s, {photos / wall:.1f} photos/s"),
     ]
     if losses.workers:
         lines.append(
@@ -116,10 +124,10 @@ def identify_lines(totals: IdentifyTotals, wall: float, losses: Losses) -> Itera
 def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
-    found = {}
+    versions = {}
     for name in ("likeness", "tensorflow", "dlib-bin", "numpy", "pyarrow"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

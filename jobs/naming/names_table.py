@@ -1,8 +1,8 @@
-"""The table of who is on which photo: its columns, and what its Parquet files say of themselves.
+"""The table of who is in which photo: its columns, and what its Parquet files record about themselves.
 
-One row for each face, and one for each photo without a face or that cannot be read. The columns are `SCHEMA`, each
-with its meaning in the metadata of its field (`about`). What a file was made of is in the metadata of its schema,
-under `ABOUT`, as JSON. Same rows, same bytes.
+There is one row for each face, and one for each photo without a face or that cannot be read. The columns are `SCHEMA`;
+the metadata of each field explains it (`about`). The metadata of a file's schema says what the file was made from,
+under `ABOUT`, as JSON. The same rows give the same bytes.
 """
 
 import io
@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+# The descriptions are stored in every table as metadata of its columns.
 _DESCRIBED: list[tuple[str, pa.DataType, str]] = [
     ("photo", pa.string(), "path relative to the folder of photos, with slashes"),
     ("sha256", pa.string(), "of the photo's file, hexadecimal; null where nothing could be read"),
@@ -42,13 +43,13 @@ STATUSES = ("ok", "no_face", "error")
 
 @dataclass
 class Counts:
-    """What a table, or a part of one, holds.
+    """Counts of the photos and faces in a table, or in a part of one.
 
     Attributes:
-        photos: by status.
-        reasons: of photos without a face or that cannot be read, without what exactly is wrong.
-        faces: of all photos.
-        named: faces with a name.
+        photos: status → number of photos.
+        reasons: reason → number of photos without a face or that cannot be read; reasons are without details.
+        faces: number of faces in all photos.
+        named: number of faces with a name.
     """
 
     photos: Counter[str] = field(default_factory=Counter)
@@ -58,11 +59,11 @@ class Counts:
 
     @classmethod
     def of(cls, rows: pa.Table, nobody: str) -> "Counts":
-        """Count.
+        """Count the rows of a table.
 
         Args:
-            rows: of `SCHEMA`.
-            nobody: the name of strangers.
+            rows: a table of `SCHEMA`.
+            nobody: the name that strangers have in the table.
         """
         photos = Counter(
             dict(zip(rows["photo"].to_pylist(), rows["status"].to_pylist(), strict=True)).values()
@@ -72,7 +73,7 @@ class Counts:
         return cls(photos, reasons, len(names), sum(name != nobody for name in names))
 
     def add(self, other: "Counts") -> None:
-        """Count those of another part, too."""
+        """Add the counts of another part."""
         self.photos += other.photos
         self.reasons += other.reasons
         self.faces += other.faces
@@ -80,11 +81,11 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """All photos."""
+        """The number of all photos."""
         return sum(self.photos.values())
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values in a fixed order, for JSON."""
+        """Return plain values in a fixed order, for JSON."""
         return {
             "photos": self.total,
             "photos_by_status": {status: self.photos[status] for status in STATUSES},
@@ -95,21 +96,21 @@ class Counts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Counts":
-        """What `as_dict` gave.
+        """Rebuild counts from the result of `as_dict`.
 
         Raises:
-            KeyError: something else.
+            KeyError: the values are something else.
         """
         photos, reasons = Counter(values["photos_by_status"]), Counter(values["reasons"])
         return cls(photos, reasons, values["faces"], values["named"])
 
 
 def rows_of(answer: Mapping[str, Any], sha256: str | None) -> list[dict[str, Any]]:
-    """The rows of a photo.
+    """Return the rows of a photo.
 
     Args:
-        answer: `identity.runs.recogniser.Recognition.as_json`.
-        sha256: of its file.
+        answer: what `identity.runs.recogniser.Recognition.as_json` returned.
+        sha256: SHA-256 of the photo's file, hexadecimal; None if nothing could be read.
     """
     photo = {
         "photo": answer["photo"],
@@ -120,13 +121,13 @@ def rows_of(answer: Mapping[str, Any], sha256: str | None) -> list[dict[str, Any
     rows = []
     for number, face in enumerate(answer["faces"]):
         x, y, width, height = face["box"]
-        told = {name: face[name] for name in ("name", "score", "probability", "size", "quality")}
-        rows.append(photo | {"face": number, "x": x, "y": y, "width": width, "height": height} | told)
+        values = {name: face[name] for name in ("name", "score", "probability", "size", "quality")}
+        rows.append(photo | {"face": number, "x": x, "y": y, "width": width, "height": height} | values)
     return rows or [photo]
 
 
 def part_bytes(rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> tuple[bytes, pa.Table]:
-    """A part of the table as a file, and the rows themselves."""
+    """Return a part of the table as a file's content, and its rows."""
     table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema_about(about))
     packed = io.BytesIO()
     pq.write_table(table, packed, compression="zstd")
@@ -134,14 +135,14 @@ def part_bytes(rows: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> t
 
 
 def schema_about(about: Mapping[str, Any]) -> pa.Schema:
-    """`SCHEMA` of a file that says this of itself."""
+    """Return `SCHEMA` with metadata that records `about`."""
     return SCHEMA.with_metadata({ABOUT: json.dumps(about, sort_keys=True, ensure_ascii=False).encode()})
 
 
 def about_of(schema: pa.Schema) -> dict[str, Any]:
-    """What `schema_about` was given; nothing for files that others made."""
+    """Return what `schema_about` was given; empty for a file that another program made."""
     try:
-        told = json.loads((schema.metadata or {})[ABOUT])
+        about = json.loads((schema.metadata or {})[ABOUT])
     except (KeyError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return about if isinstance(about, dict) else {}

@@ -1,7 +1,7 @@
-"""An archive of photos as batches, drawn one by one: a batch is what one worker reads, names and remembers.
+"""Batches of an archive's photos, drawn one by one; a batch is what one worker reads, names and remembers.
 
-A batch is some photos that follow each other in the order of their paths. Nothing is held of those that were drawn
-but their number and one digest, so that an archive may be of any size.
+The photos of a batch follow each other in the order of their paths. Of the batches that were drawn, only their number
+and one digest are kept, so an archive may have any size.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ from augmentor.photos.file_kinds import is_no_photo
 from augmentor.photos.images import LeftOut
 from augmentor.photos.place import FileStamp, Place
 
-BATCH = 64  # photos: some ten seconds of work
+BATCH = 64  # photos; about ten seconds of work
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Photos that follow each other.
+    """Photos that follow each other in the order of their paths.
 
     Attributes:
-        number: from 0 on.
-        photos: paths, relative to the archive.
-        fingerprint: of the photos, by path, size and time of change, and of what they are named with.
+        number: number of the batch, from 0 on.
+        photos: paths relative to the archive.
+        fingerprint: digest of the photos' paths, sizes and times of change, and of what they are named with.
     """
 
     number: int
@@ -33,15 +33,16 @@ class Batch:
 
 
 class PhotoBatches:
-    """The batches of an archive; iterate once.
+    """The batches of an archive; iterate only once.
 
     Args:
         data: the archive.
-        made_with: what else the answers depend on; plain values.
+        made_with: plain values that the answers also depend on.
 
     Attributes:
-        photos, batches: how many were drawn.
-        left_out: counts the files that are no photos.
+        photos: number of photos that were drawn.
+        batches: number of batches that were drawn.
+        left_out: counts the files that are not photos.
     """
 
     def __init__(self, data: Place, made_with: Mapping[str, object]) -> None:
@@ -52,18 +53,18 @@ class PhotoBatches:
         self._whole = hashlib.sha256()
 
     def __iter__(self) -> Iterator[Batch]:
-        """Draw them.
+        """Draw the batches.
 
         Raises:
             InputError: a folder cannot be read.
         """
-        found = photos_below(self._data, self.left_out)
-        while own := list(islice(found, BATCH)):
-            told = json.dumps(
+        remaining = photos_below(self._data, self.left_out)
+        while own := list(islice(remaining, BATCH)):
+            content = json.dumps(
                 [self._made_with, [[path, stamp.size, stamp.changed] for path, stamp in own]], sort_keys=True
             )
             batch = Batch(
-                self.batches, tuple(path for path, _ in own), hashlib.sha256(told.encode()).hexdigest()
+                self.batches, tuple(path for path, _ in own), hashlib.sha256(content.encode()).hexdigest()
             )
             self.photos += len(own)
             self.batches += 1
@@ -72,12 +73,12 @@ class PhotoBatches:
 
     @property
     def fingerprint(self) -> str:
-        """Of all batches drawn; `whole_fingerprint` of theirs."""
+        """The digest of all batches drawn so far, as `whole_fingerprint` computes it from theirs."""
         return self._whole.hexdigest()
 
 
 def photos_below(data: Place, left_out: LeftOut | None = None) -> Iterator[tuple[str, FileStamp]]:
-    """Yield every file of an archive that may be a photo, in the order of paths; count the others.
+    """Yield every file of an archive that may be a photo, in the order of paths, and count the others.
 
     Raises:
         InputError: a folder cannot be read.
@@ -90,7 +91,7 @@ def photos_below(data: Place, left_out: LeftOut | None = None) -> Iterator[tuple
 
 
 def whole_fingerprint(fingerprints: Iterable[str]) -> str:
-    """Of an archive, from those of its batches in order."""
+    """Return the fingerprint of an archive, from those of its batches in order."""
     whole = hashlib.sha256()
     for fingerprint in fingerprints:
         whole.update(fingerprint.encode())

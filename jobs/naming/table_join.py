@@ -1,4 +1,4 @@
-"""Put the parts of a table together, row group by row group: nothing is held but the rows of one."""
+"""Join the parts of a table, row group by row group, holding the rows of only one in memory."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,19 +14,19 @@ from jobs.naming.names_table import about_of, schema_about
 from jobs.naming.photo_batches import whole_fingerprint
 from jobs.naming.table_place import TablePlace
 
-ROW_GROUP = 1 << 15  # rows, at least
+ROW_GROUP = 1 << 15  # least number of rows
 
 
 def join_parts(table: TablePlace, parts: int, about: Mapping[str, Any]) -> None:
-    """Make the table of its parts, which stay.
+    """Join the parts into the table; the parts stay.
 
     Args:
-        table: where it goes.
-        parts: how many there are.
-        about: what the table says of itself; `fingerprint` is that of all parts.
+        table: where to write it.
+        parts: number of parts.
+        about: what the table records about itself; its `fingerprint` is that of all parts.
 
     Raises:
-        InputError: a part is gone or was changed, or the table cannot be written.
+        InputError: a part is missing or was changed, or the table cannot be written.
     """
     fingerprints: list[str] = []
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
@@ -36,7 +36,7 @@ def join_parts(table: TablePlace, parts: int, about: Mapping[str, Any]) -> None:
                 joined = pa.concat_tables([rows.cast(schema) for rows in group]).combine_chunks()
                 writer.write_table(joined, row_group_size=joined.num_rows)
         if whole_fingerprint(fingerprints) != about["fingerprint"]:
-            raise InputError(f"{table.parts.name()}: changed while the job ran; start it again")
+            raise InputError(f"{table.parts.name()}: changed while the job ran; run the same command again")
         table.write_table(Path(file.name))
 
 
@@ -47,12 +47,12 @@ def _parts(table: TablePlace, parts: int, fingerprints: list[str]) -> Iterator[p
             yield rows
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"{table.parts.name()}: a part cannot be read ({error}); start the job again"
+            f"{table.parts.name()}: a part cannot be read ({error}); run the same command again"
         ) from error
 
 
 def _groups(parts: Iterator[pa.Table]) -> Iterator[list[pa.Table]]:
-    """Parts together, each group of `ROW_GROUP` rows or more but the last."""
+    """Group parts so that each group except the last has at least `ROW_GROUP` rows."""
     group: list[pa.Table] = []
     rows = 0
     for part in parts:

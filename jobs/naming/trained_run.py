@@ -1,4 +1,4 @@
-"""A trained run by path or URI: which one it is, and a folder to load it from."""
+"""Check a trained run at a path or URI, and provide a folder to load it from."""
 
 import hashlib
 import json
@@ -12,23 +12,23 @@ from augmentor.errors import InputError
 from augmentor.photos.place import FolderPlace, Place, place_of
 from identity.decisions.open_set import Decision
 
-_BUNDLE = "bundle.json"  # names the other files by their content: who knows it knows the run
+_BUNDLE = "bundle.json"  # names the other files by their content, so its digest identifies the run
 
 
 def check_run(uri: str, fpir: float) -> str:
-    """Check, without loading its networks, that a run is there and can tell a rate; its digest.
+    """Check that a run exists and has a threshold for a rate, without loading its networks, and return its digest.
 
     Args:
-        uri: path or URI of its folder.
+        uri: path or URI of the run's folder.
         fpir: share of strangers who may be given a name.
 
     Raises:
-        InputError: no run, a damaged one, or one that cannot tell that rate.
+        InputError: there is no run, it is damaged, or it has no threshold for this rate.
     """
     place = place_of(uri)
-    content, told = _read(place)
+    content, bundle = _read(place)
     try:
-        decision = Decision.from_dict(told["decision"])
+        decision = Decision.from_dict(bundle["decision"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{place.name(_BUNDLE)}: damaged ({error}); train again") from error
     decision.threshold(fpir)
@@ -37,32 +37,34 @@ def check_run(uri: str, fpir: float) -> str:
 
 @contextmanager
 def run_folder(uri: str, digest: str) -> Iterator[Path]:
-    """A folder on this machine that holds a run: its own, or a copy that is removed afterwards.
+    """Yield a folder on this machine that holds a run: its own, or a copy that is removed afterwards.
 
     Args:
-        uri: path or URI of the run.
-        digest: of `check_run`.
+        uri: path or URI of the run's folder.
+        digest: the digest that `check_run` returned.
 
     Raises:
-        InputError: it is not there, or another one now.
+        InputError: the run is gone, or is another one now.
     """
     place = place_of(uri)
-    content, told = _read(place)
+    content, bundle = _read(place)
     if hashlib.sha256(content).hexdigest() != digest:
-        raise InputError(f"{place.name()}: changed while the job ran; start it again, with another --out")
+        raise InputError(
+            f"{place.name()}: changed while the job ran; run the command again with another --out"
+        )
     if isinstance(place, FolderPlace):
         yield place.folder
         return
     with tempfile.TemporaryDirectory(prefix="likeness-run-") as folder:
         try:
-            names = [Path(file["file"]).name for file in told["files"].values()]
-            backbone = told["backbone"] and Path(told["backbone"]["weights"]).name
+            names = [Path(file["file"]).name for file in bundle["files"].values()]
+            backbone = bundle["backbone"] and Path(bundle["backbone"]["weights"]).name
             if backbone and place.stamp(backbone):
                 names.append(backbone)
             for name in names:
                 (Path(folder) / name).write_bytes(place.read(name))
         except (OSError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{place.name()}: cannot be fetched ({error}); train again") from error
+            raise InputError(f"{place.name()}: cannot be downloaded ({error}); train again") from error
         (Path(folder) / _BUNDLE).write_bytes(content)
         yield Path(folder)
 
@@ -72,12 +74,12 @@ def _read(place: Place) -> tuple[bytes, dict[str, Any]]:
         content = place.read(_BUNDLE)
     except OSError as error:
         raise InputError(
-            f"{place.name()}: no trained model (no {_BUNDLE} can be read); make one with identity.train"
+            f"{place.name()}: no trained model here (no {_BUNDLE} can be read); make one with identity.train"
         ) from error
     try:
-        told = json.loads(content)
+        bundle = json.loads(content)
     except ValueError as error:
         raise InputError(f"{place.name(_BUNDLE)}: damaged ({error}); train again") from error
-    if not isinstance(told, dict):
-        raise InputError(f"{place.name(_BUNDLE)}: damaged (no object); train again")
-    return content, told
+    if not isinstance(bundle, dict):
+        raise InputError(f"{place.name(_BUNDLE)}: damaged (not an object); train again")
+    return content, bundle

@@ -1,4 +1,4 @@
-"""Headless Chromium from the system's packages, driven by Playwright; closed to the network but for loopback."""
+"""The system's Chromium, driven by Playwright without a window; it can reach only this machine."""
 
 import shutil
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ QUIET += [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser; fails, and does not skip, where there is none."""
+    """Start a browser; the test fails, instead of being skipped, if there is none."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        pytest.fail("no Chromium on this machine: apt install chromium")
+        pytest.fail("there is no Chromium on this machine; install it, for example with apt install chromium")
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=program, args=QUIET)
         yield browser
@@ -29,21 +29,21 @@ def chromium() -> Iterator[Browser]:
 
 
 def watch(page: Page) -> list[str]:
-    """What the page complains of from now on: console errors and warnings, exceptions, failed requests."""
-    said: list[str] = []
-    page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else None)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("requestfailed", lambda request: said.append(f"{request.url}: {request.failure}"))
-    return said
+    """Collect the page's console errors and warnings, exceptions and failed requests from now on."""
+    complaints: list[str] = []
+    page.on("console", lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
+    return complaints
 
 
 def scrolls_sideways(page: Page) -> bool:
-    """Whether the page is wider than its window."""
+    """Return whether the page is wider than its window."""
     return bool(page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"))
 
 
 def too_faint(page: Page) -> list[str]:
-    """Texts with a contrast below 4.5 (WCAG AA) between their colour and the nearest opaque background."""
+    """Return texts whose contrast with the nearest opaque background is below 4.5 (WCAG AA)."""
     return list(page.evaluate(_CONTRAST))
 
 

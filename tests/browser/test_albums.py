@@ -1,4 +1,4 @@
-"""The page beside the albums in a real browser."""
+"""The page of the albums in a real browser."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def test_albums_are_shown_and_their_photos_open(run: Bundle, photos: Path, tmp_p
         for width in (360, 1280, 3840):
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-                said = watch(page)
+                complaints = watch(page)
                 page.goto(page_file.as_uri())
                 assert not scrolls_sideways(page) and not too_faint(page)
                 images = page.locator("img")
@@ -29,7 +29,7 @@ def test_albums_are_shown_and_their_photos_open(run: Bundle, photos: Path, tmp_p
                     assert images.nth(k).get_attribute("alt")
                 page.wait_for_load_state("networkidle")
                 assert page.evaluate("[...document.images].every(i => i.naturalWidth > 0)")
-                assert not said
+                assert not complaints
                 page.close()
         page = browser.new_page()
         page.goto(page_file.as_uri())

@@ -25,8 +25,8 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> MadeUp:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["playwright.Browser"]:
-    with chromium() as found:
-        yield found
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,11 @@ def url(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds serious, with the elements."""
-    page.wait_for_timeout(300)  # cards fade in, and half faded they are faint
-    found = axe.Axe().run(page).response["violations"]
-    return [
-        f"{v['id']}: {[node['target'] for node in v['nodes']][:3]}" for v in found if v["impact"] in SERIOUS
-    ]
+    """Return the serious violations that axe reports, with the elements."""
+    page.wait_for_timeout(300)  # cards fade in, and too early their contrast is low
+    reported = axe.Axe().run(page).response["violations"]
+    serious = [v for v in reported if v["impact"] in SERIOUS]
+    return [f"{v['id']}: {[node['target'] for node in v['nodes']][:3]}" for v in serious]
 
 
 def called(path: Path) -> str:
@@ -51,13 +50,13 @@ def called(path: Path) -> str:
 def test_photos_get_names_groups_get_named_and_people_are_forgotten(
     browser: "playwright.Browser", made_up: MadeUp, url: str, tmp_path: Path
 ) -> None:
-    # axe is put into the page, which the page's own policy would refuse
+    # the page's own policy would not allow axe to be put into it
     page = browser.new_page(bypass_csp=True, viewport={"width": 1280, "height": 900})
-    said = watch(page)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    complaints = watch(page)
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(url)
-    expect(page.locator("#about")).to_have_text("knows 7 people")
+    expect(page.locator("#about")).to_have_text("7 people enrolled")
     assert not violations(page)
 
     # upload, names appear
@@ -77,7 +76,7 @@ def test_photos_get_names_groups_get_named_and_people_are_forgotten(
         right += card.count() >= 1
     assert right >= len(known) - 1
     expect(page.locator(".box.known").first).to_be_visible()
-    page.get_by_role("button", name="Not readable 1").click()
+    page.get_by_role("button", name="Unreadable 1").click()
     expect(page.locator("#name-results .photo:visible")).to_have_count(1)
     page.locator("#strict").focus()
     page.keyboard.press("Home")
@@ -96,7 +95,7 @@ def test_photos_get_names_groups_get_named_and_people_are_forgotten(
     expect(page.locator("#verdict")).to_contain_text("Not the same person", timeout=30_000)
     assert not violations(page)
 
-    # albums: an unknown person who appears often gets a name
+    # albums: a group of unknown faces gets a name
     page.get_by_role("tab", name="Albums").click()
     page.set_input_files("#albums-files", [*known, *made_up.newcomer, broken])
     expect(page.locator("#albums-list button").first).to_be_visible(timeout=60_000)
@@ -106,7 +105,7 @@ def test_photos_get_names_groups_get_named_and_people_are_forgotten(
     group.click()
     page.get_by_label("Who is this?").fill("Nova Newcomer")
     page.get_by_role("button", name="Name this person").click()
-    expect(page.locator("#about")).to_have_text("knows 8 people", timeout=30_000)
+    expect(page.locator("#about")).to_have_text("8 people enrolled", timeout=30_000)
     album = page.get_by_role("button", name="Nova Newcomer")
     expect(album).to_be_visible()
     album.click()
@@ -134,15 +133,15 @@ def test_photos_get_names_groups_get_named_and_people_are_forgotten(
     assert not violations(page)
     page.get_by_role("button", name="Forget Nova Newcomer").click()
     page.get_by_role("button", name="Forget", exact=True).click()
-    expect(page.locator("#about")).to_have_text("knows 7 people", timeout=30_000)
+    expect(page.locator("#about")).to_have_text("7 people enrolled", timeout=30_000)
     expect(page.locator("#people-list li")).to_have_count(0)
-    assert not said, said
-    assert all(address.startswith((url, "blob:", "data:")) for address in asked)
+    assert not complaints, complaints
+    assert all(address.startswith((url, "blob:", "data:")) for address in requested)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-def test_the_page_is_sane_at_every_width_and_works_by_keyboard(
+def test_the_page_fits_every_width_and_works_by_keyboard(
     browser: "playwright.Browser", url: str, made_up: MadeUp, width: int, scheme: str
 ) -> None:
     page = browser.new_page(
@@ -151,9 +150,9 @@ def test_the_page_is_sane_at_every_width_and_works_by_keyboard(
         color_scheme=scheme,
         reduced_motion="reduce",
     )
-    said = watch(page)
+    complaints = watch(page)
     page.goto(url)
-    expect(page.locator("#about")).to_have_text("knows 7 people")
+    expect(page.locator("#about")).to_have_text("7 people enrolled")
     page.set_input_files("#name-files", made_up.newcomer[:2])
     expect(page.get_by_role("button", name="All 2")).to_be_visible(timeout=60_000)
     page.get_by_role("tab", name="Name").focus()
@@ -162,5 +161,5 @@ def test_the_page_is_sane_at_every_width_and_works_by_keyboard(
         expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
         assert not scrolls_sideways(page) and not violations(page), name
         page.keyboard.press("ArrowRight")
-    assert not said
+    assert not complaints
     page.close()

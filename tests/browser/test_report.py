@@ -1,4 +1,4 @@
-"""The report in a real browser: as it is, nothing from outside, readable on a phone, in light and in dark."""
+"""The report in a real browser: it loads nothing from outside and is readable on a phone, in light and in dark."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,19 +26,19 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["playwright.Browser"]:
-    with chromium() as found:
-        yield found
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280, 3840])
-def test_the_report_is_sane_at_every_width(
+def test_the_report_fits_every_width(
     browser: "playwright.Browser", report: Path, width: int, scheme: str
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    said = watch(page)
+    complaints = watch(page)
     page.goto(report.as_uri())
-    assert not said
+    assert not complaints
     assert not scrolls_sideways(page)
     assert not too_faint(page)
     images = page.locator("img")
@@ -53,11 +53,11 @@ def test_the_report_is_sane_at_every_width(
     page.close()
 
 
-def test_the_report_asks_for_nothing_from_outside(browser: "playwright.Browser", report: Path) -> None:
+def test_the_report_loads_nothing_from_outside(browser: "playwright.Browser", report: Path) -> None:
     page = browser.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(report.as_uri())
     page.wait_for_load_state("networkidle")
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert [url for url in requested if not url.startswith(("file:", "data:"))] == []
     page.close()

@@ -121,4 +121,4 @@ def test_storage_that_never_answers_stops_in_one_line(
     bucket.closed.touch()
     assert main(arguments(bucket.uri("photos"), bucket.uri("out"))) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "storage refuses, tried for" in line and "start the job again when it answers" in line
+    assert "storage keeps failing, tried for" in line and "start the job again when it answers" in line

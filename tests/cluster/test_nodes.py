@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.made_up.people import PeopleOptions, write_people
 from jobs.balancing import augment_job
 from tests.cluster.waiting import wait_for

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.photos.images import load_image
 from tests.cluster.conftest import ROOT, Site
 from tests.cluster.machines import Machine

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.made_up.people import PeopleOptions, write_people
 from jobs.cluster.cluster_check import ssh_command
 from tests.cluster.conftest import Site

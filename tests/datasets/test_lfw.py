@@ -1,4 +1,4 @@
-"""The LFW recipe where there is no network and with archives that are not what they should be."""
+"""Tests of the LFW download without a network and with wrong archives."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ def archive_of(path: Path, names: list[str]) -> None:
 def test_offline_is_one_line_that_names_the_url_and_the_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Port 9 of this machine: refused at once, with or without a network.
+    # Port 9 of this machine refuses connections at once, with or without a network.
     monkeypatch.setattr(lfw, "PAIRS", lfw.RemoteFile("pairs.txt", "http://127.0.0.1:9/pairs.txt", "0" * 64))
     assert lfw.main(["--out", str(tmp_path / "lfw")]) == 2
     error = capsys.readouterr().err
@@ -44,8 +44,8 @@ def test_unpack_takes_photos_only_and_stays_in_its_folder(tmp_path: Path) -> Non
     archive_of(tmp_path / "a.tgz", names)
     (tmp_path / "out").mkdir()
     lfw.unpack(tmp_path / "a.tgz", tmp_path / "out")
-    found = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.jpg"))
-    assert found == ["out/Ann_Bo/Ann_Bo_0001.jpg"]
+    photos = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.jpg"))
+    assert photos == ["out/Ann_Bo/Ann_Bo_0001.jpg"]
 
 
 def test_a_folder_that_is_not_all_of_lfw_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Made-up people: reproducible, independent of how many are asked for, and with a truth that is true."""
+"""Tests of made-up people: reproducible, independent of how many are drawn, and with a correct truth."""
 
 import json
 from pathlib import Path
@@ -82,7 +82,7 @@ def test_a_person_keeps_shape_and_skin_and_varies_in_pose(head: HeadModel) -> No
     assert len({shot.expression.keys() >= {"mouthSmile"} for shot in shots}) == 2
 
 
-def test_dlib_finds_the_face_near_the_true_landmarks(made: Path) -> None:
+def test_dlib_detects_the_face_near_the_true_landmarks(made: Path) -> None:
     finder = face_source()
     for row in pq.read_table(made / "truth.parquet").to_pylist():
         search = finder(load_image(made / row["photo"]))
@@ -101,7 +101,7 @@ def test_yaw_turns_the_nose_to_the_image_left(made: Path) -> None:
             assert np.sign(aside) == -np.sign(row["yaw"])
 
 
-def test_output_that_is_not_ours_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "holiday.txt").write_text("mine")
     assert main(["--out", str(tmp_path), "--identities", "1"]) == 2
     error = capsys.readouterr().err
@@ -125,11 +125,11 @@ def test_photo_range_reads_a_number_or_a_range() -> None:
 
 
 def test_rasterise_covers_exactly_the_pixels_whose_centres_lie_inside() -> None:
-    # A right triangle with legs of 4 px; corners turn so that it faces the camera (-z).
+    # A right triangle with legs of 4 px; its corners are ordered so that it faces the camera (-z).
     points = np.array([[0, 0], [0, 4], [4, 0]], np.float32)
-    found = rasterise(points, np.ones(3, np.float32), np.array([[0, 1, 2]], np.int32), (4, 4))
+    fragments = rasterise(points, np.ones(3, np.float32), np.array([[0, 1, 2]], np.int32), (4, 4))
     covered = np.zeros(16, int)
-    covered[found.pixel] = 1
+    covered[fragments.pixel] = 1
     assert covered.reshape(4, 4).tolist() == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
     back = rasterise(points, np.ones(3, np.float32), np.array([[0, 1, 2]], np.int32), (4, 4), side=-1)
     assert len(back.pixel) == 0

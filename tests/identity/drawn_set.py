@@ -1,4 +1,4 @@
-"""A tiny balanced set of drawn faces with its manifest, and random backbone weights: what training tests need."""
+"""A tiny balanced set of drawn faces with its manifest, and random backbone weights, for the tests of training."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import cv2
 import keras
 import numpy as np
 
-from augmentor.balancing.manifest import ManifestRow, write_manifest
+from augmentor.balanced_set.manifest import ManifestRow, write_manifest
 from augmentor.photos.images import encode_jpeg
 from identity.networks.backbone import (
     backbone_arrays,
@@ -19,7 +19,14 @@ from identity.networks.face_space import face_space
 
 
 def drawn_face(person: int, photo: int, turn: int = 0, size: int = 64) -> np.ndarray:
-    """(size, size, 3) uint8: person decides colours and proportions, photo light and noise, turn a shift."""
+    """Draw a face as an image (size, size, 3) uint8.
+
+    Args:
+        person: seed of the colours and proportions.
+        photo: seed, together with the person, of light and noise.
+        turn: shift to the right, pixels.
+        size: side of the image, pixels.
+    """
     rng = np.random.default_rng(person)
     back, skin, eyes = (rng.integers(30, 220, 3).tolist() for _ in range(3))
     width, gap = rng.uniform(0.22, 0.36), rng.uniform(0.08, 0.16)
@@ -34,7 +41,7 @@ def drawn_face(person: int, photo: int, turn: int = 0, size: int = 64) -> np.nda
 
 
 def write_drawn_set(root: Path, photos_per_person: list[int], per_class: int = 8, size: int = 64) -> Path:
-    """Write images and manifest as `jobs/augment.py` does; returns `root`."""
+    """Write images and manifest like `jobs/augment.py`; return `root`."""
     rows = []
     for person, photos in enumerate(photos_per_person):
         for number in range(per_class):
@@ -73,7 +80,7 @@ def write_drawn_set(root: Path, photos_per_person: list[int], per_class: int = 8
 
 
 def write_random_weights(path: Path) -> Path:
-    """Random B0 weights with projection and space, as `identity.pretrain` writes them; returns `path`."""
+    """Write random B0 weights with projection and space, like those of `identity.pretrain`; return `path`."""
     keras.utils.set_random_seed(0)
     model = with_projection(bare_backbone(64))
     projection = model.get_layer("projection")

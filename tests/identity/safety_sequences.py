@@ -1,13 +1,13 @@
-"""Random lives of a run: people come, change names and go, albums are made and undone, and processes are killed.
+"""Random sequences of commands on a run: people are enrolled, renamed and forgotten, albums made and undone.
 
 Run as a program: `python -m tests.identity.safety_sequences FIRST COUNT [STEPS]`. Each sequence has a number, which is
-the seed of everything random in it. Each step runs in a process of its own, which is killed at a random one of the
-things it does to files, and is then given again until it ends by itself. After every step:
+the seed of all its random choices. Each step runs in a process of its own, which may be killed when it is about to
+touch a file; the step is then repeated until it ends by itself. After every step:
 
-    no file that this software did not make has changed or vanished, wherever it lies
+    no file that this software did not make has changed or vanished, wherever it is
     a photo that the user deleted is still in the albums, if it was there as a link or copy
 
-and after a `forget` that ends with 0, a search of every byte of every file finds neither the person's names nor
+After a `forget` that ends with 0, a search of every byte of every file must find neither the person's names nor their
 template, embeddings, images or album files. The search shares no code with the software.
 """
 
@@ -34,10 +34,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augmentor.balancing.manifest import ManifestRow, write_manifest
+from augmentor.balanced_set.manifest import ManifestRow, write_manifest
+from augmentor.balanced_set.part_records import Account, PartRecord
 from augmentor.errors import LikenessError
 from augmentor.faces.face_source import DEFAULT, SOURCES
 from augmentor.photos.images import encode_jpeg
+from augmentor.photos.place import FileStamp
 from identity.albums.page import write_pages
 from identity.albums.sorting import organise, undo
 from identity.forgetting.forget_person import forget, refuse_forgotten
@@ -47,6 +49,7 @@ from identity.runs.collection import PeopleFile
 from identity.runs.enrolment import enrol
 from identity.runs.recogniser import Recogniser
 from identity.runs.renaming import merged, renamed
+from tests.identity.changed_run import with_people
 from tests.identity.runs.test_recogniser import SquareFaces, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
 from tests.stand_in_faces import one_face
@@ -56,7 +59,7 @@ _ENDED, _REFUSED, _LEFT = 0, 2, 1
 
 
 class World:
-    """Folders of a user: photos, a balanced set, a run, albums, and files of the user's own in and around them."""
+    """The folders of a user: photos, a balanced set, a run and albums, with the user's own files in and around them."""
 
     def __init__(self, root: Path, seed: int) -> None:
         self.root, self.random = root, random.Random(seed)
@@ -84,20 +87,21 @@ class World:
                 self._write((self.set / "300w-lp" / file).with_suffix(".mat"), self.random.randbytes(20))
                 rows.append(_row(file, name, photo_path, sha, len(content)))
                 sources.append({"photo": photo_path, "sha256": sha, "phash": 1, "identity": name})
-                stamps[photo_path] = [30, 1]
+                stamps[photo_path] = FileStamp(30, 1)
             held = self.random.randbytes(30)
             self._write(self.set / "holdout" / name / "9.jpg", held)
-            stamps[f"{name}/9.jpg"] = [len(held), 1]
+            stamps[f"{name}/9.jpg"] = FileStamp(len(held), 1)
         write_manifest(self.set / "manifest.parquet", rows)
-        record = {"account": {"photos": dict.fromkeys(names[:4], 3)}, "stamps": stamps, "digest": ""}
-        self._write(self.set / ".work" / "parts" / "01-00000000.json", json.dumps(record).encode())
+        account = Account(dict.fromkeys(names[:4], 3), {}, 0, 0, 0, [], [])
+        record = PartRecord(stamps, [0, 1, 2, 3], "", account)
+        self._write(self.set / ".work" / "parts" / "01-00000000.json", record.to_bytes())
         self._write(self.set / "report" / "renders.jpg", self.random.randbytes(40))
         about = bundle.about | {
             "config": {"data": str(self.set.resolve()), "cache": None},
             "home": str(self.run.resolve()),
         }
         table = pa.Table.from_pylist(sources, bundle.sources.schema)
-        replace(bundle, labels=tuple(names), sources=table, about=about).save(self.run)
+        replace(with_people(bundle, labels=tuple(names), sources=table), about=about).save(self.run)
 
     def _make_photos(self) -> None:
         bundle = Bundle.load(self.run)
@@ -114,7 +118,7 @@ class World:
         return red, green, blue
 
     def _own_file(self) -> None:
-        """A file of the user's, where it hurts."""
+        """Put a file of the user's where the software might overwrite or delete it."""
         labels = Bundle.load(self.run).labels
         name = self.random.choice(labels)
         places = [
@@ -127,7 +131,7 @@ class World:
         ]
         path = self.random.choice(places)
         if not os.path.lexists(path):
-            self._write(path, b"of the user " + self.random.randbytes(8))
+            self._write(path, b"the user's own " + self.random.randbytes(8))
             self.mine[path] = path.read_bytes()
 
     def _write(self, path: Path, content: bytes) -> None:
@@ -135,14 +139,14 @@ class World:
         path.write_bytes(content)
 
     def step(self) -> None:
-        """Do something, check the world."""
+        """Do one thing, as the software or as the user, and check every file."""
         kinds = [self._enrol, self._rename, self._merge, self._forget, self._forget]
         kinds += [self._organise, self._organise, self._undo, self._as_user, self._as_user]
         self.random.choice(kinds)()
         self.check()
 
     def check(self) -> None:
-        """No file of the user's has changed or vanished."""
+        """Check that none of the user's files has changed or vanished."""
         for path, content in self.mine.items():
             assert path.is_file(), f"{path} vanished"
             assert path.read_bytes() == content, f"{path} changed"
@@ -166,7 +170,7 @@ class World:
                 enrol(Bundle.load(self.run), name, [probe]).save(self.run)
             return _ENDED
 
-        self._given(f"enrol {name}", act)
+        self._run_command(f"enrol {name}", act)
 
     def _rename(self) -> None:
         old, new = self._label(), self.random.choice([*NAMES, "..", "Anna "])
@@ -177,7 +181,7 @@ class World:
                 renamed(Bundle.load(self.run), old, new).save(self.run)
             return _ENDED
 
-        self._given(f"rename {old} {new}", act)
+        self._run_command(f"rename {old} {new}", act)
 
     def _merge(self) -> None:
         one, into = self._label(), self._label()
@@ -187,7 +191,7 @@ class World:
                 merged(Bundle.load(self.run), one, into).save(self.run)
             return _ENDED
 
-        self._given(f"merge {one} {into}", act)
+        self._run_command(f"merge {one} {into}", act)
 
     def _organise(self) -> None:
         if self.random.random() < 0.2:
@@ -197,11 +201,11 @@ class World:
             recogniser = Recogniser(Bundle.load(self.run), 0.1)
             recogniser.threshold = 0.0
             with PeopleFile(self.run) as people, holders.Holder(self.run, people, "organise"):
-                found = organise(recogniser, self.photos, self.albums, people, how=self.how)
-                write_pages(found, people, self.photos.resolve(), self.albums.resolve())
+                albums = organise(recogniser, self.photos, self.albums, people, how=self.how)
+                write_pages(albums, people, self.photos.resolve(), self.albums.resolve())
             return _ENDED
 
-        self._given(f"organise {self.how}", act)
+        self._run_command(f"organise {self.how}", act)
 
     def _undo(self) -> None:
         def act() -> int:
@@ -209,7 +213,7 @@ class World:
                 undo(self.albums, people)
             return _ENDED
 
-        self._given("undo", act)
+        self._run_command("undo", act)
 
     def _forget(self) -> None:
         name = self._label()
@@ -219,19 +223,19 @@ class World:
 
         def act() -> int:
             with PeopleFile(self.run) as people:
-                told = forget(self.run, name, people, wait_seconds=0.2)
-            for line in told.left:
+                forgotten = forget(self.run, name, people, wait_seconds=0.2)
+            for line in forgotten.left:
                 print(f"    left: {line}", flush=True)
-            return _LEFT if told.left else _ENDED
+            return _LEFT if forgotten.left else _ENDED
 
-        code = self._given(f"forget {name}", act)
+        code = self._run_command(f"forget {name}", act)
         assert code in (_ENDED, _LEFT), f"forget {name} was refused"
         assert name not in Bundle.load(self.run).labels
         if code == _ENDED:
             expected.must_be_gone()
 
-    def _given(self, what: str, act: Callable[[], int]) -> int:
-        """Give a command; it is killed at most twice, at a random thing that it does to files, and given again."""
+    def _run_command(self, what: str, act: Callable[[], int]) -> int:
+        """Run a command; it is killed at most twice, when it is about to touch a file, and then repeated."""
         for turn in range(3):
             at = self.random.randint(1, 60) if turn < 2 and self.random.random() < 0.6 else 0
             code = _in_a_process(act, at)
@@ -239,7 +243,7 @@ class World:
             print(f"  {what}{f' killed at {at}' if code is None else ''}: {code}", flush=True)
             if code is not None:
                 return code
-        raise AssertionError(f"{what} was killed though nobody did")
+        raise AssertionError(f"{what} was killed, but not by this program")
 
     # ------------------------------------------------------------------ what the user does
 
@@ -282,7 +286,7 @@ class World:
             print(f"  the user paints {path.name}", flush=True)
 
     def _move(self) -> None:
-        """The library moves to another folder."""
+        """Move the photos to another folder."""
         target = self.root / f"library {self.random.randrange(10**6)}"
         self.photos.rename(target)
         self.mine = {_moved(path, self.photos, target): content for path, content in self.mine.items()}
@@ -291,13 +295,13 @@ class World:
 
 
 class _Person:
-    """What there is of a person before forgetting, and whether it is there afterwards."""
+    """Everything that exists of a person before forgetting, to check afterwards that it is gone."""
 
     def __init__(self, world: World, name: str) -> None:
         self.world = world
         bundle = Bundle.load(world.run)
         index = bundle.labels.index(name)
-        self.names = {name, *bundle.about.get("former_names", {}).get(name, [])} - ({*bundle.labels} - {name})
+        self.names = {name, *bundle.former_names.get(name, [])} - ({*bundle.labels} - {name})
         self.bytes = [rows[index].astype(np.float32).tobytes() for rows in bundle.part_templates.values()]
         shas = {row["sha256"] for row in bundle.sources.to_pylist() if row["identity"] == name}
         manifest = pq.read_table(world.set / "manifest.parquet").to_pylist()
@@ -306,7 +310,7 @@ class _Person:
         self.bytes += self._embeddings()
 
     def _embeddings(self) -> list[bytes]:
-        """Of the faces on photos that lie in the person's album."""
+        """Return the embeddings of the faces in photos that are in the person's album."""
         if not (self.world.run / "people.sqlite").is_file():
             return []
         db = sqlite3.connect(self.world.run / "people.sqlite")
@@ -322,7 +326,11 @@ class _Person:
         return [embedding for album, embedding in rows if album in self.names]
 
     def must_be_gone(self) -> None:
-        """Search every byte."""
+        """Search every byte of every file for the person.
+
+        Raises:
+            AssertionError: Something of the person is left.
+        """
         mine = set(self.world.mine)
         for path in sorted(self.world.root.rglob("*")):
             if path in mine or self.world.photos in path.parents or path == self.world.photos:
@@ -351,9 +359,10 @@ def _spellings(name: str) -> set[bytes]:
 
 
 def _has(text: bytes, spelling: bytes, name: str) -> bool:
-    """A name of one letter is in every file: it counts between quotes, slashes or tags only.
+    """Return whether a text contains a name.
 
-    A longer one may begin the folder of another person: `Ada_B ~e45f48153b` is that of `Ada:B`.
+    Every file contains a name of one letter, so this counts only between quotes, slashes or tags. A longer name may be
+    the beginning of another person's folder: `Ada_B ~e45f48153b` is the folder of `Ada:B`.
     """
     if len(name) > 1:
         return re.search(re.escape(spelling) + rb"(?!(?: |%20)~[0-9a-f]{10})", text) is not None
@@ -361,7 +370,7 @@ def _has(text: bytes, spelling: bytes, name: str) -> bool:
 
 
 def _readable(path: Path, raw: bytes) -> bytes:
-    """The bytes of a file, and those of what is packed in it."""
+    """Return the bytes of a file, followed by the unpacked bytes of what it contains."""
     if path.suffix == ".parquet":
         return raw + repr(pq.read_table(io.BytesIO(raw)).to_pydict()).encode()
     if path.suffix == ".npz":
@@ -404,11 +413,11 @@ _TOUCHES = frozenset(
 
 
 def _in_a_process(act: Callable[[], int], kill_at: int) -> int | None:
-    """The exit code of an action in a process of its own; None if it was killed.
+    """Run an action in a process of its own; return its exit code, or None if it was killed.
 
     Args:
         act: the action.
-        kill_at: the process kills itself when it is about to touch a file for this time; 0: never.
+        kill_at: the process kills itself just before it touches files for the `kill_at`-th time; 0 for never.
     """
     child = os.fork()
     if child:
@@ -444,10 +453,14 @@ def _in_a_process(act: Callable[[], int], kill_at: int) -> int | None:
 
 
 def run_sequence(seed: int, steps: int) -> None:
-    """One life.
+    """Run one sequence.
+
+    Args:
+        seed: number of the sequence.
+        steps: number of steps.
 
     Raises:
-        AssertionError: something was destroyed or left behind.
+        AssertionError: Something was destroyed or left behind.
     """
     root = Path(tempfile.mkdtemp(prefix="likeness-life-")).resolve()
     try:
@@ -460,7 +473,7 @@ def run_sequence(seed: int, steps: int) -> None:
 
 
 def main(first: int, count: int, steps: int = 8) -> int:
-    """Live `count` lives, from number `first` on; prints the number of one that fails, with what happened in it."""
+    """Run `count` sequences from number `first` on; print each number and what happens in its steps."""
     SOURCES[DEFAULT] = SquareFaces
     Bundle.networks = property(lambda _self: ColourEmbedder())  # type: ignore[assignment, method-assign]
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="likeness-cache-")

@@ -1,4 +1,4 @@
-"""A person enrolled later is found like everybody else, and nobody else is touched."""
+"""A person who is enrolled later is named like everybody else, and nobody else changes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,23 +8,25 @@ import pytest
 
 from augmentor.errors import InputError
 from identity.chips.photo_faces import PhotoFaces
+from identity.decisions.acceptance import DecisionConstants, LeadAndCrowding
 from identity.enrol import main
 from identity.networks.face_space import unit
 from identity.runs.bundle import Bundle
 from identity.runs.enrolment import enrol, taken_for
+from tests.identity.changed_run import crowding_of, with_crowding, with_decision, with_people
 from tests.identity.runs.test_bundle import small_bundle
 from tests.stand_in_faces import one_face
 
 
 class ColourEmbedder:
-    """Stands in for the networks: a chip's embedding is its mean colour, less grey."""
+    """A stand-in for the networks: a chip's embedding is its mean colour minus grey."""
 
     def once(self, chips: np.ndarray) -> dict[str, np.ndarray]:
         colours = chips.reshape(len(chips), -1, 3).mean(axis=1) - 100
         return {"dlib": colours, "head": colours[:, ::-1]}
 
-    def compared(self, found: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {part: unit(rows) for part, rows in found.items()}
+    def compared(self, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {part: unit(rows) for part, rows in parts.items()}
 
     def probes(self, chips: np.ndarray) -> dict[str, np.ndarray]:
         return self.compared(self.once(chips))
@@ -38,18 +40,20 @@ class ColourEmbedder:
 
 
 def trained(people: int = 3, seed: int = 0) -> Bundle:
-    """A run of people with colours of their own; crowding is a line through their nearest neighbours."""
+    """A run of people who differ by colour, with the same crowding for everybody."""
     colours = np.random.default_rng(seed).normal(size=(people, 3))
     bundle = small_bundle()
-    bundle = replace(
+    bundle = with_people(
         bundle,
         labels=tuple(f"person {k}" for k in range(people)),
         part_templates={"dlib": unit(colours), "head": unit(colours[:, ::-1])},
-        crowding=np.full(people, 0.25, np.float32),
-        decision=replace(bundle.decision, calibration={"mated": 1.0, "strangers": 10.0 * people}),
-        about={"results": {"render_weight": 0.0, "seed": 0}},
-        model_card="# Model card\n\n- seed 0\n\n## Calibration\n",
+        decision=replace(
+            bundle.decision,
+            acceptance=LeadAndCrowding(DecisionConstants(), np.full(people, 0.25, np.float32)),
+            calibration={"mated": 1.0, "strangers": 10.0 * people},
+        ),
     )
+    bundle = replace(bundle, about={}, model_card="# Model card\n\n- seed 0\n\n## Calibration\n")
     bundle._embedder = ColourEmbedder()  # type: ignore[assignment]
     return bundle
 
@@ -69,12 +73,12 @@ def test_the_new_persons_template_is_the_unit_mean_of_the_photos() -> None:
     assert similarities.argmax() == 3 and similarities.max() == pytest.approx(1)
 
 
-def test_everybody_else_and_the_run_given_stay_as_they_were() -> None:
+def test_enrolling_changes_neither_other_people_nor_the_given_run() -> None:
     bundle = trained()
     grown = enrol(bundle, "Ann Other", [photo((200, 100, 100))])
     assert len(bundle.labels) == 3 and bundle.sources.num_rows == 1
     np.testing.assert_array_equal(grown.templates[:3], bundle.templates)
-    np.testing.assert_array_equal(grown.crowding[:3], bundle.crowding)
+    np.testing.assert_array_equal(crowding_of(grown)[:3], crowding_of(bundle))
     assert grown.thresholds == bundle.thresholds
     assert "enrolled later, by imprinting, not part of the calibration: 1" in grown.model_card
 
@@ -89,7 +93,7 @@ def test_the_photos_are_known_to_the_leak_guard_and_survive_saving(tmp_path: Pat
     assert again.model_card.count("enrolled later") == 1 and again.labels[-1] == "Third"
 
 
-def test_a_name_that_is_taken_a_known_photo_and_no_photo_are_refused() -> None:
+def test_a_taken_name_a_known_photo_and_no_photo_are_refused() -> None:
     grown = enrol(trained(), "Ann Other", [photo((200, 100, 100))])
     with pytest.raises(InputError, match="enrolled already"):
         enrol(grown, "Ann Other", [photo((100, 200, 100))])
@@ -106,18 +110,18 @@ def test_crowding_follows_the_line_through_the_enrolled_people() -> None:
     templates = bundle.templates
     others = templates @ templates.T
     np.fill_diagonal(others, -1)
-    nearest = -np.sort(-others, axis=1)[:, :1].mean(1)  # 10 of 400 strangers: the nearest of 40 people
-    bundle = replace(bundle, crowding=(0.5 * nearest - 0.1).astype(np.float32))
+    nearest = -np.sort(-others, axis=1)[:, :1].mean(1)  # 10 of 400 strangers correspond to 1 of 40 people
+    bundle = with_crowding(bundle, (0.5 * nearest - 0.1).astype(np.float32))
     grown = enrol(bundle, "Ann Other", [photo((200, 120, 90))])
     expected = 0.5 * (templates @ grown.templates[-1]).max() - 0.1
-    assert grown.crowding[-1] == pytest.approx(expected, abs=1e-5)
+    assert crowding_of(grown)[-1] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_face_that_has_a_name_already_is_pointed_out() -> None:
     bundle = trained()
     own = bundle.part_templates["dlib"][1]
     colour = tuple(int(v) for v in np.rint(100 + 90 * own))
-    bundle = replace(bundle, decision=replace(bundle.decision, thresholds={"fpir_1": 0.6, "fpir_10": 0.5}))
+    bundle = with_decision(bundle, thresholds={"fpir_1": 0.6, "fpir_10": 0.5})
     assert [name for name, _ in taken_for(bundle, [photo(colour)])] == ["person 1"]  # type: ignore[arg-type]
 
 

@@ -1,7 +1,7 @@
-"""The evaluation from folders to numbers; detector and network are stand-ins, the counting is by hand.
+"""The evaluation from folders to numbers, with stand-ins for detector and network; the numbers are counted by hand.
 
-A photo here is a grey noise picture; its "face" is the whole picture, its embedding the picture itself,
-coarsely. Pictures darker than 60 have no face.
+A photo here is a grey noise picture. Its "face" is the whole picture, and its embedding is the picture itself at low
+resolution. Pictures darker than 60 have no face.
 """
 
 import json
@@ -18,7 +18,6 @@ from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
 from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
 from identity import evaluate as module
 from identity.decisions.metrics import NEVER, NEVER_RANKED
-from identity.decisions.open_set import DecisionConstants
 from identity.evaluate import main
 from identity.evaluation import on_photos as evaluation
 from identity.evaluation.material import Material, read_material
@@ -46,7 +45,7 @@ WHOLE = _landmarks_of_a_face_that_fills_the_picture()
 
 
 class WholePicture(StandInFaces):
-    """Finds one face, the whole picture, unless it is dark."""
+    """A detector that takes the whole picture for a face, unless it is dark."""
 
     def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
         if image.mean() < 60:
@@ -55,15 +54,13 @@ class WholePicture(StandInFaces):
 
 
 class Pictures:
-    """Stands for a run: people are pictures."""
+    """A stand-in for a run whose people are pictures."""
 
     size, align = SIZE, "face"
-    constants = DecisionConstants(lead_weight=0.0, crowding_weight=0.0)
     decision = None
 
     def __init__(self, people: dict[str, int], thresholds: tuple[float, float] = (0.9, 0.5)) -> None:
         self.labels: Sequence[str] = list(people)
-        self.crowding = np.zeros(len(people))
         self.thresholds = {"fpir_1": thresholds[0], "fpir_10": thresholds[1]}
         chips = [cv2.resize(picture(seed), (SIZE, SIZE)) for seed in people.values()]
         self.templates = self.embed(np.stack(chips))
@@ -78,9 +75,12 @@ class Pictures:
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
         return embeddings @ self.templates.T
 
+    def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return similarities.argmax(axis=1), similarities.max(axis=1)
+
 
 def picture(seed: int, noise: int = 0) -> np.ndarray:
-    """(96, 96, 3) of person `seed`; `noise` makes another photo of the same."""
+    """A photo (96, 96, 3) of person `seed`; other values of `noise` give other photos of the same person."""
     cells = np.random.default_rng(seed).integers(80, 250, (8, 8)).astype(np.float32)
     if noise:
         cells += np.random.default_rng(1000 + noise).normal(0, 12, (8, 8))
@@ -102,7 +102,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Five probes of three people (one dark, one of somebody else), four strangers (one dark), three pairs."""
+    """Five probes of three people (one dark, one of another person), four strangers (one dark) and three pairs."""
     save(tmp_path / "probes/Ann/1.jpg", picture(1, 1))
     save(tmp_path / "probes/Ann/2.jpg", picture(1, 2))
     save(tmp_path / "probes/Bö b/1.jpg", picture(2, 3))
@@ -136,16 +136,16 @@ def test_every_number_matches_hand_count(folders: Path) -> None:
     assert result.probes is not None and sorted(result.probes.rank)[:3] == [1, 1, 1]
     assert sorted(result.probes.rank)[-1] == NEVER_RANKED and result.probes.best.tolist().count(-1) == 1
     numbers = result.as_json()
-    told = [name for name in numbers if name.removesuffix("_ci") in KEYS]  # there may be more
-    assert told == [name for key in KEYS for name in (key, f"{key}_ci")]
-    assert numbers["rank1"] == 0.6  # of five one is dark, one looks like Ann and is called Cy & co
-    assert numbers["rank5"] == 0.8  # four names enrolled: everybody with a face
+    reported = [name for name in numbers if name.removesuffix("_ci") in KEYS]  # there may be more
+    assert reported == [name for key in KEYS for name in (key, f"{key}_ci")]
+    assert numbers["rank1"] == 0.6  # one of five is dark, another looks like Ann but is filed under Cy & co
+    assert numbers["rank5"] == 0.8  # only four names are enrolled, so all probes with a face count
     assert numbers["dir_at_fpir_1"] == numbers["dir_at_fpir_10"] == 0.6
     assert numbers["tpir_at_stored_1"] == 0.6 and numbers["fpir_realised_1"] == 0.0
     assert numbers["pair_accuracy"] is not None and numbers["tar_at_far_1e3"] == 0.5  # one mated pair is dark
     assert numbers["eer"] == 0.5
     assert numbers["no_face_rejected"] == 0.5
-    assert numbers["failed_to_enrol"] == pytest.approx(2 / 9)  # nine photos of people, two dark
+    assert numbers["failed_to_enrol"] == pytest.approx(2 / 9)  # two of nine photos of people are dark
     assert (numbers["n_probes"], numbers["n_strangers"], numbers["n_pairs"]) == (5, 4, 3)
     for key in KEYS[:14]:
         low, high = numbers[f"{key}_ci"]  # type: ignore[misc]
@@ -159,7 +159,7 @@ def test_same_material_gives_the_same_numbers(folders: Path) -> None:
     assert first == evaluate("run", run, all_of(folders), gallery=run).as_json()
 
 
-def test_what_is_not_measured_is_null_and_there(folders: Path) -> None:
+def test_what_is_not_measured_is_present_as_null(folders: Path) -> None:
     material = read_material(None, None, folders / "pairs.csv", folders, None)
     numbers = evaluate("dlib", Pictures(PEOPLE), material).as_json()
     assert set(KEYS) <= set(numbers)
@@ -193,7 +193,7 @@ def test_measuring_on_a_training_photo_is_refused(folders: Path, place: str, sam
         evaluate("run", run, all_of(folders), gallery=run, training=training)
 
 
-def test_a_copy_among_many_is_left_out_and_said(
+def test_a_single_copy_among_many_photos_is_left_out_and_reported(
     folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("identity.evaluation.on_photos.FEW_COPIES", 0.2)
@@ -237,7 +237,7 @@ def test_command_line_ends_with_one_json_line(
         (["--model", "dlib", "--pairs", "x", "--workers", "0"], "--workers"),
     ],
 )
-def test_wrong_calls_end_with_two_and_one_line(
+def test_wrong_calls_print_one_line_and_return_2(
     folders: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folders / "empty").mkdir()
@@ -257,5 +257,7 @@ def test_pairs_at_stored_thresholds_by_hand() -> None:
     rates = measure_pairs(scores, {"01": 0.55, "1": 0.3})
     assert rates["tar_at_stored_fmr_01"].value == 2 / 4 and rates["tar_at_stored_fmr_1"].value == 3 / 4
     assert rates["fmr_realised_01"].value == 0 and rates["fmr_realised_1"].value == pytest.approx(1 / 3)
-    assert rates["pair_accuracy_stored"].value == (2 + 3) / 8  # without a face nothing is right
+    assert (
+        rates["pair_accuracy_stored"].value == (2 + 3) / 8
+    )  # a pair without a face is never counted as right
     assert "pair_accuracy_stored" not in measure_pairs(scores)

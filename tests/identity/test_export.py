@@ -1,4 +1,4 @@
-"""What is exported gives the embeddings of the run, without this package."""
+"""An exported model gives the same embeddings as the run, without this package."""
 
 import json
 from pathlib import Path
@@ -10,36 +10,43 @@ from augmentor.errors import InputError
 from identity import export as module
 from identity.export import LiteModel, embedding_graph, export, lite_model, main
 from identity.networks.backbone import load_weights
-from identity.networks.embedding import PartEmbedder
-from identity.networks.features import FrozenBackbone, resized, resized_graph
-from identity.networks.heads import HeadConfig, build_head, embedding_model
+from identity.networks.chip_variants import resized, resized_graph
+from identity.networks.embedding import load_embedder
+from identity.networks.feature_source import RunNetworks
+from identity.networks.features import FrozenBackbone
+from identity.networks.head_config import HeadConfig
+from identity.networks.heads import build_head, embedding_model
 from identity.runs.bundle import Bundle
+from tests.identity.changed_run import with_people
 from tests.identity.drawn_set import drawn_face, write_random_weights
 from tests.identity.runs.test_bundle import small_bundle
 
 
 @pytest.mark.parametrize(("edge", "size"), [(150, 128), (64, 96), (150, 75), (48, 48)])
-def test_resizing_in_the_graph_is_that_of_the_chips(edge: int, size: int) -> None:
+def test_the_graph_resizes_like_the_function_for_chips(edge: int, size: int) -> None:
     chips = np.random.default_rng(0).integers(0, 256, (2, edge, edge, 3), dtype=np.uint8)
-    told = np.asarray(resized_graph(chips.astype(np.float32), size))
-    assert told.shape == (2, size, size, 3)
-    assert np.abs(told - resized(chips, size)).max() <= 1  # rounding of halves
+    in_graph = np.asarray(resized_graph(chips.astype(np.float32), size))
+    assert in_graph.shape == (2, size, size, 3)
+    assert np.abs(in_graph - resized(chips, size)).max() <= 1  # the two round halves differently
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """All three parts: dlib's net at 150, a random B0 with a head, chips of 64."""
+    """A run with all three parts: dlib's network at 150 px, a random B0 and a head; its chips have 64 px."""
     weights = load_weights(write_random_weights(tmp_path_factory.mktemp("weights") / "random.npz"))
     backbone = FrozenBackbone(weights, 64)
     head = build_head(HeadConfig("cosine", 3, backbone.map_shape), seed=0)
     bundle = small_bundle()
     bundle.size, bundle.shares = 64, {"dlib": 0.5, "face": 0.3, "head": 0.2}
     rng = np.random.default_rng(0)
-    bundle.part_templates = {
+    templates = {
         part: rng.normal(size=(3, d)).astype("f4")
         for part, d in (("dlib", 128), ("face", 128), ("head", 256))
     }
-    bundle._embedder = PartEmbedder(("dlib", "face", "head"), backbone, embedding_model(head, "cosine"))
+    bundle = with_people(bundle, part_templates=templates)
+    bundle._embedder = load_embedder(
+        ("dlib", "face", "head"), RunNetworks(backbone, embedding_model(head, "cosine"))
+    )
     return bundle
 
 
@@ -57,7 +64,7 @@ def test_exported_model_embeds_as_the_run_does(run: Bundle, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_nothing_is_written_that_differs_from_the_run(
+def test_a_model_that_differs_from_the_run_is_not_written(
     run: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = lite_model(embedding_graph(run))
@@ -68,6 +75,8 @@ def test_nothing_is_written_that_differs_from_the_run(
     assert not (tmp_path / "out").exists()
 
 
-def test_no_run_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_run_is_refused_in_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--model", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "no trained model" in capsys.readouterr().err

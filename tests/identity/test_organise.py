@@ -1,4 +1,4 @@
-"""Albums from photos: the finder and the networks are stand-ins, files and index are real."""
+"""Sorting photos into albums, with stand-ins for detector and networks; files and database are real."""
 
 import json
 import sqlite3
@@ -19,6 +19,7 @@ from identity.decisions.same_person import SamePerson
 from identity.runs.bundle import Bundle
 from identity.runs.collection import FILE, PeopleFile
 from identity.runs.recogniser import Recogniser
+from tests.identity.changed_run import with_decision
 from tests.identity.runs.test_recogniser import SquareFaces, colour_of, photo
 from tests.identity.test_enrol import trained
 from tests.stand_in_faces import find_with
@@ -28,11 +29,11 @@ STRANGER, OTHER_STRANGER = (60, 240, 250), (130, 130, 40)
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bundle:
-    """Six people by colour; who scores below 1.5 is unknown."""
+    """A run of six people who differ by colour; a face that scores below 1.5 is unknown."""
     find_with(SquareFaces, monkeypatch)
     bundle = trained(people=6, seed=3)
     thresholds = bundle.decision.thresholds | {"fpir_10": 1.5}
-    bundle = replace(bundle, decision=replace(bundle.decision, thresholds=thresholds))
+    bundle = with_decision(bundle, thresholds=thresholds)
     (tmp_path / "run").mkdir()
     monkeypatch.setattr(Bundle, "load", classmethod(lambda _cls, _folder: bundle))
     return replace(
@@ -43,16 +44,16 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bundle:
 
 
 def recogniser_of(run: Bundle) -> Recogniser:
-    found = Recogniser(run, 0.1)
+    recogniser = Recogniser(run, 0.1)
     colours = np.array([colour_of(run, k) for k in range(6)])
-    scores = found.images([photo(tuple(int(v) for v in colour)) for colour in colours])
-    found.threshold = min(answer.faces[0].score for answer in scores) - 1e-3
-    return found
+    scores = recogniser.images([photo(tuple(int(v) for v in colour)) for colour in colours])
+    recogniser.threshold = min(answer.faces[0].score for answer in scores) - 1e-3
+    return recogniser
 
 
 @pytest.fixture
 def photos(run: Bundle, tmp_path: Path) -> Path:
-    """Ann alone, Ann with Ben (people 0 and 1), a stranger twice, another once, nobody, and a broken file."""
+    """Photos of person 0 alone, of persons 0 and 1, of a stranger twice, of another once, of nobody; a broken file."""
     folder = tmp_path / "photos"
     (folder / "deeper").mkdir(parents=True)
     pictures = {
@@ -80,29 +81,29 @@ def put(run: Bundle, photos: Path, albums: Path, how: str = "hard") -> Albums:
         return organise(recogniser, photos, albums, people, how=how)
 
 
-def pages(found: Albums, photos: Path, albums: Path) -> Path:
+def pages(sorted_photos: Albums, photos: Path, albums: Path) -> Path:
     with PeopleFile(albums.parent / "run") as people:
-        return write_pages(found, people, photos, albums)
+        return write_pages(sorted_photos, people, photos, albums)
 
 
-def test_every_photo_is_in_the_albums_of_the_people_on_it(run: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_every_photo_is_in_the_albums_of_the_people_in_it(run: Bundle, photos: Path, tmp_path: Path) -> None:
     before = {name: (photos / name).read_bytes() for name in tree(photos)}
-    found = put(run, photos, tmp_path / "albums")
+    sorted_photos = put(run, photos, tmp_path / "albums")
     files = tree(tmp_path / "albums")
     assert {f for f in files if f.startswith("person 0/")} == {"person 0/a.png", "person 0/a (2).png"}
     assert "person 1/a.png" in files and "no face/nobody.png" in files
     assert not any("broken" in f for f in files)
-    assert found.photos["broken.jpg"].status == "error"
+    assert sorted_photos.photos["broken.jpg"].status == "error"
     assert {name: (photos / name).read_bytes() for name in tree(photos)} == before
     assert (tmp_path / "albums/person 0/a.png").samefile(photos / "a.png") or (
         tmp_path / "albums/person 0/a (2).png"
     ).samefile(photos / "a.png")
-    unknown = {album for path in ("s1.png", "s2.png") for album in found.albums_of(path)}
+    unknown = {album for path in ("s1.png", "s2.png") for album in sorted_photos.albums_of(path)}
     assert unknown == {"unknown/001"}, "the stranger who appears twice is one group"
-    assert found.albums_of("t.png") == ["unknown/single"]
+    assert sorted_photos.albums_of("t.png") == ["unknown/single"]
 
 
-def test_a_second_call_changes_nothing_and_new_photos_are_taken_in(
+def test_a_second_call_changes_nothing_and_new_photos_are_added(
     run: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     albums = tmp_path / "albums"
@@ -116,18 +117,18 @@ def test_a_second_call_changes_nothing_and_new_photos_are_taken_in(
 
 
 @pytest.mark.parametrize("how", ["hard", "symlink", "copy"])
-def test_undo_takes_away_what_was_put_there_and_nothing_else(
+def test_undo_removes_what_organise_put_there_and_nothing_else(
     run: Bundle, photos: Path, tmp_path: Path, how: str
 ) -> None:
     albums = tmp_path / "albums"
-    found = put(run, photos, albums, how)
-    pages(found, photos, albums)
+    sorted_photos = put(run, photos, albums, how)
+    pages(sorted_photos, photos, albums)
     (albums / "person 0" / "mine.txt").write_text("the user's own")
     if how == "copy":
         (albums / "person 1" / "a.png").write_bytes(b"edited by hand")
     with PeopleFile(tmp_path / "run") as people:
         undone = undo(albums, people)
-    assert undone.removed == len(found.placed) - (how == "copy")
+    assert undone.removed == len(sorted_photos.placed) - (how == "copy")
     assert undone.left == (["person 1/a.png"] if how == "copy" else []) and undone.only_copies == []
     assert tree(albums) == {"person 0/mine.txt"} | ({"person 1/a.png"} if how == "copy" else set())
     assert len(tree(photos)) == 7
@@ -144,14 +145,14 @@ def test_a_file_of_the_user_is_never_overwritten(run: Bundle, photos: Path, tmp_
     assert (albums / "person 1" / "a (2).png").exists()
 
 
-def test_an_interrupted_call_goes_on_and_loses_nothing(
+def test_an_interrupted_call_continues_and_loses_nothing(
     run: Bundle, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recogniser = recogniser_of(run)
-    looked = recogniser.files
+    uninterrupted = recogniser.files
 
     def interrupted(paths: list[Path], workers: int):  # type: ignore[no-untyped-def]
-        for number, answer in enumerate(looked(paths, workers)):
+        for number, answer in enumerate(uninterrupted(paths, workers)):
             if number == 3:
                 raise KeyboardInterrupt
             yield answer
@@ -160,16 +161,18 @@ def test_an_interrupted_call_goes_on_and_loses_nothing(
     with PeopleFile(tmp_path / "run") as people:
         with pytest.raises(KeyboardInterrupt):
             organise(recogniser, photos, tmp_path / "albums", people)
-        monkeypatch.setattr(recogniser, "files", looked)
-        found = organise(recogniser, photos, tmp_path / "albums", people)
-    assert found.new == 4
+        monkeypatch.setattr(recogniser, "files", uninterrupted)
+        sorted_photos = organise(recogniser, photos, tmp_path / "albums", people)
+    assert sorted_photos.new == 4
     other = tmp_path / "other"
     assert tree(tmp_path / "albums") == {placed.file for placed in put(run, photos, other).placed}
 
 
-def test_one_folder_in_the_other_and_no_photos_are_refused(run: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_nested_folders_and_folders_without_photos_are_refused(
+    run: Bundle, photos: Path, tmp_path: Path
+) -> None:
     for albums in (photos / "albums", tmp_path, photos):
-        with pytest.raises(InputError, match="must not lie"):
+        with pytest.raises(InputError, match="must not lie inside"):
             put(run, photos, albums)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no photo"):
@@ -177,16 +180,16 @@ def test_one_folder_in_the_other_and_no_photos_are_refused(run: Bundle, photos: 
 
 
 def test_pages_say_what_is_in_the_albums(run: Bundle, photos: Path, tmp_path: Path) -> None:
-    found = put(run, photos, tmp_path / "albums")
-    page = pages(found, photos, tmp_path / "albums").read_text("utf-8")
-    assert "person 0" in page and "Not readable" in page and "broken.jpg" in page and "<script" not in page
-    told = json.loads((tmp_path / "albums" / "albums.json").read_text("utf-8"))
-    assert {entry["photo"] for entry in told["photos"]} == tree(photos)
-    assert {entry["album"] for entry in told["albums"]} == set(found.counts())
-    for entry in told["photos"]:
+    sorted_photos = put(run, photos, tmp_path / "albums")
+    page = pages(sorted_photos, photos, tmp_path / "albums").read_text("utf-8")
+    assert "person 0" in page and "Unreadable" in page and "broken.jpg" in page and "<script" not in page
+    written = json.loads((tmp_path / "albums" / "albums.json").read_text("utf-8"))
+    assert {entry["photo"] for entry in written["photos"]} == tree(photos)
+    assert {entry["album"] for entry in written["albums"]} == set(sorted_photos.counts())
+    for entry in written["photos"]:
         assert all((tmp_path / "albums" / file).exists() for file in entry["files"])
     rows = (tmp_path / "albums" / "albums.csv").read_text("utf-8").splitlines()
-    assert len(rows) == 1 + 8  # two faces on one photo
+    assert len(rows) == 1 + 8  # one photo shows two faces
     assert len(list((tmp_path / "albums" / ".thumbnails").iterdir())) == 6
 
 
@@ -198,7 +201,7 @@ def test_the_file_of_a_later_version_and_a_damaged_one_are_refused(tmp_path: Pat
     with pytest.raises(InputError, match="version 99"):
         PeopleFile(tmp_path)
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / FILE).write_bytes(b"no database at all, but long enough to be looked at" * 20)
+    (tmp_path / "other" / FILE).write_bytes(b"not a database, but as long as one" * 20)
     with pytest.raises(InputError, match="cannot be used"):
         PeopleFile(tmp_path / "other")
 
@@ -221,16 +224,16 @@ def test_the_command_organises_and_undoes(
 ) -> None:
     model, albums = str(tmp_path / "run"), str(tmp_path / "albums")
     assert module.main(["--model", model, "--workers", "1", str(photos), albums]) == 0
-    assert "7 photos (7 looked at now)" in capsys.readouterr().out
+    assert "7 photos (7 of them new)" in capsys.readouterr().out
     assert (tmp_path / "albums" / "index.html").is_file()
     assert module.main(["--model", model, "--undo", albums]) == 0
-    assert "files taken out" in capsys.readouterr().out and not any(Path(albums).iterdir())
+    assert "files removed from" in capsys.readouterr().out and not any(Path(albums).iterdir())
     assert module.main(["--model", model, "--undo", albums]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert sha256_of(photos / "a.png")
 
 
-def test_copies_and_near_copies_are_told(run: Bundle, photos: Path, tmp_path: Path) -> None:
+def test_copies_and_near_copies_are_listed(run: Bundle, photos: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("one", "two"):
         blocks = rng.uniform(0, 100, (5, 5, 3)).astype(np.float32)
@@ -242,9 +245,9 @@ def test_copies_and_near_copies_are_told(run: Bundle, photos: Path, tmp_path: Pa
                 (photos / "one.jpg").read_bytes() + b"\0"
             )  # another file
             (photos / "copy.jpg").write_bytes((photos / "one.jpg").read_bytes())
-    found = put(run, photos, tmp_path / "albums")
-    assert ["copy.jpg", "one.jpg"] in [sorted(paths) for paths in found.copies()]
-    assert ["copy.jpg", "saved again.jpg"] in [sorted(paths) for paths in found.near_copies()]
-    assert len(found.near_copies()) == 1, "neither another picture nor the plain ones"
-    page = pages(found, photos, tmp_path / "albums").read_text("utf-8")
-    assert "Nearly copies" in page and "saved again.jpg" in page
+    sorted_photos = put(run, photos, tmp_path / "albums")
+    assert ["copy.jpg", "one.jpg"] in [sorted(paths) for paths in sorted_photos.copies()]
+    assert ["copy.jpg", "saved again.jpg"] in [sorted(paths) for paths in sorted_photos.near_copies()]
+    assert len(sorted_photos.near_copies()) == 1, "neither the other picture nor the plain ones are copies"
+    page = pages(sorted_photos, photos, tmp_path / "albums").read_text("utf-8")
+    assert "Near copies" in page and "saved again.jpg" in page

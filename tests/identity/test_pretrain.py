@@ -1,3 +1,5 @@
+"""The recipe of pre-training, a few training steps on made-up chips, and the weights that come out."""
+
 import json
 from pathlib import Path
 
@@ -5,8 +7,8 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from identity.networks.backbone import face_embedding_model, load_weights
-from identity.pretrain import main, parser, recipe_of
+from identity.networks.backbone import load_weights
+from identity.pretrain import main, make_parser, recipe_of
 from identity.pretraining.faces_to_learn import Faces
 from identity.pretraining.held_out import held_out_rows
 from identity.pretraining.recipe import Recipe
@@ -33,7 +35,7 @@ def some_faces(count: int = 24) -> Faces:
     )
 
 
-def test_time_is_shared_between_sizes_by_what_they_cost() -> None:
+def test_the_cost_of_a_size_decides_how_often_it_is_drawn() -> None:
     recipe = Recipe(sizes=(50, 100), first_shares=(0.5, 0.5), mix_from=0.2, last_from=0.8)
     np.testing.assert_allclose(recipe.size_probabilities(0.2), [0.8, 0.2])
     np.testing.assert_allclose(recipe.size_probabilities(0.8), [0, 1])
@@ -47,7 +49,7 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
     assert recipe.learning_rate_at(99, 1) == pytest.approx(0)
 
 
-def test_jitter_keeps_form_and_is_repeatable() -> None:
+def test_jitter_returns_the_requested_size_and_is_repeatable() -> None:
     chip = np.full((112, 112, 3), 128, np.uint8)
     first = jittered(chip, 64, 1.07, np.random.default_rng(3))
     assert first.shape == (64, 64, 3) and first.dtype == np.uint8
@@ -61,7 +63,7 @@ def test_a_batch_shows_renders_with_their_photos_target_and_no_held_out_face() -
     assert shown.shape == (20, 32, 32, 3) and targets.shape == (20, 128)
     rows = [int(np.argmax(faces.targets @ t)) for t in targets]
     assert sorted(rows) == list(range(4, 24))
-    # renders here are black, at most 20 after jitter; chips are noise around 127, at least 60 after it
+    # the renders here are black, at most 20 after jitter; the chips are noise around 127, at least 60 after jitter
     assert {row for row, picture in zip(rows, shown, strict=True) if picture.mean() < 40} == {4, 9, 10}
 
 
@@ -96,14 +98,14 @@ def test_training_resumes_where_it_stopped_and_its_weights_load(small: Recipe, t
     other.start_from(tmp_path / "out.npz")
     np.testing.assert_allclose(other.model.get_weights()[0], again.model.get_weights()[0], atol=1e-3)
     pictures = np.zeros((1, 48, 48, 3), "f4")
-    found = face_embedding_model(tmp_path / "out.npz", 48).predict_on_batch(pictures)
-    # float16 kernels: the direction of the embedding stays, whatever a barely trained net makes of its length
+    loaded = other.model.predict_on_batch(pictures)
+    # float16 kernels keep an embedding's direction, but a barely trained network may give another length
     expected = again.model.predict_on_batch(pictures)
-    assert np.sum(found * expected) / np.linalg.norm(found) / np.linalg.norm(expected) > 0.99
+    assert np.sum(loaded * expected) / np.linalg.norm(loaded) / np.linalg.norm(expected) > 0.99
 
 
 @pytest.mark.slow
-def test_frozen_layers_stay_as_they_were_and_the_others_learn(tmp_path: Path) -> None:
+def test_frozen_layers_do_not_change_and_the_others_learn(tmp_path: Path) -> None:
     recipe = Recipe(budget=12, sizes=(32,), first_shares=(1.0,), batch=4, frozen_before="block7a_expand_conv")
     training = Pretraining(some_faces(), recipe, tmp_path)
     before = {w.path: np.asarray(w) for w in training.model.weights}
@@ -113,7 +115,7 @@ def test_frozen_layers_stay_as_they_were_and_the_others_learn(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_layers_that_are_not_there_cannot_be_frozen(tmp_path: Path) -> None:
+def test_layers_that_do_not_exist_cannot_be_frozen(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no layer of the B0"):
         Pretraining(some_faces(), Recipe(sizes=(32,), first_shares=(1.0,), frozen_before="block9"), tmp_path)
 
@@ -126,7 +128,7 @@ def test_blends_are_refused_where_no_device_makes_them(tmp_path: Path) -> None:
 
 
 def two_teachers(count: int = 24) -> Faces:
-    """The faces of `some_faces`, with a second teacher that has no answer for the last of them."""
+    """The faces of `some_faces`, with a second teacher that did not embed the last of them."""
     one = some_faces(count)
     other = np.random.default_rng(1).normal(size=(count, 192)).astype("f4")
     other /= np.linalg.norm(other, axis=1, keepdims=True)
@@ -177,12 +179,12 @@ def test_a_new_teachers_projection_is_fitted_to_the_maps() -> None:
     rng = np.random.default_rng(0)
     maps, truth = rng.normal(size=(400, 12)) + 3, rng.normal(size=(12, 5))
     targets = maps @ truth + 2
-    targets[::10] = 0  # no answers
+    targets[::10] = 0  # rows that the teacher did not embed
     kernel, bias = linear_fit(maps, targets)
     assert np.abs(kernel - truth).max() < 0.1 and np.abs(maps[1] @ kernel + bias - targets[1]).max() < 0.1
 
 
-def test_the_budget_follows_from_the_speed_without_the_calls_that_compile() -> None:
+def test_the_budget_follows_from_the_speed_after_the_calls_that_compile() -> None:
     speed = Speed()
     for now, spent in ((100, 10), (140, 20), (141, 30), (142, 40)):
         speed.add(now, spent)
@@ -193,7 +195,7 @@ def test_the_budget_follows_from_the_speed_without_the_calls_that_compile() -> N
 
 
 @pytest.mark.slow
-def test_a_training_whose_time_is_over_ends_whatever_its_budget(tmp_path: Path) -> None:
+def test_a_training_whose_time_is_up_ends_before_its_budget(tmp_path: Path) -> None:
     recipe = Recipe(budget=10**9, sizes=(32,), first_shares=(1.0,), batch=4, warm_up=2)
     training = Pretraining(some_faces(), recipe, tmp_path)
     training.run(1e9, tmp_path / "log.csv", seconds=0.001)
@@ -201,7 +203,7 @@ def test_a_training_whose_time_is_over_ends_whatever_its_budget(tmp_path: Path) 
     assert (tmp_path / "checkpoint.npz").is_file()
 
 
-def test_weights_of_teachers_are_one_for_all_or_one_each() -> None:
+def test_teacher_weights_are_given_for_every_teacher_or_not_at_all() -> None:
     assert Recipe().weights_of(2) == (1.0, 1.0)
     assert options("teacher_weights=2,1").weights_of(2) == (2.0, 1.0)
     with pytest.raises(InputError, match="2 weights for 3 teachers"):
@@ -210,16 +212,20 @@ def test_weights_of_teachers_are_one_for_all_or_one_each() -> None:
         options("teacher_weights=0,1")
 
 
-def test_faces_held_out_stay_so_when_others_come() -> None:
+def test_held_out_faces_stay_held_out_when_faces_are_added() -> None:
     paths = [f"utkface/{k}_0_1_{k}.webp" for k in range(4000)]
     held = {paths[row] for row in held_out_rows(paths)}
     assert 60 < len(held) < 140  # 2.5 %
     some = [path for k, path in enumerate(paths) if k % 7]
     assert {some[row] for row in held_out_rows(some)} == held.intersection(some)
-    assert list(held_out_rows(paths)) != sorted(held_out_rows(paths))  # the first are of no one source
+    assert list(held_out_rows(paths)) != sorted(
+        held_out_rows(paths)
+    )  # the first of them come from all sources
 
 
-def test_resuming_nothing_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_photos_are_refused_in_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     code = main(["--photos", str(tmp_path / "none.zip"), "--out", str(tmp_path / "w.npz")])
     assert code == 2
     assert "none.zip" in capsys.readouterr().err
@@ -234,7 +240,7 @@ def options(*settings: str) -> Recipe:
     words = ["--photos", "p", "--out", "o"]
     for setting in settings:
         words += ["--set", setting]
-    return recipe_of(parser().parse_args(words))
+    return recipe_of(make_parser().parse_args(words))
 
 
 def test_the_recipe_can_be_set_field_by_field() -> None:
@@ -242,11 +248,11 @@ def test_the_recipe_can_be_set_field_by_field() -> None:
     assert (recipe.sizes, recipe.first_shares, recipe.learning_rate) == ((96, 150), (0.25, 0.75), 0.001)
 
 
-def test_the_batch_is_the_one_asked_for() -> None:
-    assert recipe_of(parser().parse_args(["--photos", "p", "--out", "o", "--batch", "256"])).batch == 256
+def test_the_option_batch_sets_the_batch_of_the_recipe() -> None:
+    assert recipe_of(make_parser().parse_args(["--photos", "p", "--out", "o", "--batch", "256"])).batch == 256
 
 
 @pytest.mark.parametrize("setting", ["colour=red", "batch=many", "sizes=96,150"])
-def test_settings_that_fit_no_recipe_are_refused(setting: str) -> None:
+def test_settings_that_the_recipe_does_not_allow_are_refused(setting: str) -> None:
     with pytest.raises(InputError):
         options(setting)

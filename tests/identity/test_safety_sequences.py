@@ -1,4 +1,4 @@
-"""Random sequences of commands, killed and repeated: see `tests.identity.safety_sequences`."""
+"""Random sequences of commands that are killed and repeated, from `tests.identity.safety_sequences`."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
-def lives(first: int, count: int, steps: int, seconds: float) -> str:
-    """The output of a process that forks: this one has threads."""
+def run_sequences(first: int, count: int, steps: int, seconds: float) -> str:
+    """Run sequences in another process, because this one has threads and cannot fork safely; return its output."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.identity.safety_sequences", *map(str, (first, count, steps))],
         cwd=ROOT,
@@ -30,10 +30,11 @@ def lives(first: int, count: int, steps: int, seconds: float) -> str:
 def test_nothing_of_the_users_is_destroyed_and_nothing_of_a_forgotten_person_left_in_25_random_sequences() -> (
     None
 ):
-    said = lives(0, 25, 5, 280)
-    assert "25 sequences: nothing destroyed" in said
-    # the sequences do what they are for
-    assert said.count("killed at") >= 25 and said.count("forget ") >= 15 and said.count("organise ") >= 15
+    output = run_sequences(0, 25, 5, 280)
+    assert "25 sequences: nothing destroyed" in output
+    # the sequences contain enough kills and enough commands of each kind
+    assert output.count("killed at") >= 25
+    assert output.count("forget ") >= 15 and output.count("organise ") >= 15
 
 
 @pytest.mark.soak
@@ -43,4 +44,4 @@ def test_nothing_of_the_users_is_destroyed_and_nothing_of_a_forgotten_person_lef
 def test_nothing_of_the_users_is_destroyed_and_nothing_of_a_forgotten_person_left_in_100_more(
     first: int,
 ) -> None:
-    assert "100 sequences: nothing destroyed" in lives(first, 100, 8, 3000)
+    assert "100 sequences: nothing destroyed" in run_sequences(first, 100, 8, 3000)

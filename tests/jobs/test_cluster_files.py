@@ -1,4 +1,4 @@
-"""The files that clusters are made from: Ray takes them, and what they pin is what the lock pins."""
+"""Tests of the cluster files: Ray accepts them, and they pin the same versions as the lock file."""
 
 import os
 import re
@@ -69,7 +69,7 @@ def test_aws_workers_are_spot_machines_that_may_use_s3() -> None:
 
 
 def node(folder: Path, python: str = "", ray: str = "") -> dict[str, str]:
-    """A home folder and programs of a node: `python3` and the Ray of its environment have these versions."""
+    """Make a node's home folder and programs; its `python3` and the Ray of its environment have these versions."""
     for name, version in {"bin/python3": python, "home/likeness-env/bin/python": ray}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(f"#!/bin/sh\necho {version}\n")
@@ -80,20 +80,20 @@ def node(folder: Path, python: str = "", ray: str = "") -> dict[str, str]:
 
 
 def set_up(step: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """Run the one setup command with `step` in it as Ray does: in bash, within parentheses."""
+    """Run the one setup command with `step` in it as Ray does, in bash and within parentheses."""
     (command,) = [one for one in load("cluster.yaml")["setup_commands"] if step in one]
-    command = re.sub(r"want=\S+;", "want=3.4;", command)  # none that this machine has
+    command = re.sub(r"want=\S+;", "want=3.4;", command)  # a version that this machine lacks
     return subprocess.run(["bash", "-c", f"({command})"], env=environment, capture_output=True, text=True)
 
 
-def test_setup_says_that_a_node_has_another_python(tmp_path: Path) -> None:
+def test_setup_reports_a_node_with_another_python(tmp_path: Path) -> None:
     result = set_up("-m venv", node(tmp_path, python="3.9"))
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
     assert line.startswith("likeness: ") and "needs Python 3.4, has 3.9: apt install python3.4-venv" in line
 
 
-def test_setup_says_that_an_environment_cannot_be_made(tmp_path: Path) -> None:
+def test_setup_reports_that_an_environment_cannot_be_made(tmp_path: Path) -> None:
     environment = node(tmp_path, python="3.4")
     python = tmp_path / "bin" / "python3"
     python.write_text('#!/bin/sh\n[ "$1" != -m ] && echo 3.4\n')
@@ -102,7 +102,7 @@ def test_setup_says_that_an_environment_cannot_be_made(tmp_path: Path) -> None:
     assert "cannot make an environment: apt install python3.4-venv" in result.stderr
 
 
-def test_setup_takes_only_the_ray_of_the_lock(tmp_path: Path) -> None:
+def test_setup_accepts_only_the_ray_of_the_lock(tmp_path: Path) -> None:
     assert set_up("import ray", node(tmp_path / "same", ray=locked_ray())).returncode == 0
     for wrong in ("2.9.0", locked_ray()[:-1], ""):
         result = set_up("import ray", node(tmp_path / f"not-{wrong}", ray=wrong))
@@ -143,7 +143,7 @@ def test_rayjob_is_one_kuberay_takes() -> None:
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     images = set()
     for group in groups:
-        # Kubernetes and Ray want text where YAML would read numbers.
+        # Kubernetes and Ray expect text where YAML would read numbers.
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
         (container,) = group["template"]["spec"]["containers"]
         images.add(container["image"])
@@ -222,8 +222,8 @@ def test_the_code_of_this_checkout_is_taken_along(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_rsync_is_told_what_stays_here_in_its_own_words(name: str) -> None:
+def test_rsync_excludes_what_stays_here_in_its_own_syntax(name: str) -> None:
     for file in load(name)["rsync_filter"]:
-        # rsync takes a ! for `forget all that was said before`, .rayignore is not for it
+        # In rsync's syntax a ! cancels all earlier rules; .rayignore is not for rsync.
         assert "!" not in (ROOT / file).read_text()
     assert all("chmod -f 700 /tmp/ray" in command for command in starts(load(name)))

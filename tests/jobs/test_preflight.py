@@ -1,4 +1,4 @@
-"""The look before a job: what is there, what is missing and what to do about it, never a traceback."""
+"""Tests of the checks before a job: what is there, what is missing and what to do about it, never a traceback."""
 
 import json
 import os
@@ -26,13 +26,13 @@ CLUSTER = ROOT / "jobs" / "cluster.yaml"
 
 @pytest.fixture(autouse=True)
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that what preflight sets for its process is gone after each test."""
+    """Set the patience, so that what preflight sets for its process is undone after each test."""
     monkeypatch.setenv(PATIENCE, "1")
 
 
 @pytest.fixture
 def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of programs that are found first; its `ssh` runs commands on this machine."""
+    """Make a folder of programs at the front of the PATH; its `ssh` runs commands on this machine."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("rsync", "ray"):
@@ -40,7 +40,7 @@ def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program(folder / "ssh", 'for last; do :; done; exec bash -c "$last"')
     monkeypatch.setenv("PATH", f"{folder}:{Path(sys.executable).parent}:/usr/bin:/bin")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    # a login shell sets a PATH of its own, in which this machine may have no rsync
+    # A login shell sets a PATH of its own, in which this machine may have no rsync.
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".bash_profile").write_text(f'export PATH="{folder}:$PATH"\n')
     return folder
@@ -52,7 +52,7 @@ def program(path: Path, script: str) -> None:
 
 
 def cluster_file(folder: Path, **provider: Any) -> Path:
-    """`jobs/cluster.yaml` filled in for nodes that have any Python that is supported."""
+    """Write `jobs/cluster.yaml`, filled in for nodes with any supported Python."""
     config = yaml.safe_load(CLUSTER.read_text())
     config["provider"] |= {"head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2"]} | provider
     config["setup_commands"] = []
@@ -71,7 +71,7 @@ def test_finding_prints_its_way_out_only_where_something_is_missing() -> None:
 
 
 @pytest.mark.parametrize("error", [InputError("a\nb"), OSError(5, "a b"), ImportError("a b"), ValueError()])
-def test_failed_look_is_one_line(error: Exception) -> None:
+def test_failed_check_is_one_line(error: Exception) -> None:
     def look() -> str:
         raise error
 
@@ -79,7 +79,7 @@ def test_failed_look_is_one_line(error: Exception) -> None:
     assert not finding.ok and "\n" not in finding.line() and finding.way_out == "mend it"
 
 
-def test_programs_are_looked_for_by_name(monkeypatch: pytest.MonkeyPatch, fake_ssh: Path) -> None:
+def test_programs_are_searched_by_name(monkeypatch: pytest.MonkeyPatch, fake_ssh: Path) -> None:
     assert missing(programs()) == []
     monkeypatch.setenv("PATH", str(fake_ssh))
     (fake_ssh / "rsync").unlink()
@@ -114,11 +114,11 @@ def test_ssh_never_asks_and_does_not_wait_long() -> None:
     assert {"BatchMode=yes", "ConnectTimeout=10", "ProxyCommand=p"} <= set(command)
 
 
-def test_unfilled_cluster_file_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_placeholders_in_a_cluster_file_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert preflight.main(["--cluster", str(CLUSTER), "--data", "photos"]) == 2
     lines = capsys.readouterr().out.splitlines()
-    assert "MISSING  HEAD_ADDRESS: still in the cluster file; put your own in its place" in lines
-    assert "MISSING  --data photos: a relative path; give one that is the same on every node" in lines
+    assert "MISSING  HEAD_ADDRESS: still in the cluster file; replace it by your own" in lines
+    assert "MISSING  --data photos: a relative path; use one that is the same on every node" in lines
     assert lines[-1].endswith("are missing")
 
 
@@ -128,9 +128,9 @@ def test_nodes_that_have_everything(
     monkeypatch.chdir(ROOT)
     assert preflight.main(["--cluster", str(cluster_file(tmp_path)), "--json"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    told = json.loads(line)
-    assert told["missing"] == 0
-    assert {"what": "10.0.0.2: reached by ssh", "ok": True, "way_out": ""} in told["findings"]
+    answer = json.loads(line)
+    assert answer["missing"] == 0
+    assert {"what": "10.0.0.2: reached by ssh", "ok": True, "way_out": ""} in answer["findings"]
 
 
 def test_node_with_another_python_and_no_rsync(
@@ -141,7 +141,7 @@ def test_node_with_another_python_and_no_rsync(
     monkeypatch.setenv("PATH", str(fake_ssh))
     for name in ("bash", "env"):
         (fake_ssh / name).symlink_to(shutil.which(name, path="/usr/bin:/bin") or name)
-    # a login shell takes its PATH from the system
+    # A login shell takes its PATH from the system.
     program(fake_ssh / "ssh", 'for last; do :; done; exec bash -c "${last/--login/}"')
     config = cluster_check.read_cluster(cluster_file(tmp_path))
     findings = cluster_check.node_findings(config, "10.0.0.1", needs_ssh=True)
@@ -156,12 +156,13 @@ def test_node_that_lets_nobody_in(fake_ssh: Path, tmp_path: Path) -> None:
     assert "Permission denied" in finding.what and "ssh-copy-id ubuntu@10.0.0.1" in finding.way_out
 
 
-def test_node_that_is_set_up_looks_at_itself(fake_ssh: Path, tmp_path: Path) -> None:
+def test_node_that_is_set_up_checks_itself(fake_ssh: Path, tmp_path: Path) -> None:
     environment = tmp_path / "home" / "likeness-env" / "bin"
     environment.mkdir(parents=True)
-    told = json.dumps({"findings": [{"what": "--data s3://b c: no answer", "ok": False, "way_out": "w"}]})
+    answer = json.dumps({"findings": [{"what": "--data s3://b c: no answer", "ok": False, "way_out": "w"}]})
     program(
-        environment / "python", f"""[ "$1" = -c ] && echo yes || echo "$*" '{told}' | sed 's/^.*{{"f/{{"f/'"""
+        environment / "python",
+        f"""[ "$1" = -c ] && echo yes || echo "$*" '{answer}' | sed 's/^.*{{"f/{{"f/'""",
     )
     config = cluster_check.read_cluster(cluster_file(tmp_path))
     findings = cluster_check.node_findings(config, "10.0.0.1", needs_ssh=False, data="s3://b c")
@@ -177,7 +178,7 @@ def test_data_is_read(people: Path, tmp_path: Path) -> None:
     assert "no folders of photos there" in readable(str(tmp_path / "none")).what
     (tmp_path / "empty").mkdir()
     assert "no photos in its" in readable(str(tmp_path)).what
-    assert "no ftp://" in readable("ftp://x/y").what
+    assert "ftp:// is not supported" in readable("ftp://x/y").what
 
 
 def test_out_is_left_as_it_was(tmp_path: Path) -> None:
@@ -228,8 +229,8 @@ def test_here_as_a_command(people: Path, tmp_path: Path) -> None:
     [
         (None, "cannot be read"),
         ("a: [", "not YAML"),
-        ("a: b", "no cluster file"),
-        ("provider: local", "no cluster file"),
+        ("a: b", "not a cluster file"),
+        ("provider: local", "not a cluster file"),
     ],
 )
 def test_unusable_cluster_file_is_one_line(

@@ -1,4 +1,4 @@
-"""One run of made-up people, and one server of it, for the tests that send it much."""
+"""A run of made-up people and a server for it, shared by the tests that send many requests."""
 
 from collections.abc import Iterator
 
@@ -14,6 +14,6 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> MadeUp:
 
 @pytest.fixture(scope="session")
 def server(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """Address and process number."""
+    """The server's address and process number."""
     with serving(made_up.run, tmp_path_factory.mktemp("server") / "log") as (url, process):
         yield url, process.pid

@@ -1,4 +1,4 @@
-"""A server of made-up people by colour: the finder and the networks are stand-ins, everything between is real."""
+"""A server for made-up people who differ by colour, with stand-ins for detector and networks; the rest is real."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +19,11 @@ from identity.decisions.open_set import ProbabilityCurve
 from identity.decisions.same_person import SamePerson
 from identity.runs.bundle import Bundle
 from identity.runs.recogniser import Recogniser
-from identity.server import app as module
 from identity.server import photo_pool
+from identity.server import service as module
 from identity.server.app import make_app
 from identity.server.settings import Settings
+from tests.identity.changed_run import with_crowding, with_decision
 from tests.identity.runs.test_recogniser import SquareFaces, colour_of, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
 from tests.stand_in_faces import find_with
@@ -31,7 +32,7 @@ STRANGER = (60, 240, 250)
 
 
 class ThreadPool(photo_pool.PhotoPool):
-    """Photos are looked at in a thread, so that stand-ins are seen."""
+    """A pool that reads photos in threads of this process, where the stand-ins are."""
 
     def __init__(
         self,
@@ -63,39 +64,36 @@ class _Threads:
 
 
 def saved_run(folder: Path) -> Bundle:
-    """Six people by colour; a name is sure when the colour is nearly the person's."""
+    """Save and return a run of six people who differ by colour; a face gets a name if its colour is close to theirs."""
     bundle = trained(people=6, seed=3)
     bundle = replace(
-        bundle,
-        crowding=np.zeros(6, np.float32),
+        with_crowding(bundle, np.zeros(6, np.float32)),
         same_person=SamePerson((0.0001, 0.1), (0.98, 0.5), 100, 100, 50, ProbabilityCurve(10.0, -7.0)),
     )
     faces = [photo(colour_of(bundle, k)) for k in range(6)]
     scores = [answer.faces[0].score for answer in Recogniser(bundle, 0.1).images(faces)]
     lowest = min(scores) - 1e-3
-    decision = replace(
-        bundle.decision,
+    bundle = with_decision(
+        bundle,
         thresholds={"fpir_1": lowest, "fpir_10": lowest - 0.1},
         probability=ProbabilityCurve(10.0, -9.0),
         stranger_scores=tuple(np.linspace(lowest + 0.01, lowest - 1, 200).tolist()),
     )
-    bundle = replace(bundle, decision=decision)
     bundle.save(folder)
     return bundle
 
 
 def patched(monkeypatch: pytest.MonkeyPatch) -> None:
     find_with(SquareFaces, monkeypatch)
-    monkeypatch.setattr(
-        photo_pool, "_less_memory", lambda _more: nullcontext()
-    )  # it would be the tests' memory
+    # The limit would apply to the memory of the tests.
+    monkeypatch.setattr(photo_pool, "_less_memory", lambda _more: nullcontext())
     monkeypatch.setattr(module, "PhotoPool", ThreadPool)
     monkeypatch.setattr(Bundle, "_load_networks", lambda _bundle: ColourEmbedder())
 
 
 @contextmanager
 def served(run: Path, **settings: Any) -> Iterator[TestClient]:
-    """A client of a server of the run."""
+    """Serve the run and give a client of the server."""
     app: FastAPI = make_app(Settings(run, workers=2, **settings))
     with TestClient(
         app,
@@ -107,5 +105,5 @@ def served(run: Path, **settings: Any) -> Iterator[TestClient]:
 
 
 def picture(*colours: tuple[int, int, int]) -> bytes:
-    """A photo of squares as a file."""
+    """Return the file of a photo of coloured squares, one per face."""
     return encode_jpeg(photo(*colours), 98)

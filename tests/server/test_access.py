@@ -1,4 +1,4 @@
-"""Who may ask, how often, how much at once."""
+"""Who may send requests, how often, and how many at once."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from augmentor.errors import InputError
 from identity import serve
 from identity.server.access import Access, Buckets
 from identity.server.limits import Limits
-from identity.server.problems import answer_with_problems
+from identity.server.problems import Problem, answer_with_problems
 from identity.server.settings import Settings, read_keys
 
 KEY = "k" * 32
@@ -46,12 +46,12 @@ def client(app: ASGIApp, host: str = "127.0.0.1:8000", peer: str = "127.0.0.1") 
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]:8000"])
-def test_without_keys_this_machine_may_ask(host: str) -> None:
+def test_without_keys_requests_from_this_machine_are_answered(host: str) -> None:
     assert client(Access(inner(), frozenset(), 9)).get("/", headers={"host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "[", "evil@127.0.0.1.x"])
-def test_without_keys_no_other_host_is_answered_to(host: str) -> None:
+def test_without_keys_requests_that_name_another_host_are_refused(host: str) -> None:
     answer = client(Access(inner(), frozenset(), 9)).get("/", headers={"host": host})
     assert answer.status_code == 403 and answer.json()["type"] == "urn:likeness:problem:foreign-host"
     assert answer.headers["content-type"] == "application/problem+json"
@@ -63,7 +63,7 @@ def test_without_keys_connections_from_this_machine_are_answered(peer: str) -> N
 
 
 @pytest.mark.parametrize("peer", ["192.168.1.7", "::ffff:192.168.1.7", "fe80::1%eth0", "testclient", ""])
-def test_without_keys_no_other_machine_is_answered_whatever_host_it_names(peer: str) -> None:
+def test_without_keys_other_machines_are_refused_whatever_host_they_name(peer: str) -> None:
     answer = client(Access(inner(), frozenset(), 9), peer=peer).get("/", headers={"host": "localhost"})
     assert answer.status_code == 403 and answer.json()["type"].endswith("foreign-peer")
 
@@ -79,9 +79,18 @@ def test_without_keys_a_connection_whose_other_end_is_unknown_is_refused() -> No
 
 @pytest.mark.parametrize(
     "header",
-    ["Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via"],
+    [
+        *("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via"),
+        *(
+            "X-Original-Forwarded-For",
+            "X-Cluster-Client-IP",
+            "X-Envoy-External-Address",
+            "Tailscale-User-Login",
+        ),
+        *("Fastly-Client-IP", "X_Forwarded_For", "CF-Ray"),
+    ],
 )
-def test_without_keys_what_a_proxy_passes_on_is_refused(header: str) -> None:
+def test_without_keys_requests_through_a_proxy_are_refused(header: str) -> None:
     app = Access(inner(), frozenset(), 9)
     answer = client(app).get("/", headers={header: "127.0.0.1"})
     assert answer.status_code == 403 and answer.json()["type"].endswith("forwarded")
@@ -107,11 +116,13 @@ def test_without_keys_what_a_proxy_passes_on_is_refused(header: str) -> None:
     ],
 )
 @pytest.mark.parametrize("open_to_all", [False, True])
-def test_without_keys_other_sites_pages_are_refused_another_port_being_another_site(
+def test_without_keys_pages_of_other_sites_and_other_ports_are_refused(
     headers: dict[str, str], open_to_all: bool
 ) -> None:
     app = Access(inner(), frozenset(), 9, open=open_to_all)
-    if not (open_to_all and headers.get("origin") == "https://127.0.0.1:8000"):  # TLS may end in front
+    if not (
+        open_to_all and headers.get("origin") == "https://127.0.0.1:8000"
+    ):  # a proxy in front may provide TLS
         assert client(app).get("/", headers=headers).status_code == 403
     own = {"origin": "http://127.0.0.1:8000", "sec-fetch-site": "same-origin"}
     assert client(app).get("/", headers=own).status_code == 200
@@ -119,11 +130,11 @@ def test_without_keys_other_sites_pages_are_refused_another_port_being_another_s
     assert client(app).get("/", headers=tunnel).status_code == 200
 
 
-def test_an_open_server_answers_everybody_and_asks_for_no_key() -> None:
+def test_an_open_server_answers_everybody_without_a_key() -> None:
     app = Access(inner(), frozenset(), 9, open=True)
-    passed_on = {"x-forwarded-for": "203.0.113.5", "origin": "https://photos.example"}
-    asked = client(app, "photos.example", "192.168.1.7")
-    assert asked.post("/ask", files={"file": b"x"}, headers=passed_on).json() == 1
+    proxied = {"x-forwarded-for": "203.0.113.5", "origin": "https://photos.example"}
+    browser = client(app, "photos.example", "192.168.1.7")
+    assert browser.post("/ask", files={"file": b"x"}, headers=proxied).json() == 1
 
 
 @pytest.mark.parametrize(
@@ -134,7 +145,7 @@ def test_an_open_server_answers_everybody_and_asks_for_no_key() -> None:
         {"x-api-key": KEY},
     ],
 )
-def test_a_key_lets_in(headers: dict[str, str]) -> None:
+def test_requests_with_a_key_are_answered(headers: dict[str, str]) -> None:
     app = Access(inner(), frozenset([KEY, "another key of 24 letters"]), 9)
     assert client(app, "photos.example").post("/ask", files={"file": b"x"}, headers=headers).json() == 1
 
@@ -150,7 +161,7 @@ def test_a_key_lets_in(headers: dict[str, str]) -> None:
         {"authorization": "Bearer \xff"},
     ],
 )
-def test_without_the_key_nothing_is_answered_but_the_page(headers: dict[str, str]) -> None:
+def test_without_a_key_only_the_page_is_answered(headers: dict[str, str]) -> None:
     app = Access(inner(), frozenset([KEY]), 9)
     encoded = {name: value.encode("latin-1") for name, value in headers.items()}
     answer = client(app).post("/ask", files={"file": b"x"}, headers=encoded)
@@ -158,7 +169,7 @@ def test_without_the_key_nothing_is_answered_but_the_page(headers: dict[str, str
     assert client(app).get("/").status_code == 200
 
 
-def test_a_key_that_asks_too_often_waits_and_others_do_not() -> None:
+def test_a_key_with_too_many_requests_waits_and_others_do_not() -> None:
     now = [0.0]
     buckets = Buckets(3, lambda: now[0])
     assert [buckets.take(0) for _ in range(3)] == [0, 0, 0]
@@ -171,14 +182,14 @@ def test_a_key_that_asks_too_often_waits_and_others_do_not() -> None:
     assert [buckets.take(0) > 0 for _ in range(4)] == [False, False, False, True]
 
 
-def test_too_often_says_when_to_ask_again() -> None:
-    asked = client(Access(inner(), frozenset([KEY]), 2))
-    answers = [asked.get("/wait", headers={"x-api-key": KEY}) for _ in range(3)]
+def test_too_many_requests_are_refused_with_the_time_to_wait() -> None:
+    browser = client(Access(inner(), frozenset([KEY]), 2))
+    answers = [browser.get("/wait", headers={"x-api-key": KEY}) for _ in range(3)]
     assert [a.status_code for a in answers] == [200, 200, 429]
     assert 1 <= int(answers[2].headers["retry-after"]) <= 31
 
 
-def test_a_request_with_too_many_bytes_is_refused_whether_it_says_so_or_not() -> None:
+def test_a_request_with_too_many_bytes_is_refused_with_and_without_a_length() -> None:
     app = Limits(inner(), 9, 1000, 5)
 
     def pieces() -> Iterator[bytes]:
@@ -187,26 +198,26 @@ def test_a_request_with_too_many_bytes_is_refused_whether_it_says_so_or_not() ->
             yield b"y" * 100
         yield b"\r\n--x--\r\n"
 
-    told = client(app).post("/ask", files={"file": b"x" * 2000})
-    untold = client(app).post(
+    with_length = client(app).post("/ask", files={"file": b"x" * 2000})
+    without_length = client(app).post(
         "/ask", content=pieces(), headers={"content-type": "multipart/form-data; boundary=x"}
     )
-    for answer in (told, untold):
+    for answer in (with_length, without_length):
         assert answer.status_code == 413 and answer.json()["type"] == "urn:likeness:problem:too-large"
     assert client(app).post("/ask", files={"file": b"x" * 500}).json() == 500
 
 
-def test_more_requests_at_once_than_allowed_are_sent_away_and_the_others_answered() -> None:
+def test_requests_beyond_the_limit_are_refused_and_the_others_answered() -> None:
     app = Limits(inner(), 2, 1000, 5)
 
     async def ask() -> list[httpx.Response]:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as asked:
-            return list(await asyncio.gather(*(asked.get("/wait") for _ in range(5))))
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x") as browser:
+            return list(await asyncio.gather(*(browser.get("/wait") for _ in range(5))))
 
     answers = asyncio.run(ask())
     assert sorted(a.status_code for a in answers) == [200, 200, 503, 503, 503]
     assert all(int(a.headers["retry-after"]) >= 1 for a in answers if a.status_code == 503)
-    assert client(app).get("/").status_code == 200, "the places are free again"
+    assert client(app).get("/").status_code == 200, "the slots are free again"
 
 
 def test_a_request_that_takes_too_long_is_given_up() -> None:
@@ -218,32 +229,30 @@ def test_keys_come_from_a_file_and_weak_ones_are_refused(tmp_path: Path) -> None
     file = tmp_path / "keys"
     file.write_text(f"# ours\n{KEY}\n\n  {'z' * 16}  \n")
     assert read_keys(file) == {KEY, "z" * 16}
-    for content, told in [("", "no key in it"), ("short\n", "shorter than 16")]:
+    for content, message in [("", "no key in it"), ("short\n", "shorter than 16")]:
         file.write_text(content)
-        with pytest.raises(InputError, match=told):
+        with pytest.raises(InputError, match=message):
             read_keys(file)
-    with pytest.raises(InputError, match="no file of keys"):
+    with pytest.raises(InputError, match="file of keys cannot be read"):
         read_keys(tmp_path / "missing")
 
 
-def test_settings_of_the_environment_name_what_is_wrong(tmp_path: Path) -> None:
+def test_wrong_environment_variables_are_named(tmp_path: Path) -> None:
     run = {"LIKENESS_MODEL": "run"}
     assert Settings.from_environment(run | {"LIKENESS_OPEN": "1"}).model == Path("run")
     with pytest.raises(InputError, match="LIKENESS_MODEL: not set"):
         Settings.from_environment({})
-    with pytest.raises(InputError, match="LIKENESS_FPIR: 'x' is no number"):
+    with pytest.raises(InputError, match="LIKENESS_FPIR: 'x' is not a number"):
         Settings.from_environment(run | {"LIKENESS_OPEN": "1", "LIKENESS_FPIR": "x"})
     with pytest.raises(InputError, match="LIKENESS_OPEN: 'yes' is neither"):
         Settings.from_environment(run | {"LIKENESS_OPEN": "yes"})
 
 
-@pytest.mark.parametrize("said", [{}, {"LIKENESS_OPEN": "0"}, {"LIKENESS_KEYS": ""}])
-def test_ray_serve_needs_keys_or_to_be_told_that_everybody_may_ask(
-    said: dict[str, str], tmp_path: Path
-) -> None:
-    """Ray Serve listens where it is told to, and its proxy runs on the machine itself."""
+@pytest.mark.parametrize("variables", [{}, {"LIKENESS_OPEN": "0"}, {"LIKENESS_KEYS": ""}])
+def test_ray_serve_needs_keys_or_explicit_openness(variables: dict[str, str], tmp_path: Path) -> None:
+    """Ray Serve may listen on any address, and all requests seem to come from its proxy on this machine."""
     with pytest.raises(InputError, match=r"LIKENESS_KEYS: not set.*LIKENESS_OPEN=1"):
-        Settings.from_environment({"LIKENESS_MODEL": "run"} | said)
+        Settings.from_environment({"LIKENESS_MODEL": "run"} | variables)
     (tmp_path / "keys").write_text(KEY)
     with_keys = {"LIKENESS_MODEL": "run", "LIKENESS_KEYS": str(tmp_path / "keys")}
     assert Settings.from_environment(with_keys).keys == {KEY}
@@ -251,12 +260,43 @@ def test_ray_serve_needs_keys_or_to_be_told_that_everybody_may_ask(
         Settings.from_environment(with_keys | {"LIKENESS_OPEN": "1"})
 
 
-def test_a_server_for_everybody_has_to_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_server_for_everybody_needs_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert serve.main(["--model", "no-run", "--host", "0.0.0.0"]) == 2
     assert "give --keys FILE" in capsys.readouterr().err
     assert serve.main(["--model", "no-run", "--host", "0.0.0.0", "--open"]) == 2
     assert "no trained model" in capsys.readouterr().err
 
 
-def test_keys_are_not_shown_by_settings() -> None:
+def test_settings_do_not_show_keys() -> None:
     assert KEY not in repr(Settings(Path("run"), keys=frozenset([KEY])))
+
+
+def test_without_keys_a_request_as_a_proxy_without_settings_sends_it_is_refused() -> None:
+    app = Access(inner(), frozenset(), 60)
+    statuses = []
+
+    async def send(message: dict[str, Any]) -> None:
+        statuses.append(message.get("status"))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    for version in ("1.0", "1.1"):
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/healthz",
+            "query_string": b"",
+            "http_version": version,
+        }
+        scope |= {"headers": [(b"host", b"127.0.0.1:8000")], "client": ("127.0.0.1", 5), "scheme": "http"}
+        asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
+    assert statuses[0] == 403 and 403 not in statuses[1:]
+
+
+@pytest.mark.parametrize("hosts", [["evil@localhost"], ["localhost", "evil.example"], []])
+def test_without_keys_a_request_names_one_plain_host(hosts: list[str]) -> None:
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/healthz", "http_version": "1.1"}
+    scope |= {"headers": [(b"host", host.encode()) for host in hosts], "client": ("127.0.0.1", 5)}
+    with pytest.raises(Problem, match="local machine as its host"):
+        Access(inner(), frozenset(), 60)._check(scope)

@@ -1,4 +1,4 @@
-"""Jobs: names of files, room, time, zips, and that no photo is decoded in the server's own process."""
+"""Album jobs: file names, disk space, time limits, zips; and the server's own process decodes no photo."""
 
 import fcntl
 import io
@@ -40,28 +40,28 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bundle:
 
 @pytest.fixture
 def client(run: Bundle, tmp_path: Path) -> Iterator[TestClient]:
-    with served(tmp_path / "run", sweep_seconds=0.05) as found:
-        yield found
+    with served(tmp_path / "run", sweep_seconds=0.05) as client:
+        yield client
 
 
 def files_in(folder: Path) -> list[Path]:
-    found = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
-    return [file for file in found if file.name != "lock"]
+    files = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+    return [file for file in files if file.name != "lock"]
 
 
 def done(client: TestClient, *files: tuple[str, bytes]) -> str:
-    """Address of a job that is done."""
+    """Sort files into albums and return the address of the finished job."""
     return f"/v1/organise/{finished(client, client.post('/v1/organise', files=sent(*files)))['job']}"
 
 
 def test_equal_names_are_kept_apart_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    compared = []
     key = album_jobs._key
-    monkeypatch.setattr(album_jobs, "_key", lambda path: asked.append(path) or key(path))
+    monkeypatch.setattr(album_jobs, "_key", lambda path: compared.append(path) or key(path))
     paths = FreePaths()
     taken = [paths.take(PurePosixPath("x/a.jpg")) for _ in range(2_500)]
     assert len(set(taken)) == 2_500 and taken[1] == PurePosixPath("x/a (2).jpg")
-    assert len(asked) < 10 * 2_500
+    assert len(compared) < 10 * 2_500
 
 
 @given(
@@ -90,15 +90,14 @@ def test_a_request_with_odd_names_is_answered_whole(client: TestClient, run: Bun
     known = [(name, picture(colour_of(run, 1))) for name in odd]
     assert names(client.post("/v1/identify", files=sent(*known))) == [["person 1"]] * len(odd)
     files = sent(*[(name, picture(STRANGER)) for name in odd])
-    told = client.post("/v1/people", data={"name": "Zoë"}, files=files)
-    assert told.status_code == 201 and told.json()["photos"] == len(odd), told.text
+    response = client.post("/v1/people", data={"name": "Zoë"}, files=files)
+    assert response.status_code == 201 and response.json()["photos"] == len(odd), response.text
 
 
 def test_photos_of_one_name_keep_their_own_content_when_renders_are_made(
     client: TestClient, run: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    about = {"results": run.about["results"] | {"render_weight": 1.0}}
-    replace(run, about=run.about | about).save(tmp_path / "run")
+    replace(run, training=replace(run.training, render_weight=1.0)).save(tmp_path / "run")
     made: list[np.ndarray] = []
 
     def renders(image: np.ndarray, name: str, wanted: Any) -> np.ndarray:
@@ -113,8 +112,8 @@ def test_photos_of_one_name_keep_their_own_content_when_renders_are_made(
     monkeypatch.setattr(enrolment, "make_renders", elsewhere)
     colours = [(60, 240, 250), (90, 240, 250)]
     files = sent(*[("image.jpg", picture(colour, (0, 0, 0))) for colour in colours])
-    told = client.post("/v1/people", data={"name": "Zoë"}, files=files)
-    assert told.status_code == 201, told.text
+    response = client.post("/v1/people", data={"name": "Zoë"}, files=files)
+    assert response.status_code == 201, response.text
     reds = sorted(int(colour[0]) for colour in made)
     assert reds == pytest.approx([60, 90], abs=3)
 
@@ -138,7 +137,7 @@ def test_the_servers_own_process_decodes_no_photo_of_a_job(
 
 
 @pytest.mark.parametrize("wanted", ["x", "bytes=", "bytes=5-1", "bytes=0-1,3-4", "bytes=0-0,-1", "lines=1-2"])
-def test_a_range_that_is_none_gives_the_whole_zip_and_leaves_no_copy(
+def test_an_unusable_range_gives_the_whole_zip_and_leaves_no_copy(
     client: TestClient, run: Bundle, tmp_path: Path, wanted: str
 ) -> None:
     where = done(client, ("a.jpg", picture(colour_of(run, 1))))
@@ -151,7 +150,7 @@ def test_a_range_that_is_none_gives_the_whole_zip_and_leaves_no_copy(
     assert len(files_in(tmp_path / "tmp")) == before
 
 
-def test_a_part_of_the_zip_is_of_the_zip_that_was_fetched_before(
+def test_a_range_gives_a_part_of_the_zip_that_was_downloaded_before(
     client: TestClient, run: Bundle, tmp_path: Path
 ) -> None:
     where = done(client, ("a.jpg", picture(colour_of(run, 1))), ("b.jpg", picture((0, 0, 0))))
@@ -173,11 +172,11 @@ def test_a_part_of_the_zip_is_of_the_zip_that_was_fetched_before(
         with zipfile.ZipFile(io.BytesIO(client.get(f"{where}/albums.zip").content)) as archive:
             assert f"albums/{target}/b.jpg" in archive.namelist()
     assert len([f for f in files_in(tmp_path / "tmp") if f.suffix == ".zip"]) == 2, (
-        "this state's, and the one before"
+        "one for this state of the albums and one for the state before"
     )
 
 
-def test_a_job_whose_time_is_over_is_gone_without_anybody_asking(run: Bundle, tmp_path: Path) -> None:
+def test_a_job_whose_time_is_over_is_deleted_without_a_request(run: Bundle, tmp_path: Path) -> None:
     with served(tmp_path / "run", job_minutes=0.005, sweep_seconds=0.05) as client:
         assert client.post("/v1/organise?more=true", files=sent(("a", picture((0, 0, 0))))).status_code == 202
         until = time.monotonic() + 20
@@ -186,7 +185,7 @@ def test_a_job_whose_time_is_over_is_gone_without_anybody_asking(run: Bundle, tm
         assert not files_in(tmp_path / "tmp")
 
 
-def test_all_jobs_share_one_room_which_deleting_gives_back(run: Bundle, tmp_path: Path) -> None:
+def test_all_jobs_share_the_disk_space_and_deleting_frees_it(run: Bundle, tmp_path: Path) -> None:
     photo = picture(colour_of(run, 1))
     with served(tmp_path / "run", max_stored=len(photo) * 3 // 2) as client:
         first = client.post("/v1/organise?more=true", files=sent(("a.jpg", photo)))
@@ -195,13 +194,13 @@ def test_all_jobs_share_one_room_which_deleting_gives_back(run: Bundle, tmp_path
         assert len(files_in(tmp_path / "tmp")) == 1
         broken = zipped(("b.jpg", photo))[:-30]
         where = f"/v1/organise/{first.json()['job']}"
-        for _ in range(3):  # what cannot be kept takes no room
+        for _ in range(3):  # files that cannot be stored take no space
             assert client.post(f"{where}/photos?more=true", files=sent(("z.zip", broken))).status_code == 202
         assert client.delete(where).status_code == 204
         assert client.post("/v1/organise?more=true", files=sent(("a.jpg", photo))).status_code == 202
 
 
-def test_a_zip_counts_as_stored_and_one_too_many_is_refused(run: Bundle, tmp_path: Path) -> None:
+def test_a_zip_counts_as_stored_and_is_refused_if_it_is_too_large(run: Bundle, tmp_path: Path) -> None:
     photo = picture(colour_of(run, 1))
     with served(tmp_path / "run", max_stored=len(photo) * 3 // 2) as client:
         where = done(client, ("a.jpg", photo))
@@ -209,7 +208,7 @@ def test_a_zip_counts_as_stored_and_one_too_many_is_refused(run: Bundle, tmp_pat
         assert not [file for file in files_in(tmp_path / "tmp") if file.suffix in (".zip", ".part")]
 
 
-def test_a_full_disk_is_told_as_such_and_leaves_nothing_half(
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(
     client: TestClient, run: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_arguments: Any, **_named: Any) -> None:
@@ -223,11 +222,11 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing_half(
     assert not [file for file in files_in(tmp_path / "tmp") if file.suffix in (".zip", ".part")]
     with monkeypatch.context() as patch:
         patch.setattr("identity.server.album_jobs.organise", full)
-        told = client.post("/v1/organise", files=sent(("a.jpg", picture(STRANGER)))).json()
+        response = client.post("/v1/organise", files=sent(("a.jpg", picture(STRANGER)))).json()
         until = time.monotonic() + 20
-        while told["status"] == "running" and time.monotonic() < until:
-            told = client.get(f"/v1/organise/{told['job']}").json()
-    assert told["status"] == "failed" and "no room on the server's disk" in told["detail"]
+        while response["status"] == "running" and time.monotonic() < until:
+            response = client.get(f"/v1/organise/{response['job']}").json()
+    assert response["status"] == "failed" and "no room on the server's disk" in response["detail"]
 
 
 def test_a_failed_job_does_not_say_where_the_server_keeps_it(
@@ -239,19 +238,19 @@ def test_a_failed_job_does_not_say_where_the_server_keeps_it(
         raise InputError(f"{albums / 'x' / 'a.jpg'}: cannot be put there, see {photos}")
 
     monkeypatch.setattr("identity.server.album_jobs.organise", fails)
-    told = client.post("/v1/organise", files=sent(("a.jpg", picture(STRANGER)))).json()
-    while told["status"] == "running":
-        told = client.get(f"/v1/organise/{told['job']}").json()
-    assert told["detail"] == "x/a.jpg: cannot be put there, see the job"
+    response = client.post("/v1/organise", files=sent(("a.jpg", picture(STRANGER)))).json()
+    while response["status"] == "running":
+        response = client.get(f"/v1/organise/{response['job']}").json()
+    assert response["detail"] == "x/a.jpg: cannot be put there, see the job"
 
 
-def test_what_dead_servers_left_is_swept_and_living_ones_are_left_alone(tmp_path: Path) -> None:
+def test_folders_of_dead_servers_are_deleted_and_those_of_living_ones_are_kept(tmp_path: Path) -> None:
     living = Scratch(tmp_path)
     assert living.root.stat().st_mode & 0o77 == 0
     (living.root / "photo.jpg").write_bytes(b"x")
     dead = tmp_path / "likeness-server-1-dead"
     dead.mkdir(mode=0o700)
-    (dead / "lock").touch()
+    (dead / "lock").write_bytes(b"temporary folder of a likeness server\n")
     (dead / "photo.jpg").write_bytes(b"x")
     half, starting = tmp_path / "likeness-starting-1-old", tmp_path / "likeness-starting-2-new"
     half.mkdir()
@@ -270,7 +269,20 @@ def test_what_dead_servers_left_is_swept_and_living_ones_are_left_alone(tmp_path
     assert sweep(tmp_path) == 0
 
 
-def test_a_server_whose_temporary_folder_is_gone_says_that_it_is_not_ready(client: TestClient) -> None:
+@pytest.mark.parametrize("name", ["likeness-server-notes", "likeness-starting-notes"])
+def test_a_folder_of_the_users_that_is_called_like_a_servers_stays(tmp_path: Path, name: str) -> None:
+    mine, other = tmp_path / name, tmp_path / f"{name}-2"
+    mine.mkdir()
+    other.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    (other / "lock").write_text("a lock of mine")
+    for folder in (mine, other):
+        os.utime(folder, (0, 0))
+    assert sweep(tmp_path) == 0
+    assert (mine / "notes.txt").read_text() == "mine" and (other / "lock").read_text() == "a lock of mine"
+
+
+def test_a_server_without_its_temporary_folder_is_not_ready(client: TestClient) -> None:
     shutil.rmtree(client.app.state.service.scratch.root)  # type: ignore[attr-defined]
     assert client.get("/readyz").status_code == 503
     answer = client.post("/v1/organise", files=sent(("a.jpg", picture(STRANGER))))

@@ -31,8 +31,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bundle:
 
 @pytest.fixture
 def client(run: Bundle, tmp_path: Path) -> Iterator[TestClient]:
-    with served(tmp_path / "run") as found:
-        yield found
+    with served(tmp_path / "run") as client:
+        yield client
 
 
 def person(run: Bundle, number: int) -> bytes:
@@ -48,9 +48,7 @@ def names(answer: Any) -> list[list[str]]:
     return [[face["name"] for face in result["faces"]] for result in answer.json()["results"]]
 
 
-def test_every_photo_has_its_answer_in_order_and_a_bad_one_spoils_none(
-    client: TestClient, run: Bundle
-) -> None:
+def test_every_photo_is_answered_in_order_even_if_some_are_bad(client: TestClient, run: Bundle) -> None:
     files = sent(
         ("one.jpg", person(run, 1)),
         ("broken.jpg", b"\xff\xd8 no photo"),
@@ -68,12 +66,12 @@ def test_every_photo_has_its_answer_in_order_and_a_bad_one_spoils_none(
     assert results[1]["reason"].startswith("unreadable")
 
 
-def test_the_rate_of_strangers_decides(client: TestClient, run: Bundle) -> None:
+def test_the_requested_rate_decides_whether_a_stranger_gets_a_name(client: TestClient, run: Bundle) -> None:
     files = sent(("s.jpg", picture(STRANGER)))
     assert names(client.post("/v1/identify?fpir=0.01", files=files)) == [["unknown"]]
     assert names(client.post("/v1/identify?fpir=0.9", files=files)) != [["unknown"]]
-    told = client.post("/v1/identify?fpir=0.0001", files=files)
-    assert told.status_code == 422 and "200 strangers" in told.json()["detail"]
+    response = client.post("/v1/identify?fpir=0.0001", files=files)
+    assert response.status_code == 422 and "200 strangers" in response.json()["detail"]
 
 
 def test_two_photos_are_compared(client: TestClient, run: Bundle) -> None:
@@ -95,11 +93,11 @@ def test_an_earlier_systems_upload_is_answered_face_or_place(client: TestClient,
     assert client.post("/upload", files={"image": b"words"}).status_code == 422
 
 
-def test_somebody_is_enrolled_named_and_forgotten(client: TestClient, run: Bundle, tmp_path: Path) -> None:
+def test_a_person_is_enrolled_named_and_forgotten(client: TestClient, run: Bundle, tmp_path: Path) -> None:
     files = sent(("a.jpg", picture(STRANGER)), ("none.jpg", picture((0, 0, 0))), ("no.jpg", b"words"))
-    told = client.post("/v1/people", data={"name": "Zoë Ω"}, files=files)
-    assert told.status_code == 201 and told.json()["photos"] == 1
-    assert [p["photo"] for p in told.json()["left_out"]] == ["none.jpg", "no.jpg"]
+    response = client.post("/v1/people", data={"name": "Zoë Ω"}, files=files)
+    assert response.status_code == 201 and response.json()["photos"] == 1
+    assert [p["photo"] for p in response.json()["left_out"]] == ["none.jpg", "no.jpg"]
     assert names(client.post("/v1/identify", files=sent(("s", picture(STRANGER))))) == [["Zoë Ω"]]
     assert client.get("/v1/people/Zoë Ω").json() == {"name": "Zoë Ω", "photos": 1}
     assert "a.jpg" in Bundle.load(tmp_path / "run").sources["photo"].to_pylist()
@@ -115,18 +113,21 @@ def test_somebody_is_enrolled_named_and_forgotten(client: TestClient, run: Bundl
 @pytest.mark.parametrize(
     "name", ["", " Ann", "A/B", "A\nB", "x" * 201, ".", "..", "holdout", "Unknown", "person 1."]
 )
-def test_names_that_are_none_are_refused_and_nothing_changes(
+def test_unusable_names_are_refused_and_nothing_changes(
     client: TestClient, tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "thesis.txt").write_text("beside the run")
     answer = client.post("/v1/people", data={"name": name}, files=sent(("a.jpg", picture(STRANGER))))
     assert answer.status_code == 422
     escaped = "".join(f"%{byte:02x}" for byte in name.encode())
-    assert client.delete(f"/v1/people/{escaped}").status_code in (404, 405)  # as a browser never sends it
+    assert client.delete(f"/v1/people/{escaped}").status_code in (
+        404,
+        405,
+    )  # a browser never sends it like this
     assert (tmp_path / "thesis.txt").is_file() and len(client.get("/v1/people").json()["people"]) == 6
 
 
-def test_whoever_is_forgotten_by_another_process_is_named_no_more(
+def test_a_person_forgotten_by_another_process_is_no_longer_named(
     client: TestClient, run: Bundle, tmp_path: Path
 ) -> None:
     files = sent(("a.jpg", person(run, 1)))
@@ -135,16 +136,16 @@ def test_whoever_is_forgotten_by_another_process_is_named_no_more(
     assert names(client.post("/v1/identify", files=files)) != [["person 1"]]
 
 
-def finished(client: TestClient, told: Any) -> dict[str, Any]:
-    assert told.status_code == 202, told.text
-    job = told.json()
+def finished(client: TestClient, response: Any) -> dict[str, Any]:
+    """Wait until the job that was just started is done; return it."""
+    assert response.status_code == 202, response.text
+    job: dict[str, Any] = response.json()
     until = time.monotonic() + 20
     while job["status"] == "running" and time.monotonic() < until:
         time.sleep(0.02)
         job = client.get(f"/v1/organise/{job['job']}").json()
     assert job["status"] == "done", job
-    found: dict[str, Any] = job
-    return found
+    return job
 
 
 def albums_of(job: dict[str, Any]) -> dict[str, list[str]]:
@@ -160,8 +161,7 @@ def test_a_folder_becomes_albums_whose_groups_are_named_and_photos_moved(
         ("rest.zip", zipped(("s2.jpg", picture(STRANGER, (0, 0, 0))), ("nobody.jpg", picture((0, 0, 0))))),
     )
     job = finished(client, client.post("/v1/organise", files=files))
-    found = albums_of(job)
-    assert found == {
+    assert albums_of(job) == {
         "person 1": ["trip/one.jpg"],
         "unknown/001": ["rest.zip/s2.jpg", "s1.jpg"],
         "no face": ["rest.zip/nobody.jpg"],
@@ -191,7 +191,7 @@ def test_a_folder_becomes_albums_whose_groups_are_named_and_photos_moved(
 
 
 def job_with_person_1(client: TestClient, run: Bundle) -> str:
-    """A finished job in which person 1 has an album, and its zip was fetched; where it is."""
+    """Return the address of a finished job in which person 1 has an album and whose zip was downloaded."""
     files = sent(
         ("one.jpg", person(run, 1)), ("nobody.jpg", picture((0, 0, 0))), ("s.jpg", picture(STRANGER))
     )
@@ -203,36 +203,38 @@ def job_with_person_1(client: TestClient, run: Bundle) -> str:
     return where
 
 
-def test_a_finished_job_names_nobody_who_is_forgotten(
+def test_a_finished_job_does_not_name_a_forgotten_person(
     client: TestClient, run: Bundle, tmp_path: Path
 ) -> None:
     where = job_with_person_1(client, run)
-    told = client.delete("/v1/people/person 1")
-    assert told.status_code == 200 and told.json()["left"] == []
+    response = client.delete("/v1/people/person 1")
+    assert response.status_code == 200 and response.json()["left"] == []
     assert "person 1" not in client.get(where).text
     assert b"person 1" not in client.get(f"{where}/albums.zip").content
 
 
-def test_a_job_follows_when_somebody_is_forgotten_by_another_program(
+def test_a_job_changes_when_another_program_forgets_a_person(
     client: TestClient, run: Bundle, tmp_path: Path
 ) -> None:
     where = job_with_person_1(client, run)
     with PeopleFile(tmp_path / "run") as people:
         assert len(people.holders()) == 1
-        told = forget(tmp_path / "run", "person 1", people, wait_seconds=20)
-    assert told.left == [], "the server was waited for"
+        forgotten = forget(tmp_path / "run", "person 1", people, wait_seconds=20)
+    assert forgotten.left == [], "forgetting waited for the server"
     assert "person 1" not in client.get(where).text
     assert b"person 1" not in client.get(f"{where}/albums.zip").content
 
 
-def test_a_server_that_ended_is_not_waited_for(run: Bundle, tmp_path: Path) -> None:
+def test_forgetting_does_not_wait_for_a_server_that_ended(run: Bundle, tmp_path: Path) -> None:
     with served(tmp_path / "run"):
         pass
     with PeopleFile(tmp_path / "run") as people:
         assert people.holders() == []
 
 
-def test_forgetting_what_was_left_is_repeated_over_http(client: TestClient, tmp_path: Path) -> None:
+def test_forgetting_can_be_repeated_over_http_until_nothing_is_left(
+    client: TestClient, tmp_path: Path
+) -> None:
     (tmp_path / "run" / "notes.txt").write_text("person 1 came by")
     first = client.delete("/v1/people/person 1")
     assert first.status_code == 200 and len(first.json()["left"]) == 1
@@ -243,7 +245,7 @@ def test_forgetting_what_was_left_is_repeated_over_http(client: TestClient, tmp_
     assert client.delete("/v1/people/person 1").status_code == 404
 
 
-def test_naming_a_group_and_forgetting_at_once_end_both(client: TestClient, run: Bundle) -> None:
+def test_naming_a_group_while_forgetting_does_not_block(client: TestClient, run: Bundle) -> None:
     files = sent(
         ("s1.jpg", picture(STRANGER)), ("s2.jpg", picture(STRANGER, (0, 0, 0))), ("1.jpg", person(run, 1))
     )
@@ -260,7 +262,7 @@ def test_naming_a_group_and_forgetting_at_once_end_both(client: TestClient, run:
     assert "person 1" not in client.get(where).text
 
 
-def test_a_large_folder_comes_in_portions(client: TestClient, run: Bundle) -> None:
+def test_a_large_folder_can_be_sent_in_several_requests(client: TestClient, run: Bundle) -> None:
     first = client.post("/v1/organise?more=true", files=sent(("a.jpg", person(run, 1))))
     assert first.json()["status"] == "receiving"
     where = f"/v1/organise/{first.json()['job']}"
@@ -270,7 +272,9 @@ def test_a_large_folder_comes_in_portions(client: TestClient, run: Bundle) -> No
     assert client.post(f"{where}/photos", files=sent(("b.jpg", person(run, 1)))).status_code == 409
 
 
-def test_names_that_came_with_photos_lead_nowhere(client: TestClient, run: Bundle, tmp_path: Path) -> None:
+def test_file_names_cannot_lead_out_of_the_jobs_folder(
+    client: TestClient, run: Bundle, tmp_path: Path
+) -> None:
     wild = ["../../evil.jpg", "/etc/evil.jpg", "..\\..\\evil.jpg", "a/../../b.jpg", "a", "a/b", "con:"]
     content = zipped(*[(name, person(run, 1)) for name in wild])
     job = finished(client, client.post("/v1/organise", files=sent(("../z.zip", content))))
@@ -281,7 +285,7 @@ def test_names_that_came_with_photos_lead_nowhere(client: TestClient, run: Bundl
     assert not list(tmp_path.rglob("*evil*")) and not Path("/etc/evil.jpg").exists()
 
 
-def test_jobs_end_with_their_time_and_with_the_server(run: Bundle, tmp_path: Path) -> None:
+def test_jobs_are_deleted_after_their_time_and_with_the_server(run: Bundle, tmp_path: Path) -> None:
     with served(tmp_path / "run", max_jobs=1) as client:
         job = finished(client, client.post("/v1/organise", files=sent(("a.jpg", person(run, 1)))))
         busy = client.post("/v1/organise", files=sent(("a.jpg", person(run, 1))))
@@ -291,12 +295,12 @@ def test_jobs_end_with_their_time_and_with_the_server(run: Bundle, tmp_path: Pat
         assert root.exists() and (root.stat().st_mode & 0o77) == 0
     assert not root.exists()
     with served(tmp_path / "run", job_minutes=0.001) as client:
-        told = client.post("/v1/organise?more=true", files=sent(("a.jpg", person(run, 1))))
+        response = client.post("/v1/organise?more=true", files=sent(("a.jpg", person(run, 1))))
         time.sleep(0.1)
-        assert client.get(f"/v1/organise/{told.json()['job']}").status_code == 404
+        assert client.get(f"/v1/organise/{response.json()['job']}").status_code == 404
 
 
-def test_an_unreadable_photo_is_in_no_album_and_told(client: TestClient, run: Bundle) -> None:
+def test_an_unreadable_photo_is_in_no_album_and_is_reported(client: TestClient, run: Bundle) -> None:
     files = sent(("a.jpg", person(run, 1)), ("b.jpg", b"words"), ("z.zip", zipped(("c", b"x"))[:-10]))
     job = finished(client, client.post("/v1/organise", files=files))
     assert albums_of(job) == {"person 1": ["a.jpg"]}
@@ -305,7 +309,7 @@ def test_an_unreadable_photo_is_in_no_album_and_told(client: TestClient, run: Bu
     assert [one["photo"] for one in job["albums"]["unreadable"]] == ["z.zip"]
 
 
-def test_an_error_nobody_thought_of_ends_its_job_and_is_in_the_log(
+def test_an_unexpected_error_ends_its_job_and_is_logged(
     client: TestClient, run: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_arguments: Any, **_named: Any) -> None:
@@ -318,8 +322,8 @@ def test_an_error_nobody_thought_of_ends_its_job_and_is_in_the_log(
         while job["status"] == "running" and time.monotonic() < until:
             job = client.get(f"/v1/organise/{job['job']}").json()
     assert job["status"] == "failed" and "RuntimeError" in job["detail"] and "fire" not in job["detail"]
-    told = str([record.__dict__ for record in caplog.records])
-    assert "RuntimeError" in told and "test_app.py" in told and "fire" not in told
+    log = str([record.__dict__ for record in caplog.records])
+    assert "RuntimeError" in log and "test_app.py" in log and "fire" not in log
     assert finished(client, client.post("/v1/organise", files=sent(("a.jpg", person(run, 1)))))
 
 
@@ -349,22 +353,23 @@ def test_every_error_is_a_problem_document(
     answer = client.request(method, path, **arguments)
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    told = answer.json()
-    assert told["status"] == status and told["type"].startswith("urn:likeness:problem:") and told["detail"]
+    problem = answer.json()
+    assert problem["status"] == status and problem["type"].startswith("urn:likeness:problem:")
+    assert problem["detail"]
 
 
-def test_logs_and_metrics_have_neither_names_nor_files(
+def test_logs_and_metrics_contain_no_names_of_people_or_files(
     client: TestClient, run: Bundle, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "likeness.server"):
         client.post("/v1/identify", files=sent(("holiday.jpg", person(run, 1))))
-        asked = client.get("/v1/people/person 1", headers={"x-request-id": "mine-1"})
-    assert asked.headers["x-request-id"] == "mine-1"
-    told = json.dumps([record.__dict__ for record in caplog.records], default=str)
-    assert "/v1/people/{name}" in told and "mine-1" in told
+        answer = client.get("/v1/people/person 1", headers={"x-request-id": "mine-1"})
+    assert answer.headers["x-request-id"] == "mine-1"
+    log = json.dumps([record.__dict__ for record in caplog.records], default=str)
+    assert "/v1/people/{name}" in log and "mine-1" in log
     metrics = client.get("/metrics").text
     for secret in ("person 1", "person%201", "holiday"):
-        assert secret not in told and secret not in metrics
+        assert secret not in log and secret not in metrics
     assert 'likeness_photos_total{status="ok"} 1.0' in metrics and "likeness_people 6.0" in metrics
 
 
@@ -376,12 +381,12 @@ def test_the_page_may_load_nothing_from_elsewhere(client: TestClient) -> None:
         assert "http://" not in answer.text.replace("http://www.w3.org", "") and "https://" not in answer.text
 
 
-def test_what_thresholds_cost_is_told(client: TestClient) -> None:
-    told = client.get("/v1/model").json()
-    assert told["people"] == 6 and told["fpir"] == 0.01
-    rates = [choice["fpir"] for choice in told["choices"]]
+def test_the_model_lists_its_thresholds(client: TestClient) -> None:
+    model = client.get("/v1/model").json()
+    assert model["people"] == 6 and model["fpir"] == 0.01
+    rates = [choice["fpir"] for choice in model["choices"]]
     assert rates == sorted(rates) and 0.01 in rates
-    thresholds = [choice["threshold"] for choice in told["choices"]]
+    thresholds = [choice["threshold"] for choice in model["choices"]]
     assert thresholds == sorted(thresholds, reverse=True)
 
 
@@ -404,8 +409,8 @@ def test_the_document_describes_every_answer(client: TestClient) -> None:
         for example in schemas[model.__name__]["examples"]:
             model.model_validate(example)
     for path, methods in document["paths"].items():
-        for method, told in methods.items():
-            assert told["summary"] and told["description"], (method, path)
-            for status, answer in told["responses"].items():
+        for method, operation in methods.items():
+            assert operation["summary"] and operation["description"], (method, path)
+            for status, answer in operation["responses"].items():
                 if int(status) >= 400:
                     assert list(answer["content"]) == ["application/problem+json"], (method, path, status)

@@ -1,4 +1,4 @@
-"""Requests made to hurt, all at once, on a real server: its memory stays bounded and others are answered."""
+"""Malicious requests, all at once, on a real server: its memory stays bounded and other requests are answered."""
 
 import io
 import json
@@ -26,25 +26,27 @@ from PIL import Image
 from tests.made_up_run import MadeUp, serving
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(1800)]
-MOST_MEMORY = 3e9  # bytes of the server and all its processes
-MOST_SECONDS = 5.0  # for one identify, asking again included
+MOST_MEMORY = 3e9  # bytes for the server and all its processes together
+MOST_SECONDS = 5.0  # for one identify with all its repetitions
 EDGE = 10_900  # 119 million pixels
 ODD = ["写" * 90 + ".jpg", "./holiday.jpg", "a//b.jpg", "x/.", "x/", "..", "holiday.jpg", "holiday.jpg"]
 
 
 @dataclass
 class Watch:
-    """What is seen of a server from outside while it is attacked.
+    """Measurements of a server from outside while it is attacked.
 
     Attributes:
-        url: of the server.
+        url: address of the server.
         process: number of its process.
         tmp: its folder for temporary files.
-        face: a photo of somebody it knows.
-        made: what is sent.
-        peak, at_peak: most memory of all its processes together, bytes, and that of each.
-        answered: seconds of each identify.
+        face: a photo of an enrolled person.
+        made: the malicious uploads.
+        peak: largest memory of all its processes together, bytes.
+        at_peak: memory of each process at that time, bytes.
+        answered: seconds that each identify took.
         page: statuses of the page and of healthz.
+        stop: set to end the measurements.
     """
 
     url: str
@@ -59,7 +61,7 @@ class Watch:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def memory(self) -> None:
-        """Add up what all processes have in memory, what they share counted once, again and again."""
+        """Measure the memory of all processes again and again; shared memory counts once."""
         server = psutil.Process(self.process)
         while not self.stop.wait(0.2):
             had = []
@@ -71,7 +73,7 @@ class Watch:
                 self.peak, self.at_peak = sum(had), had
 
     def ask(self) -> None:
-        """Ask who somebody is, as a client does that waits when it is told to."""
+        """Send requests like a client that waits when the server asks it to."""
         while not self.stop.wait(0.5):
             started = time.monotonic()
             while True:
@@ -88,30 +90,30 @@ class Watch:
         return requests.post(self.url + path, files=[("files", file) for file in files], timeout=300)
 
     def get(self, where: str) -> dict[str, Any]:
-        """A document, asked for until there is a place for the request."""
+        """Return a JSON document; repeats the request while the server is busy."""
         while (answer := requests.get(where, timeout=60)).status_code == 503:
             time.sleep(float(answer.headers["retry-after"]))
         assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
+        document: dict[str, Any] = answer.json()
+        return document
 
     def results(self, *files: tuple[str, bytes]) -> list[dict[str, Any]]:
-        """What is said of photos."""
+        """Name the people in photos; return the result of each photo."""
         answer = self.post("/v1/identify", *files)
         assert answer.status_code == 200, answer.text
-        found: list[dict[str, Any]] = answer.json()["results"]
-        return found
+        results: list[dict[str, Any]] = answer.json()["results"]
+        return results
 
     def delete(self, where: str) -> None:
-        """Delete a job."""
+        """Delete a job; repeats the request while the server is busy."""
         while (answer := requests.delete(where, timeout=60)).status_code == 503:
             time.sleep(float(answer.headers["retry-after"]))
         assert answer.status_code == 204, answer.text
 
-    def finished(self, told: requests.Response) -> str:
-        """Address of a job, once it is done."""
-        assert told.status_code == 202, told.text
-        where = f"{self.url}/v1/organise/{told.json()['job']}"
+    def finished(self, answer: requests.Response) -> str:
+        """Wait until the job that was just started is done; return its address."""
+        assert answer.status_code == 202, answer.text
+        where = f"{self.url}/v1/organise/{answer.json()['job']}"
         while (job := self.get(where))["status"] == "running":
             time.sleep(0.2)
         assert job["status"] == "done", job["detail"]
@@ -119,7 +121,7 @@ class Watch:
 
 
 def own_memory(process: int) -> int:
-    """Bytes a process has in memory, and its part of what it shares with others."""
+    """Return the bytes that a process has in memory, including its share of memory used by several processes."""
     for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return 1024 * int(line.split()[1])
@@ -133,7 +135,7 @@ def png(width: int, height: int) -> bytes:
 
 
 def float_tiff(edge: int) -> bytes:
-    """A zipped strip for each row, all of them the same bytes: half a gigabyte when it is decoded."""
+    """Return a small TIFF of floating-point pixels that takes half a gigabyte when it is decoded."""
     file = io.BytesIO()
     Image.fromarray(np.zeros((edge, edge), np.float32)).save(file, "TIFF", compression="tiff_adobe_deflate")
     return file.getvalue()
@@ -142,14 +144,14 @@ def float_tiff(edge: int) -> bytes:
 def equal_names(photos: int, photo: bytes) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of equal names
+        warnings.simplefilter("ignore")  # zipfile warns of equal names
         for _ in range(photos):
             archive.writestr("holiday.jpg", photo)
     return file.getvalue()
 
 
 def million_entries() -> bytes:
-    """A zip whose directory has one entry a million times."""
+    """Return a zip whose directory contains the same entry a million times."""
     content = zlib.compress(b"x")[2:-4]
     local = struct.pack(
         "<4sHHHHHIIIHH", b"PK\x03\x04", 20, 0, 8, 0, 0, zlib.crc32(b"x"), len(content), 1, 1, 0
@@ -166,7 +168,7 @@ def million_entries() -> bytes:
 
 @dataclass(frozen=True)
 class Made:
-    """What is sent, made before the server is watched: making it would keep the watch waiting."""
+    """The malicious uploads; they are made before the measurements, which making them would delay."""
 
     huge: bytes = field(default_factory=lambda: png(EDGE, EDGE))
     tiff: bytes = field(default_factory=lambda: float_tiff(EDGE))
@@ -199,16 +201,16 @@ def thumbnails_of_a_huge_photo(watch: Watch) -> None:
     (photo,) = watch.get(where)["albums"]["photos"]
     assert photo["status"] == "no_face", photo
     with ThreadPoolExecutor(12) as threads:
-        asked = [threads.submit(requests.get, f"{where}/thumbnails/0", timeout=300) for _ in range(12)]
-    assert {one.result().status_code for one in asked} <= {200, 503}, asked[0].result().content
-    assert any(one.result().status_code == 200 for one in asked)
+        answers = [threads.submit(requests.get, f"{where}/thumbnails/0", timeout=300) for _ in range(12)]
+    assert {one.result().status_code for one in answers} <= {200, 503}, answers[0].result().content
+    assert any(one.result().status_code == 200 for one in answers)
     watch.delete(where)
 
 
 def photos_that_decode_to_gigabytes(watch: Watch) -> None:
-    found = watch.results(*[(f"{k}.tiff", watch.made.tiff) for k in range(3)])
-    states = {(one["status"], (one["reason"] or "").partition(":")[0]) for one in found}
-    assert states <= {("no_face", "no_face"), ("error", "too_large"), ("error", "unreadable")}, found
+    results = watch.results(*[(f"{k}.tiff", watch.made.tiff) for k in range(3)])
+    states = {(one["status"], (one["reason"] or "").partition(":")[0]) for one in results}
+    assert states <= {("no_face", "no_face"), ("error", "too_large"), ("error", "unreadable")}, results
 
 
 def a_zip_of_equal_names(watch: Watch) -> None:
@@ -220,8 +222,8 @@ def a_zip_of_equal_names(watch: Watch) -> None:
 def uploads_of_many_equal_names(watch: Watch) -> None:
     content = watch.made.small
     with ThreadPoolExecutor(6) as threads:
-        asked = [threads.submit(watch.post, "/v1/organise?more=true", ("z.zip", content)) for _ in range(6)]
-    for one in asked:
+        answers = [threads.submit(watch.post, "/v1/organise?more=true", ("z.zip", content)) for _ in range(6)]
+    for one in answers:
         assert one.result().status_code in (202, 503), one.result().text
         if one.result().status_code == 202:
             job = one.result().json()["job"]
@@ -230,7 +232,7 @@ def uploads_of_many_equal_names(watch: Watch) -> None:
 
 def large_json(watch: Watch) -> None:
     for kind in ("application/json", "multipart/form-data; boundary=x"):
-        with suppress(requests.ConnectionError):  # it may hang up before all is sent
+        with suppress(requests.ConnectionError):  # the server may close the connection early
             answer = requests.post(
                 f"{watch.url}/v1/organise/x/names",
                 data=watch.made.json,
@@ -293,12 +295,14 @@ ATTACKS: tuple[Callable[[Watch], None], ...] = (
 )
 
 
-def test_attacks_at_once_cost_little_memory_and_nobody_else_an_answer(attacked: tuple[Watch, Path]) -> None:
+def test_simultaneous_attacks_take_little_memory_and_other_requests_are_answered(
+    attacked: tuple[Watch, Path],
+) -> None:
     watch, log = attacked
     with ThreadPoolExecutor(len(ATTACKS)) as threads:
         under_way = {attack.__name__: threads.submit(patient, attack, watch) for attack in ATTACKS}
     slowest = max(watch.answered)
-    print(f"peak {watch.peak / 1e9:.2f} GB, {len(watch.answered)} asked, slowest {slowest:.2f} s")
+    print(f"peak {watch.peak / 1e9:.2f} GB, {len(watch.answered)} answers, slowest {slowest:.2f} s")
     print([f"{one / 1e9:.2f}" for one in watch.at_peak], [round(s, 1) for s in watch.answered if s > 2])
     print({name: one.exception() or f"{one.result():.1f} s" for name, one in under_way.items()})
     for attack in under_way.values():
@@ -317,7 +321,7 @@ def test_attacks_at_once_cost_little_memory_and_nobody_else_an_answer(attacked: 
 
 
 def patient(attack: Callable[[Watch], None], watch: Watch) -> float:
-    """Seconds that an attack took; one that is told to come back later does."""
+    """Run an attack and return its seconds; if the server is busy, the attack is repeated later."""
     started = time.monotonic()
     while True:
         try:
@@ -329,7 +333,7 @@ def patient(attack: Callable[[Watch], None], watch: Watch) -> float:
             time.sleep(2)
 
 
-def test_no_temporary_file_outlives_a_server_that_is_killed(made_up: MadeUp, tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_server_are_deleted_by_the_next(made_up: MadeUp, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(tmp_path))
         with serving(made_up.run, tmp_path / "log1", ["--workers", "1"]) as (url, process):

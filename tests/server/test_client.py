@@ -1,4 +1,4 @@
-"""The Python client against a real port; finder and networks are stand-ins."""
+"""The Python client with a server on a real port, with stand-ins for detector and networks."""
 
 import threading
 import time
@@ -51,10 +51,10 @@ def photos_in(folder: Path, **contents: bytes) -> list[Path]:
     return paths
 
 
-def test_a_program_names_compares_enrols_and_forgets(url: str, run: Bundle, tmp_path: Path) -> None:
+def test_the_client_names_compares_enrols_and_forgets(url: str, run: Bundle, tmp_path: Path) -> None:
     known, stranger = photos_in(tmp_path / "p", known=picture(colour_of(run, 1)), stranger=picture(STRANGER))
     with Client(url, KEY) as likeness:
-        answers = list(likeness.identify([known] * 23 + [stranger]))  # more than one request takes
+        answers = list(likeness.identify([known] * 23 + [stranger]))  # more photos than fit into one request
         assert [a["faces"][0]["name"] for a in answers] == ["person 1"] * 23 + ["unknown"]
         assert likeness.verify(known, known, fmr=0.01)["same"] is True
         assert likeness.enrol("Zoë / Ω".replace("/", "&"), [stranger])["photos"] == 1
@@ -66,7 +66,7 @@ def test_a_program_names_compares_enrols_and_forgets(url: str, run: Bundle, tmp_
         assert (error.value.status, error.value.kind) == (404, "nobody")
 
 
-def test_a_program_gets_albums_and_the_server_keeps_nothing(url: str, run: Bundle, tmp_path: Path) -> None:
+def test_the_client_gets_albums_and_the_server_keeps_nothing(url: str, run: Bundle, tmp_path: Path) -> None:
     contents = {f"p{k:02d}": picture(colour_of(run, k % 6)) for k in range(45)}
     photos = photos_in(tmp_path / "p", **contents)
     with Client(url, KEY) as likeness:
@@ -81,7 +81,9 @@ def test_a_program_gets_albums_and_the_server_keeps_nothing(url: str, run: Bundl
         assert error.value.status == 404
 
 
-def test_a_wrong_key_a_missing_file_and_no_server_are_told_in_one_line(url: str, tmp_path: Path) -> None:
+def test_a_wrong_key_a_missing_file_and_a_missing_server_are_errors_in_one_line(
+    url: str, tmp_path: Path
+) -> None:
     with Client(url, "another key, not the right one") as likeness:
         with pytest.raises(ServerError, match="send a key"):
             likeness.people()

@@ -1,4 +1,4 @@
-"""Slots, slow bodies, bytes of all requests, and how many files a form may have; slow bodies over a real port."""
+"""Request slots, slow bodies over a real port, bytes of all requests together, and the files in a form."""
 
 import asyncio
 import json
@@ -39,8 +39,8 @@ def inner(max_files: int = 20) -> FastAPI:
         return len(files)
 
     @router.post("/v1/organise/j/names")
-    async def names(told: dict[str, Any]) -> int:
-        return len(told)
+    async def names(document: dict[str, Any]) -> int:
+        return len(document)
 
     @router.get("/wait")
     async def wait() -> str:
@@ -53,7 +53,7 @@ def inner(max_files: int = 20) -> FastAPI:
 
 @contextmanager
 def listening(app: Any) -> Iterator[int]:
-    """The port of an application."""
+    """Serve an application and give its port."""
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run)
@@ -72,7 +72,7 @@ TAIL = b"\r\n--x--\r\n"
 
 
 def begun(port: int, path: str = "/v1/identify", length: int = 10_000, start: bytes = HEAD) -> socket.socket:
-    """A connection whose request's body has begun and does not go on."""
+    """Return a connection on which the body of a request has started and then stops."""
     connection = socket.create_connection(("127.0.0.1", port))
     connection.sendall(
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {length}\r\n"
@@ -83,7 +83,7 @@ def begun(port: int, path: str = "/v1/identify", length: int = 10_000, start: by
 
 
 def answer_on(connection: socket.socket) -> tuple[int, dict[str, Any]]:
-    """Status and document of what comes back."""
+    """Return status and JSON document of the answer on a connection."""
     connection.settimeout(20)
     content = b""
     while block := connection.recv(65536):
@@ -92,30 +92,30 @@ def answer_on(connection: socket.socket) -> tuple[int, dict[str, Any]]:
     return int(head.split()[1]), json.loads(body)
 
 
-def asked(port: int, path: str = "/v1/identify") -> httpx.Response:
+def upload(port: int, path: str = "/v1/identify") -> httpx.Response:
     return httpx.post(f"http://127.0.0.1:{port}{path}", files={"files": b"photo"}, timeout=20)
 
 
-def test_a_body_that_stops_coming_is_given_up_and_its_slot_is_free() -> None:
+def test_a_body_that_stops_is_given_up_and_its_slot_is_free() -> None:
     with listening(Limits(inner(), 1, 10_000, 60, idle=0.3)) as port:
         assert answer_on(begun(port))[0] == 408
-        assert asked(port).json() == 1
+        assert upload(port).json() == 1
 
 
-def test_uploads_that_wait_for_their_bodies_give_way_to_a_request_that_is_there() -> None:
+def test_uploads_that_wait_for_their_bodies_give_way_to_a_complete_request() -> None:
     with listening(Limits(inner(), 3, 10_000, 60)) as port:
         slow = [begun(port) for _ in range(3)]
         time.sleep(1.2)
-        assert asked(port).json() == 1
-        status, told = answer_on(slow[0])
-        assert status == 503 and "others wait" in told["detail"]
-        for connection in slow[1:]:  # the others go on
+        assert upload(port).json() == 1
+        status, problem = answer_on(slow[0])
+        assert status == 503 and "other requests are waiting" in problem["detail"]
+        for connection in slow[1:]:  # these keep their slots
             connection.sendall(b"y" * (10_000 - len(HEAD) - len(TAIL)) + TAIL)
             connection.settimeout(20)
             assert connection.recv(100).startswith(b"HTTP/1.1 200")
 
 
-def test_bodies_that_drip_give_way_too_and_are_given_up_in_the_end() -> None:
+def test_bodies_that_drip_give_way_too_and_are_given_up_at_last() -> None:
     now = [0.0]
     slots = Slots(1, 1, 10_000, lambda: now[0])
     slot = slots.take(None)
@@ -123,7 +123,7 @@ def test_bodies_that_drip_give_way_too_and_are_given_up_in_the_end() -> None:
     now[0] = 0.9
     assert not slot.gives_way and slots.full
     slot.received = 100
-    assert slot.gives_way and not slots.full, "a byte every second is no upload"
+    assert slot.gives_way and not slots.full, "20 bytes per second are too few"
 
     async def drips(upload: Upload) -> None:
         async def one_byte() -> dict[str, Any]:
@@ -151,7 +151,7 @@ def test_a_request_that_is_being_answered_does_not_give_way() -> None:
     assert asyncio.run(ask()) == [200, 503]
 
 
-def test_a_key_cannot_hold_the_places_of_another_and_the_page_is_always_there() -> None:
+def test_a_key_cannot_take_the_slots_of_another_and_the_page_is_always_answered() -> None:
     slots = Slots(4, 2, 10**6)
     app = Access(Limits(inner(), 4, 10_000, 60, slots=slots), KEYS, 100)
 
@@ -179,7 +179,7 @@ def test_a_key_cannot_hold_the_places_of_another_and_the_page_is_always_there() 
         ("/v1/identify", "application/json"),
     ],
 )
-def test_a_body_without_photos_may_have_kilobytes_whatever_it_says_it_is(path: str, kind: str) -> None:
+def test_a_body_without_photos_may_have_only_kilobytes_whatever_its_type(path: str, kind: str) -> None:
     client = TestClient(Limits(inner(), 9, 10**8, 60), base_url="http://x")
 
     def pieces() -> Iterator[bytes]:
@@ -188,24 +188,24 @@ def test_a_body_without_photos_may_have_kilobytes_whatever_it_says_it_is(path: s
 
     for content in (b"x" * 100_000, pieces()):
         answer = client.post(path, content=content, headers={"content-type": kind})
-        # of an urlencoded body that a route never reads nothing comes
+        # an urlencoded body is never received, because the route does not read it
         assert answer.status_code in ((413,) if content == b"x" * 100_000 else (413, 422)), answer.text
     assert client.post("/v1/organise/j/names", json={"a": 1}).json() == 1
 
 
-def test_requests_together_may_hold_only_so_many_bytes() -> None:
+def test_the_bytes_of_all_requests_together_are_limited() -> None:
     with listening(Limits(inner(), 9, 10_000, 60, slots=Slots(9, 9, 12_000))) as port:
         held = begun(port, start=HEAD + b"y" * 7_000)
         time.sleep(0.3)
         files = {"files": b"z" * 7_000}
         answer = httpx.post(f"http://127.0.0.1:{port}/v1/identify", files=files, timeout=20)
         assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0
-        time.sleep(1.0)  # the one that waits gives way now
+        time.sleep(1.0)  # now the waiting request gives way
         assert httpx.post(f"http://127.0.0.1:{port}/v1/identify", files=files, timeout=20).json() == 1
         assert answer_on(held)[0] == 503
 
 
-def test_as_many_files_as_the_server_takes_may_be_in_one_request() -> None:
+def test_a_request_may_contain_as_many_files_as_the_server_allows() -> None:
     client = TestClient(Limits(inner(1500), 9, 10**8, 60), base_url="http://x")
     files = [("files", ("image.jpg", b"x"))] * 1500
     assert client.post("/v1/identify", files=files).json() == 1500
@@ -213,7 +213,70 @@ def test_as_many_files_as_the_server_takes_may_be_in_one_request() -> None:
     assert refused.status_code == 413 and "at most 1500 photos" in refused.json()["detail"]
 
 
-def test_a_form_has_few_fields_and_short_ones() -> None:
+def test_a_form_may_have_only_few_and_short_fields() -> None:
     client = TestClient(Limits(inner(), 9, 10**8, 60), base_url="http://x")
     for fields in ({f"f{k}": "x" for k in range(9)}, {"f": "x" * 5_000}):
         assert client.post("/v1/identify", files={"files": b"x"}, data=fields).status_code == 400
+
+
+def _limited(app: Any, **limits: Any) -> Limits:
+    return Limits(app, 1, 1000, limits.pop("seconds", 30.0), **limits)
+
+
+SCOPE = {"type": "http", "method": "GET", "path": "/v1/x", "query_string": b"", "headers": [], "state": {}}
+
+
+def test_a_client_that_does_not_read_its_answer_holds_no_slot_and_is_given_up() -> None:
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+
+    async def run() -> tuple[int, float]:
+        slots = Slots(1, 1, 1000)
+        limits, stuck = _limited(app, slots=slots, patience=0.2), asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(60)
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                stuck.set()
+                await asyncio.sleep(60)
+
+        began = time.monotonic()
+        answering = asyncio.ensure_future(limits(SCOPE, receive, send))  # type: ignore[arg-type]
+        await stuck.wait()
+        held = len(slots)
+        await answering
+        return held, time.monotonic() - began
+
+    held, seconds = asyncio.run(run())
+    assert held == 0 and seconds < 5
+
+
+def test_work_for_a_client_that_is_gone_ends() -> None:
+    ended: list[str] = []
+
+    async def app(_scope: Any, receive: Any, _send: Any) -> None:
+        assert (await receive())["type"] == "http.request"
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def run() -> None:
+        messages = iter([{"type": "http.request", "body": b""}, {"type": "http.disconnect"}])
+
+        async def receive() -> dict[str, Any]:
+            return next(messages)
+
+        async def send(_message: dict[str, Any]) -> None:
+            raise AssertionError("nothing can be sent to a client that is gone")
+
+        await asyncio.wait_for(_limited(app)(SCOPE, receive, send), 5)  # type: ignore[arg-type]
+
+    asyncio.run(run())
+    assert ended == ["cancelled"]

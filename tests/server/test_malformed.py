@@ -1,4 +1,4 @@
-"""Uploads that are anything but photos, on a real server: it stays up, its memory flat, every answer documented."""
+"""Uploads that are not photos, on a real server: it keeps running, its memory stays flat, answers are documented."""
 
 import io
 import json
@@ -25,11 +25,11 @@ from tests.made_up_run import MadeUp, serving
 pytestmark = [pytest.mark.server, pytest.mark.timeout(3600)]
 UPLOADS = int(os.environ.get("LIKENESS_UPLOADS", "2000"))
 PATHS = ("/v1/identify", "/v1/verify", "/upload", "/v1/people", "/v1/organise")
-MOST_GROWTH = 150e6  # bytes, of the server's own process, from the 200th upload to the last
+MOST_GROWTH = 150e6  # bytes that the server's own process may add from the 200th upload to the last
 
 
 def png(width: int, height: int, pixels: bytes) -> bytes:
-    """A PNG that claims a size, whatever it holds."""
+    """Return a PNG that declares a size, whatever pixels it contains."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -128,7 +128,7 @@ NAMES = [
 
 
 def resident(process: int) -> int:
-    """Bytes of memory a process has."""
+    """Return the resident memory of a process in bytes."""
     for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return 1024 * int(line.split()[1])
@@ -144,7 +144,7 @@ def files_of(path: str, name: str, content: bytes, other: bytes) -> tuple[list[A
     return [("files", (name, content))], fields
 
 
-def test_malformed_uploads_are_answered_and_the_server_stays_as_it_is(
+def test_malformed_uploads_are_answered_and_the_server_keeps_working(
     server: tuple[str, int], made_up: MadeUp
 ) -> None:
     url, process = server
@@ -152,7 +152,7 @@ def test_malformed_uploads_are_answered_and_the_server_stays_as_it_is(
     photo = next(made_up.photos.rglob("*.jpg")).read_bytes()
     other = encode_jpeg(np.full((80, 80, 3), 90, np.uint8))
     rng = random.Random(0)
-    seen: Counter[tuple[str, int]] = Counter()
+    statuses: Counter[tuple[str, int]] = Counter()
     before = 0
     session = requests.Session()
     for number in range(UPLOADS):
@@ -162,7 +162,7 @@ def test_malformed_uploads_are_answered_and_the_server_stays_as_it_is(
         content = WAYS[number // len(PATHS) % len(WAYS)](photo, rng)
         files, fields = files_of(path, rng.choice(NAMES), content, other)
         answer = session.post(url + path, files=files, data=fields, timeout=120)
-        seen[path, answer.status_code] += 1
+        statuses[path, answer.status_code] += 1
         assert str(answer.status_code) in document["paths"][path]["post"]["responses"], (path, answer.text)
         assert answer.status_code < 500, answer.text
         if answer.status_code >= 400:
@@ -171,14 +171,14 @@ def test_malformed_uploads_are_answered_and_the_server_stays_as_it_is(
             assert session.delete(f"{url}/v1/people/Nobody in particular", timeout=60).ok
         elif path == "/v1/organise":
             assert session.delete(f"{url}/v1/organise/{answer.json()['job']}", timeout=60).status_code == 204
-    print(dict(seen), f"memory {before / 1e6:.0f} to {resident(process) / 1e6:.0f} MB")
+    print(dict(statuses), f"memory {before / 1e6:.0f} to {resident(process) / 1e6:.0f} MB")
     assert requests.get(f"{url}/readyz", timeout=10).ok
     assert resident(process) - before < MOST_GROWTH
     answer = session.post(f"{url}/v1/identify", files=[("files", ("a.jpg", photo))], timeout=60).json()
     assert answer["results"][0]["status"] == "ok"
 
 
-def test_what_was_taken_on_is_answered_when_the_server_is_told_to_end(
+def test_accepted_requests_are_answered_when_the_server_is_asked_to_end(
     made_up: MadeUp, tmp_path: Path
 ) -> None:
     photos = sorted(made_up.photos.rglob("*.jpg"))[:12]
@@ -202,10 +202,10 @@ def test_what_was_taken_on_is_answered_when_the_server_is_told_to_end(
     assert all(json.loads(line)["level"] == "info" for line in lines)
 
 
-def test_a_photo_that_crashes_its_reader_costs_nobody_else_an_answer(
+def test_a_photo_that_crashes_its_reader_does_not_affect_other_requests(
     server: tuple[str, int], made_up: MadeUp
 ) -> None:
-    """The readers are killed while photos are read, as a crash of a decoder would."""
+    """The reading processes are killed while they read photos, as by a crash of a decoder."""
     url, process = server
     photos = sorted(made_up.photos.rglob("*.jpg"))
     stop = threading.Event()

@@ -1,4 +1,4 @@
-"""Requests that schemathesis makes up from the OpenAPI document: every answer is one that the document has."""
+"""Requests that schemathesis generates from the OpenAPI document; every answer must be as the document says."""
 
 from collections import Counter
 from typing import Any
@@ -23,30 +23,28 @@ CHECKS = (
     content_type_conformance,
     response_schema_conformance,
 )
-REQUESTS = 60  # of each operation
+REQUESTS = 60  # for each operation
 
 
 def test_every_answer_is_in_the_document(server: tuple[str, int]) -> None:
     schema = schemathesis.openapi.from_url(f"{server[0]}/openapi.json")
-    seen: Counter[tuple[str, int]] = Counter()
-    operations = [found.ok() for found in schema.get_all_operations()]
+    statuses: Counter[tuple[str, int]] = Counter()
+    operations = [operation.ok() for operation in schema.get_all_operations()]
     assert len(operations) >= 18
     for operation in operations:
-        _ask(operation, seen, server[0])
-    print(dict(seen))
+        _ask(operation, statuses, server[0])
+    print(dict(statuses))
 
 
-def _ask(operation: Any, seen: Counter[tuple[str, int]], url: str) -> None:
+def _ask(operation: Any, statuses: Counter[tuple[str, int]], url: str) -> None:
     @settings(max_examples=REQUESTS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def ask(case: Any) -> None:
         answer = case.call(timeout=60)
-        seen[operation.label, answer.status_code] += 1
+        statuses[operation.label, answer.status_code] += 1
         case.validate_response(answer, checks=CHECKS)
-        if (
-            answer.status_code == 202 and operation.path == "/v1/organise"
-        ):  # or the server has no room for more
-            job = answer.json()["job"]
+        if answer.status_code == 202 and operation.path == "/v1/organise":
+            job = answer.json()["job"]  # must be deleted, or the server has no room for further jobs
             assert requests.delete(f"{url}/v1/organise/{job}", timeout=60).status_code == 204
 
     ask()

@@ -1,4 +1,4 @@
-"""What the server says of itself: statuses that are true, no folders of its machine in answers, nobody in its log."""
+"""What the server reveals: true statuses, no folders of its machine in answers, no people or files in its log."""
 
 import errno
 import json
@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 from identity.runs.bundle import Bundle
 from identity.runs.collection import FILE, PeopleFile
-from identity.server import app as module
 from identity.server import observed
+from identity.server import people_routes as module
 from identity.server.problems import input_problem, storage_problem
 from tests.identity.runs.test_recogniser import colour_of
 from tests.server.served import STRANGER, patched, picture, saved_run, served
@@ -32,26 +32,26 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bundle:
 
 @pytest.fixture
 def client(run: Bundle, tmp_path: Path) -> Iterator[TestClient]:
-    with served(tmp_path / "run") as found:
-        yield found
+    with served(tmp_path / "run") as client:
+        yield client
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> str:
-    """Everything that any handler could make of the records, as text."""
+    """Return everything that any log handler could write of the records."""
     usual = logging.Formatter()
-    own = [record for record in caplog.records if record.name != "httpx"]  # that is the test's client
+    own = [record for record in caplog.records if record.name != "httpx"]  # httpx is the test's own client
     return "\n".join(
         observed.JsonLines().format(record) + usual.format(record) + str(record.__dict__) for record in own
     )
 
 
-def test_a_server_whose_run_is_gone_says_so_and_not_where_it_was(
+def test_a_server_reports_that_its_run_is_gone_but_not_where_it_was(
     client: TestClient, run: Bundle, tmp_path: Path
 ) -> None:
     file = tmp_path / "run" / "bundle.json"
     file.rename(tmp_path / "away")
     photo = sent(("a.jpg", picture(colour_of(run, 1))))
-    asked = [
+    answers = [
         client.get("/readyz"),
         client.post("/v1/identify", files=photo),
         client.post("/v1/people", data={"name": "Zoë"}, files=photo),
@@ -59,7 +59,7 @@ def test_a_server_whose_run_is_gone_says_so_and_not_where_it_was(
         client.get("/v1/model"),
         client.delete("/v1/people/person 1"),
     ]
-    for answer in asked:
+    for answer in answers:
         assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0, answer.text
         assert str(tmp_path) not in answer.text and "bundle" not in answer.text
     assert client.get("/healthz").status_code == 200 and client.get("/metrics").status_code == 200
@@ -68,7 +68,7 @@ def test_a_server_whose_run_is_gone_says_so_and_not_where_it_was(
     assert names(client.post("/v1/identify", files=photo)) == [["person 1"]]
 
 
-def test_a_run_that_another_program_changes_is_busy_and_faces_are_named_meanwhile(
+def test_faces_are_named_while_another_program_changes_the_run(
     client: TestClient, run: Bundle, tmp_path: Path
 ) -> None:
     photo = sent(("a.jpg", picture(STRANGER)))
@@ -82,7 +82,7 @@ def test_a_run_that_another_program_changes_is_busy_and_faces_are_named_meanwhil
     )
     enrolling.start()
     named = 0
-    while enrolling.is_alive():  # each is answered while the other waits
+    while enrolling.is_alive():  # these are answered while enrolling waits
         assert names(client.post("/v1/identify", files=sent(("b", picture(colour_of(run, 1)))))) == [
             ["person 1"]
         ]
@@ -101,7 +101,7 @@ def test_a_run_that_another_program_changes_is_busy_and_faces_are_named_meanwhil
     ("number", "status"),
     [(errno.ENOSPC, 507), (errno.EDQUOT, 507), (errno.EMFILE, 503), (errno.EROFS, 503)],
 )
-def test_uploads_that_cannot_be_kept_while_they_come_are_the_servers_problem(
+def test_uploads_that_cannot_be_stored_are_reported_as_the_servers_problem(
     client: TestClient, run: Bundle, monkeypatch: pytest.MonkeyPatch, number: int, status: int
 ) -> None:
     def refuses(*_arguments: Any) -> None:
@@ -115,7 +115,7 @@ def test_uploads_that_cannot_be_kept_while_they_come_are_the_servers_problem(
         assert (status == 503) == ("retry-after" in answer.headers)
 
 
-def test_a_server_without_a_free_place_says_that_it_is_not_ready(client: TestClient) -> None:
+def test_a_server_without_a_free_slot_is_not_ready(client: TestClient) -> None:
     slots = client.app.state.slots  # type: ignore[attr-defined]
     taken = [slots.take(None) for _ in range(slots.most)]
     assert client.get("/readyz").status_code == 503
@@ -126,14 +126,14 @@ def test_a_server_without_a_free_place_says_that_it_is_not_ready(client: TestCli
     assert client.get("/readyz").status_code == 200
 
 
-def test_errors_of_the_servers_files_are_told_by_what_they_are() -> None:
+def test_errors_of_the_servers_files_get_statuses_for_their_causes() -> None:
     from augmentor.errors import InputError
 
     def caused(error: Exception) -> InputError:
         try:
             raise InputError("/srv/run/people.sqlite: cannot be written") from error
-        except InputError as found:
-            return found
+        except InputError as input_error:
+            return input_error
 
     locked = input_problem(caused(sqlite3.OperationalError("database is locked")))
     full = input_problem(caused(sqlite3.OperationalError("database or disk is full")))
@@ -149,7 +149,7 @@ def test_errors_of_the_servers_files_are_told_by_what_they_are() -> None:
 SECRETS = ("Zoë", "holiday", "写", "/secret")
 
 
-def test_an_error_nobody_thought_of_is_logged_by_kind_and_place_only(
+def test_an_unexpected_error_is_logged_by_type_and_place_only(
     client: TestClient, run: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*_arguments: Any, **_named: Any) -> None:
@@ -169,7 +169,7 @@ def test_an_error_nobody_thought_of_is_logged_by_kind_and_place_only(
     assert any("test_truth.py" in place for place in line["trace"][0])
 
 
-def test_whatever_is_asked_the_log_has_neither_names_nor_files(
+def test_the_log_contains_no_names_of_people_or_files_whatever_the_requests(
     client: TestClient, run: Bundle, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     photo = picture(STRANGER)
@@ -189,7 +189,9 @@ def test_whatever_is_asked_the_log_has_neither_names_nor_files(
     assert not any(secret in text or secret.encode("unicode_escape").decode() in text for secret in SECRETS)
 
 
-def test_tasks_nobody_waits_for_are_logged_without_their_messages(caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_of_background_tasks_are_logged_without_their_messages(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.DEBUG):
         observed.log_task_error(None, {"message": "Zoë", "exception": RuntimeError("holiday")})
     assert "RuntimeError" in caplog.text and "Zoë" not in logged(caplog) and "holiday" not in logged(caplog)

@@ -1,4 +1,4 @@
-// The page talks to the server it came from and to nobody else; photos that were dropped stay in this tab.
+// The page communicates only with the server that it came from.
 "use strict";
 
 const $ = id => document.getElementById(id);
@@ -24,7 +24,7 @@ function say(text) {
   hush = setTimeout(() => { $("said").textContent = ""; }, 6000);
 }
 
-// ---- asking the server
+// ---- requests to the server
 
 class Refused extends Error {}
 
@@ -47,7 +47,7 @@ async function call(method, path, body, options = {}) {
       });
     } catch (error) {
       if (error.name === "AbortError") throw error;
-      throw new Refused("the server does not answer; is it still running?");
+      throw new Refused("The server does not answer. Is it still running?");
     }
     if (answer.ok) return options.blob ? answer.blob() : answer.status === 204 ? null : answer.json();
     const problem = await answer.json().catch(() => ({ detail: answer.statusText }));
@@ -55,9 +55,9 @@ async function call(method, path, body, options = {}) {
     if (again) {
       await new Promise(done => setTimeout(done, 1000 * Number(answer.headers.get("Retry-After") || 1)));
     } else if (answer.status === 401 && turn < 3) {
-      const given = await ask("A key is needed", "This server asks for a key.", "Go on", "Key");
-      if (given === null) throw new Refused(problem.detail);
-      sessionStorage.setItem("key", given.trim());
+      const entered = await ask("Key required", "This server requires a key.", "Continue", "Key");
+      if (entered === null) throw new Refused(problem.detail);
+      sessionStorage.setItem("key", entered.trim());
     } else throw new Refused(problem.detail);
   }
 }
@@ -116,7 +116,7 @@ for (const tab of tabs) {
   });
 }
 
-// ---- files from drops and choosers
+// ---- files that are dropped or chosen
 
 async function filesOf(transfer) {
   const entries = [...transfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
@@ -172,19 +172,19 @@ const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
 const sure = share => share >= 0.995 ? "over 99 %" : percent(share);
 const percent = share => `${(100 * share).toFixed(share < 0.1 ? 1 : 0).replace(/\.0$/, "")} %`;
-const choice = () => state.choices[state.choices.length - 1 - Number($("strict").value)];  // the strictest to the right
+const choice = () => state.choices[state.choices.length - 1 - Number($("strict").value)];  // the strictest is on the right
 const threshold = () => choice()?.threshold ?? Infinity;
 const decided = face => face.score >= threshold() ? face.best[0].name : "unknown";
 
-function tellCost() {
+function showCost() {
   const chosen = choice();
   if (!chosen) return;
-  const known = chosen.named === null ? "" : ` In calibration ${percent(chosen.named)} of the faces it knows got their name.`;
-  const told = `Of 1000 strangers about ${Math.round(1000 * chosen.fpir)} are given a name.${known}`;
-  $("strict-cost").textContent = told;
-  $("strict").setAttribute("aria-valuetext", told);
+  const named = chosen.named === null ? "" : ` In calibration, ${percent(chosen.named)} of enrolled people’s faces got their name.`;
+  const text = `About ${Math.round(1000 * chosen.fpir)} of 1000 strangers get a name.${named}`;
+  $("strict-cost").textContent = text;
+  $("strict").setAttribute("aria-valuetext", text);
 }
-$("strict").addEventListener("input", () => { tellCost(); state.results.forEach(draw); summarise(); });
+$("strict").addEventListener("input", () => { showCost(); state.results.forEach(draw); summarise(); });
 
 let stopNaming = null;
 takers.name = async files => {
@@ -231,7 +231,7 @@ takers.name = async files => {
     bar.hidden = true;
   }
   summarise();
-  say(control.signal.aborted ? "Stopped." : `${count(done, "photo")} looked at.`);
+  say(control.signal.aborted ? "Stopped." : `${count(done, "photo")} processed.`);
 };
 $("name-stop").addEventListener("click", () => stopNaming?.abort());
 
@@ -243,7 +243,7 @@ function kindOf(result) {
 function summarise() {
   const counts = { all: state.results.length, named: 0, unknown: 0, no_face: 0, error: 0 };
   for (const result of state.results) counts[kindOf(result)]++;
-  const titles = { all: "All", named: "With a name", unknown: "Unknown", no_face: "No face", error: "Not readable" };
+  const titles = { all: "All", named: "With a name", unknown: "Unknown", no_face: "No face", error: "Unreadable" };
   $("name-summary").hidden = !state.results.length;
   const focused = document.activeElement?.dataset?.kind;
   $("name-summary").replaceChildren(...Object.keys(titles).filter(kind => counts[kind] || kind === "all").map(kind => {
@@ -263,18 +263,18 @@ function draw(result) {
   if (url) {
     const image = make("img", { src: url, loading: "lazy", alt: `${answer.photo}: ${names.map(called).join(", ") || "no name"}` });
     image.addEventListener("load", () => boxes(frame, image, answer.faces.map((face, k) => [face.box, names[k]])));
-    image.addEventListener("error", () => image.replaceWith(make("span", { class: "none" }, "no preview of this format")));
+    image.addEventListener("error", () => image.replaceWith(make("span", { class: "none" }, "no preview for this format")));
     frame.append(image);
   } else frame.append(make("span", { class: "none" }, "from a zip, no preview"));
   const said = make("div", { class: "said" }, make("span", { class: "file" }, answer.photo));
   if (answer.status !== "ok") {
-    const why = { no_face: "No face found", error: "Not readable" }[answer.status];
+    const why = { no_face: "No face detected", error: "Unreadable" }[answer.status];
     said.append(make("span", {}, answer.status === "error" ? `${why}: ${answer.reason}` : why));
   }
   answer.faces.forEach((face, k) => {
     const known = names[k] !== "unknown";
-    const told = known ? `${sure(face.probability)} sure` : "";
-    said.append(make("span", { class: "face" }, make("b", { class: known ? "known" : "unknown" }, called(names[k])), make("span", { class: "soft" }, told)));
+    const certainty = known ? `${sure(face.probability)} sure` : "";
+    said.append(make("span", { class: "face" }, make("b", { class: known ? "known" : "unknown" }, called(names[k])), make("span", { class: "soft" }, certainty)));
     said.append(make("details", {}, make("summary", { "aria-label": `The most similar people, face ${k + 1}` }, "most similar"),
       make("ol", {}, ...face.best.map(one => make("li", {}, `${called(one.name)} (${one.similarity.toFixed(2)})`)))));
   });
@@ -312,31 +312,32 @@ for (const slot of ["a", "b"]) {
 async function compare() {
   const verdict = $("verdict");
   verdict.className = "card verdict";
-  verdict.replaceChildren(make("p", {}, "Looking at both …"));
-  let told;
+  verdict.replaceChildren(make("p", {}, "Comparing …"));
+  let answer;
   try {
-    told = await call("POST", "/v1/verify", formOf([["a", pair.a], ["b", pair.b]]));
+    answer = await call("POST", "/v1/verify", formOf([["a", pair.a], ["b", pair.b]]));
   } catch (error) {
     verdict.replaceChildren(make("p", { class: "big" }, "No answer"), make("p", {}, error.message));
     return;
   }
   ["a", "b"].forEach((slot, k) => {
     const image = $(`shown-${slot}`).querySelector("img");
-    if (image) image.decode().then(() => boxes($(`shown-${slot}`), image, [[told.boxes[k], ""]])).catch(() => null);
+    if (image) image.decode().then(() => boxes($(`shown-${slot}`), image, [[answer.boxes[k], ""]])).catch(() => null);
   });
-  if (told.same === null) {
-    verdict.replaceChildren(make("p", { class: "big" }, "Cannot tell"), make("p", {}, told.reason.replaceAll("_", " ")));
+  if (answer.same === null) {
+    verdict.replaceChildren(make("p", { class: "big" }, "Cannot compare"), make("p", {}, answer.reason.replaceAll("_", " ")));
     return;
   }
-  verdict.classList.add(told.same ? "same" : "other");
+  verdict.classList.add(answer.same ? "same" : "other");
   const fill = make("i"), mark = make("u");
   const scale = distance => `${Math.max(0, Math.min(100, 100 * (1 - distance)))}%`;
-  fill.style.width = scale(told.distance);
-  mark.style.left = scale(told.threshold);
+  fill.style.width = scale(answer.distance);
+  mark.style.left = scale(answer.threshold);
+  const what = answer.same ? "Probability that this is the same person" : "Probability that these are different people";
   verdict.replaceChildren(
-    make("p", { class: "big" }, told.same ? "Same person" : "Not the same person"),
-    make("div", { class: "meter", role: "img", "aria-label": `distance ${told.distance}, limit ${told.threshold}` }, fill, mark),
-    make("p", {}, `${sure(told.confidence).replace(/^o/, "O")} sure, were every second pair of one person. Distance ${told.distance.toFixed(2)}; up to ${told.threshold.toFixed(2)} counts as the same, which lets one in ${Math.round(1 / told.fmr)} pairs of different people through.`));
+    make("p", { class: "big" }, answer.same ? "Same person" : "Not the same person"),
+    make("div", { class: "meter", role: "img", "aria-label": `distance ${answer.distance}, limit ${answer.threshold}` }, fill, mark),
+    make("p", {}, `${what}: ${sure(answer.confidence)}, if half of all compared pairs show the same person. The distance is ${answer.distance.toFixed(2)}; up to ${answer.threshold.toFixed(2)} counts as the same person, a limit that one in ${Math.round(1 / answer.fmr)} pairs of different people stays below.`));
 }
 
 // ---- albums
@@ -375,15 +376,15 @@ takers.albums = async files => {
   }
 };
 
-function portions(files) {  // a request has a limit of bytes and files
-  const found = [[]];
+function portions(files) {  // the bytes and files of a request are limited
+  const parts = [[]];
   let bytes = 0;
   for (const file of files) {
-    if (found.at(-1).length && (found.at(-1).length === 50 || bytes + file.size > 100e6)) { found.push([]); bytes = 0; }
-    found.at(-1).push(file);
+    if (parts.at(-1).length && (parts.at(-1).length === 50 || bytes + file.size > 100e6)) { parts.push([]); bytes = 0; }
+    parts.at(-1).push(file);
     bytes += file.size;
   }
-  return found;
+  return parts;
 }
 
 const thumbnails = new Map();
@@ -408,7 +409,7 @@ function cover(path, alt) {
 }
 
 const groupOf = album => album === "no face" ? "no face" : album.includes("/") ? album.split("/")[0] : "people";
-const titleOf = album => album === "no face" ? "No face" : album === "unknown/single" ? "On one photo each"
+const titleOf = album => album === "no face" ? "No face" : album === "unknown/single" ? "In one photo each"
   : album.startsWith("unknown/") ? `Unknown person ${album.slice(8)}` : album.startsWith("review/") ? `Perhaps ${called(album.slice(7))}` : called(album);
 
 function showAlbums(job) {
@@ -417,8 +418,8 @@ function showAlbums(job) {
   state.albums = new Map(albums.map(album => [album.album, album.photos]));
   const unreadable = photos.filter(photo => photo.status === "error").length + job.albums.unreadable.length;
   $("albums-done").hidden = false;
-  $("albums-count").textContent = `${count(photos.length, "photo")} in ${count(albums.length, "album")}${unreadable ? `, ${unreadable} not readable` : ""}`;
-  const headings = { people: "People", unknown: "Unknown", review: "To look at", "no face": "No face" };
+  $("albums-count").textContent = `${count(photos.length, "photo")} in ${count(albums.length, "album")}${unreadable ? `, ${unreadable} unreadable` : ""}`;
+  const headings = { people: "People", unknown: "Unknown", review: "To review", "no face": "No face" };
   $("albums-list").replaceChildren(...Object.entries(headings).flatMap(([kind, heading]) => {
     const own = albums.filter(album => groupOf(album.album) === kind);
     if (!own.length) return [];
@@ -463,7 +464,7 @@ function openAlbum(album, focus = true) {
     select.addEventListener("change", async () => {
       let target = select.value;
       select.value = "";
-      if (target === "\n") target = await ask("New album", `${path} goes there.`, "Move", "Name of the album");
+      if (target === "\n") target = await ask("New album", `${path} will be moved there.`, "Move", "Name of the album");
       if (target) change("moves", { photo: path, source: album, target }, "Moved.");
     });
     return make("li", { class: "tile" }, cover(path, path), make("div", {}, make("span", { class: "soft" }, path), select));
@@ -491,7 +492,7 @@ $("albums-zip").addEventListener("click", async () => {
   } catch (error) { complain(error); }
 });
 $("albums-delete").addEventListener("click", async () => {
-  if (!await ask("Delete these albums?", "The photos and albums on the server are deleted; yours stay where they are.", "Delete")) return;
+  if (!await ask("Delete these albums?", "This deletes the photos and albums on the server. Your own photos stay where they are.", "Delete")) return;
   try {
     await call("DELETE", `/v1/organise/${state.job}`);
     for (const url of thumbnails.values()) url.then(URL.revokeObjectURL).catch(() => null);
@@ -515,9 +516,9 @@ async function listPeople() {
 
 function drawPeople() {
   const wanted = $("people-find").value.trim().toLowerCase().replaceAll("_", " ");
-  const found = state.people.filter(person => person.name.toLowerCase().replaceAll("_", " ").includes(wanted));
-  $("people-count").textContent = `${found.length} of ${state.people.length} people${found.length > MOST_LISTED ? `, the first ${MOST_LISTED}` : ""}`;
-  $("people-list").replaceChildren(...found.slice(0, MOST_LISTED).map(person => {
+  const matches = state.people.filter(person => person.name.toLowerCase().replaceAll("_", " ").includes(wanted));
+  $("people-count").textContent = `${matches.length} of ${state.people.length} people${matches.length > MOST_LISTED ? `, the first ${MOST_LISTED} are shown` : ""}`;
+  $("people-list").replaceChildren(...matches.slice(0, MOST_LISTED).map(person => {
     const forget = make("button", { class: "quiet danger", "aria-label": `Forget ${called(person.name)}` }, "Forget");
     forget.addEventListener("click", () => forgetPerson(person.name));
     return make("li", {}, make("span", {}, called(person.name)), make("span", { class: "soft" }, count(person.photos, "photo")), forget);
@@ -526,13 +527,13 @@ function drawPeople() {
 $("people-find").addEventListener("input", drawPeople);
 
 async function forgetPerson(name) {
-  const text = "Everything this software made of the person is deleted, and nobody is called so from then on. The original photos stay.";
+  const text = "This deletes everything made from the person’s photos. From then on, nobody is given this name. The original photos stay.";
   if (!await ask(`Forget ${called(name)}?`, text, "Forget")) return;
   try {
-    const told = await call("DELETE", `/v1/people/${encodeURIComponent(name)}`);
-    const left = told.left.length ? ` Still to do: ${told.left.join("; ")}` : "";
+    const forgotten = await call("DELETE", `/v1/people/${encodeURIComponent(name)}`);
+    const left = forgotten.left.length ? ` Not everything could be deleted: ${forgotten.left.join("; ")}` : "";
     await listPeople();
-    say(`${called(name)} is forgotten. ${count(told.originals.length, "original photo")} left for you to delete or keep.${left}`);
+    say(`${called(name)} was forgotten. Original photos, which you may keep or delete: ${forgotten.originals.length}.${left}`);
     about();
   } catch (error) { complain(error); }
 }
@@ -542,28 +543,28 @@ $("add").addEventListener("submit", async event => {
   const button = $("add").querySelector("button");
   button.disabled = true;
   try {
-    const told = await call("POST", "/v1/people", formOf([["name", $("add-name").value.trim()], ...[...$("add-files").files].map(file => ["files", file])]));
-    const alike = told.looks_like.length ? ` Looks like ${told.looks_like.join(", ")}: the same person?` : "";
-    const out = told.left_out.length ? ` ${told.left_out.length} left out, no usable face.` : "";
+    const added = await call("POST", "/v1/people", formOf([["name", $("add-name").value.trim()], ...[...$("add-files").files].map(file => ["files", file])]));
+    const alike = added.looks_like.length ? ` The photos look like ${added.looks_like.join(", ")}. Is it the same person?` : "";
+    const out = added.left_out.length ? ` Photos left out, because they show no usable face: ${added.left_out.length}.` : "";
     $("add").reset();
     await listPeople();
-    say(`${told.name} is enrolled from ${count(told.photos, "photo")}.${out}${alike}`);
+    say(`${added.name} was enrolled from ${count(added.photos, "photo")}.${out}${alike}`);
     about();
   } catch (error) { complain(error); }
   button.disabled = false;
 });
 
-// ---- beginning
+// ---- start
 
 async function about() {
   const model = await call("GET", "/v1/model");
-  $("about").textContent = `knows ${model.people.toLocaleString("en")} people`;
+  $("about").textContent = `${model.people.toLocaleString("en")} people enrolled`;
   if (!state.choices.length) {
     state.choices = model.choices;
     $("strict").max = String(Math.max(0, model.choices.length - 1));
     $("strict").value = String(model.choices.length - 1 - model.choices.findIndex(one => one.fpir === model.fpir));
   } else state.choices = model.choices;
-  tellCost();
+  showCost();
 }
 choose(tabs.find(tab => `#${tab.id.slice(4)}` === location.hash) || tabs[0]);
 about().catch(complain);

@@ -1,4 +1,4 @@
-"""The pictures of a set: they show what they are told, and the same twice."""
+"""Tests of the pictures of a balanced set: they show the given numbers and images, and are the same twice."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The planner: exact counts, even shares, and a plan that moves no more than it must."""
+"""Tests of the planner: exact counts, even shares, and a plan that changes no more than necessary."""
 
 import string
 from collections import Counter
@@ -14,7 +14,7 @@ from augmentor.errors import InputError
 
 @dataclass(frozen=True)
 class Key:
-    """A view as far as the planner knows it."""
+    """The part of a view's key that the planner uses."""
 
     name: str
     yaw: float
@@ -28,7 +28,7 @@ def anything_goes(photo_yaw: float, key: Key) -> bool:
 
 
 def near_view(photo_yaw: float, key: Key) -> bool:
-    """A yaw rule in the manner of augmentor.rendering.render.allowed, kept simple to be checked by eye."""
+    """Apply a yaw rule like `augmentor.views.view_key.allowed`, simple enough to check by eye."""
     own_pose = abs(photo_yaw - key.yaw) < 5
     turned_frontal = abs(photo_yaw) > 40 and abs(key.yaw) < 25
     return not own_pose and not turned_frontal
@@ -137,7 +137,7 @@ def test_more_photos_than_images_leaves_a_seeded_choice_and_no_render() -> None:
 
 
 def test_share_beyond_the_allowed_views_gets_other_lights() -> None:
-    """Three views, one of them its own pose: 1 photo + 2 views in 3 lights, the third half used."""
+    """Plan three views, one at the photo's own pose: 1 photo + 2 views in 3 lights, half of the third light used."""
     keys = [Key("left", -30), Key("front", 0), Key("right", 30)]
     made = plan([record("A", 0, yaw=1.0)], keys, 6, 0, allowed=near_view)
     assert Counter(i.light for i in made.images if i.view) == {0: 2, 1: 2, 2: 1}

@@ -1,4 +1,4 @@
-"""`augmentor.head.expression`: what a change moves, and the mouth it opens."""
+"""Tests of `augmentor.head.expression`: what a change moves, and the mouth that it opens."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def lips_apart(head: HeadModel, fit: FaceFit, landmark_offset: np.ndarray) -> fl
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_face_that_is_so_already_stays_as_it_is(head: HeadModel, name: str) -> None:
+def test_a_face_that_has_the_expression_already_does_not_change(head: HeadModel, name: str) -> None:
     weights = {
         "neutral": {},
         "closed": {},
@@ -39,7 +39,7 @@ def test_a_face_that_is_so_already_stays_as_it_is(head: HeadModel, name: str) ->
     assert not change.offset.any() and not change.landmark_offset.any() and change.unseen == 0
 
 
-def test_neutral_takes_away_what_the_fit_found_and_nothing_else(head: HeadModel) -> None:
+def test_neutral_removes_the_fitted_expression_and_nothing_else(head: HeadModel) -> None:
     fit = fit_of(head, {"mouthSmile": 0.6, "browInnerUp": 0.5}, identity=0.4)
     change = change_expression(fit, head, "neutral", 0.3)
     bare = flatten_ears(head.mean, head) - flatten_ears(head.vertices(None, fit.expression), head)

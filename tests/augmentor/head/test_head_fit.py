@@ -1,4 +1,4 @@
-"""Fitting the head to the ICT model, and reading that model in either of its forms."""
+"""Tests of fitting the head to the ICT model, and of reading that model in either of its forms."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def sampling(ict: IctModel) -> head_grid.GridSampling:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ICT-FaceKit checkout in small: the neutral mesh, three identities, four expressions, the landmark list."""
+    """Write a small ICT-FaceKit checkout: the neutral mesh, three identities, four expressions, the landmark list."""
     folder = tmp_path_factory.mktemp("kit") / "FaceXModel"
     folder.mkdir()
     with np.load(ICT / "ict_head.npz") as stored:
@@ -64,7 +64,7 @@ def test_grid_passes_through_the_landmarks_and_is_not_folded(
     slit[UPPER_LIP_ROW] = True
     assert (steps[~slit] > 0).all() and (steps[slit] > -1e-3).all()
     assert np.allclose(np.asarray(sampling.matrix.sum(axis=1)), 1, atol=1e-6)
-    # The slit: closed at the corners, the lips apart by less than 1.5 mm between.
+    # The slit is closed at the corners, and the lips are less than 1.5 mm apart between them.
     rows = grid.reshape(ROWS, COLS, 3)
     upper, lower = rows[UPPER_LIP_ROW, MIDDLE - 7 : MIDDLE + 8], rows[LOWER_LIP_ROW, MIDDLE - 7 : MIDDLE + 8]
     gap = np.linalg.norm(upper - lower, axis=1)

@@ -1,4 +1,4 @@
-"""The head model: its grid, its symmetry, its modes, and what happens when its file is not what it should be."""
+"""Tests of the head model: its grid, its symmetry, its modes, and the errors for damaged files."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_head_is_as_large_as_a_head_and_looks_towards_minus_z(head: HeadModel) -
     nose_tip, chin, brow = head.landmarks()[[30, 8, 27]]
     assert nose_tip[2] == pytest.approx(head.mean[:, 2].min(), abs=1.0)
     assert brow[1] < nose_tip[1] < chin[1]
-    # dlib's landmark 36 is the outer corner of the eye on the image's left.
+    # dlib's landmark 36 is the outer corner of the eye on the image-left side.
     assert head.landmarks()[36, 0] < head.landmarks()[45, 0]
 
 

@@ -1,4 +1,4 @@
-"""Pose, camera and face fit: conventions, exact cases, noise, and landmarks that are no face."""
+"""Tests of pose, camera and face fit: conventions, exact cases, noise, and landmarks that are not a face."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""`augmentor.photos.file_kinds`: what a file is by its name."""
+"""Tests of `augmentor.photos.file_kinds`: telling by its name what a file is."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""`augmentor.photos.identity_folders`: which folder is whose, on a disk as in a bucket."""
+"""Tests of `augmentor.photos.identity_folders`: which folder belongs to whom, on a disk and in a bucket."""
 
 import unicodedata
 from pathlib import Path
@@ -24,7 +24,7 @@ def make(folder: Path, *names: str) -> None:
 
 
 def both_places(folder: Path) -> list[Place]:
-    """The folder, and a bucket that holds the same."""
+    """Return the folder and a bucket with the same content."""
     bucket = BucketPlace("s3://bucket/photos")
     bucket.__dict__["_opened"] = (pyarrow.fs.LocalFileSystem(), str(folder))
     return [place_of(folder), bucket]
@@ -41,7 +41,7 @@ def test_a_folder_from_a_mac_belongs_to_the_composed_name(tmp_path: Path) -> Non
 
 
 def refused(folder: Path) -> str:
-    """The line, which is the same wherever the folders lie."""
+    """Return the line with which the folders are refused; it must be the same on a disk and in a bucket."""
     lines = set()
     for ask in (list_identities, *(lambda _, place=place: people_of(place) for place in both_places(folder))):
         with pytest.raises(InputError) as caught:
@@ -64,7 +64,7 @@ def test_a_name_in_neither_form_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["anna", "ANNA", "Anna\u3000"])  # the last: an ideographic blank
-def test_names_that_pass_for_one_are_refused(other: str, tmp_path: Path) -> None:
+def test_names_that_are_hard_to_tell_apart_are_refused(other: str, tmp_path: Path) -> None:
     make(tmp_path, "Anna/1.jpg", f"{other}/1.jpg")
     line = refused(tmp_path)
     assert "merge" in line or "rename the folder" in line

@@ -1,4 +1,4 @@
-"""Reading photos of every kind, listing folders, writing files whole."""
+"""Tests of `augmentor.photos.images`: reading photos of every kind, listing folders, writing files whole."""
 
 import errno
 import hashlib
@@ -38,7 +38,8 @@ from augmentor.photos.place import place_of
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\..*")  # as the module does; pytest resets it
 
 COLOURS = [[(200, 40, 30), (40, 180, 60)], [(30, 60, 190), (220, 220, 210)]]
-# What a photo must go through to be stored such that this EXIF orientation brings it back.
+SAME_PHOTO_BITS = 4
+# How a photo is transposed before it is stored, so that this EXIF orientation undoes it.
 STORED_AS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -51,7 +52,7 @@ STORED_AS = {
 
 
 def quarters(height: int = 40, width: int = 60) -> np.ndarray:
-    """(height, width, 3): four quarters in four colours, so that every turn and flip shows."""
+    """Return (height, width, 3) uint8: four quarters in four colours, so that every turn and flip shows."""
     image = np.zeros((height, width, 3), np.uint8)
     for row in (0, 1):
         for column in (0, 1):
@@ -60,7 +61,7 @@ def quarters(height: int = 40, width: int = 60) -> np.ndarray:
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    """The content of the file Pillow would write."""
+    """Return the content of the file that Pillow writes."""
     load_image(b"GIF87a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2L\1\0;")  # makes HEIC known to Pillow
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -68,7 +69,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def reason_of(source: Path | bytes, **options: int) -> str:
-    """The reason for which this photo is refused; its error must be one line that names it."""
+    """Return the reason for which a photo is refused; the error must be one line that names the photo."""
     with pytest.raises(PhotoError) as caught:
         load_image(source, name="" if isinstance(source, Path) else "photo", **options)
     assert str(source if isinstance(source, Path) else "photo") in str(caught.value)
@@ -173,7 +174,7 @@ def test_transparent_palette_colour_is_laid_over_white() -> None:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_first_frame_of_several_counts(kind: str) -> None:
+def test_the_first_of_several_frames_is_used(kind: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     options: dict[str, object] = {"save_all": True, "append_images": frames[1:]}
     image = load_image(saved(frames[0], kind, **options))
@@ -221,7 +222,8 @@ def test_the_limit_of_pixels_can_be_set_in_the_environment(monkeypatch: pytest.M
     data = saved(Image.fromarray(quarters()), "PNG")
     monkeypatch.setenv("LIKENESS_MAX_PIXELS", "2399")
     with pytest.raises(
-        PhotoError, match=r"60x40, more than the limit of 2399 pixels \(LIKENESS_MAX_PIXELS sets it\)"
+        PhotoError,
+        match=r"60x40, more than the limit of 2399 pixels \(LIKENESS_MAX_PIXELS sets another limit\)",
     ):
         load_image(data)
     assert load_image(data, max_pixels=2400).shape == (40, 60, 3)
@@ -278,14 +280,14 @@ def test_pages_after_the_first_are_counted_but_not_thumbnails_or_films() -> None
         photo = load_photo(
             saved(pages[0], "TIFF", save_all=True, append_images=pages[1:], compression=compression)
         )
-        assert photo.more_pages == 3 and photo.note == "3 more pages were not looked at"
+        assert photo.more_pages == 3 and photo.note == "3 more pages were ignored"
         assert np.abs(photo.image.astype(int) - quarters()).mean() < 4
     thumbnail = pages[1].resize((30, 20))
     thumbnail.encoderinfo = {"tiffinfo": {254: 1}}
     with_one = load_photo(saved(pages[0], "TIFF", save_all=True, append_images=[thumbnail]))
     assert (with_one.more_pages, with_one.note) == (0, "")
     assert load_photo(saved(pages[0], "TIFF", save_all=True, append_images=pages[1:2])).note == (
-        "1 more page was not looked at"
+        "1 more page was ignored"
     )
     film = saved(pages[0], "GIF", save_all=True, append_images=[Image.new("RGB", (60, 40), "red")])
     assert load_photo(film).more_pages == 0
@@ -331,7 +333,7 @@ def test_damaged_exif_leaves_the_photo_readable() -> None:
 
 
 def make(folder: Path, *names: str) -> None:
-    """Files with these paths below `folder`, each holding a few bytes."""
+    """Make files with these paths below `folder`, each with one byte in it."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
@@ -364,7 +366,7 @@ def test_folders_of_systems_are_skipped_at_every_depth(tmp_path: Path) -> None:
     make(tmp_path, "Anna/deep/4.jpg", "Anna/@anna/5.jpg")
     assert listed(tmp_path) == ["Anna/@anna/5.jpg", "Anna/deep/4.jpg"]
     assert list(list_identities(tmp_path)) == ["Anna"]
-    # what the user names is looked at, hidden or not
+    # a folder that the user names is listed, hidden or not
     assert listed(tmp_path / ".any") == ["1.jpg"]
 
 
@@ -438,22 +440,22 @@ def test_a_file_whose_name_is_no_utf8_is_listed_and_unreadable(tmp_path: Path) -
             assert caught.value.reason == "unreadable"
             assert caught.value.detail == "its name is not valid UTF-8; rename it"
             str(caught.value).encode()
-    # a place gives names that fit into tables, and says why they cannot be read
+    # a place returns names that tables can hold, and says why the files cannot be read
     place = place_of(tmp_path)
-    found = list(photos_of(place, "Anna"))
-    assert found == [shown(path.relative_to(tmp_path)) for path in paths]
+    listed_paths = list(photos_of(place, "Anna"))
+    assert listed_paths == [shown(path.relative_to(tmp_path)) for path in paths]
     with pytest.raises(OSError, match="not valid UTF-8; rename it"):
-        place.read(found[1])
+        place.read(listed_paths[1])
 
 
 def test_identities_may_have_any_name(tmp_path: Path) -> None:
     people = ["Zoë Müller", "李小龙", "😀 smile", "a b", "x'\"&;$"]
     make(tmp_path, *(f"{person}/deeper/1.jpg" for person in people), "README.txt", ".DS_Store")
     (tmp_path / "nobody").mkdir()
-    found = list_identities(tmp_path)
-    assert list(found) == sorted([*people, "nobody"])
-    assert found["nobody"] == []
-    assert found["Zoë Müller"] == [tmp_path / "Zoë Müller" / "deeper" / "1.jpg"]
+    photos = list_identities(tmp_path)
+    assert list(photos) == sorted([*people, "nobody"])
+    assert photos["nobody"] == []
+    assert photos["Zoë Müller"] == [tmp_path / "Zoë Müller" / "deeper" / "1.jpg"]
 
 
 def test_folders_that_hold_no_identities_are_refused(tmp_path: Path) -> None:
@@ -523,7 +525,7 @@ def test_sha256_of_matches_hashlib(tmp_path: Path) -> None:
 
 
 def made_up_scene(seed: int) -> np.ndarray:
-    """(200, 200, 3): smooth random shapes."""
+    """Return (200, 200, 3) uint8: smooth random shapes."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 255, (12, 12, 3), np.uint8))
     return np.asarray(coarse.resize((200, 200), Image.Resampling.BICUBIC))
@@ -537,9 +539,9 @@ def test_perceptual_hash_survives_encoding_and_size_but_tells_photos_apart() -> 
         small = np.asarray(Image.fromarray(scene).resize((90, 90), Image.Resampling.LANCZOS))
         brighter = np.clip(scene * 1.1 + 5, 0, 255).astype(np.uint8)
         for version in (load_image(encode_jpeg(scene, 40)), small, brighter):
-            assert (perceptual_hash(version) ^ value).bit_count() <= images.SAME_PHOTO_BITS
+            assert (perceptual_hash(version) ^ value).bit_count() <= SAME_PHOTO_BITS
     distances = [(a ^ b).bit_count() for i, a in enumerate(hashes) for b in hashes[:i]]
-    assert min(distances) > 2 * images.SAME_PHOTO_BITS
+    assert min(distances) > 2 * SAME_PHOTO_BITS
 
 
 def test_perceptual_hash_of_a_plain_image_is_defined() -> None:
@@ -549,16 +551,16 @@ def test_perceptual_hash_of_a_plain_image_is_defined() -> None:
 
 
 def test_photo_error_names_reason_and_path_and_travels_between_processes() -> None:
-    error = PhotoError("no_face", "Anna/1.jpg", "looked twice")
+    error = PhotoError("no_face", "Anna/1.jpg", "detected twice")
     again = pickle.loads(pickle.dumps(error))
     assert isinstance(again, LikenessError)
     assert (again.reason, again.path, str(again)) == (
         "no_face",
         "Anna/1.jpg",
-        "Anna/1.jpg: no_face (looked twice)",
+        "Anna/1.jpg: no_face (detected twice)",
     )
     assert str(PhotoError("too_small")) == "too_small"
-    with pytest.raises(ValueError, match="no reason"):
+    with pytest.raises(ValueError, match="not a reason"):
         PhotoError("ugly")
     assert str(InputError("one\ntwo")) == "one two"
     assert len(set(REASONS)) == 6

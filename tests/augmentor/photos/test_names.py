@@ -1,4 +1,4 @@
-"""Names: which are refused, which are the same, and which folder belongs to one."""
+"""Tests of `augmentor.photos.names`: which names are refused, which are equal, and which folder belongs to a name."""
 
 import unicodedata
 from pathlib import PurePath
@@ -133,3 +133,26 @@ def test_a_name_that_passes_stays_as_it_is_when_it_is_checked_again(name: str) -
         return
     assert checked_name(passed) == passed and passed.encode()
     assert len(PurePath(passed).parts) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("\u200d", "\u200c\u200d", "\u3164", "\u2800", "\u115f\u1160", "\u2024\u2024", "\uff0e"),
+        *(
+            "unknown\u200d",
+            "\uff55\uff4e\uff4b\uff4e\uff4f\uff57\uff4e",
+            "no  face",
+            "No\u00a0Face",
+            "\uff43\uff4f\uff4e",
+        ),
+    ],
+)
+def test_a_name_that_shows_nothing_or_looks_reserved_is_refused(name: str) -> None:
+    with pytest.raises(InputError):
+        checked_name(name)
+
+
+def test_joiners_within_names_and_emoji_stay() -> None:
+    for name in ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f680"):
+        assert checked_name(name) == name

@@ -1,4 +1,4 @@
-"""`augmentor.photos.place`: the same operations on a folder and, in tests/cluster, on a bucket."""
+"""Tests of `augmentor.photos.place` on a folder. tests/cluster runs the same operations on a bucket."""
 
 import errno
 from pathlib import Path
@@ -13,9 +13,9 @@ from augmentor.photos.place import PATIENCE, BucketPlace, FolderPlace, is_local,
 
 @pytest.fixture
 def place(tmp_path: Path) -> FolderPlace:
-    found = place_of(tmp_path / "place")
-    assert isinstance(found, FolderPlace)
-    return found
+    folder = place_of(tmp_path / "place")
+    assert isinstance(folder, FolderPlace)
+    return folder
 
 
 def test_what_is_written_is_listed_and_read(place: FolderPlace) -> None:
@@ -52,7 +52,7 @@ def test_uris_name_folders_buckets_or_nothing(tmp_path: Path) -> None:
     bucket = place_of("s3://bucket/photos?region=eu-central-1")
     assert isinstance(bucket, BucketPlace) and bucket.name("Ann/1.jpg") == "s3://bucket/photos/Ann/1.jpg"
     assert is_local(tmp_path) and is_local("file:///x") and not is_local("gs://bucket/x")
-    with pytest.raises(InputError, match="no ftp://"):
+    with pytest.raises(InputError, match="ftp:// is not supported"):
         place_of("ftp://host/photos")
     with pytest.raises(InputError, match="file://"):
         place_of("file://photos")
@@ -78,7 +78,9 @@ def test_a_secret_in_a_uri_is_in_no_message() -> None:
     assert place_of("s3://key:secret@bucket/photos").name("a.jpg") == "s3://bucket/photos/a.jpg"
 
 
-def test_what_may_pass_is_asked_again_and_what_may_not_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_operation_is_tried_again_only_after_an_error_that_may_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("augmentor.photos.place.time.sleep", lambda seconds: None)
     answers = [OSError(errno.ESTALE, "stale"), OSError(errno.ETIMEDOUT, "slow"), b"there"]
 
@@ -95,7 +97,7 @@ def test_what_may_pass_is_asked_again_and_what_may_not_is_not(monkeypatch: pytes
     assert answers == [b"never asked"]
     monkeypatch.setenv(PATIENCE, "0")
     answers[:] = [OSError(errno.ESTALE, "stale")]
-    with pytest.raises(InputError, match=r"refuses, tried for 0 s \(stale\)"):
+    with pytest.raises(InputError, match=r"storage keeps failing, tried for 0 s \(stale\)"):
         patiently(ask, lambda error: True)
 
 

@@ -1,4 +1,4 @@
-"""`augmentor.rendering.effects`: what is drawn, what it says about itself, and what each effect does to a picture."""
+"""Tests of `augmentor.rendering.effects`: which effects are drawn, their names, and what each does to a picture."""
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ def view() -> View:
 
 @pytest.fixture(scope="module")
 def picture() -> np.ndarray:
-    """A coloured picture with detail, (96, 96, 3)."""
+    """Return a coloured picture with detail, (96, 96, 3) uint8."""
     rng = np.random.default_rng(3)
     smooth = cv2.GaussianBlur(rng.uniform(0, 255, (SIZE, SIZE, 3)).astype(np.float32), (0, 0), 2.0)
     return np.clip((smooth - 127) * 6 + [170, 130, 110], 0, 255).astype(np.uint8)
@@ -89,7 +89,7 @@ def test_constant_light_changes_nothing_and_first_order_light_is_the_cosine(view
 
 
 def rotation_x(view: View) -> np.ndarray:
-    """The image's x axis in the model frame, from the view's camera."""
+    """Return the image's x axis in the model frame, from the view's camera."""
     depth, across = view.projection[2, :3], view.projection[0, :3]
     axis = across - (across @ depth) / (depth @ depth) * depth
     return axis / np.linalg.norm(axis)

@@ -1,4 +1,4 @@
-"""Other lights: the side that faces the light gets brighter, the background stays."""
+"""Tests of `augmentor.rendering.light`: the side that faces the light gets brighter, the background stays."""
 
 from dataclasses import fields
 

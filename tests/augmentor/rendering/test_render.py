@@ -1,4 +1,4 @@
-"""`augmentor.rendering.render` on made-up photos drawn from the head model itself: the right render is known."""
+"""Tests of `augmentor.rendering.render` on photos drawn from the head model, for which the right render is known."""
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ def head() -> HeadModel:
 
 
 def skin(head: HeadModel, vertices: np.ndarray) -> np.ndarray:
-    """A smooth, lopsided pattern: red grows from the subject's right to left, green from top to bottom. (V, 3)"""
+    """Return a smooth, asymmetric pattern (V, 3): red grows from the subject's right to left, green downwards."""
     x, y = vertices[:, 0], vertices[:, 1]
     lit = 0.7 + 0.3 * np.clip(-surface_normals(vertices, head)[:, 2], 0, 1)
     dark = 1 - 0.5 * np.maximum(head.regions["eyes"], head.regions["lips"])
@@ -33,7 +33,7 @@ def skin(head: HeadModel, vertices: np.ndarray) -> np.ndarray:
 
 
 def photo(head: HeadModel, yaw: float, *, height: int = 260) -> tuple[np.ndarray, np.ndarray]:
-    """A photo of the mean head in front of blue and orange stripes, and the landmarks dlib would find."""
+    """Return a photo of the mean head in front of blue and orange stripes, and the landmarks that dlib would detect."""
     rotation = rotation_from_pose(HeadPose(yaw, 0.0, 0.0))
     focal, centre = height * 3.6, np.array([height / 2, height / 2])
     camera = Camera(rotation=rotation, translation=np.array([0, 0, 1200.0]), focal=focal, centre=centre)
@@ -69,7 +69,7 @@ def test_render_at_the_photos_own_pose_reproduces_its_chip(head: HeadModel, yaw:
     difference = np.abs(rendered.image.astype(int) - cut_chip(image, landmarks, SIZE)).mean(-1)
     inner = cv2.erode((cv2.resize(view.face, (SIZE, SIZE)) > 0.99).astype(np.uint8), np.ones((7, 7))) > 0
     assert difference[inner & rendered.visible].mean() < 1
-    assert difference.mean() < 12  # the stripes follow an outline that is seen from farther away
+    assert difference.mean() < 12  # the stripes follow the outline from a greater distance
 
 
 def test_turned_render_shows_what_a_turned_head_shows(head: HeadModel, prepared: PreparedPhoto) -> None:
@@ -99,7 +99,7 @@ def test_renders_do_not_depend_on_the_views_beside_them(head: HeadModel, prepare
     ]
     keys.insert(1, ViewKey(3, "neutral", 10.0, 0.0, 0.0))
     views = [make_view(head, key, SIZE) for key in keys]
-    together = list(render_views(prepared, views * 12))  # more than are worked out at once
+    together = list(render_views(prepared, views * 12))  # more than are moved together
     for number, rendered in enumerate(together):
         alone = render_view(prepared, views[number % len(views)])
         np.testing.assert_array_equal(rendered.image, alone.image)

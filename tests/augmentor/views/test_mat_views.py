@@ -1,4 +1,4 @@
-"""`augmentor.views.mat_views`: the published files where they are at hand, else files made in their format."""
+"""Tests of `augmentor.views.mat_views` with the published files where they exist, else with files in their format."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def head() -> HeadModel:
 
 
 def write_model(file: Path, head: HeadModel, yaw: float) -> None:
-    """The mean head at a yaw, as the published files store one."""
+    """Write the mean head at a yaw in the format of the published files."""
     size, distance = 120, 1000.0
     vertices = head.vertices().astype(np.float64)
     camera = np.concatenate([rotation_from_pose(HeadPose(yaw, 0, 0)), [[0], [0], [distance]]], 1)

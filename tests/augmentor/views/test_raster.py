@@ -1,4 +1,4 @@
-"""`augmentor.views.raster`: pixels by hand, a sphere and a plane as geometry has them."""
+"""Tests of `augmentor.views.raster`: pixels worked out by hand, a sphere and a plane from geometry."""
 
 import cv2
 import numpy as np
@@ -10,9 +10,9 @@ TRIANGLE = np.array([[0, 1, 2]])
 
 def test_triangle_covers_exactly_the_pixel_centres_inside() -> None:
     points = np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])
-    found, _ = rasterise(points, np.ones(3), TRIANGLE, (4, 4))
+    triangle_map, _ = rasterise(points, np.ones(3), TRIANGLE, (4, 4))
     expected = np.array([[0, 0, 0, 0], [0, 0, 0, -1], [0, 0, -1, -1], [0, -1, -1, -1]])
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(triangle_map, expected)
 
 
 def test_nearer_triangle_wins_whatever_the_order() -> None:
@@ -31,16 +31,18 @@ def test_back_of_a_triangle_is_not_drawn() -> None:
 
 def test_values_are_interpolated_linearly() -> None:
     points = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
-    found, weights = rasterise(points, np.ones(3), TRIANGLE, (5, 5))
-    values = interpolate(found, weights, TRIANGLE, points)  # a pixel's own coordinates
-    y, x = np.nonzero(found >= 0)
+    triangle_map, weights = rasterise(points, np.ones(3), TRIANGLE, (5, 5))
+    values = interpolate(triangle_map, weights, TRIANGLE, points)  # a pixel's own coordinates
+    y, x = np.nonzero(triangle_map >= 0)
     np.testing.assert_allclose(values[y, x], np.stack([x, y], 1), atol=1e-5)
-    assert not interpolate(found, weights, TRIANGLE, points)[found < 0].any()
+    assert not interpolate(triangle_map, weights, TRIANGLE, points)[triangle_map < 0].any()
 
 
 def test_triangles_outside_the_picture_cost_nothing_and_draw_nothing() -> None:
-    found, weights = rasterise(np.array([[50.0, 50], [60, 50], [50, 60]]), np.ones(3), TRIANGLE, (4, 4))
-    assert (found == -1).all() and not weights.any()
+    triangle_map, weights = rasterise(
+        np.array([[50.0, 50], [60, 50], [50, 60]]), np.ones(3), TRIANGLE, (4, 4)
+    )
+    assert (triangle_map == -1).all() and not weights.any()
 
 
 def test_a_sphere_has_the_depth_and_normals_of_a_sphere() -> None:
@@ -54,18 +56,18 @@ def test_a_sphere_has_the_depth_and_normals_of_a_sphere() -> None:
     a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
     triangles = np.concatenate([np.stack(t, -1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))])
     points = vertices[:, :2] * focal / vertices[:, 2:] + size // 2
-    found, weights = rasterise(points, vertices[:, 2], triangles, (size, size))
-    seen = interpolate(found, weights, triangles, np.concatenate([vertices, normals], 1))
+    triangle_map, weights = rasterise(points, vertices[:, 2], triangles, (size, size))
+    shown = interpolate(triangle_map, weights, triangles, np.concatenate([vertices, normals], 1))
     y, x = np.mgrid[:size, :size] - size // 2
     ray = np.stack([x / focal, y / focal, np.ones_like(x, float)], -1)
-    # The nearer of the two places where a ray meets the sphere: |t ray - centre| = radius.
+    # A ray meets the sphere twice, where |t ray - centre| = radius; the nearer place counts.
     along, across = (ray**2).sum(-1), distance
     inside = across**2 - along * (distance**2 - radius**2)
     true = ((across - np.sqrt(np.maximum(inside, 0))) / along)[..., None] * ray
     well = inside > 0.15 * inside.max()  # off the outline, where depth falls away steeply
-    assert (found[well] >= 0).all() and (found[inside < -0.02 * inside.max()] < 0).all()
-    assert np.abs(seen[..., :3] - true)[well].max() < 0.3  # mm; facets of one degree
-    cosine = (seen[..., 3:] * ((true - [0, 0, distance]) / radius)).sum(-1)
+    assert (triangle_map[well] >= 0).all() and (triangle_map[inside < -0.02 * inside.max()] < 0).all()
+    assert np.abs(shown[..., :3] - true)[well].max() < 0.3  # mm; facets of one degree
+    cosine = (shown[..., 3:] * ((true - [0, 0, distance]) / radius)).sum(-1)
     assert np.degrees(np.arccos(np.clip(cosine[well], -1, 1))).max() < 2
 
 
@@ -73,7 +75,7 @@ def test_a_slanted_plane_lies_where_its_homography_says() -> None:
     focal, size = 300.0, 64
     corners = np.array([[-40.0, -40, 380], [40, -40, 420], [-40, 40, 380], [40, 40, 420]])
     texture = np.array([[0.0, 0], [1, 0], [0, 1], [1, 1]])
-    fine = 40  # weights are those of the picture, not of space: small triangles keep the difference small
+    fine = 40  # weights are linear in the picture, not in space; small triangles keep the difference small
     grid = np.linspace(0, 1, fine + 1)
     u, v = (axis.ravel() for axis in np.meshgrid(grid, grid))
     bilinear = np.stack([(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v], 1)
@@ -82,12 +84,12 @@ def test_a_slanted_plane_lies_where_its_homography_says() -> None:
     a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]
     triangles = np.concatenate([np.stack(t, -1).reshape(-1, 3) for t in ((a, b, c), (b, d, c))])
     points = vertices[:, :2] * focal / vertices[:, 2:] + size / 2
-    found, weights = rasterise(points, vertices[:, 2], triangles, (size, size))
-    seen = interpolate(found, weights, triangles, places)
+    triangle_map, weights = rasterise(points, vertices[:, 2], triangles, (size, size))
+    shown = interpolate(triangle_map, weights, triangles, places)
     homography = cv2.getPerspectiveTransform(
         (corners[:, :2] * focal / corners[:, 2:] + size / 2).astype(np.float32), texture.astype(np.float32)
     )
-    y, x = np.nonzero(found >= 0)
+    y, x = np.nonzero(triangle_map >= 0)
     true = cv2.perspectiveTransform(np.stack([x, y], 1)[None].astype(float), homography)[0]
     assert len(x) > 3000
-    np.testing.assert_allclose(seen[y, x], true, atol=1e-3)
+    np.testing.assert_allclose(shown[y, x], true, atol=1e-3)

@@ -1,4 +1,4 @@
-"""`augmentor.views.view`: poses, places and landmarks of rasterised views."""
+"""Tests of `augmentor.views.view`: poses, places and landmarks of rasterised views."""
 
 import numpy as np
 import pytest

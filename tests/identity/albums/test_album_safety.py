@@ -1,12 +1,11 @@
-"""Nothing of the user's is destroyed by albums: last copies, files of one's own, pages that were edited."""
+"""Albums destroy nothing of the user's: last copies, the user's own files and edited pages stay."""
 
-# ruff: noqa: F811  (fixtures of another module)
+# ruff: noqa: F811  (fixtures come from another module)
 
 import csv
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from identity import organise as module
 from identity.albums.sorting import undo
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
+from tests.identity.changed_run import with_people
 from tests.identity.runs.test_recogniser import colour_of, photo
 from tests.identity.test_organise import pages, photos, put, run, tree  # noqa: F401
 
@@ -36,7 +36,7 @@ def take_away(run: Bundle, albums: Path):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("how", ["hard", "copy"])
-def test_the_last_copy_of_a_photo_stays_and_is_told(
+def test_the_last_copy_of_a_photo_stays_and_is_reported(
     run: Bundle,
     photos: Path,
     albums: Path,
@@ -46,12 +46,14 @@ def test_the_last_copy_of_a_photo_stays_and_is_told(
     before = contents(albums)
     content = (photos / "deeper" / "a.png").read_bytes()
     shutil.rmtree(photos / "deeper")
-    found = put(run, photos, albums, how)
+    sorted_photos = put(run, photos, albums, how)
     assert contents(albums) == before
-    assert len(found.only_copies) == 2  # of Ann and of Ben
-    assert all((albums / file).read_bytes() == content for file in found.only_copies)
+    assert len(sorted_photos.only_copies) == 2  # one in the album of each person in the photo
+    assert all((albums / file).read_bytes() == content for file in sorted_photos.only_copies)
     undone = take_away(run, albums)
-    assert sorted(undone.only_copies) == sorted(found.only_copies) and tree(albums) == set(found.only_copies)
+    assert sorted(undone.only_copies) == sorted(sorted_photos.only_copies) and tree(albums) == set(
+        sorted_photos.only_copies
+    )
 
 
 @pytest.mark.parametrize("how", ["hard", "copy"])
@@ -75,26 +77,26 @@ def test_a_drive_that_was_missing_for_one_call_changes_nothing(
 
 
 @pytest.mark.parametrize("how", ["hard", "symlink", "copy"])
-def test_undo_without_the_photos_takes_out_links_only_and_the_rest_once_they_are_back(
+def test_undo_without_the_photos_removes_only_links_and_the_rest_later(
     run: Bundle,
     photos: Path,
     albums: Path,
     tmp_path: Path,
     how: str,
 ) -> None:
-    found = put(run, photos, albums, how)
+    sorted_photos = put(run, photos, albums, how)
     before = tree(albums)
     photos.rename(tmp_path / "unplugged")
     undone = take_away(run, albums)
     assert tree(albums) == (set() if how == "symlink" else before)
-    assert len(undone.only_copies) == (0 if how == "symlink" else len(found.placed))
+    assert len(undone.only_copies) == (0 if how == "symlink" else len(sorted_photos.placed))
     if how != "symlink":
         (tmp_path / "unplugged").rename(photos)
-        assert take_away(run, albums).removed == len(found.placed) and tree(albums) == set()
+        assert take_away(run, albums).removed == len(sorted_photos.placed) and tree(albums) == set()
 
 
 @pytest.mark.parametrize("how", ["hard", "copy"])
-def test_photos_of_a_folder_that_was_deleted_stay_when_another_folder_is_organised(
+def test_photos_of_a_deleted_folder_stay_when_another_folder_is_organised(
     run: Bundle,
     photos: Path,
     albums: Path,
@@ -107,9 +109,9 @@ def test_photos_of_a_folder_that_was_deleted_stay_when_another_folder_is_organis
     other = tmp_path / "other"
     other.mkdir()
     (other / "b.png").write_bytes(encode_jpeg(photo(colour_of(run, 4)), 98))
-    found = put(run, other, albums, how)
+    sorted_photos = put(run, other, albums, how)
     assert before.items() <= contents(albums).items() and "person 4/b.png" in tree(albums)
-    assert set(found.only_copies) == set(before)
+    assert set(sorted_photos.only_copies) == set(before)
 
 
 @pytest.mark.parametrize("how", ["hard", "symlink", "copy"])
@@ -122,16 +124,16 @@ def test_a_library_that_was_moved_is_recognised(
 ) -> None:
     before = put(run, photos, albums, how)
     moved = photos.rename(tmp_path / "moved library")
-    found = put(run, moved, albums, how)
-    assert found.new == 0 and {p.file for p in found.placed} == {p.file for p in before.placed} == tree(
-        albums
-    )
-    assert found.only_copies == found.left == []
+    sorted_photos = put(run, moved, albums, how)
+    assert sorted_photos.new == 0 and {p.file for p in sorted_photos.placed} == {
+        p.file for p in before.placed
+    } == tree(albums)
+    assert sorted_photos.only_copies == sorted_photos.left == []
     assert all((albums / file).exists() for file in tree(albums)), "no dead links"
     assert take_away(run, albums).removed == len(before.placed) and tree(albums) == set()
 
 
-def test_two_folders_that_exist_both_replace_each_other_in_the_albums(
+def test_a_second_folder_replaces_the_first_in_the_albums_if_both_exist(
     run: Bundle,
     photos: Path,
     albums: Path,
@@ -141,12 +143,12 @@ def test_two_folders_that_exist_both_replace_each_other_in_the_albums(
     other = tmp_path / "other"
     other.mkdir()
     (other / "b.png").write_bytes(encode_jpeg(photo(colour_of(run, 4)), 98))
-    found = put(run, other, albums)
-    assert tree(albums) == {"person 4/b.png"} and found.only_copies == []
+    sorted_photos = put(run, other, albums)
+    assert tree(albums) == {"person 4/b.png"} and sorted_photos.only_copies == []
     assert len(tree(photos)) == 7
 
 
-def test_an_original_that_became_a_link_to_its_copy_does_not_cost_the_copy(
+def test_the_copy_stays_if_the_original_became_a_link_to_it(
     run: Bundle,
     photos: Path,
     albums: Path,
@@ -159,13 +161,13 @@ def test_an_original_that_became_a_link_to_its_copy_does_not_cost_the_copy(
     assert (albums / "no face" / "nobody.png").read_bytes() == content
 
 
-def test_an_emptied_original_does_not_cost_the_copy(run: Bundle, photos: Path, albums: Path) -> None:
+def test_the_copy_stays_if_the_original_became_empty(run: Bundle, photos: Path, albums: Path) -> None:
     put(run, photos, albums, "copy")
     (photos / "nobody.png").write_bytes(b"")
     assert take_away(run, albums).only_copies == ["no face/nobody.png"]
 
 
-def test_pages_of_the_users_own_are_neither_overwritten_nor_removed(
+def test_the_users_own_pages_are_neither_overwritten_nor_removed(
     run: Bundle,
     photos: Path,
     albums: Path,
@@ -194,29 +196,29 @@ def test_a_page_that_the_user_edited_stays(run: Bundle, photos: Path, albums: Pa
     assert undone.left == []
 
 
-def test_a_link_that_leads_nowhere_is_a_photo_that_cannot_be_read(
+def test_a_broken_link_counts_as_an_unreadable_photo(
     run: Bundle,
     photos: Path,
     albums: Path,
 ) -> None:
     (photos / "dead.jpg").symlink_to(photos / "was here.jpg")
-    found = put(run, photos, albums)
-    assert found.photos["dead.jpg"].status == "error" and len(found.placed) == 7
+    sorted_photos = put(run, photos, albums)
+    assert sorted_photos.photos["dead.jpg"].status == "error" and len(sorted_photos.placed) == 7
 
 
-def test_a_photo_whose_name_is_no_utf8_stops_nothing_and_is_told(
+def test_a_photo_whose_name_is_not_utf8_stops_nothing_and_is_reported(
     run: Bundle, photos: Path, albums: Path
 ) -> None:
     odd = os.fsdecode(os.fsencode(photos) + b"/caf\xe9.jpg")
     Path(odd).write_bytes((photos / "a.png").read_bytes())
-    found = put(run, photos, albums)
-    (name,) = [path for path in found.photos if path.startswith("caf")]
-    assert name.isprintable() and found.photos[name].status == "error"
-    page = pages(found, photos, albums).read_text("utf-8")
-    assert name in page and len(found.placed) == 7
+    sorted_photos = put(run, photos, albums)
+    (name,) = [path for path in sorted_photos.photos if path.startswith("caf")]
+    assert name.isprintable() and sorted_photos.photos[name].status == "error"
+    page = pages(sorted_photos, photos, albums).read_text("utf-8")
+    assert name in page and len(sorted_photos.placed) == 7
 
 
-def test_what_a_killed_call_left_half_written_goes(run: Bundle, photos: Path, albums: Path) -> None:
+def test_partial_files_of_a_killed_call_are_removed(run: Bundle, photos: Path, albums: Path) -> None:
     put(run, photos, albums, "copy")
     half = albums / "person 0" / f"{PARTIAL_PREFIX}0123456789abcdef{PARTIAL_SUFFIX}"
     half.write_bytes(b"half a photo")
@@ -224,20 +226,22 @@ def test_what_a_killed_call_left_half_written_goes(run: Bundle, photos: Path, al
     assert not half.exists()
 
 
-def test_two_names_that_differ_in_a_sign_folders_cannot_hold_have_albums_of_their_own(
+def test_names_that_differ_only_in_characters_forbidden_in_folders_have_separate_albums(
     run: Bundle,
     photos: Path,
     albums: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    named = replace(run, labels=("Ada:B", "Ada_B", *run.labels[2:]))
-    found = put(named, photos, albums)
-    folders = {placed.album for placed in found.placed if placed.photo == "deeper/a.png"}
+    named = with_people(run, labels=("Ada:B", "Ada_B", *run.labels[2:]))
+    sorted_photos = put(named, photos, albums)
+    folders = {placed.album for placed in sorted_photos.placed if placed.photo == "deeper/a.png"}
     assert len(folders) == 2 and "Ada_B" in folders
-    assert "Ada:B" in pages(found, photos, albums).read_text("utf-8"), "the page has the name itself"
+    assert "Ada:B" in pages(sorted_photos, photos, albums).read_text("utf-8"), (
+        "the page shows the name itself"
+    )
 
 
-def test_a_person_with_a_very_long_name_and_a_photo_with_one_have_a_place(
+def test_people_and_photos_with_very_long_names_have_a_place(
     run: Bundle,
     photos: Path,
     albums: Path,
@@ -245,14 +249,14 @@ def test_a_person_with_a_very_long_name_and_a_photo_with_one_have_a_place(
     long = "あ" * 81 + ".png"
     (photos / long).write_bytes(encode_jpeg(photo(colour_of(run, 0)), 98))
     (photos / "deeper" / long).write_bytes(encode_jpeg(photo(colour_of(run, 0)), 97))
-    named = replace(run, labels=("あ" * 200, *run.labels[1:]))  # of a run of an earlier version
-    found = put(named, photos, albums)
-    assert len([placed for placed in found.placed if placed.photo.endswith(long)]) == 2
-    assert all((albums / placed.file).is_file() for placed in found.placed)
+    named = with_people(run, labels=("あ" * 200, *run.labels[1:]))  # earlier versions allowed such names
+    sorted_photos = put(named, photos, albums)
+    assert len([placed for placed in sorted_photos.placed if placed.photo.endswith(long)]) == 2
+    assert all((albums / placed.file).is_file() for placed in sorted_photos.placed)
 
 
 @pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM(1)"])
-def test_a_spreadsheet_does_not_take_a_photo_for_a_formula(
+def test_spreadsheets_do_not_take_a_file_name_for_a_formula(
     run: Bundle,
     photos: Path,
     albums: Path,
@@ -267,7 +271,7 @@ def test_a_spreadsheet_does_not_take_a_photo_for_a_formula(
     assert f"{start}.png" in [entry["photo"] for entry in listed]
 
 
-def test_the_command_says_which_files_may_be_the_only_copies(
+def test_the_command_lists_files_that_may_be_the_only_copies(
     run: Bundle,
     photos: Path,
     albums: Path,
@@ -285,7 +289,7 @@ def test_the_command_says_which_files_may_be_the_only_copies(
     assert tree(albums) == {"no face/nobody.png"}
 
 
-def test_albums_of_the_original_are_not_touched_by_a_copy_of_its_run(
+def test_a_copy_of_a_run_does_not_touch_the_albums_of_the_original(
     run: Bundle,
     photos: Path,
     albums: Path,
@@ -305,13 +309,60 @@ def test_albums_of_the_original_are_not_touched_by_a_copy_of_its_run(
     assert tree(albums) == set()
 
 
-def test_a_file_is_never_put_in_place_of_another(run: Bundle, photos: Path, albums: Path) -> None:
+def test_a_file_never_replaces_another(run: Bundle, photos: Path, albums: Path) -> None:
     for name in ("a.png", "a (2).png"):
         (albums / "person 0" / name).parent.mkdir(parents=True, exist_ok=True)
         (albums / "person 0" / name).symlink_to("nowhere")
-    found = put(run, photos, albums, "copy")
+    sorted_photos = put(run, photos, albums, "copy")
     assert (albums / "person 0" / "a.png").readlink() == Path("nowhere")
-    assert {p.file for p in found.placed if p.album == "person 0"} == {
+    assert {p.file for p in sorted_photos.placed if p.album == "person 0"} == {
         "person 0/a (3).png",
         "person 0/a (4).png",
     }
+
+
+@pytest.mark.parametrize("how", ["hard", "copy"])
+def test_a_damaged_original_does_not_cost_the_good_copy(
+    run: Bundle, photos: Path, albums: Path, how: str
+) -> None:
+    put(run, photos, albums, how)
+    original = photos / "deeper" / "a.png"
+    content = original.read_bytes()
+    original.unlink()
+    original.write_bytes(content[:300])
+    found = put(run, photos, albums, how)
+    assert len(found.only_copies) == 2 and all(
+        (albums / f).read_bytes() == content for f in found.only_copies
+    )
+    undone = take_away(run, albums)
+    assert sorted(undone.only_copies) == sorted(found.only_copies) and tree(albums) == set(found.only_copies)
+    original.write_bytes(content)
+    assert take_away(run, albums).only_copies == [] and tree(albums) == set()
+
+
+def test_an_original_that_changed_and_can_be_read_replaces_its_copies(
+    run: Bundle, photos: Path, albums: Path
+) -> None:
+    put(run, photos, albums, "copy")
+    original = photos / "deeper" / "a.png"
+    original.write_bytes(encode_jpeg(photo(colour_of(run, 0), colour_of(run, 1)), 97))
+    found = put(run, photos, albums, "copy")
+    assert found.only_copies == []
+    assert all(
+        (albums / f.file).read_bytes() == original.read_bytes()
+        for f in found.placed
+        if f.photo == "deeper/a.png"
+    )
+
+
+def test_an_album_that_the_user_made_a_link_stops_nothing(
+    run: Bundle, photos: Path, albums: Path, tmp_path: Path
+) -> None:
+    put(run, photos, albums, "copy")
+    album = next(path for path in sorted(albums.iterdir()) if path.is_dir() and any(path.glob("*.png")))
+    album.rename(tmp_path / "elsewhere")
+    album.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "mine.txt").write_text("mine")
+    take_away(run, albums)
+    take_away_twice = [path.name for path in (tmp_path / "elsewhere").iterdir()]
+    assert take_away_twice == ["mine.txt"] and album.is_symlink()

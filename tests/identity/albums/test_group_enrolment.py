@@ -1,6 +1,5 @@
-"""An album of an unknown person gets a name, and photos stay where somebody put them."""
+"""An album of an unknown person gets a name, and photos stay where the user put them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from identity.albums.group_enrolment import group_photos
 from identity.albums.sorting import decide, move_photo, place_again
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
+from tests.identity.changed_run import with_decision
 from tests.identity.runs.test_recogniser import SquareFaces
 from tests.identity.test_organise import (  # noqa: F401
     photos,
@@ -27,17 +27,17 @@ def finder(monkeypatch: pytest.MonkeyPatch) -> None:
     find_with(SquareFaces, monkeypatch)
 
 
-def test_the_grouped_face_of_each_photo_is_found_again(run: Bundle, photos: Path, tmp_path: Path) -> None:  # noqa: F811
-    found = put(run, photos, tmp_path / "albums")
-    chips = group_photos(found, "unknown/001", photos, run.size)
+def test_the_grouped_face_of_each_photo_is_detected_again(run: Bundle, photos: Path, tmp_path: Path) -> None:  # noqa: F811
+    contents = put(run, photos, tmp_path / "albums")
+    chips = group_photos(contents, "unknown/001", photos, run.size)
     assert [probe.path.name for probe in chips] == ["s1.png", "s2.png"]
     assert all(probe.chip is not None and probe.chip.shape == (8, 8, 3) for probe in chips)
-    for album, told in [("person 0", "only albums of unknown"), ("unknown/009", "no such album")]:
-        with pytest.raises(InputError, match=told):
-            group_photos(found, album, photos, run.size)
+    for album, message in [("person 0", "only albums of unknown"), ("unknown/009", "no such album")]:
+        with pytest.raises(InputError, match=message):
+            group_photos(contents, album, photos, run.size)
 
 
-def test_the_command_takes_an_album(
+def test_the_command_enrols_from_an_album(
     run: Bundle,  # noqa: F811
     photos: Path,  # noqa: F811
     tmp_path: Path,
@@ -46,9 +46,7 @@ def test_the_command_takes_an_album(
 ) -> None:
     put(run, photos, tmp_path / "albums")
     threshold = recogniser_of(run).threshold
-    strict = replace(
-        run, decision=replace(run.decision, thresholds={"fpir_1": threshold, "fpir_10": threshold})
-    )
+    strict = with_decision(run, thresholds={"fpir_1": threshold, "fpir_10": threshold})
     saved: list[Bundle] = []
     monkeypatch.setattr(Bundle, "load", classmethod(lambda _cls, _folder: strict))
     monkeypatch.setattr(Bundle, "save", lambda bundle, _folder: saved.append(bundle))
@@ -66,14 +64,14 @@ def test_the_command_takes_an_album(
     assert "not an album that identity.organise made" in capsys.readouterr().err
 
 
-def test_a_photo_stays_where_somebody_put_it(run: Bundle, photos: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_photo_stays_where_the_user_put_it(run: Bundle, photos: Path, tmp_path: Path) -> None:  # noqa: F811
     albums = tmp_path / "albums"
-    found = put(run, photos, albums)
+    contents = put(run, photos, albums)
     assert run.folder is not None
     with PeopleFile(run.folder) as people:
         number = people.find_collection(albums)[0]  # type: ignore[index]
-        move_photo(found, people, number, "a.png", "person 0", "Elsewhere")
-        move_photo(found, people, number, "nobody.png", "no face", "person 1")
+        move_photo(contents, people, number, "a.png", "person 0", "Elsewhere")
+        move_photo(contents, people, number, "nobody.png", "no face", "person 1")
         again = decide(run, people, number, recogniser_of(run).threshold)
         place_again(again, people, photos.resolve(), albums.resolve())
         for photo, source, target in [

@@ -5,17 +5,16 @@ import json
 import numpy as np
 import pytest
 
-from identity.decisions.metrics import NEVER
-from identity.decisions.open_set import (
-    Decision,
+from identity.decisions.acceptance import (
     DecisionConstants,
+    LeadAndCrowding,
     accept_score,
     crowding,
     crowding_from_similarities,
-    fit_decision,
-    rank_names,
+    crowding_sums,
 )
-from identity.decisions.open_set import crowding_sums as crowding_sums
+from identity.decisions.metrics import NEVER
+from identity.decisions.open_set import Decision, fit_decision, rank_names
 
 
 def test_score_is_cosine_plus_lead_minus_crowding() -> None:
@@ -83,7 +82,7 @@ def test_fit_chooses_thresholds_that_let_one_and_ten_percent_through() -> None:
     mated, labels, strangers = make_calibration()
     decision = fit_decision(mated, labels, strangers)
     assert decision.thresholds["fpir_1"] > decision.thresholds["fpir_10"]
-    _, score = accept_score(strangers, crowding_sums(strangers, 10)[1], decision.constants)
+    _, score = accept_score(strangers, crowding_sums(strangers, 10)[1], decision.acceptance.constants)
     assert (score >= decision.thresholds["fpir_1"]).sum() == 3
     assert (score >= decision.thresholds["fpir_10"]).sum() == 30
     assert decision.calibration["searched"] == 1.0
@@ -92,7 +91,7 @@ def test_fit_chooses_thresholds_that_let_one_and_ten_percent_through() -> None:
 def test_fit_is_never_worse_on_calibration_than_the_defaults() -> None:
     for seed in range(3):
         data = make_calibration(seed)
-        usual = fit_decision(*data, constants=DecisionConstants()).calibration
+        usual = fit_decision(*data, score=LeadAndCrowding(DecisionConstants(), np.zeros(40))).calibration
         chosen = fit_decision(*data).calibration
         assert chosen["tpir_fpir_1"] >= usual["tpir_fpir_1"]
 
@@ -100,7 +99,7 @@ def test_fit_is_never_worse_on_calibration_than_the_defaults() -> None:
 def test_small_calibration_keeps_the_default_constants() -> None:
     mated, labels, strangers = make_calibration()
     decision = fit_decision(mated[:5], labels[:5], strangers[:50])
-    assert decision.constants == DecisionConstants() and decision.calibration["searched"] == 0.0
+    assert decision.acceptance.constants == DecisionConstants() and decision.calibration["searched"] == 0.0
 
 
 def test_fit_works_for_one_name_and_without_mated_probes() -> None:
@@ -126,8 +125,8 @@ def test_probability_rises_with_the_score_and_is_zero_without_a_face() -> None:
 def test_probability_is_about_right_where_scores_overlap() -> None:
     generator = np.random.default_rng(0)
     mated, strangers = generator.normal(1, 1, (4000, 1)), generator.normal(0, 1, (4000, 1))
-    plain = DecisionConstants(lead_weight=0, crowding_weight=0)
-    curve = fit_decision(mated, np.zeros(4000, int), strangers, constants=plain).probability
+    plain = LeadAndCrowding(DecisionConstants(lead_weight=0, crowding_weight=0), np.zeros(1))
+    curve = fit_decision(mated, np.zeros(4000, int), strangers, score=plain).probability
     # two unit Gaussians a unit apart: logit = score - 1/2
     assert curve.slope == pytest.approx(1.0, abs=0.08) and curve.intercept == pytest.approx(-0.5, abs=0.08)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from identity.decisions.metrics import NEVER
-from identity.decisions.open_set import accept_score
 from identity.decisions.templates import (
     DEFAULT_RENDER_WEIGHT,
     Calibration,
@@ -12,7 +11,6 @@ from identity.decisions.templates import (
     Gallery,
     calibration_of,
     choose,
-    default_shares,
     is_frozen,
     leave_one_out,
     settle,
@@ -21,6 +19,7 @@ from identity.decisions.templates import (
     worth,
 )
 from identity.networks.face_space import unit
+from identity.networks.sources import default_shares
 
 X, Y = [1.0, 0.0], [0.0, 1.0]
 
@@ -159,11 +158,11 @@ def test_too_few_calibration_people_leave_the_defaults() -> None:
 def test_settled_thresholds_let_through_what_they_promise() -> None:
     gallery, calibration = drawn_calibration("dlib")
     choice, _ = choose(gallery, calibration)
-    decision, crowding = settle(gallery, calibration, choice)
-    assert crowding.shape == (120,)
+    decision = settle(gallery, calibration, choice)
+    assert decision.acceptance.people == 120
     templates = gallery.templates(choice.render_weight)["dlib"]
     similarities = calibration.strangers["dlib"] @ templates.T
-    _, score = accept_score(similarities, crowding, decision.constants)
+    _, score = decision.score(similarities)
     # a stranger who made a template crowded is scored a little low here, so fewer pass, not more
     assert (score >= decision.thresholds["fpir_1"]).mean() <= 0.01
     assert (score >= decision.thresholds["fpir_10"]).mean() <= 0.10
@@ -176,7 +175,7 @@ def test_nobody_with_three_photos_still_gives_thresholds() -> None:
         gallery, np.zeros(3, bool), {"dlib": unit(np.random.default_rng(0).normal(size=(9, 2)))}
     )
     choice, _ = choose(gallery, calibration)
-    decision, _ = settle(gallery, calibration, choice)
+    decision = settle(gallery, calibration, choice)
     assert all(np.isfinite(value) for value in decision.thresholds.values())
 
 

@@ -18,22 +18,22 @@ def listed(tmp_path: Path, text: str) -> Path:
     return file
 
 
-def test_rates_of_each_group_are_those_of_its_people(tmp_path: Path) -> None:
+def test_the_rates_of_a_group_are_those_of_its_people(tmp_path: Path) -> None:
     right = np.array([True, True, True, False, False, True])
     rows = "".join(f"person {k},{'old' if k < 4 else 'young'},{'' if k else 'a'}\n" for k in range(6))
     groups = read_groups(listed(tmp_path, "person,age,camera\n" + rows))
-    found = measure_groups(measured(probes(right)), groups)
-    assert [(g.grouping, g.group, g.people) for g in found] == [
+    by_group = measure_groups(measured(probes(right)), groups)
+    assert [(g.grouping, g.group, g.people) for g in by_group] == [
         ("age", "old", 4),
         ("age", "young", 2),
         ("camera", "a", 1),
     ]
-    assert [g.rates["rank1"].value for g in found] == [0.75, 0.5, 1.0]
-    told = group_table(found, {"rank1": "rank-1"})
-    assert "age old, 4 people: rank-1 75.0 %" in told and "little is known" in told
+    assert [g.rates["rank1"].value for g in by_group] == [0.75, 0.5, 1.0]
+    table = group_table(by_group, {"rank1": "rank-1"})
+    assert "age old, 4 people: rank-1 75.0 %" in table and "too few people" in table
 
 
-def test_strangers_are_known_by_their_files_too(tmp_path: Path) -> None:
+def test_strangers_can_be_identified_by_their_files(tmp_path: Path) -> None:
     strangers = ProbeScores(
         photos=[Path("x.jpg"), Path("y.jpg")],
         identities=["x.jpg", "y.jpg"],
@@ -44,8 +44,8 @@ def test_strangers_are_known_by_their_files_too(tmp_path: Path) -> None:
         rank=np.full(2, 99),
     )
     evaluation = replace(measured(), strangers=strangers, thresholds={"fpir_1": 0.5, "fpir_10": 0.2})
-    found = measure_groups(evaluation, read_groups(listed(tmp_path, "person,sex\nx,f\ny,m\n")))
-    assert [(g.group, g.rates["fpir_realised_1"].value) for g in found] == [("f", 1.0), ("m", 0.0)]
+    by_group = measure_groups(evaluation, read_groups(listed(tmp_path, "person,sex\nx,f\ny,m\n")))
+    assert [(g.group, g.rates["fpir_realised_1"].value) for g in by_group] == [("f", 1.0), ("m", 0.0)]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_strangers_are_known_by_their_files_too(tmp_path: Path) -> None:
     [
         ("name,sex\na,f\n", "the first line must read person"),
         ("person\na\n", "the first line must read person"),
-        ("person,sex\na,f\na,m\n", "line 3: a again"),
+        ("person,sex\na,f\na,m\n", "line 3: a is listed twice"),
         ("person,sex\n,f\n", "line 2: no person"),
     ],
 )
@@ -63,7 +63,7 @@ def test_bad_lists_name_the_line(tmp_path: Path, text: str, message: str) -> Non
 
 
 def test_a_list_of_other_people_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="none of the people measured"):
+    with pytest.raises(InputError, match="none of the measured people"):
         measure_groups(
             measured(probes(np.ones(3, bool))), read_groups(listed(tmp_path, "person,sex\nelse,f\n"))
         )

@@ -1,4 +1,4 @@
-"""The report: complete, self-contained, and with the same numbers everywhere."""
+"""The report is complete and self-contained, and its files contain the same numbers."""
 
 import csv
 import json
@@ -14,8 +14,9 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.photos.images import encode_jpeg
 from identity.chips.photo_faces import PhotoFaces
+from identity.decisions.acceptance import DecisionConstants, LeadAndCrowding
 from identity.decisions.metrics import NEVER, NEVER_RANKED
-from identity.decisions.open_set import Decision, DecisionConstants, ProbabilityCurve
+from identity.decisions.open_set import Decision, ProbabilityCurve
 from identity.evaluation.pairs import PhotoPair
 from identity.evaluation.rates import Evaluation, PairScores, ProbeScores, measure_pairs, measure_search
 from identity.evaluation.report import enrolled_photos, write_report
@@ -35,17 +36,20 @@ def landmarks() -> np.ndarray:
 
 
 def small_evaluation(folder: Path) -> Evaluation:
-    """Six probes (one confusion, one without a face), five strangers (one named), two pairs; photos go to `folder`."""
+    """Make up results with photos in `folder`.
+
+    There are six probes (one confusion, one without a face), five strangers (one of them named) and two pairs.
+    """
     generator = np.random.default_rng(0)
     photos = {}
     for number in range(11):
         path = folder / f"photo {number}.jpg"
         cells = generator.integers(40, 220, (6, 6, 3), dtype=np.uint8)
         path.write_bytes(encode_jpeg(cv2.resize(cells, (120, 120), interpolation=cv2.INTER_CUBIC)))
-        found = number != 5
+        with_face = number != 5
         photos[path] = (
             one_face(path, None, "", 0, landmarks())
-            if found
+            if with_face
             else PhotoFaces(path.name, path, "no_face", phash=0)
         )
     paths = list(photos)
@@ -82,7 +86,7 @@ def small_evaluation(folder: Path) -> Evaluation:
         counts={"n_probes": 6, "n_strangers": 5, "n_pairs": 2},
         ms_per_face=1.5,
         decision=Decision(
-            DecisionConstants(),
+            LeadAndCrowding(DecisionConstants(), np.zeros(len(LABELS))),
             thresholds,
             ProbabilityCurve(10.0, -5.0),
             {},
@@ -108,7 +112,7 @@ def report(evaluation: Evaluation, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class Tags(HTMLParser):
-    """Counts tags, collects what they refer to, and notices any left open."""
+    """A parser that collects the links of a page and checks that all tags are closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +128,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_page_is_well_formed_and_needs_nothing_from_outside(report: Path) -> None:
+def test_the_page_is_well_formed_and_loads_nothing_from_outside(report: Path) -> None:
     page = (report / "index.html").read_text("utf-8")
     tags = Tags()
     tags.feed(page)
@@ -134,16 +138,16 @@ def test_page_is_well_formed_and_needs_nothing_from_outside(report: Path) -> Non
     assert "prefers-color-scheme: dark" in page and "width=device-width" in page
 
 
-def test_names_are_escaped_and_everything_that_went_wrong_is_shown(report: Path) -> None:
+def test_names_are_escaped_and_all_errors_are_shown(report: Path) -> None:
     page = (report / "index.html").read_text("utf-8")
     assert "Ann &lt;b&gt;" in page and "Ann <b>" not in page and "runs/&lt;demo&gt;" in page
     assert "right name at rank 2" in page  # the confusion
     assert "score 0.800" in page  # the stranger above 0.75
     assert "no_face" in page and "photo 5.jpg" in page
-    assert "called Bö &amp; Co" in page
+    assert "named Bö &amp; Co" in page
 
 
-def test_json_csv_and_page_state_the_same_numbers(report: Path) -> None:
+def test_json_csv_and_page_contain_the_same_numbers(report: Path) -> None:
     page = (report / "index.html").read_text("utf-8")
     numbers = json.loads((report / "report.json").read_text("utf-8"))["numbers"]
     with (report / "report.csv").open(encoding="utf-8") as file:
@@ -156,7 +160,7 @@ def test_json_csv_and_page_state_the_same_numbers(report: Path) -> None:
         assert [row["reason"] for row in csv.DictReader(file)] == ["no_face"]
 
 
-def test_enrolled_photos_are_shown_where_there_are_any(
+def test_enrolled_photos_are_shown_if_there_are_any(
     evaluation: Evaluation, report: Path, tmp_path: Path
 ) -> None:
     without = (report / "index.html").read_text("utf-8").count("data:image/jpeg")
@@ -166,13 +170,13 @@ def test_enrolled_photos_are_shown_where_there_are_any(
     assert enrolled_photos(tmp_path / "no set here") == {}
 
 
-def test_pairs_alone_make_a_report(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_a_report_can_be_about_pairs_alone(evaluation: Evaluation, tmp_path: Path) -> None:
     bare = replace(evaluation, probes=None, strangers=None, labels=[], thresholds={}, false_faces=[])
     page = write_report(bare, tmp_path / "report").read_text("utf-8")
     assert "Same person, least similar" in page and "Worst confusions" not in page
 
 
-def test_every_figure_has_its_text_and_shows_how_the_run_was_made(
+def test_every_figure_has_a_text_and_some_show_how_the_run_was_made(
     evaluation: Evaluation, report: Path, tmp_path: Path
 ) -> None:
     usual = [
@@ -193,7 +197,7 @@ def test_every_figure_has_its_text_and_shows_how_the_run_was_made(
     assert run_history(tmp_path / "none", ["Ann"]).epochs == ()  # no head was trained
 
 
-def test_unwritable_folder_is_one_line(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_an_error_in_one_line(evaluation: Evaluation, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot write"):
         write_report(evaluation, tmp_path / "file" / "report")

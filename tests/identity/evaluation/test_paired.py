@@ -1,4 +1,4 @@
-"""Differences between two models: paired by person, whatever the order of the photos."""
+"""Differences between two models, paired by person, in whatever order the photos are."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ PEOPLE = 200
 
 
 def probes(right: np.ndarray, order: np.ndarray | None = None) -> ProbeScores:
-    """One photo a person; those not named rightly have rank 2."""
+    """Return the scores of one photo per person; a photo that is not named correctly has rank 2."""
     order = np.arange(len(right)) if order is None else order
     return ProbeScores(
         photos=[Path(f"{k:03d}.jpg") for k in order],
@@ -47,33 +47,33 @@ def measured(
     )
 
 
-def test_difference_of_equal_models_is_zero_without_doubt() -> None:
+def test_the_difference_of_equal_models_is_exactly_zero() -> None:
     right = np.random.default_rng(0).random(PEOPLE) < 0.7
-    found = differences(measured(probes(right)), measured(probes(right)))["rank1"]
-    assert (found.value, found.low, found.high) == (0, 0, 0)
+    gain = differences(measured(probes(right)), measured(probes(right)))["rank1"]
+    assert (gain.value, gain.low, gain.high) == (0, 0, 0)
 
 
-def test_pairing_sees_what_overlapping_intervals_hide() -> None:
+def test_pairing_shows_differences_that_overlapping_intervals_hide() -> None:
     theirs = np.random.default_rng(0).random(PEOPLE) < 0.6
     ours = theirs.copy()
     ours[np.flatnonzero(~theirs)[:10]] = True
     order = np.random.default_rng(1).permutation(PEOPLE)
-    found = differences(measured(probes(ours)), measured(probes(theirs, order)))["rank1"]
-    assert found.value == pytest.approx(10 / PEOPLE)
-    assert 0 < found.low < found.value < found.high
+    gain = differences(measured(probes(ours)), measured(probes(theirs, order)))["rank1"]
+    assert gain.value == pytest.approx(10 / PEOPLE)
+    assert 0 < gain.low < gain.value < gain.high
     one, two = (measure_search(probes(right), None, None)["rank1"] for right in (ours, theirs))
-    assert two.high > one.low  # apart they say nothing
-    turned = differences(measured(probes(theirs)), measured(probes(ours)))["rank1"]
-    assert turned.value == -found.value and turned.high < 0
+    assert two.high > one.low  # the separate intervals overlap
+    reverse = differences(measured(probes(theirs)), measured(probes(ours)))["rank1"]
+    assert reverse.value == -gain.value and reverse.high < 0
 
 
-def test_only_photos_that_both_saw_count() -> None:
+def test_only_photos_that_both_were_measured_on_count() -> None:
     right = np.ones(PEOPLE, bool)
     wrong_first = right.copy()
     wrong_first[:50] = False
     fewer = probes(right, np.arange(50, PEOPLE))
-    found = differences(measured(fewer), measured(probes(wrong_first)))["rank1"]
-    assert found.value == 0
+    gain = differences(measured(fewer), measured(probes(wrong_first)))["rank1"]
+    assert gain.value == 0
 
 
 def test_pairs_are_matched_by_their_photos() -> None:
@@ -86,12 +86,12 @@ def test_pairs_are_matched_by_their_photos() -> None:
         sides = [names[k][0] for k in order], [names[k][1] for k in order]
         return measured(pairs=PairScores(mated[order], score[order], *sides), photo_pairs=listed)
 
-    found = differences(scored(good, np.arange(40)), scored(bad, np.arange(40)[::-1]))
-    assert found["eer"].value == pytest.approx(-0.25)
-    assert found["eer"].high < 0
+    gain = differences(scored(good, np.arange(40)), scored(bad, np.arange(40)[::-1]))
+    assert gain["eer"].value == pytest.approx(-0.25)
+    assert gain["eer"].high < 0
 
 
 def test_models_without_a_common_photo_cannot_be_compared() -> None:
     right = np.ones(4, bool)
-    with pytest.raises(InputError, match="nothing that both were measured on"):
+    with pytest.raises(InputError, match="not measured on any common photos"):
         differences(measured(probes(right, np.array([0, 1]))), measured(probes(right, np.array([2, 3]))))

@@ -1,4 +1,4 @@
-"""Lists of pairs: good ones, and the line of what is wrong in bad ones."""
+"""Reading lists of pairs; errors name the line of the list."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_bad_lists_name_the_line(root: Path, text: str, message: str) -> None:
         read_pairs(write(root, text), root)
 
 
-def test_missing_and_binary_files_are_one_line_errors(root: Path) -> None:
+def test_missing_and_binary_files_are_errors_in_one_line(root: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_pairs(root / "absent.csv", root)
     (root / "binary.csv").write_bytes(b"\xff\xfe\x00")
@@ -52,7 +52,7 @@ def test_missing_and_binary_files_are_one_line_errors(root: Path) -> None:
         read_pairs(root / "binary.csv", root)
 
 
-def test_folders_are_people_unless_pairs_say_otherwise() -> None:
+def test_folders_are_people_unless_pairs_contradict_this() -> None:
     by_folder = [PhotoPair(Path("a/1"), Path("a/2"), True), PhotoPair(Path("a/1"), Path("b/1"), False)]
     assert pair_identities(by_folder) == ([Path("a"), Path("a")], [Path("a"), Path("b")])
     flat = [PhotoPair(Path("x1"), Path("x2"), True), PhotoPair(Path("x1"), Path("y1"), False)]
@@ -69,7 +69,7 @@ def lfw(root: Path, text: str) -> Path:
     return file
 
 
-def test_the_pairs_of_lfw_come_with_their_folds(tmp_path: Path) -> None:
+def test_the_pairs_of_lfw_have_their_folds(tmp_path: Path) -> None:
     text = "2\t1\nAnn_B\t1\t2\nAnn_B\t1\tCy_D\t3\nCy_D\t1\t3\nCy_D\t1\tAnn_B\t2\n"
     pairs = read_pairs(lfw(tmp_path, text), tmp_path)
     assert [(pair.mated, pair.fold) for pair in pairs] == [(True, 0), (False, 0), (True, 1), (False, 1)]
@@ -92,7 +92,7 @@ def test_the_pairs_of_lfw_come_with_their_folds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("2 2\nAnn_B 1 2\n", "1 pairs, its first line promises 2 times 2"),
+        ("2 2\nAnn_B 1 2\n", "1 pairs, but its first line announces 2 times 2"),
         ("1\nAnn_B\t1\t2\nAnn_B\t1\tCy_D\n", "line 3: expected name, number, name, number"),
         ("1\nAnn_B\t1\t7\nAnn_B\t1\tCy_D\t3\n", "line 2: no photo"),
     ],
@@ -102,8 +102,8 @@ def test_bad_lists_of_lfw_name_the_line(tmp_path: Path, text: str, message: str)
         read_pairs(lfw(tmp_path, text), tmp_path)
 
 
-def test_folds_in_a_csv_are_kept_and_must_be_everywhere(root: Path) -> None:
+def test_folds_in_a_csv_are_kept_and_must_be_in_all_rows(root: Path) -> None:
     rows = "photo_a,photo_b,mated,fold\nZoë B/1.jpg,Zoë B/2.jpg,1,3\nZoë B/1.jpg,Zoë B/2.jpg,1,"
     assert [pair.fold for pair in read_pairs(write(root, rows + "4\n"), root)] == [3, 4]
-    with pytest.raises(InputError, match="a fold in some rows only"):
+    with pytest.raises(InputError, match="only some rows have a fold"):
         read_pairs(write(root, rows + "\n"), root)

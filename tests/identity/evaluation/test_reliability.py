@@ -1,4 +1,4 @@
-"""Reliability by hand, and of probabilities that are right by construction."""
+"""The reliability of probabilities, by hand and for probabilities that are right by construction."""
 
 from pathlib import Path
 
@@ -21,31 +21,31 @@ def scores(score: np.ndarray, right: np.ndarray) -> ProbeScores:
 
 
 def test_bins_by_hand() -> None:
-    at = np.log(0.85 / 0.15)  # told: 0.85
-    found = reliability(
+    at = np.log(0.85 / 0.15)  # the predicted probability is 0.85
+    bins = reliability(
         scores(np.array([at, at, at, NEVER]), np.array([True, True, False, False])),
         scores(np.array([NEVER, NEVER]), np.array([False, False])),
         CURVE,
     )
-    np.testing.assert_allclose(found.told, [0.0, 0.85])
-    np.testing.assert_allclose(found.true, [0.0, 2 / 3])
-    assert found.answers.tolist() == [3, 3]
-    assert found.error == pytest.approx(3 / 8 * (0.85 - 2 / 3))
+    np.testing.assert_allclose(bins.predicted, [0.0, 0.85])
+    np.testing.assert_allclose(bins.observed, [0.0, 2 / 3])
+    assert bins.answers.tolist() == [3, 3]
+    assert bins.error == pytest.approx(3 / 8 * (0.85 - 2 / 3))
 
 
-def test_true_probabilities_are_reliable_and_boasting_shows() -> None:
+def test_true_probabilities_are_reliable_and_overconfidence_shows() -> None:
     rng = np.random.default_rng(0)
     logit = rng.normal(0, 2, 20000)
     mated = rng.random(20000) < 1 / (1 + np.exp(-logit))
-    found = reliability(
+    honest = reliability(
         scores(logit[mated], np.ones(mated.sum(), bool)),
         scores(logit[~mated], np.zeros((~mated).sum())),
         CURVE,
     )
-    assert found.error < 0.02
-    boasting = reliability(
+    assert honest.error < 0.02
+    overconfident = reliability(
         scores(logit[mated], np.ones(mated.sum(), bool)),
         scores(logit[~mated], np.zeros((~mated).sum())),
         ProbabilityCurve(1.0, 2.0),
     )
-    assert boasting.error > 0.1 and (boasting.told >= boasting.true).all()
+    assert overconfident.error > 0.1 and (overconfident.predicted >= overconfident.observed).all()

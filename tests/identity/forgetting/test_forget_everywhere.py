@@ -1,5 +1,5 @@
-"""Forgetting reaches everything, after renames, interruptions and past other processes, or it says what is left."""
-# ruff: noqa: F811  (fixtures of another module)
+"""Forgetting deletes everything, despite renames, interruptions and other processes, or lists what is left."""
+# ruff: noqa: F811  (fixtures come from another module)
 
 import json
 import shutil
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError
 from augmentor.photos.images import encode_jpeg
 from identity.albums.page import write_pages
@@ -31,10 +31,11 @@ from identity.runs.collection import FILE, PeopleFile
 from identity.runs.holders import Holder
 from identity.runs.outputs import remember_output
 from identity.runs.recogniser import Recogniser
+from tests.identity.changed_run import with_people
 from tests.identity.runs.test_recogniser import colour_of, photo
 from tests.identity.test_forget import ANN, _everything_below, run  # noqa: F401
 
-IN_SET = "person ü0"  # the name under which the training set of the fixture has somebody
+IN_SET = "person ü0"  # a name in the training set of the fixture
 
 
 def forgotten(run: Path, name: str = ANN, **more: object) -> Forgotten:
@@ -43,16 +44,16 @@ def forgotten(run: Path, name: str = ANN, **more: object) -> Forgotten:
 
 
 def called(run: Path, name: str) -> None:
-    """Call Ann by another name, as a run of an earlier version would, which remembers no former name."""
+    """Give Ann another name without recording the former one, as earlier versions did."""
     bundle = Bundle.load(run)
     labels = tuple(name if label == ANN else label for label in bundle.labels)
     names = [name if label == ANN else label for label in bundle.sources["identity"].to_pylist()]
     sources = bundle.sources.set_column(3, "identity", pa.array(names))
-    replace(bundle, labels=labels, sources=sources).save(run)
+    with_people(bundle, labels=labels, sources=sources).save(run)
 
 
 def organised(run: Path, photos: Path, albums: Path) -> Recogniser:
-    """Two photos of Ann and one of person 0 in albums, with pages."""
+    """Sort two photos of Ann and one of person 0 into albums, with pages; return the recogniser."""
     bundle = Bundle.load(run)
     photos.mkdir(exist_ok=True)
     for k, who in enumerate((2, 2, 0)):
@@ -60,22 +61,22 @@ def organised(run: Path, photos: Path, albums: Path) -> Recogniser:
     recogniser = Recogniser(bundle, 0.1)
     recogniser.threshold = -10.0
     with PeopleFile(run) as people:
-        found = organise(recogniser, photos, albums, people)
-        write_pages(found, people, photos, albums)
+        contents = organise(recogniser, photos, albums, people)
+        write_pages(contents, people, photos, albums)
     return recogniser
 
 
 def files_with(folder: Path, name: str) -> list[str]:
-    """Files that have a name in them or in their path; a search that shares no code with the one under test."""
+    """Return the files that contain a name, or whose name does; shares no code with the search under test."""
     spellings = {name, json.dumps(name)[1:-1], name.replace("'", "&#39;"), unicodedata.normalize("NFD", name)}
-    found = []
+    mentioning = []
     for path in folder.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         if path.suffix == ".parquet":
             content += repr(pq.read_table(path).to_pydict()).encode()
         if any(s.encode() in content or s in path.name for s in spellings):
-            found.append(str(path.relative_to(folder)))
-    return found
+            mentioning.append(str(path.relative_to(folder)))
+    return mentioning
 
 
 def set_names(run: Path) -> set[str]:
@@ -83,7 +84,9 @@ def set_names(run: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("change", ["renamed", "renamed twice", "merged", "renamed by an earlier version"])
-def test_images_and_albums_under_an_earlier_name_go_too(run: Path, tmp_path: Path, change: str) -> None:
+def test_images_and_albums_under_an_earlier_name_are_deleted_too(
+    run: Path, tmp_path: Path, change: str
+) -> None:
     called(run, IN_SET)
     organised(run, tmp_path / "photos", tmp_path / "albums")
     words = ["--model", str(run)]
@@ -93,7 +96,7 @@ def test_images_and_albums_under_an_earlier_name_go_too(run: Path, tmp_path: Pat
         labels = tuple("Anna" if label == IN_SET else label for label in bundle.labels)
         row = {"photo": shas["source"], "sha256": shas["source_sha256"], "phash": 1, "identity": "Anna"}
         sources = pa.Table.from_pylist([row], bundle.sources.schema)
-        replace(bundle, labels=labels, sources=sources).save(run)
+        with_people(bundle, labels=labels, sources=sources).save(run)
         with PeopleFile(run) as people:
             decide(Bundle.load(run), people, 1, -10.0)
         now = "Anna"
@@ -106,21 +109,24 @@ def test_images_and_albums_under_an_earlier_name_go_too(run: Path, tmp_path: Pat
         if change == "renamed twice":
             now = "Annika"
             assert people_main([*words, "--rename", "Anna", now]) == 0
-    told = forgotten(run, now)
-    assert told.left == [] and set_names(run) == {"person ü1"}
+    outcome = forgotten(run, now)
+    assert outcome.left == [] and set_names(run) == {"person ü1"}
     assert not (tmp_path / "set" / IN_SET).exists() and not (tmp_path / "albums" / IN_SET).exists()
     for name in (IN_SET, "Anna", "Annika", now):
         assert files_with(tmp_path, name) == [], name
 
 
-def test_somebody_else_who_has_an_earlier_name_now_is_not_touched(run: Path, tmp_path: Path) -> None:
+def test_another_person_who_now_has_an_earlier_name_is_not_touched(run: Path, tmp_path: Path) -> None:
     assert people_main(["--model", str(run), "--rename", ANN, "Zoe"]) == 0
-    assert people_main(["--model", str(run), "--rename", "person 4", ANN]) == 0
-    told = forgotten(run, "Zoe")
-    assert told.left == [] and ANN in Bundle.load(run).labels
+    assert people_main(["--model", str(run), "--rename", "person 4", ANN]) == 2
+    bundle = Bundle.load(run)  # earlier versions allowed it
+    labels = tuple(ANN if label == "person 4" else label for label in bundle.labels)
+    with_people(bundle, labels=labels).save(run)
+    outcome = forgotten(run, "Zoe")
+    assert outcome.left == [] and ANN in Bundle.load(run).labels
 
 
-def test_an_earlier_name_is_answered_with_the_one_of_today(
+def test_an_earlier_name_is_refused_with_the_current_name(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert people_main(["--model", str(run), "--rename", ANN, "Anna"]) == 0
@@ -129,7 +135,7 @@ def test_an_earlier_name_is_answered_with_the_one_of_today(
     assert "called Anna now" in capsys.readouterr().err
 
 
-def test_both_unicode_forms_of_a_name_are_one_name(run: Path) -> None:
+def test_both_unicode_forms_of_a_name_are_the_same_name(run: Path) -> None:
     assert forgotten(run, unicodedata.normalize("NFD", ANN)).left == []
     assert ANN not in Bundle.load(run).labels
 
@@ -137,7 +143,7 @@ def test_both_unicode_forms_of_a_name_are_one_name(run: Path) -> None:
 @pytest.mark.parametrize(
     "step", ["forget_in_collections", "_remove_caches", "forget_in_set", "left_in_run", "wait_for_holders"]
 )
-def test_an_interrupted_call_is_repeated_by_name(
+def test_an_interrupted_call_can_be_repeated_by_name(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     called(run, IN_SET)
@@ -151,39 +157,38 @@ def test_an_interrupted_call_is_repeated_by_name(
         with pytest.raises(KeyboardInterrupt):
             forgotten(run, IN_SET)
     assert IN_SET not in Bundle.load(run).labels
-    told = forgotten(run, IN_SET)
-    assert told.left == [] and files_with(tmp_path, IN_SET) == [] and set_names(run) == {"person ü1"}
+    outcome = forgotten(run, IN_SET)
+    assert outcome.left == [] and files_with(tmp_path, IN_SET) == [] and set_names(run) == {"person ü1"}
     assert sorted(p.name for p in (tmp_path / "photos").iterdir()) == ["0.png", "1.png", "2.png"]
     with pytest.raises(InputError, match="not enrolled"):
         forgotten(run, IN_SET)
 
 
-def test_somebody_who_is_being_forgotten_cannot_be_enrolled_again_before_that_is_done(
+def test_a_person_cannot_be_enrolled_again_before_forgetting_has_ended(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (run / "notes.txt").write_text(f"{ANN} came by", "utf-8")
     assert main(["--model", str(run), "--name", ANN]) == 1
     (tmp_path / "new.png").write_bytes(encode_jpeg(photo((60, 240, 250)), 98))
-    monkey = ["--model", str(run), "--name", ANN, str(tmp_path / "new.png")]
     capsys.readouterr()
-    assert enrol_main(monkey) == 2
+    assert enrol_main(["--model", str(run), "--name", ANN, str(tmp_path / "new.png")]) == 2
     (run / "notes.txt").unlink()
     assert main(["--model", str(run), "--name", ANN]) == 0
     assert main(["--model", str(run), "--name", ANN]) == 2
 
 
-def test_a_damaged_manifest_is_told_and_the_call_can_be_repeated(run: Path, tmp_path: Path) -> None:
+def test_a_damaged_manifest_is_reported_and_the_call_can_be_repeated(run: Path, tmp_path: Path) -> None:
     called(run, IN_SET)
     manifest = tmp_path / "set" / "manifest.parquet"
     content = manifest.read_bytes()
     manifest.write_bytes(b"damaged")
-    told = forgotten(run, IN_SET)
-    assert any("manifest.parquet" in line for line in told.left)
+    outcome = forgotten(run, IN_SET)
+    assert any("manifest.parquet" in line for line in outcome.left)
     manifest.write_bytes(content)
     assert forgotten(run, IN_SET).left == [] and set_names(run) == {"person ü1"}
 
 
-def test_albums_organised_in_another_space_are_taken_apart(run: Path, tmp_path: Path) -> None:
+def test_albums_organised_in_another_space_are_emptied(run: Path, tmp_path: Path) -> None:
     organised(run, tmp_path / "photos", tmp_path / "albums")
     with sqlite3.connect(run / FILE) as db:
         db.execute("UPDATE collections SET space = 'of other features'")
@@ -202,7 +207,7 @@ def test_the_set_is_found_from_any_working_directory(
     assert forgotten(run, IN_SET).left == [] and set_names(run) == {"person ü1"}
 
 
-def test_a_run_that_knows_its_set_by_a_relative_path_says_so_and_takes_it_by_option(
+def test_a_run_that_knows_its_set_by_a_relative_path_needs_an_option(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     called(run, IN_SET)
@@ -216,7 +221,7 @@ def test_a_run_that_knows_its_set_by_a_relative_path_says_so_and_takes_it_by_opt
 
 @pytest.fixture
 def copied(run: Path, tmp_path: Path) -> Path:
-    """A copy of the run, elsewhere; the run knows where it was made."""
+    """A copy of the run in another folder; the run knows where it was made."""
     called(run, IN_SET)
     bundle = Bundle.load(run)
     replace(bundle, about=bundle.about | {"home": str(run.resolve())}).save(run)
@@ -230,29 +235,25 @@ def test_forgetting_in_a_copy_touches_nothing_of_the_original(
 ) -> None:
     places = [tmp_path / place for place in ("set", "albums", "run")]
     before = [_everything_below(place) for place in places]
-    told = forgotten(copied, IN_SET)
-    assert any(str(tmp_path / "set") in line and "copy" in line for line in told.left)
-    assert any(str(tmp_path / "albums") in line for line in told.left)
+    outcome = forgotten(copied, IN_SET)
+    assert any(str(tmp_path / "set") in line and "copy" in line for line in outcome.left)
+    assert any(str(tmp_path / "albums") in line for line in outcome.left)
     assert [_everything_below(place) for place in places] == before and IN_SET in Bundle.load(run).labels
     assert forgotten(run, IN_SET).left == []
-    assert forgotten(copied, IN_SET).left == [], "nothing is left there any more either"
+    assert forgotten(copied, IN_SET).left == [], "now nothing is left of the original's files"
 
 
-def test_a_copy_deletes_what_lies_beside_it_as_it_lay_beside_the_original(
-    copied: Path, tmp_path: Path
-) -> None:
+def test_a_copy_deletes_only_what_was_copied_with_it(copied: Path, tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "set", copied.parent / "set")
-    told = forgotten(copied, IN_SET)
+    outcome = forgotten(copied, IN_SET)
     assert set(read_manifest(copied.parent / "set" / "manifest.parquet")["identity"].to_pylist()) == {
         "person ü1"
     }
     assert IN_SET in read_manifest(tmp_path / "set" / "manifest.parquet")["identity"].to_pylist()
-    assert any("copy" in line for line in told.left)
+    assert any("copy" in line for line in outcome.left)
 
 
-def test_a_run_that_was_moved_says_so_and_keeps_what_is_its_own(
-    copied: Path, run: Path, tmp_path: Path
-) -> None:
+def test_a_moved_run_still_owns_its_set_once_this_was_stated(copied: Path, run: Path, tmp_path: Path) -> None:
     shutil.rmtree(run)
     assert people_main(["--model", str(copied), "--moved"]) == 0
     assert forgotten(copied, IN_SET).left == []
@@ -279,20 +280,20 @@ def _table(file: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "kind"), [(_report, "report"), (_export, "export"), (_table, "table of names")]
 )
-def test_what_was_made_elsewhere_is_listed_until_it_is_gone(
+def test_files_made_elsewhere_are_listed_until_they_are_gone(
     run: Path, tmp_path: Path, make: Callable[[Path], Path], kind: str
 ) -> None:
     made = make(tmp_path / "made.parquet")
     remember_output(run, made, kind)
-    told = forgotten(run)
-    assert len(told.left) == 1 and kind in told.left[0] and str(made) in told.left[0]
+    outcome = forgotten(run)
+    assert len(outcome.left) == 1 and kind in outcome.left[0] and str(made) in outcome.left[0]
     shutil.rmtree(made, ignore_errors=True)
     made.unlink(missing_ok=True)
     assert forgotten(run).left == []
 
 
 @pytest.mark.parametrize("written", ["O&#39;Brien", "O'Brien", "O%27Brien"])
-def test_escaped_names_are_found(run: Path, written: str) -> None:
+def test_escaped_names_are_recognised(run: Path, written: str) -> None:
     called(run, "O'Brien")
     (run / "page.html").write_text(f"<td>{written}</td>")
     assert len(forgotten(run, "O'Brien").left) == 1
@@ -305,22 +306,22 @@ def test_a_short_name_raises_no_false_alarm(run: Path) -> None:
     assert forgotten(run, "a").left == []
 
 
-def test_a_reader_of_people_sqlite_is_waited_for_and_told(run: Path, tmp_path: Path) -> None:
+def test_a_reader_of_people_sqlite_is_waited_for_and_reported(run: Path, tmp_path: Path) -> None:
     organised(run, tmp_path / "photos", tmp_path / "albums")
     reader = sqlite3.connect(run / FILE, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM faces").fetchone()
-    told = forgotten(run)
-    assert len(told.left) == 1 and "another process reads it" in told.left[0]
+    outcome = forgotten(run)
+    assert len(outcome.left) == 1 and "another process reads it" in outcome.left[0]
     reader.close()
     assert forgotten(run).left == []
     assert files_with(run, ANN) == []
 
 
-def test_a_process_that_holds_the_run_is_waited_for(run: Path) -> None:
+def test_a_process_that_uses_the_run_is_waited_for(run: Path) -> None:
     with PeopleFile(run) as people, Holder(run, people, "a server") as holder:
-        told = forgotten(run)
-        assert len(told.left) == 1 and "a server" in told.left[0]
+        outcome = forgotten(run)
+        assert len(outcome.left) == 1 and "a server" in outcome.left[0]
         holder.catch_up(last_saved(run) or 0)
         assert forgotten(run).left == []
 
@@ -337,7 +338,7 @@ def test_a_process_that_died_is_not_waited_for(run: Path) -> None:
     assert forgotten(run).left == []
 
 
-def test_a_recogniser_that_was_made_before_names_the_person_no_more(run: Path, tmp_path: Path) -> None:
+def test_a_recogniser_that_was_made_before_no_longer_names_the_person(run: Path, tmp_path: Path) -> None:
     recogniser = Recogniser(Bundle.load(run), 0.1)
     picture = photo(colour_of(recogniser.bundle, 2))
     assert recogniser.images([picture])[0].faces[0].best[0][0] == ANN
@@ -351,11 +352,11 @@ def test_albums_are_not_written_by_a_bundle_that_was_loaded_before(run: Path, tm
     forgotten(run)
     recogniser.threshold = -10.0
     with PeopleFile(run) as people:
-        found = organise(recogniser, tmp_path / "photos", tmp_path / "albums", people)
-    assert not (tmp_path / "albums" / ANN).exists() and ANN not in found.counts()
+        contents = organise(recogniser, tmp_path / "photos", tmp_path / "albums", people)
+    assert not (tmp_path / "albums" / ANN).exists() and ANN not in contents.counts()
 
 
-def test_the_faces_of_the_persons_photos_leave_the_users_cache(
+def test_the_faces_of_the_persons_photos_are_removed_from_the_users_cache(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -366,7 +367,9 @@ def test_the_faces_of_the_persons_photos_leave_the_users_cache(
     assert pq.read_table(cache)["sha256"].to_pylist() == ["b"]
 
 
-def test_photos_whose_path_has_the_name_leave_the_albums_too(run: Path, tmp_path: Path) -> None:
+def test_photos_whose_path_contains_the_name_are_removed_from_the_albums_too(
+    run: Path, tmp_path: Path
+) -> None:
     photos = tmp_path / "photos"
     (photos / ANN).mkdir(parents=True)
     (photos / ANN / "nobody.png").write_bytes(encode_jpeg(photo((0, 0, 0)), 98))
@@ -376,9 +379,9 @@ def test_photos_whose_path_has_the_name_leave_the_albums_too(run: Path, tmp_path
     assert (photos / ANN / "nobody.png").is_file()
 
 
-def test_a_page_in_the_albums_that_the_user_edited_is_listed_and_stays(run: Path, tmp_path: Path) -> None:
+def test_a_page_that_the_user_edited_stays_and_is_listed(run: Path, tmp_path: Path) -> None:
     organised(run, tmp_path / "photos", tmp_path / "albums")
     (tmp_path / "albums" / "index.html").write_text(f"<p>my page about {ANN}</p>", "utf-8")
-    told = forgotten(run)
-    assert len(told.left) == 1 and "index.html" in told.left[0]
+    outcome = forgotten(run)
+    assert len(outcome.left) == 1 and "index.html" in outcome.left[0]
     assert ANN in (tmp_path / "albums" / "index.html").read_text("utf-8")

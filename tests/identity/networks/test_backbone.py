@@ -9,7 +9,6 @@ from identity.networks import backbone
 from identity.networks.backbone import (
     bare_backbone,
     build_backbone,
-    face_embedding_model,
     load_weights,
     save_weights,
     space_arrays,
@@ -70,13 +69,6 @@ def test_weights_come_back_as_they_were_saved(arrays: dict[str, np.ndarray], wei
     assert loaded.embeds and loaded.card == {"name": "some"} and len(loaded.digest) == 64
     for name, array in arrays.items():
         np.testing.assert_array_equal(loaded.arrays[name], array)
-
-
-def test_the_face_embedding_is_the_projected_mean_of_the_map(weights_file: Path) -> None:
-    pictures = np.random.default_rng(2).uniform(0, 255, (1, 64, 64, 3)).astype("f4")
-    mapped = build_backbone(weights_file, 64).predict_on_batch(pictures)
-    embedded = face_embedding_model(weights_file, 64).predict_on_batch(pictures)
-    np.testing.assert_allclose(embedded, mapped.mean(axis=(1, 2))[:, :128], rtol=1e-4, atol=1e-6)
 
 
 def test_the_space_of_weights_keeps_what_8_bits_can_tell(weights_file: Path) -> None:

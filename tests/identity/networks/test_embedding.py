@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from identity.networks.embedding import PartEmbedder
-from identity.networks.face_space import FaceSpace
-
-AS_IT_IS = FaceSpace(np.zeros(3, np.float32), np.eye(3, dtype=np.float32), "")
+from identity.networks.feature_source import ResizedChips, SourceNetwork
 
 
 def left_half(chips: np.ndarray) -> np.ndarray:
@@ -16,7 +14,7 @@ def left_half(chips: np.ndarray) -> np.ndarray:
 
 @pytest.fixture
 def embedder() -> PartEmbedder:
-    return PartEmbedder(("dlib",), dlib=left_half, spaces={"dlib": AS_IT_IS})  # type: ignore[arg-type]
+    return PartEmbedder({"dlib": SourceNetwork(ResizedChips(150), left_half, left_half)})
 
 
 def test_likeness_is_one_where_the_mirror_image_is_the_same_and_none_where_it_has_nothing_in_common(

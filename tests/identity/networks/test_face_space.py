@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from augmentor.errors import InputError
 from identity.networks import face_space as module
-from identity.networks.face_space import face_space, load_face_space, main
+from identity.networks.face_space import face_space, load_face_space
+from identity.pretraining.dlib_space import main
 
 
 def some_faces(count: int = 4000, size: int = 6) -> np.ndarray:

@@ -10,17 +10,14 @@ import pytest
 from augmentor.errors import InputError
 from identity.networks import features
 from identity.networks.backbone import load_weights
+from identity.networks.chip_variants import jittered, middle, mirrored, resized
 from identity.networks.face_space import unit
 from identity.networks.features import (
     CachedMaps,
     CacheKey,
     ComputedMaps,
     FrozenBackbone,
-    jittered,
-    middle,
-    mirrored,
     read_ahead,
-    resized,
 )
 from tests.identity.drawn_set import write_random_weights
 

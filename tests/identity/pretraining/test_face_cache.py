@@ -1,4 +1,4 @@
-"""The data these tests need is not part of the project: ../shared/data."""
+"""The cache of pre-training; the data that these tests need is not part of the project: ../shared/data."""
 
 import zipfile
 from pathlib import Path
@@ -30,7 +30,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_faces_are_cut_by_five_points_rendered_and_go_on_after_a_kill(
+def test_faces_are_cropped_by_five_points_and_rendering_continues_after_a_kill(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pretraining_faces, "VIEWS_PER_SIDE", 1)
@@ -56,10 +56,12 @@ def test_faces_are_cut_by_five_points_rendered_and_go_on_after_a_kill(
 
 
 @pytest.mark.data
-def test_a_cache_of_other_teachers_or_chips_is_not_taken(photos: Path, tmp_path: Path) -> None:
+def test_a_cache_of_other_teachers_or_chips_is_refused(photos: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    np.savez(work / "faces.npz", paths=np.array(["a"]), teacher=np.zeros((1, 128)))  # of an earlier version
+    np.savez(
+        work / "faces.npz", paths=np.array(["a"]), teacher=np.zeros((1, 128))
+    )  # as earlier versions wrote it
     cache_faces(photos, TEACHERS[:1], work, LANDMARKS68)
     with pytest.raises(InputError, match="name another --work"):
         cache_faces(photos, TEACHERS, work, LANDMARKS68)
@@ -68,8 +70,8 @@ def test_a_cache_of_other_teachers_or_chips_is_not_taken(photos: Path, tmp_path:
 
 
 @pytest.mark.data
-def test_chips_by_five_points_need_a_teacher_that_knows_them(photos: Path, tmp_path: Path) -> None:
+def test_chips_by_five_points_need_a_teachers_file_with_points(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has `points`"):
         cache_faces(photos, TEACHERS[:1], tmp_path / "work", POINTS5)
-    with pytest.raises(InputError, match="each of them once"):
+    with pytest.raises(InputError, match="give each teacher only once"):
         cache_faces(photos, TEACHERS[:1] * 2, tmp_path / "other")

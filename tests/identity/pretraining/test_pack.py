@@ -1,3 +1,5 @@
+"""Compressing the cache of pre-training into a pack, and opening the pack."""
+
 from pathlib import Path
 
 import cv2
@@ -13,7 +15,7 @@ COUNT = 40
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """A cache of soft pictures, two teachers and three renders."""
+    """A cache of soft pictures with two teachers and three renders."""
     rng, folder = np.random.default_rng(0), tmp_path / "work"
     folder.mkdir()
     noise = rng.uniform(0, 255, (COUNT, 8, 8, 3)).astype("f4")
@@ -37,7 +39,7 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_cache_comes_back_from_its_pack(work: Path, tmp_path: Path) -> None:
+def test_a_cache_is_restored_from_its_pack(work: Path, tmp_path: Path) -> None:
     (tmp_path / "nets").mkdir()
     (tmp_path / "nets" / "Some.tflite").write_bytes(bytes(90_000))
     pack, other = tmp_path / "pack", tmp_path / "other"
@@ -59,7 +61,7 @@ def test_a_cache_comes_back_from_its_pack(work: Path, tmp_path: Path) -> None:
     assert not after.targets[7, 128:].any()
 
 
-def test_renders_that_did_not_travel_are_done_without_but_not_faces(
+def test_a_pack_can_be_opened_without_some_renders_but_not_without_some_faces(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pack, other = tmp_path / "pack", tmp_path / "other"
@@ -69,11 +71,11 @@ def test_renders_that_did_not_travel_are_done_without_but_not_faces(
     assert not len(load_faces(other).renders)
     (pack / "1" / "faces-00.npz").unlink()
     assert main(["open", "--pack", str(pack), "--work", str(other)]) == 2
-    assert "carry its other folders" in capsys.readouterr().err
+    assert "copy its other folders" in capsys.readouterr().err
 
 
-def test_a_pack_is_not_written_over_another(
+def test_a_pack_does_not_replace_another(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["make", "--work", str(work), "--out", str(work)]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err

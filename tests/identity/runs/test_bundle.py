@@ -16,12 +16,15 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.photos.images import write_whole
-from identity.decisions.open_set import Decision, DecisionConstants, ProbabilityCurve
+from identity.decisions.acceptance import DecisionConstants, LeadAndCrowding
+from identity.decisions.open_set import Decision, ProbabilityCurve
 from identity.networks.embedding import join
 from identity.networks.face_space import unit
 from identity.runs import bundle as bundle_module
 from identity.runs.bundle import VERSION, Bundle
 from identity.runs.collection import PeopleFile
+from identity.runs.enrolled_people import EnrolledPeople
+from tests.identity.changed_run import crowding_of, with_crowding, with_people
 
 
 class FixedEmbedder:
@@ -35,18 +38,27 @@ class FixedEmbedder:
 def small_bundle() -> Bundle:
     rng = np.random.default_rng(0)
     return Bundle(
-        labels=("Ann", "Zoë 😀", ".hidden"),
+        people=EnrolledPeople(
+            labels=("Ann", "Zoë 😀", ".hidden"),
+            part_templates={"dlib": unit(rng.normal(size=(3, 3))), "head": unit(rng.normal(size=(3, 3)))},
+            decision=Decision(
+                LeadAndCrowding(DecisionConstants(), np.array([0.1, 0.2, 0.3], np.float32)),
+                {"fpir_1": 0.9, "fpir_10": 0.5},
+                ProbabilityCurve(1.0, 0.0),
+                {"mated": 1.0},
+            ),
+            sources=pa.table(
+                {
+                    "photo": ["a.jpg"],
+                    "sha256": ["00"],
+                    "phash": pa.array([1], pa.uint64()),
+                    "identity": ["Ann"],
+                }
+            ),
+        ),
         features="both",
         shares={"dlib": 0.75, "head": 0.25},
-        part_templates={"dlib": unit(rng.normal(size=(3, 3))), "head": unit(rng.normal(size=(3, 3)))},
-        crowding=np.array([0.1, 0.2, 0.3], np.float32),
-        decision=Decision(
-            DecisionConstants(), {"fpir_1": 0.9, "fpir_10": 0.5}, ProbabilityCurve(1.0, 0.0), {"mated": 1.0}
-        ),
         size=8,
-        sources=pa.table(
-            {"photo": ["a.jpg"], "sha256": ["00"], "phash": pa.array([1], pa.uint64()), "identity": ["Ann"]}
-        ),
         stranger_mean=np.zeros(6, np.float32),
         about={"seed": 0},
         model_card="# Model card",
@@ -98,7 +110,7 @@ def test_a_save_that_is_cut_short_leaves_the_run_before_or_after(
     before = small_bundle()
     before.save(tmp_path)
     names = tuple(f"new {name}" for name in before.labels)
-    changed = replace(before, labels=names, crowding=before.crowding + 1, head_weights=[np.ones(3)])
+    changed = replace(with_people(before, labels=names), head_weights=[np.ones(3)], stranger_mean=np.ones(6))
     written = []
 
     def until_the_power_fails(path: Path, content: bytes, **_how: bool) -> None:
@@ -114,12 +126,12 @@ def test_a_save_that_is_cut_short_leaves_the_run_before_or_after(
         assert after < 7
     loaded = Bundle.load(tmp_path)
     assert loaded.labels == (names if "bundle.json" in [p.name for p in written] else before.labels)
-    assert (loaded.crowding == (changed if loaded.labels == names else before).crowding).all()
+    assert (loaded.stranger_mean == (changed if loaded.labels == names else before).stranger_mean).all()
 
 
 def test_files_of_the_run_as_it_was_do_not_stay(tmp_path: Path) -> None:
     small_bundle().save(tmp_path)
-    replace(small_bundle(), crowding=small_bundle().crowding + 1).save(tmp_path)
+    replace(small_bundle(), stranger_mean=np.ones(6, np.float32)).save(tmp_path)
     assert len(list(tmp_path.glob("arrays-*"))) == 1 and len(list(tmp_path.iterdir())) == 7
 
 
@@ -160,7 +172,7 @@ def test_what_the_old_run_consisted_of_goes_only_when_the_new_one_is_on_disk(
 
     monkeypatch.setattr(Path, "unlink", unlinked)
     monkeypatch.setattr(os, "fsync", synced)
-    replace(before, crowding=before.crowding + 1).save(tmp_path)
+    replace(before, stranger_mean=np.ones(6, np.float32)).save(tmp_path)
     first = next(n for n, event in enumerate(events) if event.startswith("deleted"))
     assert events[first].removeprefix("deleted ") in old
     # what has changed (the arrays and bundle.json), each with its folder
@@ -184,10 +196,10 @@ def test_every_save_is_another_state_also_where_the_clock_stands_still(tmp_path:
     bundle = Bundle.load(tmp_path)
     assert not bundle.outdated and bundle.as_it_is_now() is bundle
     time = (tmp_path / "bundle.json").stat().st_mtime_ns
-    replace(bundle, crowding=bundle.crowding + 1).save(tmp_path)
+    with_crowding(bundle, crowding_of(bundle) + 1).save(tmp_path)
     os.utime(tmp_path / "bundle.json", ns=(time, time))
     assert bundle.outdated
-    np.testing.assert_array_equal(bundle.as_it_is_now().crowding, bundle.crowding + 1)
+    np.testing.assert_array_equal(crowding_of(bundle.as_it_is_now()), crowding_of(bundle) + 1)
 
 
 def _huge_npz() -> bytes:
@@ -198,7 +210,7 @@ def _huge_npz() -> bytes:
         header, {"descr": "<f8", "fortran_order": False, "shape": (10**6, 10**6)}
     )
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("crowding.npy", header.getvalue())
+        archive.writestr("stranger_mean.npy", header.getvalue())
     return packed.getvalue()
 
 

@@ -1,7 +1,6 @@
 """From photos to names: the finder and the networks are stand-ins, the rest is real."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +14,7 @@ from identity import identify
 from identity.decisions.open_set import ProbabilityCurve
 from identity.runs.bundle import Bundle
 from identity.runs.recogniser import UNKNOWN, Recogniser
+from tests.identity.changed_run import with_crowding, with_decision
 from tests.identity.test_enrol import trained
 from tests.stand_in_faces import StandInFaces, find_with, first_or_all
 
@@ -54,14 +54,13 @@ def colour_of(bundle: Bundle, person: int) -> tuple[int, int, int]:
 def run(monkeypatch: pytest.MonkeyPatch) -> Bundle:
     find_with(SquareFaces, monkeypatch)
     bundle = trained(people=6, seed=3)
-    decision = replace(
-        bundle.decision,
+    bundle = with_decision(
+        bundle,
         thresholds={"fpir_1": 0.9, "fpir_10": 0.5},
         probability=ProbabilityCurve(10.0, -9.0),
         stranger_scores=tuple(np.linspace(1.0, 0.0, 100).tolist()),
     )
-    bundle = replace(bundle, decision=decision, crowding=np.zeros(6, np.float32))
-    return bundle
+    return with_crowding(bundle, np.zeros(6, np.float32))
 
 
 def test_every_face_of_a_photo_gets_its_name_in_order(run: Bundle) -> None:
@@ -77,7 +76,7 @@ def test_the_false_positive_rate_asked_for_decides_who_is_unknown(run: Bundle) -
     between = tuple(int(v) for v in (0.62 * own + 0.38 * other))
     score = Recogniser(run).images([photo(between)])[0].faces[0].score  # type: ignore[arg-type]
     scores = (*np.linspace(score + 2, score + 0.001, 30), *np.linspace(score - 0.001, score - 2, 70))
-    run = replace(run, decision=replace(run.decision, stranger_scores=tuple(map(float, scores))))
+    run = with_decision(run, stranger_scores=tuple(map(float, scores)))
     strict, loose = (
         Recogniser(run, fpir).images([photo(between)])[0].faces[0].name  # type: ignore[arg-type]
         for fpir in (0.25, 0.35)

@@ -1,6 +1,5 @@
 """Renaming and merging people, by hand-worked templates."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from augmentor.errors import InputError
 from identity.people import main
 from identity.runs.bundle import Bundle
 from identity.runs.renaming import merged, photo_counts, renamed
+from tests.identity.changed_run import crowding_of, with_crowding, with_people
 from tests.identity.test_enrol import trained
 
 
@@ -29,7 +29,9 @@ def bundle() -> Bundle:
     )
     axes = np.eye(3, dtype=np.float32)
     crowding = np.array([0.1, 0.5, 0.3], np.float32)
-    return replace(made, part_templates={"dlib": axes, "head": axes}, sources=sources, crowding=crowding)
+    return with_crowding(
+        with_people(made, part_templates={"dlib": axes, "head": axes}, sources=sources), crowding
+    )
 
 
 def test_a_new_name_changes_nothing_else(bundle: Bundle) -> None:
@@ -44,7 +46,7 @@ def test_two_made_one_lie_between_the_two_nearer_to_the_one_with_more_photos(bun
     found = merged(bundle, "person 1", "person 0")
     assert found.labels == ("person 0", "person 2") and photo_counts(found) == {"person 0": 4, "person 2": 0}
     np.testing.assert_allclose(found.part_templates["dlib"][0], np.array([3, 1, 0]) / np.sqrt(10), atol=1e-6)
-    assert found.crowding[0] == pytest.approx(0.75 * 0.1 + 0.25 * 0.5)
+    assert crowding_of(found)[0] == pytest.approx(0.75 * 0.1 + 0.25 * 0.5)
     np.testing.assert_array_equal(found.part_templates["dlib"][1], [0, 0, 1])
 
 

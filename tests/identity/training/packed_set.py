@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from augmentor.balancing.manifest import ManifestRow, table_of, write_manifest
+from augmentor.balanced_set.manifest import ManifestRow, table_of, write_manifest
 from augmentor.photos.images import encode_jpeg
 
 SUFFIXES = {"webdataset": "tar", "tfrecord": "tfrecord", "parquet": "parquet"}

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.fs
 import pytest
 
-from augmentor.balancing.manifest import write_manifest
+from augmentor.balanced_set.manifest import write_manifest
 from augmentor.errors import InputError
 from augmentor.photos.place import BucketPlace, FolderPlace, place_of
 from identity.forgetting.forget_person import _remove_caches

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from augmentor.balancing.manifest import read_manifest
+from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import PhotoError
 from jobs.balancing.careful_scan import CarefulScanner
 from jobs.balancing.photo_worker import PhotoWorker, RenderSettings

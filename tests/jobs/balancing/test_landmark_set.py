@@ -1,11 +1,11 @@
-"""`jobs.balancing.landmark_set`: labels as loaders of 300W-LP read them."""
+"""Tests of `jobs.balancing.landmark_set`: labels are as loaders of 300W-LP read them."""
 
 import io
 
 import numpy as np
 import scipy.io
 
-from augmentor.balancing.manifest import ManifestRow
+from augmentor.balanced_set.manifest import ManifestRow
 from jobs.balancing.landmark_set import labels_of
 
 POINTS = np.stack([np.linspace(10, 50, 68), np.linspace(20, 40, 68)], 1)

@@ -1,4 +1,4 @@
-"""`jobs.balancing.partition`: who is worked on with whom."""
+"""Tests of `jobs.balancing.partition`: which people are worked on together."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,9 @@ def test_everybody_is_in_one_partition_with_the_place_among_all_as_label(
 
 
 @given(names, st.text(min_size=1, max_size=8))
-def test_who_comes_changes_one_partition_as_long_as_their_number_stays(people: set[str], more: str) -> None:
+def test_a_new_person_changes_one_partition_as_long_as_the_number_of_partitions_stays(
+    people: set[str], more: str
+) -> None:
     before = {p.name: set(p.identities) for p in partitions_of(people, 1, 4)}
     after = {p.name: set(p.identities) for p in partitions_of(people | {more}, 1, 4)}
     if {name[:2] for name in before} == {name[:2] for name in after}:
@@ -31,9 +33,7 @@ def test_who_comes_changes_one_partition_as_long_as_their_number_stays(people: s
 
 
 @given(names, st.integers(1, 8), st.integers(1, 8))
-def test_what_was_known_with_fewer_or_more_partitions_is_found_again(
-    people: set[str], before: int, after: int
-) -> None:
+def test_the_memory_of_fewer_or_more_partitions_is_used(people: set[str], before: int, after: int) -> None:
     earlier = partitions_of(people, 1, before)
     for partition in partitions_of(people, 1, after):
         known = set(known_names(partition, {p.name for p in earlier}))

@@ -1,4 +1,4 @@
-"""`jobs.cluster.ray_session` and `jobs.cluster.session_folder`: where Ray runs, and what it leaves."""
+"""Tests of `jobs.cluster.ray_session` and `jobs.cluster.session_folder`: where Ray runs, and what it leaves behind."""
 
 import os
 import shutil
@@ -45,7 +45,7 @@ def test_ray_starts_with_a_long_tmpdir_in_a_private_folder_that_goes(tmp_path: P
 
 
 @pytest.mark.ray
-def test_what_a_killed_job_left_goes_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_a_killed_job_is_removed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     short = Path("/tmp") / f"lk{os.getpid()}"
     short.mkdir()
     try:
@@ -62,7 +62,9 @@ def test_what_a_killed_job_left_goes_with_the_next(monkeypatch: pytest.MonkeyPat
         shutil.rmtree(short, ignore_errors=True)
 
 
-def test_no_folder_that_is_short_enough_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_error_names_the_way_out_if_no_folder_has_a_short_enough_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(session_folder, "LONGEST", 5)
     with (
         pytest.raises(InputError, match="set RAY_TMPDIR to a folder with a short path"),
@@ -72,13 +74,13 @@ def test_no_folder_that_is_short_enough_is_said(monkeypatch: pytest.MonkeyPatch,
     assert LONGEST + 68 <= 107
 
 
-def test_a_cluster_that_is_gone_is_said_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_answer_is_reported_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     monkeypatch.setattr(ray_session, "ANSWER_SECONDS", 1.5)
     monkeypatch.setattr(ray_session.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray_session.ray, "init", lambda **_: pytest.fail("Ray was asked"))
+    monkeypatch.setattr(ray_session.ray, "init", lambda **_: pytest.fail("Ray was started"))
     for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", f"no-such-host.invalid:{port}"):
         monkeypatch.setenv("RAY_ADDRESS", address)
         started = time.monotonic()

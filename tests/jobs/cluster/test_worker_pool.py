@@ -1,4 +1,4 @@
-"""`jobs.cluster.worker_pool` and `jobs.balancing.view_shelf`: workers that die, refuse or are slow to start."""
+"""Tests of `jobs.cluster.worker_pool` and `jobs.balancing.view_shelf`: workers that die, refuse or start slowly."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.views.view_set import load_view_set
 from jobs.balancing import view_shelf
-from jobs.balancing.view_shelf import OwnViews, SharedViews, ViewShelf
+from jobs.balancing.view_shelf import SharedViews, ViewShelf
 from jobs.cluster.ray_session import ray
 from jobs.cluster.worker_pool import MOST_DEATHS, WorkerPool, actor_options
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.ray
 
 
 class Worker:
-    """Squares numbers; dies of odd ones unless careful, of 13 always, and refuses 99."""
+    """Squares numbers. Dies on odd ones unless careful, always dies on 13, and refuses 99."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,7 +45,7 @@ def test_every_unit_is_done_once_though_workers_die(pool: WorkerPool[int], tmp_p
     results: list[tuple[int, int]] = []
     pool.run(iter([0, 1, 2, 4, 6, 7, 8]), results.append)
     assert sorted(results) == [(n, n * n) for n in (0, 1, 2, 4, 6, 7, 8)]
-    # Of 1 and 7; each may have taken along one that waited, and 7 may itself have waited behind 1.
+    # Workers died on 1 and 7. Each may have taken along a unit that waited, and 7 may itself have waited behind 1.
     assert 1 <= pool.losses.workers <= 2 * 2
     assert pool.losses.units_again >= 2
 
@@ -80,12 +80,12 @@ def test_a_unit_that_always_kills_is_given_up(pool: WorkerPool[int], tmp_path: P
 
 
 def test_nothing_to_do_ends_at_once(pool: WorkerPool[int]) -> None:
-    pool.run(iter([]), lambda result: pytest.fail("nothing was asked for"))
+    pool.run(iter([]), lambda result: pytest.fail("there were no units"))
 
 
 @ray.remote(num_cpus=0.5)
 class Reader:
-    """Somebody who needs views."""
+    """An actor that needs views."""
 
     def __init__(self, shelf: Any) -> None:
         self._views = SharedViews(load_view_set("built-in", 32, 0), shelf)
@@ -102,11 +102,11 @@ def test_views_are_shared_outlive_their_maker_and_are_made_again_when_the_shelf_
     two_cpu_ray: None,
 ) -> None:
     view_set = load_view_set("built-in", 32, 0)
-    own = {n: float(v.position.sum()) for n, v in OwnViews(view_set).views(view_set.keys[:6]).items()}
+    own = {key.name: float(view_set.view(key).position.sum()) for key in view_set.keys[:6]}
     shelf = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(ViewShelf).remote()
     first, second = Reader.remote(shelf), Reader.remote(shelf)
     assert ray.get([first.checksums.remote(6), second.checksums.remote(6)]) == [own, own]
-    assert ray.get(shelf.claim.remote(sorted(own)))[1] == []  # all there, none made by who asks now
+    assert ray.get(shelf.claim.remote(sorted(own)))[1] == []  # all are there, so the caller has to make none
     os.kill(ray.get(first.pid.remote()), signal.SIGKILL)
     assert ray.get(shelf.claim.remote(sorted(own)))[1] == []
     assert ray.get(Reader.remote(shelf).checksums.remote(6)) == own

@@ -1,4 +1,4 @@
-"""The identify job: it says what `identity.identify` says, whatever is killed, and nothing is done twice."""
+"""Tests of the identify job: the same answers as `identity.identify`, whatever is killed, and nothing done twice."""
 
 import json
 import os
@@ -45,7 +45,7 @@ SMALL_BATCHES = (
 
 @pytest.fixture(scope="module")
 def run(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with dlib's features of three of the four people."""
+    """Make a run of dlib's features with three of the four people enrolled."""
     folder = tmp_path_factory.mktemp("run")
     write_dlib_run(people, sorted(folder.name for folder in people.iterdir())[:3], folder)
     return folder
@@ -53,7 +53,7 @@ def run(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def archive(people: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos at several depths: one face, two, none, unreadable."""
+    """Make an archive with photos at several depths: with one face, with two, with none, unreadable."""
     folder = tmp_path_factory.mktemp("archive")
     shutil.copytree(people, folder / "2019" / "summer")
     shutil.move(folder / "2019" / "summer" / "Zoë", folder / "2019-Zoë")
@@ -74,11 +74,11 @@ def arguments(run: Path, data: Path, out: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def made(two_cpu_ray: None, run: Path, archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The table of `archive`; not to be changed; copy it."""
+    """Make the table of `archive`; copy it, change nothing."""
     out = tmp_path_factory.mktemp("made") / "names.parquet"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(photo_batches, "BATCH", BATCH)
-        # Two workers here and one in the other tests: how many there are must not show in the result.
+        # Two workers here and one in the other tests, because their number must not change the result.
         assert main(arguments(run, archive, out, "--workers", "2")) == 0
     return out
 
@@ -94,8 +94,8 @@ def without_ray(monkeypatch: pytest.MonkeyPatch, small_batches: None) -> None:
 
 
 def rows(table: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(table).to_pylist()
-    return found
+    listed: list[dict[str, Any]] = pq.read_table(table).to_pylist()
+    return listed
 
 
 @pytest.mark.ray
@@ -157,7 +157,7 @@ def refused(call: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.ray
-def test_the_table_says_what_identity_identify_says(
+def test_the_table_has_the_answers_of_identity_identify(
     made: Path, run: Path, archive: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
@@ -175,7 +175,7 @@ def test_the_table_says_what_identity_identify_says(
             assert (row["name"], row["size"]) == (face["name"], face["size"])
             assert [row[k] for k in ("x", "y", "width", "height")] == face["box"]
             for key in ("score", "probability", "quality"):
-                # faces come in other batches there, so that the last digit may be rounded otherwise
+                # Faces are embedded in other batches there, so the last digit may be rounded differently.
                 assert row[key] == pytest.approx(face[key], abs=1.01e-4)
     statuses = {row["photo"]: row["status"] for row in table}
     assert statuses["2019/grey.jpg"] == "no_face" and statuses["2019.scan"] == statuses["gone.jpg"] == "error"
@@ -184,21 +184,21 @@ def test_the_table_says_what_identity_identify_says(
 
 
 @pytest.mark.ray
-def test_the_table_tells_what_it_is_and_the_summary_how_it_came_about(made: Path) -> None:
+def test_the_table_records_what_it_was_made_from_and_the_summary_how(made: Path) -> None:
     schema = pq.read_schema(made)
     assert schema.names == SCHEMA.names and all(b"about" in field.metadata for field in schema)
     assert sorted(p.name for p in made.parent.iterdir()) == ["names.parquet", "names.parquet.summary.json"]
-    told = json.loads((made.parent / "names.parquet.summary.json").read_text())
+    summary = json.loads((made.parent / "names.parquet.summary.json").read_text())
     photos = {row["photo"] for row in rows(made)}
-    assert told["photos"] == len(photos) == 12
-    assert told["photos_by_status"] == {"ok": 9, "no_face": 1, "error": 2}
-    assert told["reasons"] == {"no_face": 1, "unreadable": 2}
+    assert summary["photos"] == len(photos) == 12
+    assert summary["photos_by_status"] == {"ok": 9, "no_face": 1, "error": 2}
+    assert summary["reasons"] == {"no_face": 1, "unreadable": 2}
     assert (
-        told["faces"] == sum(row["name"] is not None for row in rows(made))
-        and 0 < told["named"] < told["faces"]
+        summary["faces"] == sum(row["name"] is not None for row in rows(made))
+        and 0 < summary["named"] < summary["faces"]
     )
-    assert told["this_run"]["batches"] == 4 and told["this_run"]["workers_died"] == 0
-    assert all(told["stages"][stage]["seconds"] >= 0 for stage in ("read", "see", "name"))
+    assert summary["this_run"]["batches"] == 4 and summary["this_run"]["workers_died"] == 0
+    assert all(summary["stages"][stage]["seconds"] >= 0 for stage in ("read", "see", "name"))
 
 
 @pytest.mark.ray
@@ -230,7 +230,7 @@ def test_a_table_of_something_else_is_refused(
     other = tmp_path / "other"
     other.mkdir()
     shutil.copy(archive / "two.jpg", other / "another.jpg")
-    assert "made of other photos; choose another --out" in refused(arguments(run, other, made), capsys)
+    assert "made from other photos; choose another --out" in refused(arguments(run, other, made), capsys)
     assert made.read_bytes() == before
     thesis = tmp_path / "thesis.parquet"
     thesis.write_text("my thesis")
@@ -256,10 +256,10 @@ def test_photos_that_come_go_or_change_are_named_and_the_others_keep_their_rows(
     gone.unlink()
     assert main(arguments(run, data, out)) == 0
     printed = capsys.readouterr()
-    assert "photos have come, gone or changed since the table was made" in printed.err
-    told = json.loads((tmp_path / "names.parquet.summary.json").read_text())
-    # the new one, the changed one, and the two that cannot be read, which are tried again
-    assert (told["photos"], told["this_run"]["photos"]) == (12, 4)
+    assert "photos were added, removed or changed since the table was made" in printed.err
+    summary = json.loads((tmp_path / "names.parquet.summary.json").read_text())
+    # The new photo, the changed one, and the two that cannot be read, which are tried again.
+    assert (summary["photos"], summary["this_run"]["photos"]) == (12, 4)
     before = {row["photo"]: row for row in rows(made)}
     after = {row["photo"]: row for row in rows(out)}
     assert after.keys() - before.keys() == {"0 new.jpg"} and before.keys() - after.keys() == {
@@ -299,13 +299,13 @@ def test_killed_and_started_again_ends_with_the_same_bytes(
     (parts / ".likeness-0123.part").write_bytes(b"left by a kill")
     assert main(arguments(run, archive, out)) == 0
     assert out.read_bytes() == made.read_bytes() and not parts.exists()
-    told = json.loads((tmp_path / "names.parquet.summary.json").read_text())
-    assert 1 <= told["this_run"]["batches_unchanged"] <= 3 and told["photos"] == 12
+    summary = json.loads((tmp_path / "names.parquet.summary.json").read_text())
+    assert 1 <= summary["this_run"]["batches_unchanged"] <= 3 and summary["photos"] == 12
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_photo_that_crashes_its_reader_is_a_row_and_the_rest_is_as_ever(
+def test_a_photo_that_crashes_its_reader_is_a_row_and_the_rest_stays_the_same(
     made: Path, run: Path, archive: Path, tmp_path: Path
 ) -> None:
     data, out = tmp_path / "data", tmp_path / "names.parquet"
@@ -329,8 +329,8 @@ def test_a_photo_that_crashes_its_reader_is_a_row_and_the_rest_is_as_ever(
             k: v for k, v in expected.items() if k not in ("score", "probability", "quality")
         }
         assert (own["score"] or 0) == pytest.approx(expected["score"] or 0, abs=1.01e-4)
-    told = json.loads((tmp_path / "names.parquet.summary.json").read_text())
-    assert told["this_run"]["workers_died"] == 1 and told["reasons"]["unreadable"] == 2
+    summary = json.loads((tmp_path / "names.parquet.summary.json").read_text())
+    assert summary["this_run"]["workers_died"] == 1 and summary["reasons"]["unreadable"] == 2
 
 
 def test_a_batch_is_done_once_and_done_again_if_its_rows_are_damaged(
@@ -401,7 +401,7 @@ def test_a_table_by_uri_keeps_its_parts_beside_it(tmp_path: Path) -> None:
 
 
 class Elsewhere:
-    """A place that is no folder of this machine."""
+    """A place that is not a folder of this machine."""
 
     def __init__(self, folder: Path) -> None:
         there = FolderPlace(folder)
@@ -426,12 +426,12 @@ def test_wrong_calls_say_what_is_wrong_in_one_line(
     (tmp_path / "bad" / "bundle.json").write_text("{}")
     cases = [
         (["--data", str(photos)], "required: --model, --out; see jobs/identify.py --help"),
-        (arguments(tmp_path / "none", photos, out), "no trained model"),
+        (arguments(tmp_path / "none", photos, out), "no trained model here"),
         (arguments(tmp_path / "bad", photos, out), "damaged"),
         (arguments(run, tmp_path / "missing", out), "no such folder"),
         (arguments(run, empty, out), "no photos"),
         (arguments(run, photos, photos / "out.parquet"), "lies among the photos"),
-        (arguments(run, photos, empty), "a folder; name the file"),
+        (arguments(run, photos, empty), "this is a folder; name the file"),
         (
             arguments(run, photos, out, "--fpir", "0.001"),
             "--fpir 0.001: this run was calibrated with 0 strangers",
@@ -440,7 +440,7 @@ def test_wrong_calls_say_what_is_wrong_in_one_line(
         (arguments(run, photos, out, "--workers", "0"), "--workers 0"),
         (arguments(run, photos, out, "--max-failed", "5"), "--max-failed 5"),
         (arguments(run, photos, out, "--faces", "prettiest"), "invalid choice: 'prettiest'"),
-        (["--model", str(run), "--data", "ftp://host/photos", "--out", str(out)], "no ftp://"),
+        (["--model", str(run), "--data", "ftp://host/photos", "--out", str(out)], "ftp:// is not supported"),
     ]
     for call, says in cases:
         assert says in refused(call, capsys)
@@ -450,7 +450,7 @@ def test_wrong_calls_say_what_is_wrong_in_one_line(
     assert "made with" in refused(arguments(run, photos, out), capsys)
 
 
-def test_script_says_no_in_one_line_and_exits_2(tmp_path: Path) -> None:
+def test_script_refuses_in_one_line_and_exits_2(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--model", "x"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Put on PYTHONPATH by tests: reading a photo that contains `POISON` kills the process, as a faulty decoder would."""
+"""Let photos that contain `POISON` kill the process that reads them, like a faulty decoder; used through PYTHONPATH."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ _load_photo = images.load_photo
 
 
 def load_photo(source: Any, **options: Any) -> Any:
-    """As the real one, but for what it dies of."""
+    """Load a photo with the real function, or kill the process."""
     if isinstance(source, bytes) and b"POISON" in source:
         os.kill(os.getpid(), signal.SIGSEGV)
     return _load_photo(source, **options)

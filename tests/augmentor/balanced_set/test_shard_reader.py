@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from augmentor.balanced_set.shard_reader import read_shard
 from augmentor.errors import InputError
-from identity.training.shard_reader import read_shard
 from tests.identity.training.packed_set import SUFFIXES, drawn_images, shard_of
 
 KINDS = sorted(SUFFIXES)

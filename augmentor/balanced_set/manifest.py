@@ -1,8 +1,8 @@
-"""The manifest: one Parquet row for each image of a balanced set, with where it came from and what it shows.
+"""The manifest of a balanced set: one Parquet row per image, with its origin and its content.
 
-The columns are `SCHEMA`. Same rows, same bytes: rows are sorted by file and written in one way. Readers need
-nothing but Parquet; `source` and `source_sha256` say which photo an image belongs to, so that a split by
-photo can be made and checked.
+The columns are `SCHEMA`. Rows are sorted by file and written in one way, so the same rows give the same bytes. Readers
+need nothing but Parquet. `source` and `source_sha256` say which photo an image belongs to, so that a split by photo can
+be made and checked.
 """
 
 from collections.abc import Iterable
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from augmentor.errors import InputError
 from augmentor.photos.images import write_whole
 
+# The descriptions are stored in every manifest as metadata of its columns.
 _DESCRIBED: list[tuple[str, pa.DataType, str]] = [
     ("file", pa.string(), "path relative to the manifest, with slashes"),
     ("identity", pa.string(), "name of the person, the first folder of the photo"),
@@ -51,7 +52,7 @@ SCHEMA = pa.schema([pa.field(name, kind, metadata={"about": about}) for name, ki
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One row; the fields are those of `SCHEMA`, `landmarks` (68, 2) float32, `visible` (68,) bool."""
+    """One row of the manifest. Fields are those of `SCHEMA`; `landmarks` is (68, 2) float32, `visible` (68,) bool."""
 
     file: str
     identity: str
@@ -75,14 +76,14 @@ class ManifestRow:
 
 
 def table_of(rows: Iterable[ManifestRow]) -> pa.Table:
-    """The rows as a table of `SCHEMA`, in the order given."""
+    """Return the rows as a table of `SCHEMA`, in the given order."""
     listed = list(rows)
     columns: dict[str, object] = {
         name: [getattr(row, name) for row in listed]
         for name in SCHEMA.names
         if name not in ("landmarks", "visible")
     }
-    # As arrays: value by value, these two would take longer than rendering does.
+    # These two become arrays at once, because converting them value by value would take longer than rendering.
     landmarks = np.array([row.landmarks for row in listed], np.float32).reshape(-1)
     visible = np.array([row.visible for row in listed], bool).reshape(-1)
     columns["landmarks"] = pa.FixedSizeListArray.from_arrays(pa.array(landmarks), 136)
@@ -91,16 +92,20 @@ def table_of(rows: Iterable[ManifestRow]) -> pa.Table:
 
 
 def sorted_table(tables: Iterable[pa.Table]) -> pa.Table:
-    """All rows in the order of their files, in one chunk: what is written depends on the rows alone."""
+    """Return all rows sorted by file and in one chunk, so that what is written depends on the rows alone."""
     joined = pa.concat_tables([SCHEMA.empty_table(), *tables])
     return joined.sort_by([("file", "ascending")]).combine_chunks()
 
 
 def write_manifest(path: Path, rows: pa.Table | Iterable[ManifestRow]) -> None:
-    """Write the manifest whole or not at all; rows in any order.
+    """Write the manifest whole or not at all.
+
+    Args:
+        path: the file.
+        rows: the rows, in any order.
 
     Raises:
-        OSError: the file cannot be written.
+        InputError: the file cannot be written.
     """
     table = sorted_table([rows if isinstance(rows, pa.Table) else table_of(rows)])
     buffer = BytesIO()
@@ -112,7 +117,7 @@ def read_manifest(path: Path) -> pa.Table:
     """Read a manifest.
 
     Raises:
-        InputError: there is none, it is damaged, or it lacks a column.
+        InputError: the file is missing or damaged, or lacks a column.
     """
     if not path.is_file():
         raise InputError(f"{path}: no manifest; make the set with jobs/augment.py")
@@ -123,5 +128,7 @@ def read_manifest(path: Path) -> pa.Table:
             f"{path}: not a readable Parquet file ({error}); run jobs/augment.py again"
         ) from error
     if missing := [name for name in SCHEMA.names if name not in table.schema.names]:
-        raise InputError(f"{path}: no manifest of jobs/augment.py, it lacks the columns {', '.join(missing)}")
+        raise InputError(
+            f"{path}: not a manifest of jobs/augment.py, it lacks the columns {', '.join(missing)}; run the job again"
+        )
     return table.select(SCHEMA.names).cast(SCHEMA)

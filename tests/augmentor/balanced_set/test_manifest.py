@@ -1,4 +1,4 @@
-"""The manifest says where every image came from, and the same rows make the same bytes."""
+"""Tests of the manifest: it records the origin of every image, and the same rows give the same bytes."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.balancing.manifest import (
+from augmentor.balanced_set.manifest import (
     SCHEMA,
     ManifestRow,
     read_manifest,

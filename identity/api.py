@@ -1,0 +1,200 @@
+"""Functions for programs that name people with a trained run; `from identity import load_run` and the like.
+
+`identity/__init__.py` lists everything that is public, and docs/api.md explains it. Importing this module loads no
+network; each function does at its first call.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from augmentor.photos.images import load_image
+from augmentor.photos.names import checked_name
+from identity.chips.many_photos import find_chips
+from identity.chips.photo_lists import photos_at
+from identity.networks.tensorflow_loading import load_tensorflow
+
+if TYPE_CHECKING:
+    from identity.forgetting.forget_person import Forgotten
+    from identity.runs.bundle import Bundle
+    from identity.runs.recogniser import Recognition
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What `enrol_person` did.
+
+    Attributes:
+        name: of the person, as the run writes it.
+        photos: the photos that the person was enrolled from.
+        left_out: photo -> why it was not used, such as "no_face".
+        looks_like: photo -> name of another enrolled person whom it shows according to the run.
+    """
+
+    name: str
+    photos: tuple[Path, ...]
+    left_out: dict[Path, str]
+    looks_like: dict[Path, str]
+
+
+def load_run(folder: Path | str) -> "Bundle":
+    """Load a run that `likeness train` wrote.
+
+    The networks are loaded when the first photo is named.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        The run. `labels` are the names of the enrolled people, `model_card` says how the run was trained.
+
+    Raises:
+        InputError: the folder holds no run, a damaged one, or one that another version wrote.
+    """
+    load_tensorflow()
+    from identity.runs.bundle import Bundle
+
+    return Bundle.load(Path(folder))
+
+
+def name_faces(
+    run: "Bundle",
+    photos: Iterable[Path | str],
+    *,
+    fpir: float = 0.01,
+    faces: Literal["all", "central", "largest"] = "all",
+    workers: int = 1,
+) -> Iterator["Recognition"]:
+    """Name the faces on photos. A `Recogniser` does the same for images in memory.
+
+    Args:
+        run: from `load_run`.
+        photos: files, and folders whose photos are meant.
+        fpir: share of strangers that may be given a name.
+        faces: which faces of a photo to name.
+        workers: processes that detect faces.
+
+    Yields:
+        One answer for each photo, in order, also for photos that cannot be read.
+
+    Raises:
+        InputError: a path does not exist, or the run was calibrated with too few strangers for this rate.
+    """
+    load_tensorflow()
+    from identity.runs.recogniser import Recogniser
+
+    paths = photos_at([Path(photo) for photo in photos])
+    yield from Recogniser(run, fpir, faces).files(paths, workers)
+
+
+def compare_photos(
+    photo_a: Path | str,
+    photo_b: Path | str,
+    *,
+    model: Path | str = "both",
+    fmr: float = 0.001,
+    face: Literal["largest", "best-pair", "reject"] = "largest",
+) -> dict[str, Any]:
+    """Compare the faces on two photos.
+
+    Args:
+        photo_a, photo_b: files.
+        model: the folder of a run, or bare features, which need no run: "both", "dlib" or "face".
+        fmr: share of pairs of different people that may be taken for one person.
+        face: which face of a photo with several to compare; "best-pair" compares all and takes the most similar two.
+
+    Returns:
+        The values that `likeness verify` prints. `same` is the answer, and None if a photo shows no face.
+
+    Raises:
+        PhotoError: a photo cannot be read.
+        InputError: there is no such run, or calibration cannot give a threshold for this rate.
+    """
+    images = [load_image(Path(photo)) for photo in (photo_a, photo_b)]
+    load_tensorflow()
+    from identity.runs.comparison import load_comparer, verify
+
+    return verify(load_comparer(str(model)), images, fmr, face)
+
+
+def enrolled_people(folder: Path | str) -> dict[str, int]:
+    """Return the names of the people of a run, and the number of photos of each.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InputError: the folder holds no run that can be used.
+    """
+    load_tensorflow()
+    from identity.runs.bundle import Bundle
+    from identity.runs.renaming import photo_counts
+
+    return photo_counts(Bundle.load(Path(folder)))
+
+
+def enrol_person(
+    folder: Path | str,
+    name: str,
+    photos: Iterable[Path | str],
+    *,
+    face: Literal["central", "largest", "reject"] = "central",
+) -> Enrolment:
+    """Add a person to a run, without training. The run on disk changes only if everything succeeds.
+
+    Args:
+        folder: of the run.
+        name: of the person.
+        photos: files of this one person, and folders of such files.
+        face: which face of a photo with several is the person's; "reject" leaves such photos out.
+
+    Raises:
+        InputError: the name is taken or cannot be one, a path does not exist, or no photo shows a face.
+    """
+    folder, name = Path(folder), checked_name(name)
+    paths = photos_at([Path(photo) for photo in photos])
+    load_tensorflow()
+    from identity.forgetting.forget_person import refuse_forgotten
+    from identity.runs.bundle import Bundle
+    from identity.runs.collection import PeopleFile
+    from identity.runs.enrolment import enrol, taken_for
+
+    bundle = Bundle.load(folder)
+    found = find_chips(paths, bundle.size, "whole" if bundle.align == "whole" else face)
+    usable = [photo for photo in found if photo.chip is not None]
+    with PeopleFile(folder) as people, people.exclusive():
+        refuse_forgotten(people, name)
+        bundle = Bundle.load(folder)  # it may have changed while faces were detected
+        enrol(bundle, name, usable).save(folder)
+    return Enrolment(
+        name,
+        tuple(photo.path for photo in usable),
+        {photo.path: photo.reason for photo in found if photo.reason is not None},
+        {photo.path: other for other, photo in taken_for(bundle, usable)},
+    )
+
+
+def forget_person(folder: Path | str, name: str, *, data: Path | str | None = None) -> "Forgotten":
+    """Delete a person from a run, and everything that was made of the person's photos.
+
+    The person is not named any more from the moment the run is written. The user's own photos stay.
+
+    Args:
+        folder: of the run.
+        name: of the person.
+        data: the balanced set, if the run does not know where it is.
+
+    Returns:
+        What was deleted, the user's own photos of the person, and what is left. If anything is left, deal with it and
+        call again.
+
+    Raises:
+        InputError: nobody in the run has this name, or a file cannot be deleted.
+    """
+    load_tensorflow()
+    from identity.forgetting.forget_person import forget
+    from identity.runs.collection import PeopleFile
+
+    with PeopleFile(Path(folder)) as people:
+        return forget(Path(folder), name, people, data=None if data is None else Path(data))

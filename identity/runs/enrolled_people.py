@@ -1,0 +1,250 @@
+"""The people who are enrolled in a run, and everything that is kept of each of them, changed and written together."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from augmentor.errors import InputError
+from augmentor.photos.names import checked_name, checked_new_name, found_name, printable
+from identity.decisions.open_set import Decision
+from identity.networks.embedding import join
+from identity.networks.face_space import unit
+
+_TEMPLATES = "templates_"
+
+
+@dataclass(frozen=True, eq=False)
+class EnrolledPeople:
+    """The people of a run. Objects are never changed: methods return new ones.
+
+    Attributes:
+        labels: names, in the order of the templates.
+        part_templates: source name -> (C, D_part) unit rows.
+        decision: how a probe is named, with what the acceptance score knows of each person.
+        sources: table of `photo, sha256, phash, identity`: every photo that a template was made from.
+        former_names: name of today -> names that the person had before being renamed or merged. Forgetting needs them:
+            images and albums that were made under an earlier name are still called so.
+        enrolled_later: how many people were enrolled after the training.
+
+    Raises:
+        ValueError: labels, templates and acceptance score are of different lengths.
+    """
+
+    labels: tuple[str, ...]
+    part_templates: dict[str, np.ndarray]
+    decision: Decision
+    sources: pa.Table
+    former_names: dict[str, list[str]] = field(default_factory=dict)
+    enrolled_later: int = 0
+
+    def __post_init__(self) -> None:
+        people = len(self.labels)
+        if any(len(rows) != people for rows in self.part_templates.values()):
+            raise ValueError("labels and templates of different lengths")
+        if self.decision.acceptance.people not in (None, people):
+            raise ValueError("labels and acceptance score of different lengths")
+
+    def name_of(self, name: str) -> str:
+        """Return a name as it is spelled here; in another Unicode form it is the same name.
+
+        Raises:
+            InputError: nobody has this name.
+        """
+        enrolled = found_name(name, self.labels)
+        if enrolled is not None:
+            return enrolled
+        for label, former in self.former_names.items():
+            if found_name(name, former) is not None:
+                raise InputError(
+                    f"{printable(name)}: not enrolled in this run; the person is called {label} now, use that name"
+                )
+        raise InputError(f"{printable(name)}: not enrolled in this run")
+
+    @property
+    def photo_counts(self) -> dict[str, int]:
+        """Number of photos that each person's template was made from, in the order of the templates."""
+        counts = Counter(self.sources["identity"].to_pylist())
+        return {name: counts[name] for name in self.labels}
+
+    def checked_name(self, name: str, person: str | None = None) -> str:
+        """Return a name, NFC-normalised, if a person can get it.
+
+        Images and albums that were made under somebody's former name are still called so. Whoever else got that name
+        would get them, too, and forgetting one of the two would delete what belongs to the other.
+
+        Args:
+            name: the new name.
+            person: the name of the person now; None for somebody new.
+
+        Raises:
+            InputError: the name cannot be used (`augmentor.photos.names`), is taken, or was somebody else's before.
+        """
+        name = checked_new_name(name, [label for label in self.labels if label != person])
+        for label, former in self.former_names.items():
+            if label != person and found_name(name, former) is not None:
+                raise InputError(
+                    f"{printable(name)}: this was a name of {printable(label)} before, and images and albums may still "
+                    "have it; choose another name"
+                )
+        return name
+
+    def with_person(
+        self,
+        name: str,
+        templates: Mapping[str, np.ndarray],
+        photos: Sequence[Mapping[str, Any]],
+        shares: Mapping[str, float],
+    ) -> "EnrolledPeople":
+        """Return the people and one more, who comes last.
+
+        Args:
+            name: of the person, not enrolled yet.
+            templates: source name -> (D_part,) unit template, for every source that has a share. The templates of other
+                sources are given up, since the new person has none.
+            photos: `photo`, `sha256` and `phash` of every photo of the person.
+            shares: source name -> share.
+
+        Raises:
+            InputError: the name cannot be used (`augmentor.photos.names`), is taken, or was somebody else's before.
+        """
+        name = self.checked_name(name)
+        grown = {
+            part: np.concatenate([self.part_templates[part], row[None]]) for part, row in templates.items()
+        }
+        joined = join(grown, shares)
+        rows = [{**photo, "identity": name} for photo in photos]
+        return replace(
+            self,
+            labels=(*self.labels, name),
+            part_templates=grown,
+            decision=self.decision.with_person(joined @ joined[:-1].T),
+            sources=pa.concat_tables([self.sources, pa.Table.from_pylist(rows, self.sources.schema)]),
+            enrolled_later=self.enrolled_later + 1,
+        )
+
+    def without(self, name: str) -> "EnrolledPeople":
+        """Return the people without one of them; nothing of the others changes.
+
+        Raises:
+            InputError: nobody has this name, or nobody would be left.
+        """
+        name = self.name_of(name)
+        if len(self.labels) == 1:
+            raise InputError(f"{name}: the only person of this run; delete the folder of the run")
+        index = self.labels.index(name)
+        return replace(
+            self,
+            labels=tuple(label for label in self.labels if label != name),
+            part_templates={
+                part: np.delete(rows, index, axis=0) for part, rows in self.part_templates.items()
+            },
+            decision=self.decision.without(index),
+            sources=self.sources.filter(pc.not_equal(self.sources["identity"], name)),
+            former_names={label: names for label, names in self.former_names.items() if label != name},
+        )
+
+    def renamed(self, old: str, new: str) -> "EnrolledPeople":
+        """Return the people with another name for one of them.
+
+        Raises:
+            InputError: nobody is called `old`, or `new` cannot be used (`augmentor.photos.names`), is taken, or was
+                somebody else's name before.
+        """
+        old = self.name_of(old)
+        if found_name(new, self.labels) not in (None, old):
+            raise InputError(f"{new}: there is a person of this name already; --merge makes two people one")
+        new = self.checked_name(new, old)
+        return replace(
+            self,
+            labels=tuple(new if label == old else label for label in self.labels),
+            sources=self._sources_with(old, new),
+            former_names=self._former_names_with(old, new),
+        )
+
+    def merged(self, one: str, into: str) -> "EnrolledPeople":
+        """Return the people with `one`'s photos counted as `into`'s.
+
+        The template is the mean of both, weighted by their numbers of photos.
+
+        Raises:
+            InputError: one of them is not enrolled, they are the same, or `into` cannot be used as a name
+                (`augmentor.photos.names`).
+        """
+        one, into = self.name_of(one), self.name_of(into)
+        if one == into:
+            raise InputError(f"{one}: merged with itself")
+        checked_name(into)
+        counts = self.photo_counts
+        a, b = self.labels.index(one), self.labels.index(into)
+        weights = np.array([max(1, counts[one]), max(1, counts[into])], np.float64)
+        weights /= weights.sum()
+        templates = {}
+        for part, rows in self.part_templates.items():
+            templates[part] = rows.copy()
+            templates[part][b] = unit(weights[0] * rows[a] + weights[1] * rows[b])
+        both = replace(
+            self,
+            part_templates=templates,
+            decision=self.decision.merged(a, b, weights),
+            sources=self._sources_with(one, into),
+        )
+        return replace(both.without(one), former_names=self._former_names_with(one, into))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is kept as JSON; `arrays` and `sources` are kept beside it."""
+        return {
+            "labels": list(self.labels),
+            "former_names": self.former_names,
+            "enrolled_later": self.enrolled_later,
+            "decision": self.decision.as_dict(),
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what is kept as arrays, by the names that `from_parts` looks for."""
+        return {f"{_TEMPLATES}{part}": rows for part, rows in self.part_templates.items()}
+
+    @classmethod
+    def from_parts(
+        cls, values: Mapping[str, Any], arrays: Mapping[str, np.ndarray], sources: pa.Table
+    ) -> "EnrolledPeople":
+        """Read what `as_dict` and `arrays` returned.
+
+        Args:
+            values: of `as_dict`.
+            arrays: of `arrays`; others among them are left out.
+            sources: see the attribute.
+
+        Raises:
+            KeyError, TypeError, ValueError: they are not of one `EnrolledPeople`.
+            InputError: the acceptance score is not registered.
+        """
+        return cls(
+            tuple(values["labels"]),
+            {
+                name.removeprefix(_TEMPLATES): rows
+                for name, rows in arrays.items()
+                if name.startswith(_TEMPLATES)
+            },
+            Decision.from_dict(values["decision"]),
+            sources,
+            {label: list(names) for label, names in values["former_names"].items()},
+            int(values["enrolled_later"]),
+        )
+
+    def _former_names_with(self, old: str, new: str) -> dict[str, list[str]]:
+        """Return the earlier names when the person called `old` is called `new` from now on."""
+        former = {label: list(names) for label, names in self.former_names.items()}
+        earlier = [*former.pop(old, []), *former.pop(new, []), old]
+        former[new] = [name for name in dict.fromkeys(earlier) if name != new]
+        return former
+
+    def _sources_with(self, old: str, new: str) -> pa.Table:
+        """Return the sources with one name in place of another."""
+        names = [new if name == old else name for name in self.sources["identity"].to_pylist()]
+        index = self.sources.column_names.index("identity")
+        return self.sources.set_column(index, "identity", pa.array(names, pa.string()))
