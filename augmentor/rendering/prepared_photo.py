@@ -9,7 +9,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import Camera, FaceFit, fit_face
 from augmentor.head.registration import register
@@ -36,8 +35,8 @@ class PreparedPhoto:
             much of its colour comes from there, 0..1.
         background: (N, N, 4) float32, see `augmentor.views.background.background_table`; the last two are unused.
         offset: (R, C, 4) float32 mm, the head in the photo minus the mean neutral head; the last is 0.
-        landmark_offset: (68, 3) float32 mm, the same for the landmarks, moved to where dlib detects them on the skin
-            (`augmentor.faces.detector_offsets`).
+        landmark_offset: (68, 3) float32 mm, the same for the landmarks, moved to where on the skin they are detected.
+        detector_offsets: (68, 3) float64 mm, the head's `landmark_offsets`.
         landmarks: (68, 2) float32, the detected landmarks in the canvas, (x, y) pixels.
         fit: the head fitted to the photo.
     """
@@ -49,6 +48,7 @@ class PreparedPhoto:
     background: np.ndarray
     offset: np.ndarray
     landmark_offset: np.ndarray
+    detector_offsets: np.ndarray
     landmarks: np.ndarray
     fit: FaceFit
 
@@ -90,7 +90,8 @@ def prepare_photo(
         surface=np.dstack([points.reshape(*head.grid_shape, 2), own]),
         background=_four(_background(with_ears, canvas, fit, head)),
         offset=_four(offset.reshape(*head.grid_shape, 3)),
-        landmark_offset=(offset[head.landmarks68] + detector_offsets()).astype(np.float32),
+        landmark_offset=(offset[head.landmarks68] + head.landmark_offsets).astype(np.float32),
+        detector_offsets=head.landmark_offsets,
         landmarks=canvas.from_photo(landmarks).astype(np.float32),
         fit=fit,
     )

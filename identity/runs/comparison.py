@@ -8,6 +8,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.face_search import Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from identity.chips.photo_faces import PhotoFaces, PhotoReader
 from identity.decisions.same_person import SamePerson
 from identity.runs.bare_features import BARE_MODELS, BareFeatures
@@ -59,7 +60,11 @@ def load_comparer(model: str) -> Comparer:
 
 
 def verify(
-    comparer: Comparer, images: Sequence[np.ndarray], fmr: float = 0.001, face: str = "largest"
+    comparer: Comparer,
+    images: Sequence[np.ndarray],
+    fmr: float = 0.001,
+    face: str = "largest",
+    source: FaceSource | None = None,
 ) -> dict[str, Any]:
     """Compare the people on two images.
 
@@ -68,6 +73,7 @@ def verify(
         images: two (H, W, 3) uint8 RGB images.
         fmr: share of pairs of different people that may be taken for one person.
         face: one of `FACES`.
+        source: detects the faces; by default `face_source(second_opinion=True)`.
 
     Returns:
         What the command `identity.verify` prints, without the photos' names.
@@ -76,7 +82,9 @@ def verify(
         InputError: the calibration photos are too few for this rate.
     """
     same_person = calibrated(comparer, fmr)
-    reader = PhotoReader(comparer.size, policy=FACES[face])
+    reader = PhotoReader(
+        comparer.size, policy=FACES[face], source=source or face_source(second_opinion=True), poses=False
+    )
     seen = [reader.image(image, name) for image, name in zip(images, "ab", strict=True)]
     rows = [comparer.embed(np.stack(photo.chips)) for photo in seen if photo.chips]
     return compared(same_person, seen, rows, fmr)

@@ -212,7 +212,7 @@ def test_awkward_names_stop_nobody_and_are_accounted_for(
     printed = capsys.readouterr()
     assert "augment: 1 file that is not a photo was left out" in printed.err
     assert (
-        "augment: 1 photo is under two people, take each from one of them: d'Arc & (Jeanne)/copy"
+        "augment: 1 photo is in the folders of two people; remove it from one of them: d'Arc & (Jeanne)/copy"
         in printed.err
     )
     table = read_manifest(out / "manifest.parquet")
