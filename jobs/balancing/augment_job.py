@@ -95,7 +95,7 @@ def augment(settings: AugmentSettings) -> int:
     people = _people(place_of(settings.data))
     source = face_source(settings.detector)
     views = load_view_set(settings.head_model, settings.size, settings.seed, settings.views, source.offsets)
-    source.check_models()  # raises the error now, and only once, if one is missing
+    source.check_models()  # raises now, and only once, if a model is missing
     made_with = {
         "per_class": settings.per_class,
         "size": settings.size,
