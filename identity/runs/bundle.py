@@ -485,7 +485,7 @@ def _check_kinds(bundle: Bundle) -> None:
     places = [bundle.about.get("home"), config.get("data"), config.get("cache")]
     if not all(place is None or isinstance(place, str) for place in places):
         raise ValueError("about: a place that is no text")
-    if not all(isinstance(label, str) and label for label in bundle.labels):
+    if not all(isinstance(label, str) for label in bundle.labels):
         raise ValueError("people: a name that is no text")
     former = bundle.people.former_names
     if not isinstance(former, dict) or not all(
