@@ -11,9 +11,8 @@ Contract:
 
 import multiprocessing
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -29,6 +28,7 @@ from augmentor.faces.face_search import MIN_FACE, Policy, check_policy
 from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.path_text import shown
 from augmentor.photos.images import sha256_of
+from augmentor.photos.in_order import in_order
 from identity.chips.detection_cache import DetectionCache
 from identity.chips.photo_faces import PhotoFaces, PhotoReader, failed
 
@@ -174,15 +174,11 @@ def _read_all(
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, context, initializer=_start, initargs=(reader,))
-    pending: deque[Future[list[PhotoFaces]]] = deque()
     remaining = iter(tasks)
+    chunks = iter(lambda: list(islice(remaining, chunk)), [])
     try:
-        while some := list(islice(remaining, chunk)):
-            pending.append(pool.submit(_read_chunk, some))
-            if len(pending) > _AHEAD * processes:
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
+        for photos in in_order(pool, _read_chunk, chunks, _AHEAD * processes + 1):
+            yield from photos
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
 
 from augmentor.errors import InputError
 from identity.decisions.acceptance import AcceptanceScore, LeadAndCrowding, score_called
@@ -239,6 +241,9 @@ def _quality(
     return float(np.mean([tpir_at_fpir(named, stranger_score, fpir) for fpir in SEARCHED_FPIRS]))
 
 
+_SMALL = 1e-6  # keeps the fit finite where all scores are the same
+
+
 def fit_probability(
     mated_score: np.ndarray, right: np.ndarray, stranger_score: np.ndarray
 ) -> ProbabilityCurve:
@@ -257,16 +262,20 @@ def fit_probability(
     target = np.where(positive, (right_count + 1) / (right_count + 2), 1 / (wrong_count + 2))
     centre, scale = score.mean(), max(float(score.std()), 1e-9)
     design = np.stack([(score - centre) / scale, np.ones(len(score))], axis=1)
-    answer = np.zeros(2)
-    for _ in range(100):
-        probability = 1 / (1 + np.exp(-np.clip(design @ answer, -500, 500)))
-        gradient = design.T @ (weight * (target - probability)) - 1e-6 * answer
-        curvature = (design * (weight * probability * (1 - probability))[:, None]).T @ design + 1e-6 * np.eye(
-            2
-        )
-        step = np.linalg.solve(curvature, gradient)
-        answer = answer + np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-9:
-            break
+
+    def loss(answer: np.ndarray) -> tuple[float, np.ndarray]:
+        logit = design @ answer
+        value = -(weight * (target * log_expit(logit) + (1 - target) * log_expit(-logit))).sum()
+        slope = -design.T @ (weight * (target - expit(logit)))
+        return float(value + _SMALL * answer @ answer / 2), slope + _SMALL * answer
+
+    def curvature(answer: np.ndarray) -> np.ndarray:
+        probability = expit(design @ answer)
+        return (design * (weight * probability * (1 - probability))[:, None]).T @ design + _SMALL * np.eye(2)
+
+    # a convex function of two numbers: Newton's method needs a few steps
+    answer = minimize(
+        loss, np.zeros(2), jac=True, hess=curvature, method="trust-exact", options={"gtol": 1e-10}
+    ).x
     slope = float(answer[0] / scale)
     return ProbabilityCurve(slope, float(answer[1] - slope * centre))

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,7 @@ from augmentor.balanced_set.layout import SHARDS, is_shard
 from augmentor.balanced_set.shard_reader import read_shard
 from augmentor.errors import InputError
 from augmentor.photos.images import write_whole
+from augmentor.photos.in_order import read_in_order
 from augmentor.photos.place import FileStamp, Place
 
 FILES = ("images.bin", "images.json")
@@ -182,19 +183,17 @@ _Part = tuple[str | None, Iterable[tuple[str, bytes]]]
 
 def _of_shards(place: Place, paths: list[str]) -> Iterator[_Part]:
     """Yield each shard with its images; a few shards are fetched together."""
-    with ThreadPoolExecutor(_SHARDS_AT_ONCE) as readers:
-        for start in range(0, len(paths), _SHARDS_AT_ONCE):
-            some = paths[start : start + _SHARDS_AT_ONCE]
-            for path, content in zip(some, readers.map(lambda p: _read(place, p), some), strict=True):
-                yield path, read_shard(content, place.name(path))
+    contents = read_in_order(lambda path: _read(place, path), paths, _SHARDS_AT_ONCE)
+    for path, content in zip(paths, contents, strict=True):
+        yield path, read_shard(content, place.name(path))
 
 
 def _of_files(place: Place, paths: list[str]) -> Iterator[_Part]:
     """Yield the images of single files, a block at a time."""
-    with ThreadPoolExecutor(_FILES_AT_ONCE) as readers:
-        for start in range(0, len(paths), _BLOCK):
-            some = paths[start : start + _BLOCK]
-            yield None, zip(some, readers.map(lambda p: _read(place, p), some), strict=True)
+    contents = read_in_order(lambda path: _read(place, path), paths, _FILES_AT_ONCE)
+    for start in range(0, len(paths), _BLOCK):
+        some = paths[start : start + _BLOCK]
+        yield None, zip(some, islice(contents, len(some)), strict=True)
 
 
 def _read(place: Place, path: str) -> bytes:

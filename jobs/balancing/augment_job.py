@@ -42,6 +42,7 @@ from augmentor.balancing.balance_report import SHEET_PEOPLE, balance_picture, co
 from augmentor.errors import InputError, LikenessError
 from augmentor.faces.face_source import face_source, source_note
 from augmentor.photos.images import LeftOut, pixel_limit
+from augmentor.photos.in_order import read_in_order
 from augmentor.photos.names import normalised
 from augmentor.photos.people_folder import people_of, photos_of
 from augmentor.photos.place import Place, is_local, place_of
@@ -60,7 +61,6 @@ from jobs.balancing.run_summary import RunTotals, summary, table
 from jobs.balancing.view_shelf import SharedViews, ViewShelf
 from jobs.cluster.command_line import absolute, run_command, stop_when_asked
 from jobs.cluster.ray_session import is_submitted_job, ray, ray_session
-from jobs.cluster.reading_ahead import read_in_order
 from jobs.cluster.work_folder import WorkFolder
 from jobs.cluster.worker_pool import Losses, WorkerPool, actor_options, on_this_node
 

@@ -16,11 +16,11 @@ from augmentor.errors import PhotoError
 from augmentor.faces.face_search import Policy
 from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import MAX_PIXELS
+from augmentor.photos.in_order import read_in_order
 from augmentor.photos.place import place_of
 from identity.chips.many_photos import use_one_core
 from identity.chips.photo_faces import PhotoFaces, PhotoReader, failed
 from identity.networks.tensorflow_loading import load_tensorflow
-from jobs.cluster.reading_ahead import read_in_order
 from jobs.naming.careful_seeing import CarefulReader
 from jobs.naming.names_table import Counts, part_bytes, rows_of
 from jobs.naming.photo_batches import Batch

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
-from jobs.cluster.reading_ahead import read_in_order
+from augmentor.photos.in_order import read_in_order
 from jobs.naming.names_table import about_of, schema_about
 from jobs.naming.photo_batches import whole_fingerprint
 from jobs.naming.table_place import TablePlace
