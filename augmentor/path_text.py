@@ -32,3 +32,18 @@ def is_utf8(path: str | PurePath) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def as_cell(text: str) -> str:
+    """Return a text as a cell of a CSV table that spreadsheets take for text, and not for a formula.
+
+    An apostrophe is put before what begins like a formula.
+
+    Source:
+        OWASP, "CSV Injection".
+
+    Example:
+        >>> as_cell("=1+1"), as_cell("a.jpg")
+        ("'=1+1", 'a.jpg')
+    """
+    return f"'{text}" if text and text[0] in "=+-@\t\r" else text

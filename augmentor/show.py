@@ -13,7 +13,7 @@ import numpy as np
 
 from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.head.expression import NAMES as EXPRESSION_NAMES
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.surface import surface_vertices
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not 32 <= options.size <= 512:
             raise InputError(f"--size {options.size}: must lie between 32 and 512")
         image = load_image(options.photo)
-        search = FaceFinder(options.faces)(image)
+        search = face_source()(image, options.faces)
         if not search:
             raise PhotoError(search.reason or "no_face", options.photo)
         sheet = contact_sheet(image, search.faces[0].landmarks, load_head_model(), options.size)

@@ -31,7 +31,8 @@ from tqdm import tqdm
 from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities, list_photos
-from identity.chips.probes import ProbeChip, find_chips
+from identity.chips.many_photos import find_chips
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.acceptance import DecisionConstants, accept_score, crowding
 from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
 from identity.evaluation.rates import NO_COLUMN, ProbeScores, Rate, measure_search, measure_share
@@ -177,7 +178,7 @@ def head_embedder(
 
 
 def scores(
-    searched: Sequence[ProbeChip],
+    searched: Sequence[PhotoFaces],
     truth: np.ndarray,
     embedder: PartEmbedder,
     templates: np.ndarray,

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from augmentor.balancing.plan import plan
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces.chip import cut_chip
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import encode_jpeg, list_identities, load_image, perceptual_hash, write_whole
 from augmentor.rendering.prepared_photo import prepare_photo
 from augmentor.rendering.render import render_views
@@ -73,12 +73,12 @@ def plain_loop(data: Path, out: Path, per_class: int) -> float:
         scans = [
             worker.scan(identity, photo.relative_to(data).as_posix(), photo.read_bytes()) for photo in photos
         ]
-        records = [face.record for scanned, _ in scans for face in scanned.faces]
+        records = [face for scanned in scans for face in scanned.faces]
         images = plan(records, view_set.keys, per_class, SEED, allowed=allowed).images
-        for scanned, prepared in scans:
+        for scanned in scans:
             faces = [face for face in scanned.faces if face.reason is None]
             own = [image for image in images if image.photo == scanned.faces[0].photo]
-            for row, image in worker.make_images(faces, prepared, own, views):
+            for row, image in worker.make_images(faces, scanned.prepared, own, views):
                 write_whole(out / row.file, image)
     return time.perf_counter() - started
 
@@ -101,7 +101,7 @@ def job(data: Path, out: Path, per_class: int, workers: int) -> float:
 def parts(data: Path, folder: Path, per_photo: int, most: int = 60) -> dict[str, float]:
     """Return the milliseconds of each part, measured on up to `most` photos."""
     watch = Stopwatch()
-    finder, view_set = FaceFinder("central"), load_view_set("built-in", SIZE, SEED)
+    finder, view_set = face_source(), load_view_set("built-in", SIZE, SEED)
     with watch.time("view", len(view_set.keys)):
         views = [view_set.view(key) for key in view_set.keys]
     photos = [photo for own in list_identities(data).values() for photo in own][:most]
@@ -114,7 +114,7 @@ def parts(data: Path, folder: Path, per_photo: int, most: int = 60) -> dict[str,
 def _parts_of(
     photo: Path,
     folder: Path,
-    finder: FaceFinder,
+    finder: FaceSource,
     view_set: ViewSet,
     views: Sequence[View],
     per_photo: int,

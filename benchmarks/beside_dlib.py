@@ -25,7 +25,7 @@ import numpy as np
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
 from benchmarks.face_space import NO_SPACE, embed_photos
-from identity.chips.probes import find_chips
+from identity.chips.many_photos import find_chips
 from identity.decisions.templates import Choice, calibration_of, settle
 from identity.evaluate import default_cache, load_model
 from identity.evaluation.material import read_material

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from augmentor.faces.chip import cut_chip
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.photos.images import list_identities, load_image
 from identity.chips.sharpness import LITTLE_DETAIL, detail
 from identity.networks.tensorflow_loading import load_tensorflow
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     load_tensorflow()
     features = BareFeatures("both")
-    find = FaceFinder("central")
+    find = face_source()
     photos = [load_image(own[0]) for own in list(list_identities(options.people).values())[::9] if own]
     print("| faces | detected | mirror 2 / 50 / 98 % | detail 2 / 50 / 98 % | warned about |")
     print("|---|---|---|---|---|")

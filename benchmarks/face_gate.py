@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.photos.images import list_photos, load_image
 
 
@@ -40,7 +40,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
         paths = list_photos(folder)[:: options.every]
         if not paths:
             raise InputError(f"{folder}: no photo in it; name a folder of photos")
-        finders = {opinion: FaceFinder("central", second_opinion=opinion) for opinion in (False, True)}
+        finders = {opinion: face_source(second_opinion=opinion) for opinion in (False, True)}
         detected: dict[bool, list[bool]] = {opinion: [] for opinion in finders}
         seconds: dict[bool, list[float]] = {opinion: [] for opinion in finders}
         for path in tqdm(paths, kind):

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
-from identity.chips.probes import find_chips
+from identity.chips.many_photos import find_chips
 from identity.decisions.acceptance import CROWD, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.metrics import NEVER, eer, tpir_at_fpir
 from identity.decisions.open_set import SEARCHED_FPIRS

@@ -61,7 +61,7 @@ def judge(groups: np.ndarray, who: np.ndarray) -> dict[str, float]:
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure each way and rate, and return a row for each."""
-    from identity.chips.probes import find_chips
+    from identity.chips.many_photos import find_chips
     from identity.runs.bundle import Bundle
 
     bundle = Bundle.load(options.model)

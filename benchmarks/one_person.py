@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_identities, list_photos
-from identity.chips.probes import ProbeChip, find_chips
+from identity.chips.many_photos import find_chips
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.templates import Choice, calibration_of, settle
 from identity.networks.embedding import join
 from identity.networks.sources import FEATURES
@@ -33,7 +34,7 @@ MORE = 2  # photos besides those that make the template
 RATES = ("named", "strangers", "no_face")
 
 
-def chips_of(probes: Sequence[ProbeChip]) -> np.ndarray:
+def chips_of(probes: Sequence[PhotoFaces]) -> np.ndarray:
     """Return the chips (N, 150, 150, 3) of the probes with a face."""
     chips = [probe.chip for probe in probes if probe.chip is not None]
     return np.stack(chips) if chips else np.zeros((0, 150, 150, 3), np.uint8)
@@ -52,10 +53,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     bare = BareFeatures(options.features)
     embedder, choice = bare.embedder, Choice(bare.shares, 0.0)
 
-    def detected(paths: Sequence[Path], title: str) -> list[ProbeChip]:
+    def detected(paths: Sequence[Path], title: str) -> list[PhotoFaces]:
         return find_chips(paths, cache=options.cache, progress=title)
 
-    def embedded(probes: Sequence[ProbeChip]) -> dict[str, np.ndarray]:
+    def embedded(probes: Sequence[PhotoFaces]) -> dict[str, np.ndarray]:
         return embedder.probes(chips_of(probes))
 
     calibration_rows = embedded(detected(list_photos(options.calibration), "calibration"))

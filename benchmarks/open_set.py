@@ -30,7 +30,7 @@ from scipy import stats
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.images import list_photos
 from benchmarks.face_space import embed_photos
-from identity.chips.probes import find_chips
+from identity.chips.many_photos import find_chips
 from identity.decisions.metrics import threshold_at
 from identity.decisions.open_set import SEARCHED_FPIRS, fit_decision
 from identity.decisions.templates import Choice, Gallery, leave_one_out

@@ -29,7 +29,7 @@ from augmentor.photos.images import list_identities, list_photos
 from augmentor.photos.names import folder_of
 from benchmarks.face_gate import wilson
 from identity.albums.sorting import NO_FACE, REVIEW, SINGLE, UNKNOWN, Albums, organise
-from identity.chips.probes import available_cores
+from identity.chips.many_photos import available_cores
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.collection import PeopleFile
 

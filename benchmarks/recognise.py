@@ -40,7 +40,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 0)
     from augmentor.faces.chip import cut_chip
-    from augmentor.faces.face_finder import FaceFinder
+    from augmentor.faces.face_source import face_source
     from identity.export import LiteModel, lite_model
     from identity.networks.backbone import load_weights
     from identity.networks.chip_variants import resized
@@ -50,7 +50,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
     from identity.networks.inference import Inference
 
     images = photos(options)
-    finder = FaceFinder("central")
+    finder = face_source()
     detected = [(image, search.faces[0].landmarks) for image in images if (search := finder(image))]
     chips = np.stack([cut_chip(image, landmarks, CHIP) for image, landmarks in detected])
     backbone = FrozenBackbone(load_weights("face"), CHIP)

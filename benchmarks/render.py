@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from augmentor.balancing.plan import PhotoRecord, plan
 from augmentor.errors import LikenessError, PhotoError
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.pose import Camera
 from augmentor.made_up.people import PeopleOptions, draw_photos, people_names
@@ -65,7 +65,7 @@ class Task:
 def draw_tasks(people: int, size: int, photos: int, head: HeadModel, seed: int = 7) -> list[Task]:
     """Draw the renders that a job would make from `photos` photos of made-up people."""
     options = PeopleOptions(people, (4, 4), seed=seed, size=PHOTO_SIZE)
-    studio, finder = Studio(head), FaceFinder("central")
+    studio, finder = Studio(head), face_source()
     usable: dict[str, tuple[np.ndarray, PreparedPhoto]] = {}
     records = []
     for index, name in enumerate(tqdm(people_names(seed, people), "people")):

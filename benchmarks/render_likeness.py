@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces.chip import cut_chip
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.pose import fit_face
 from augmentor.photos.images import list_photos, load_image
@@ -61,7 +61,7 @@ def near_frontal(folder: Path, count: int, head: HeadModel) -> tuple[list[Prepar
     Raises:
         InputError: there is no such photo.
     """
-    finder = FaceFinder("central")
+    finder = face_source()
     prepared: list[PreparedPhoto] = []
     chips = []
     for path in tqdm(list_photos(folder), "photos"):
@@ -85,7 +85,7 @@ def near_frontal(folder: Path, count: int, head: HeadModel) -> tuple[list[Prepar
 
 def measure_yaw(outcome: Outcome, wide: RenderedView, key: ViewKey, head: HeadModel) -> None:
     """Detect the face in a render and measure its yaw."""
-    search = FaceFinder("central")(wide.image)
+    search = face_source()(wide.image)
     outcome.found.append(bool(search))
     height, width = wide.image.shape[:2]
     true = fit_face(wide.landmarks_2d, head, (height, width), detected=False)
@@ -131,7 +131,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, float | int]]:
             chip, wide = (render_view(photo, view) for view in views[key])
             outcome.chips.append(cut_chip(chip.image, chip.landmarks_2d, SIZE))
             outcome.photos.append(number)
-            outcome.found_in_chip.append(bool(FaceFinder("central")(chip.image)))
+            outcome.found_in_chip.append(bool(face_source()(chip.image)))
             measure_yaw(outcome, wide, key, head)
         distance = np.linalg.norm(net(np.stack(outcome.chips)) - own[outcome.photos], axis=1)
         rows.append(

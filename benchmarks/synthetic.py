@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from augmentor.errors import LikenessError, PhotoError
 from augmentor.faces.chip import cut_chip
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.pose import estimate_camera, fit_face
 from augmentor.made_up.people import PeopleOptions, draw_photos, people_names
@@ -83,7 +83,7 @@ def measure(options: PeopleOptions, head: HeadModel) -> dict[str, Any]:
 
 def _detect(options: PeopleOptions, studio: Studio) -> tuple[list[Sighting], float]:
     """Draw the photos and detect their faces; also return the milliseconds a photo takes to draw."""
-    finder = FaceFinder("central")
+    finder = face_source()
     sightings, spent = [], 0.0
     for index, name in enumerate(tqdm(people_names(options.seed, options.identities), desc="people")):
         started = time.process_time()

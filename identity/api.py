@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from augmentor.photos.images import load_image
 from augmentor.photos.names import checked_name
+from identity.chips.many_photos import find_chips
 from identity.chips.photo_lists import photos_at
-from identity.chips.probes import find_chips
 from identity.forgetting.forget_person import Forgotten, forget, refuse_forgotten
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile

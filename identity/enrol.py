@@ -20,8 +20,9 @@ from augmentor.errors import InputError, LikenessError
 from augmentor.path_text import shown
 from augmentor.photos.names import checked_name
 from augmentor.photos.private_files import private_files
+from identity.chips.many_photos import OneFace, find_chips
+from identity.chips.photo_faces import PhotoFaces
 from identity.chips.photo_lists import photos_at
-from identity.chips.probes import Looking, ProbeChip, find_chips
 from identity.chips.sharpness import blurred_line
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.collection import PeopleFile
@@ -97,9 +98,9 @@ def _enrol(options: argparse.Namespace, name: str) -> tuple[int, int]:
     return len(photos), len(grown.labels)
 
 
-def _cropped(bundle: "Bundle", paths: Sequence[Path], options: argparse.Namespace) -> list[ProbeChip]:
-    """Return the chips of the photos with a face; print a line for each photo that is left out."""
-    looking: Looking = "whole" if bundle.align == "whole" else options.face
+def _cropped(bundle: "Bundle", paths: Sequence[Path], options: argparse.Namespace) -> list[PhotoFaces]:
+    """Return the photos with a face; print a line for each photo that is left out."""
+    looking: OneFace = "whole" if bundle.align == "whole" else options.face
     probes = find_chips(paths, bundle.size, looking, progress="detecting faces")
     for photo in probes:
         if photo.chip is None:
@@ -110,7 +111,7 @@ def _cropped(bundle: "Bundle", paths: Sequence[Path], options: argparse.Namespac
     return [photo for photo in probes if photo.chip is not None]
 
 
-def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[ProbeChip]:
+def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[PhotoFaces]:
     """Return the chips of the faces that were grouped into an album of an unknown person.
 
     Raises:

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import LikenessError
+from identity.chips.many_photos import available_cores
 from identity.chips.photo_lists import photos_at
-from identity.chips.probes import available_cores
 from identity.networks.tensorflow_loading import load_tensorflow
 
 _MANY = 32  # from this many photos on, starting several processes saves more time than it takes

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import LikenessError
-from identity.chips.probes import available_cores
+from identity.chips.many_photos import available_cores
 from identity.networks.tensorflow_loading import load_tensorflow
 
 

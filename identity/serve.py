@@ -26,7 +26,7 @@ from typing import Any
 from augmentor.command_line import CommandParser, called_as, require_extra
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.private_files import private_files
-from identity.chips.probes import available_cores
+from identity.chips.many_photos import available_cores
 from identity.networks.tensorflow_loading import load_tensorflow
 
 

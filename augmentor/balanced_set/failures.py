@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from augmentor.path_text import as_cell
+
 NO_PHOTO = "no_photo"  # reason for an identity whose folder is empty
 
 
@@ -24,7 +26,7 @@ def failures_csv(failures: Iterable[Failure]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["photo", "identity", "reason", "detail"])
-    writer.writerows([f.photo, f.identity, f.reason, f.detail] for f in sorted(failures))
+    writer.writerows(map(as_cell, (f.photo, f.identity, f.reason, f.detail)) for f in sorted(failures))
     return text.getvalue().encode()
 
 

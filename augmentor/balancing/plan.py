@@ -11,9 +11,11 @@ only the shares of that identity change.
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from augmentor.errors import InputError
 
@@ -31,17 +33,19 @@ Effects = Callable[[str], tuple["Effect", ...]]
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """The result of scanning one face of one photo, or a photo without a usable face.
+    """One scanned face of one photo, or a photo without a usable face.
 
     Attributes:
         identity: name of the person.
         photo: path relative to the data folder, with slashes.
-        sha256: SHA-256 of the photo's file, hexadecimal.
-        yaw: degrees.
-        pitch: degrees.
-        roll: degrees.
+        sha256: SHA-256 of the photo's file, hexadecimal; empty if the file could not be read.
+        yaw, pitch, roll: pose of the head, degrees.
         reason: None for a usable face, otherwise one of `augmentor.errors.REASONS`.
         face: number of the face in its photo; 0 unless all faces are used.
+        phash: perceptual hash of the photo; 0 if the photo could not be decoded. The plan does not depend on it.
+        detail: what exactly is wrong, or what else the user should know of the photo. The plan does not depend on it.
+        landmarks: (68, 2) float32 (x, y) in pixels of the upright photo; None with a `reason`. The plan does not
+            depend on them.
     """
 
     identity: str
@@ -52,6 +56,9 @@ class PhotoRecord:
     roll: float
     reason: str | None
     face: int = 0
+    phash: int = 0
+    detail: str = ""
+    landmarks: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

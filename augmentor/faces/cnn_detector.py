@@ -1,7 +1,7 @@
-"""A second opinion on faces: dlib's CNN detector, slower and surer than the HOG one.
+"""dlib's CNN face detector, slower and surer than the HOG one; it serves as a second opinion.
 
-A photo is reduced to at most `SIDE` pixels first, since the time goes with the pixels; small faces of large photos are
-lost by that. What confidence is enough is for the caller to say.
+A photo is first reduced to at most `SIDE` pixels, since the time goes with the pixels; that loses the small faces of
+large photos. The caller decides which confidence is enough.
 
 Source:
     King, "Max-Margin Object Detection", 2015 (arXiv:1502.00046); `mmod_human_face_detector.dat`, in the package
@@ -15,6 +15,7 @@ import cv2
 import dlib
 import numpy as np
 
+from augmentor.faces.face_search import Box
 from augmentor.faces.landmark_source import model_path
 
 SIDE = 200
@@ -26,12 +27,21 @@ def _net() -> Any:
     return dlib.cnn_face_detection_model_v1(str(model_path(_NAME)))
 
 
-def cnn_faces(image: np.ndarray, side: int = SIDE) -> list[tuple[tuple[float, float, float, float], float]]:
-    """Boxes (x, y, width, height) in the pixels of the photo with the net's confidence, the surest first.
+def check_cnn_model() -> None:
+    """Check that the model file is there, without loading it.
+
+    Raises:
+        InputError: the model file is missing or damaged.
+    """
+    model_path(_NAME)
+
+
+def cnn_faces(image: np.ndarray, side: int = SIDE) -> list[tuple[Box, float]]:
+    """Return boxes (x, y, width, height) in the pixels of the photo with the net's confidence, the surest first.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        side: to which the longer side is reduced; smaller photos are looked at as they are.
+        side: pixels to which the longer side is reduced; smaller photos are used at their own size.
 
     Raises:
         InputError: the model file is missing or damaged.

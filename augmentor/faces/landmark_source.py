@@ -1,8 +1,7 @@
-"""Where the 68 landmarks come from: dlib's predictor, from the package `face-recognition-models`.
+"""The 68 landmarks of a face: dlib's predictor, from the package `face-recognition-models`.
 
-The predictor was trained on 300-W, whose licence excludes commercial use, so it stays replaceable:
-anything that is called with an image and a face box and returns 68 points is a `LandmarkSource`, and
-`FaceFinder` takes one.
+The predictor was trained on 300-W, whose licence excludes commercial use, so it stays replaceable: `HogFaces` takes any
+`LandmarkSource`.
 
 Source:
     Kazemi and Sullivan, "One Millisecond Face Alignment with an Ensemble of Regression Trees", CVPR 2014.
@@ -12,6 +11,7 @@ Source:
 import functools
 import hashlib
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ import dlib
 import numpy as np
 
 from augmentor.errors import InputError
+from augmentor.faces.detector_offsets import detector_offsets
+from augmentor.faces.face_search import Box
 
 PACKAGE = "face_recognition_models"
 LANDMARKS_68 = "shape_predictor_68_face_landmarks.dat"
@@ -41,21 +43,42 @@ _WAY_OUT = "install it again: pip install --force-reinstall --no-deps 'face-reco
 
 
 class LandmarkSource(Protocol):
-    """Anything that finds the 68 landmarks of a face whose box is known."""
+    """Predicts the 68 landmarks of a face whose box is known. A small value that can be pickled and compared."""
 
-    def __call__(self, image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    @property
+    def version(self) -> str:
+        """The predictor and its version, in characters that a file name may have; see `FaceSource.version`."""
+        ...
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(68, 3) float64 mm in the head model's frame: where the landmarks lie, minus the head model's landmarks."""
+        ...
+
+    def __call__(self, image: np.ndarray, box: Box) -> np.ndarray:
         """Return (68, 2) float32 (x, y) pixels, dlib's order.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             box: (x, y, width, height) in pixels, as dlib's frontal face detector draws it.
+
+        Raises:
+            InputError: a model file is missing or damaged.
+        """
+        ...
+
+    def check_models(self) -> None:
+        """Check that every model file is there, without loading any.
+
+        Raises:
+            InputError: a model file is missing or damaged.
         """
         ...
 
 
 @functools.cache
 def model_path(name: str) -> Path:
-    """Path of a model file of the package `face-recognition-models`, checked for damage once per process.
+    """Return the path of a model file of the package `face-recognition-models`, checked for damage once per process.
 
     The package is located, not imported: importing it needs `pkg_resources`, which no longer exists.
 
@@ -72,10 +95,10 @@ def model_path(name: str) -> Path:
 
 
 def package_folder() -> Path:
-    """Folder of the installed package `face-recognition-models`.
+    """Return the folder of the installed package `face-recognition-models`.
 
     Raises:
-        InputError: it is not installed.
+        InputError: the package is not installed.
     """
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
@@ -87,7 +110,7 @@ def checked_model(path: Path, size: int, sha256: str) -> Path:
     """Return `path` if the file there has this size and SHA-256.
 
     Raises:
-        InputError: it is missing or differs.
+        InputError: the file is missing or differs.
     """
     try:
         found = path.stat().st_size
@@ -106,17 +129,32 @@ def checked_model(path: Path, size: int, sha256: str) -> Path:
 
 @functools.cache
 def _predictor() -> Any:
-    """dlib's 68-point predictor, loaded once per process (0.9 s, 100 MB)."""
+    """Return dlib's 68-point predictor, loaded once per process (0.9 s, 100 MB)."""
     return dlib.shape_predictor(str(model_path(LANDMARKS_68)))
 
 
+@dataclass(frozen=True)
 class DlibLandmarks:
-    """dlib's 68-point predictor as a `LandmarkSource`; loads its model at the first call, 2 ms a face.
+    """dlib's 68-point predictor as a `LandmarkSource`; it loads its model at the first call and takes 2 ms a face.
 
     dlib rounds each landmark to whole pixels.
     """
 
-    def __call__(self, image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
+    @property
+    def version(self) -> str:
+        """See `LandmarkSource.version`."""
+        return f"dlib{dlib.__version__}"
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """See `LandmarkSource.offsets`."""
+        return detector_offsets()
+
+    def check_models(self) -> None:
+        """See `LandmarkSource.check_models`."""
+        model_path(LANDMARKS_68)
+
+    def __call__(self, image: np.ndarray, box: Box) -> np.ndarray:
         """Return (68, 2) float32 (x, y) pixels; see `LandmarkSource`."""
         x, y, width, height = box
         left, top = round(x), round(y)

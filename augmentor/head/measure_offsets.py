@@ -55,7 +55,7 @@ def _measure_people(folder: Path) -> np.ndarray:
     """Detect faces in the photos that `augmentor.made_up.people` wrote to `folder`, and measure the offsets."""
     import pyarrow.parquet as pq  # this import and the next ones are needed only here
 
-    from augmentor.faces.face_finder import FaceFinder
+    from augmentor.faces.face_source import face_source
     from augmentor.head.head_model import load_head_model
     from augmentor.head.pose import HeadPose, estimate_camera, rotation_from_pose
     from augmentor.photos.images import load_image
@@ -64,11 +64,11 @@ def _measure_people(folder: Path) -> np.ndarray:
         raise InputError(
             f"{folder}: no truth.parquet here; make the people with python -m datasets.synthetic"
         )
-    finder, points = FaceFinder(), load_head_model().landmarks()
+    source, points = face_source(), load_head_model().landmarks()
     views: list[tuple[np.ndarray, np.ndarray, np.ndarray, float]] = []
     for row in pq.read_table(folder / "truth.parquet").to_pylist():
         image = load_image(folder / row["photo"])
-        search = finder(image)
+        search = source(image)
         if search.faces:
             true = np.array(row["landmarks"], float).reshape(68, 2)
             camera = estimate_camera(true, points, image.shape[:2])

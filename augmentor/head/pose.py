@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 
 # Photos rarely record their focal length, and cropped ones cannot. The head is assumed to be as far away as in a

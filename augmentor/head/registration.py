@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import FaceFit
 

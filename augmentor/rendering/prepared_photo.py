@@ -9,7 +9,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import Camera, FaceFit, fit_face
 from augmentor.head.registration import register
@@ -37,7 +37,7 @@ class PreparedPhoto:
         background: (N, N, 4) float32, see `augmentor.views.background.background_table`; the last two are unused.
         offset: (R, C, 4) float32 mm, the head in the photo minus the mean neutral head; the last is 0.
         landmark_offset: (68, 3) float32 mm, the same for the landmarks, moved to where dlib detects them on the skin
-            (`augmentor.head.detector_offsets`).
+            (`augmentor.faces.detector_offsets`).
         landmarks: (68, 2) float32, the detected landmarks in the canvas, (x, y) pixels.
         fit: the head fitted to the photo.
     """

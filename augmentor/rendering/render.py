@@ -16,7 +16,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.expression import ExpressionChange, paint_mouth
 from augmentor.head.pose import estimate_camera
 from augmentor.rendering.own_shape import move_views

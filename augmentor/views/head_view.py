@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from augmentor.faces.chip import CHIP_PADDING, chip_transform
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import HeadPose, rotation_from_pose
 from augmentor.head.surface import flatten_ears, surface_normals, surface_triangles, surface_vertices

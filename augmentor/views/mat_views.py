@@ -22,7 +22,7 @@ from scipy.spatial import cKDTree
 
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_PADDING, chip_transform
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import pose_from_rotation
 from augmentor.head.registration import displacement_basis

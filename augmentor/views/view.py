@@ -56,7 +56,7 @@ class View:
         nodes: a coarser table, for how the surface moves with the photo's shape and where the background lies.
         landmark_vertices: (68, 3) float32 mm, the landmarks' vertices with a neutral face.
         landmarks_2d: (68, 2) float32 true landmarks in chip pixels (x, y), including hidden ones, at the places of the
-            skin where dlib detects them (`augmentor.head.detector_offsets`).
+            skin where dlib detects them (`augmentor.faces.detector_offsets`).
         landmarks_visible: (68,) bool.
     """
 

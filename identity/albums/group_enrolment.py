@@ -6,12 +6,12 @@ from pathlib import Path
 from augmentor.errors import InputError, PhotoError
 from identity.albums.photo_work import InProcess, PhotoWork
 from identity.albums.sorting import UNKNOWN, Albums
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 
 
 def group_photos(
     contents: Albums, album: str, photos: Path, size: int, work: PhotoWork | None = None
-) -> list[ProbeChip]:
+) -> list[PhotoFaces]:
     """Return the chips of the faces in an unknown album, for `identity.runs.enrolment.enrol`.
 
     Args:

@@ -13,6 +13,7 @@ import jinja2
 from tqdm import tqdm
 
 from augmentor.errors import PhotoError
+from augmentor.path_text import as_cell
 from augmentor.photos.names import folder_of
 from identity.albums.photo_work import InProcess, PhotoWork
 from identity.albums.sorting import NO_FACE, REVIEW, SINGLE, UNKNOWN, Albums, in_albums
@@ -150,12 +151,8 @@ def _csv(contents: Albums) -> bytes:
 
 
 def _cell(text: str | None) -> str | None:
-    """Return a cell that spreadsheets treat as text: an apostrophe is put before what begins like a formula.
-
-    Source:
-        OWASP, "CSV Injection".
-    """
-    return f"'{text}" if text and text[0] in "=+-@\t\r" else text
+    """Return a cell that spreadsheets treat as text; None stays None."""
+    return None if text is None else as_cell(text)
 
 
 def _thumbnails(

@@ -132,7 +132,7 @@ def remove_empty_folders(albums: Path, folders: Collection[Path]) -> None:
         folders: folders in it.
     """
     for folder in sorted(folders, key=lambda f: -len(f.parts)):
-        while folder != albums and folder.is_dir():
+        while folder != albums and folder.is_dir() and not folder.is_symlink():
             remove_half_written(folder)
             if any(folder.iterdir()):
                 break

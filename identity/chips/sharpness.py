@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 
 # Of 113 faces of LFW none has less detail than this; of the same faces blurred by 3 pixels nine in ten have.
 LITTLE_DETAIL = 0.04
@@ -33,7 +33,7 @@ def detail(chip: np.ndarray) -> float:
     return float((grey - cv2.GaussianBlur(grey, (0, 0), sigma)).std()) / contrast if contrast else 0.0
 
 
-def blurred_line(name: str, photos: Sequence[ProbeChip], shown: Sequence[str]) -> str:
+def blurred_line(name: str, photos: Sequence[PhotoFaces], shown: Sequence[str]) -> str:
     """Return a line of warning about photos of a person that are blurred; empty if none is.
 
     Args:

@@ -9,7 +9,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import sha256_of
-from identity.chips.probes import Looking, ProbeChip, iterate_chips
+from identity.chips.many_photos import OneFace, iterate_chips
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.metrics import NEVER, NEVER_RANKED, ranks_of_truth
 from identity.decisions.open_set import Decision
 from identity.decisions.same_person import SamePerson
@@ -106,7 +107,7 @@ class Embedded:
         ms_per_embedding: milliseconds to embed one face; None if no face was detected at all.
     """
 
-    photos: dict[Path, ProbeChip]
+    photos: dict[Path, PhotoFaces]
     row: dict[Path, int]
     embeddings: np.ndarray
     ms_per_embedding: float | None
@@ -137,7 +138,7 @@ def evaluate(
         gallery: the same run again, if it is to name probes and strangers.
         training: the photos the run was trained on; None for bare features.
         same_person: stored thresholds for pairs, if there are any.
-        cache: folder that keeps the positions of detected faces, see `identity.chips.probes`.
+        cache: folder that keeps the positions of detected faces, see `identity.chips.many_photos`.
         workers: number of processes that detect faces; as many as there are cores if None.
         progress: whether to show a progress bar on stderr.
 
@@ -292,7 +293,7 @@ def embed_photos(
         workers: number of processes that detect faces; as many as there are cores if None.
         title: title of a progress bar on stderr; no bar if empty.
     """
-    photos: dict[Path, ProbeChip] = {}
+    photos: dict[Path, PhotoFaces] = {}
     waiting: list[tuple[int, np.ndarray]] = []
     sample: list[np.ndarray] = []
     parts: list[tuple[list[int], np.ndarray]] = []
@@ -304,11 +305,11 @@ def embed_photos(
             waiting.clear()
 
     paths = list(dict.fromkeys(paths))
-    looking: Looking = "whole" if embedder.align == "whole" else "central"
+    looking: OneFace = "whole" if embedder.align == "whole" else "central"
     for row, probe in enumerate(
         iterate_chips(paths, embedder.size, looking, workers=workers, cache=cache, progress=title)
     ):
-        photos[probe.path] = replace(probe, chip=None)
+        photos[probe.path] = probe.without_chips()
         if probe.chip is not None:
             waiting.append((row, probe.chip))
             if len(sample) < _BATCH:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.metrics import (
     NEVER,
     accept_rate,
@@ -282,7 +282,7 @@ class Evaluation:
     strangers: ProbeScores | None
     pairs: PairScores | None
     photo_pairs: Sequence[PhotoPair]
-    photos: dict[Path, ProbeChip]
+    photos: dict[Path, PhotoFaces]
     false_faces: Sequence[tuple[Path, str | None]]
     decision: Decision | None = None
 

@@ -20,7 +20,7 @@ from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, PhotoError
 from augmentor.path_text import shown
 from augmentor.photos.images import encode_jpeg, load_image, write_whole
-from identity.chips.probes import cut_again
+from identity.chips.photo_faces import cut_again
 from identity.decisions.metrics import NEVER
 from identity.evaluation.rates import NO_COLUMN, Evaluation
 from identity.evaluation.report_figures import RunHistory, data_uri, figures_of

@@ -31,6 +31,7 @@ from augmentor.balanced_set.part_records import (
 )
 from augmentor.balanced_set.shard_reader import read_shard
 from augmentor.errors import InputError
+from augmentor.path_text import as_cell
 from augmentor.photos.images import remove_half_written, write_whole
 from augmentor.photos.names import checked_name, normalised
 from identity.forgetting.mentions import Mentions
@@ -269,7 +270,8 @@ def _delete_failures(root: Path, known: Set[str]) -> None:
     if not file.is_file():
         return
     rows = list(csv.reader(io.StringIO(file.read_text("utf-8"), newline="")))
-    others = [row for row in rows if len(row) < 2 or normalised(row[1]) not in known]
+    cells = {*known, *map(as_cell, known)}
+    others = [row for row in rows if len(row) < 2 or normalised(row[1]) not in cells]
     if len(others) < len(rows):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(others)

@@ -51,13 +51,9 @@ from identity.runs.collection import PeopleFile, PhotoCollection
 from identity.runs.holders import wait_for_holders
 from identity.runs.unenrolment import without
 from identity.runs.user_cache import user_cache
-from identity.training import unpacked_images
+from identity.training.cache_folder import cached_files, is_cache_folder
 
 WAIT_SECONDS = 30.0
-_CACHES = (
-    *("maps.npy", "progress.json", "dlib.npz", "head.checkpoint.npz", "fine_tuning.checkpoint.npz"),
-    *unpacked_images.FILES,
-)
 
 
 @dataclass
@@ -182,8 +178,7 @@ def _delete_outside_of_run(
     """
     forget_in_collections(bundle, record.albums, names, people, outcome)
     for folder in map(Path, record.caches):
-        if removed := _remove_caches(folder):
-            outcome.removed.append(f"caches of features in {folder}: {', '.join(removed)}")
+        _remove_caches(folder, run, outcome)
     for folder in (run, user_cache()):
         if removed := _remove_faces(folder, record.sha256):
             outcome.removed.append(f"faces of the person's photos in {folder}: {', '.join(removed)}")
@@ -311,13 +306,19 @@ def _write_pages_again(
     write_pages(contents, people, collection.photos, collection.albums)
 
 
-def _remove_caches(folder: Path) -> list[str]:
-    """Delete what training and `identity.chips.probes` cached in a folder; return the names of the files."""
-    files = [folder / name for name in _CACHES] + sorted(folder.glob("faces-*.parquet"))
-    removed = [file for file in files if file.is_file() and not file.is_symlink()]
-    for file in removed:
+def _remove_caches(folder: Path, run: Path, outcome: Forgotten) -> None:
+    """Delete what training and `identity.chips.many_photos` cached in a folder, if a training made the folder."""
+    files = cached_files(folder)
+    if files and not is_cache_folder(folder) and run.resolve() not in folder.resolve().parents:
+        outcome.left += [
+            f"{file}: may be a cache of the training, but nothing says that the training made it; delete it yourself"
+            for file in files
+        ]
+        return
+    for file in files:
         file.unlink()
-    return [file.name for file in removed]
+    if files:
+        outcome.removed.append(f"caches of features in {folder}: {', '.join(file.name for file in files)}")
 
 
 def _remove_faces(folder: Path, sha256: Collection[str]) -> list[str]:

@@ -28,7 +28,7 @@ SEARCHED = frozenset(
 _SHORT = 2  # characters
 _BLOCK = 1 << 23
 _OVERLAP = 4096
-_BEFORE, _AFTER = r"""(?:^|["'>/,;=\t(\[])\s*""", r"""\s*(?:$|["'</,;\t)\]])"""
+_BEFORE, _AFTER = r"""(?:^|["'>/,;=\t(\[])\s*""", r"""\s*(?:$|["'</,;\t)\]]|\.\w{2,5}(?:$|["'<,;\t)\]]))"""
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 # Replaces other people's names. It is neither a letter nor a space, so the words next to it stay separate words.
 _OTHER_PERSON = "\N{REPLACEMENT CHARACTER}"
@@ -106,18 +106,30 @@ class Mentions:
     def _in_table(self, path: Path) -> bool:
         try:
             table = pq.ParquetFile(path)
-            texts = [field.name for field in table.schema_arrow if _is_text(field.type)]
-            for batch in table.iter_batches(columns=texts):
+            for batch in table.iter_batches():
                 for column in batch.columns:
-                    if any(self.in_text(text) for text in column.unique().to_pylist() if text):
+                    if any(self.in_text(text) for text in _texts_in(column)):
                         return True
         except pa.ArrowException:  # not a table after all, so its bytes are searched
             return any(self.in_text(block) for block in _blocks(path))
         return False
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _texts_in(column: pa.Array) -> Iterator[str]:
+    """Yield the texts of a column, once each, also those in lists, structures and dictionaries."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        yield from _texts_in(column.dictionary)
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _texts_in(column.flatten())
+    elif pa.types.is_struct(kind):
+        for field in column.flatten():
+            yield from _texts_in(field)
+    elif pa.types.is_map(kind):
+        yield from _texts_in(column.keys)
+        yield from _texts_in(column.items)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        yield from filter(None, column.unique().to_pylist())
 
 
 def _files_below(folder: Path, unreadable: list[Path]) -> Iterator[Path]:
@@ -175,8 +187,9 @@ def _forms(text: str) -> Iterator[str]:
         yield text.replace('""', '"')
     if "&" in text:
         yield normalised(html.unescape(text))
-    if "%" in text:
+    if "%" in text or "+" in text:
         yield normalised(urllib.parse.unquote(text))
+        yield normalised(urllib.parse.unquote_plus(text))
 
 
 def _blocks(path: Path) -> Iterator[str]:

@@ -99,6 +99,11 @@ _REGISTERED = {source.name: source for source in (DLIB, FACE, HEAD)}
 FEATURES = {"both": (DLIB.name, FACE.name, HEAD.name), "b0": (FACE.name, HEAD.name), "dlib": (DLIB.name,)}
 
 
+def registered_names() -> tuple[str, ...]:
+    """Return the names of all registered sources, in the order in which they were registered."""
+    return tuple(_REGISTERED)
+
+
 def register(source: FeatureSource) -> None:
     """Add a source after those that are registered.
 

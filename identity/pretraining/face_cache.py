@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces.chip import chip_landmarks, warp_chip
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.faces.five_points import five_of_68, five_point_transform
 from augmentor.faces.landmark_source import DlibLandmarks
 from augmentor.head.head_model import HeadModel, load_head_model
@@ -35,6 +35,7 @@ from augmentor.rendering.render import prepare_photo, render_views
 from augmentor.views.head_view import make_view
 from augmentor.views.view import View
 from augmentor.views.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey, allowed, spread_view_keys
+from identity.chips.photo_faces import PhotoReader
 from identity.pretraining.cut import CUTS, LANDMARKS68, POINTS5, Cut
 from identity.pretraining.held_out import held_out_rows
 from identity.pretraining.teacher_file import Answers, read_answers
@@ -88,7 +89,13 @@ class Photos:
         return load_image(self._archive.read(path), name=path)
 
 
-def cache_faces(source: Path, teachers: Sequence[Path], work: Path, cut: Cut = LANDMARKS68) -> None:
+def cache_faces(
+    source: Path,
+    teachers: Sequence[Path],
+    work: Path,
+    cut: Cut = LANDMARKS68,
+    faces: FaceSource | None = None,
+) -> None:
     """Crop all faces and store them with the teachers' embeddings, unless the cache exists already.
 
     Args:
@@ -97,6 +104,7 @@ def cache_faces(source: Path, teachers: Sequence[Path], work: Path, cut: Cut = L
             embeds the chips and their mirror images.
         work: folder of the cache.
         cut: how the faces are cropped; if by five points, the file of one of the teachers must contain them.
+        faces: detects the faces; by default without a second opinion, since every photo shows a person.
 
     Raises:
         InputError: There is no photo, none of them shows a face, the teachers embedded none of them, the points are
@@ -120,7 +128,7 @@ def cache_faces(source: Path, teachers: Sequence[Path], work: Path, cut: Cut = L
     landmarks: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     tasks = [(path, cut, points.get(path)) for path in paths]
-    for (path, _, _), cropped in _in_processes(_cut, source, tasks, "cropping faces"):
+    for (path, _, _), cropped in _in_processes(_cut, source, faces or face_source(), tasks, "cropping faces"):
         if cropped is None:
             continue
         chip, face = cropped
@@ -232,7 +240,7 @@ def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
     if made.faces == len(rows):
         return
     tasks = [(int(row), str(paths[row]), landmarks[row], per_face, seed, cut) for row in rows[made.faces :]]
-    for task, pictures in _in_processes(_render, source, tasks, "rendering"):
+    for task, pictures in _in_processes(_render, source, face_source(), tasks, "rendering"):
         made.add(task[0], pictures or ())
         if made.faces % SAVED_EVERY == 0:
             made.save()
@@ -331,11 +339,11 @@ class _Teacher:
 
 
 class _Worker:
-    """The state of a process of the pool: the photos, the detector, and the views once they are needed."""
+    """The state of a process of the pool: the photos, the source of faces, and the views once they are needed."""
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, faces: FaceSource) -> None:
         self.photos = Photos(source)
-        self.finder = FaceFinder("central", SMALLEST_FACE)
+        self.faces = faces
         self.landmarks = DlibLandmarks()
         self.head: HeadModel | None = None
         self.bands: dict[int, list[View]] = {}
@@ -350,11 +358,16 @@ class _Worker:
         if points is not None:
             landmarks = self.landmarks(image, face_box(points))
             return warp_chip(image, cut.transform(points, cut.edge), cut.edge), landmarks
-        search = self.finder(image)
-        if not search:
-            return None
-        landmarks = search.faces[0].landmarks
-        return warp_chip(image, cut.transform(landmarks, cut.edge), cut.edge), landmarks
+        reader = PhotoReader(
+            cut.edge,
+            policy="central",
+            source=self.faces,
+            min_face=SMALLEST_FACE,
+            poses=False,
+            transform=cut.transform,
+        )
+        cropped = reader.image(image, path)
+        return None if cropped.chip is None else (cropped.chip, cropped.faces[0].landmarks)
 
     def render(self, task: tuple[int, str, np.ndarray, int, int, Cut]) -> list[tuple[float, np.ndarray]]:
         """Render a face into random views; return yaws and pictures, or none if its pose cannot be estimated."""
@@ -407,8 +420,8 @@ def face_box(points: np.ndarray) -> tuple[float, float, float, float]:
 _worker: list[_Worker] = []
 
 
-def _start(source: Path) -> None:
-    _worker.append(_Worker(source))
+def _start(source: Path, faces: FaceSource) -> None:
+    _worker.append(_Worker(source, faces))
 
 
 def _cut(task: tuple[str, Cut, np.ndarray | None]) -> tuple[np.ndarray, np.ndarray] | None:
@@ -420,10 +433,10 @@ def _render(task: tuple[int, str, np.ndarray, int, int, Cut]) -> list[tuple[floa
 
 
 def _in_processes(
-    function: Callable[[Any], Any], source: Path, tasks: Sequence[Any], what: str
+    function: Callable[[Any], Any], source: Path, faces: FaceSource, tasks: Sequence[Any], what: str
 ) -> Iterator[tuple[Any, Any]]:
     """Yield each task with its result, in order, computed in one process per core."""
     context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(os.cpu_count(), context, _start, (source,)) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), context, _start, (source, faces)) as pool:
         results = pool.map(function, tasks, chunksize=32)
         yield from zip(tasks, tqdm(results, what, len(tasks), unit="face"), strict=True)

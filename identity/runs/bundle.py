@@ -51,6 +51,7 @@ _DAMAGED = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, OSError, EOFError, MemoryError),
     *(OverflowError, struct.error, zlib.error, zipfile.BadZipFile, pa.ArrowException),
 )
+_SMALLEST_CHIP, _LARGEST_CHIP = 1, 1024  # pixels
 _FILES = ("arrays.npz", "head.npz", "sources.parquet")
 
 
@@ -310,6 +311,7 @@ class Bundle:
             model_card=described["model_card"],
             folder=folder,
         )
+        _check_kinds(bundle)
         if not set(bundle.parts) <= set(bundle.part_templates):
             raise ValueError("a source without templates")
         for name, digest in bundle.source_digests.items():
@@ -469,3 +471,26 @@ def _checked(path: Path, sha256: str | None) -> bytes:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise InputError(f"{path}: damaged or not of this model (its checksum differs); train again")
     return data
+
+
+def _check_kinds(bundle: Bundle) -> None:
+    """Refuse values that a file with the right checksums may still have, because anybody can write such a file.
+
+    Raises:
+        ValueError: a value is of another kind, or no number that a run can have.
+    """
+    config = bundle.about.get("config", {}) if isinstance(bundle.about, dict) else None
+    if not isinstance(config, dict):
+        raise ValueError("about: no dictionary with the configuration")
+    places = [bundle.about.get("home"), config.get("data"), config.get("cache")]
+    if not all(place is None or isinstance(place, str) for place in places):
+        raise ValueError("about: a place that is no text")
+    if not all(isinstance(label, str) and label for label in bundle.labels):
+        raise ValueError("people: a name that is no text")
+    former = bundle.people.former_names
+    if not isinstance(former, dict) or not all(
+        isinstance(names, list) and all(isinstance(name, str) for name in names) for names in former.values()
+    ):
+        raise ValueError("people: former names that are no lists of names")
+    if not _SMALLEST_CHIP <= bundle.size <= _LARGEST_CHIP:
+        raise ValueError(f"size: {bundle.size} pixels")

@@ -177,7 +177,7 @@ class PeopleFile:
             self._migrate()
         except sqlite3.OperationalError as error:
             raise InputError(
-                f"{self.file}: cannot be used now ({error}); end the program that holds it, and try again"
+                f"{self.file}: cannot be used now ({error}); {_way_out(error)}, and try again"
             ) from error
         except sqlite3.Error as error:
             raise InputError(f"{self.file}: cannot be used ({error}); move it away to begin anew") from error
@@ -526,3 +526,9 @@ class PeopleFile:
                 time.sleep(0.1)
         finally:
             self._db.execute(f"PRAGMA busy_timeout = {int(usual)}")
+
+
+def _way_out(error: sqlite3.OperationalError) -> str:
+    """Return what the user can do about an error of SQLite that passes."""
+    full = any(word in str(error) for word in ("full", "disk I/O", "unable to open"))
+    return "make room on its disk, or mend that" if full else "end the program that holds it"

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import Policy
-from identity.chips.seeing import PhotoReader, SeenPhoto
+from augmentor.faces.face_search import Policy
+from identity.chips.photo_faces import PhotoFaces, PhotoReader
 from identity.decisions.same_person import SamePerson
 from identity.runs.bare_features import BARE_MODELS, BareFeatures
 
@@ -92,7 +92,7 @@ def calibrated(comparer: Comparer, fmr: float) -> SamePerson:
 
 
 def compared(
-    same_person: SamePerson, seen: Sequence[SeenPhoto], rows: Sequence[np.ndarray], fmr: float
+    same_person: SamePerson, seen: Sequence[PhotoFaces], rows: Sequence[np.ndarray], fmr: float
 ) -> dict[str, Any]:
     """What `verify` says of two photos whose faces were found.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.photos.images import load_image
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.chips.renders_of_photo import WantedRenders, make_renders
 from identity.networks.face_space import unit
 from identity.runs.bundle import Bundle
@@ -30,7 +30,7 @@ _LIKE_ANOTHER = "fpir_1"  # the threshold above which a new person is taken for 
 def enrol(
     bundle: Bundle,
     name: str,
-    photos: Sequence[ProbeChip],
+    photos: Sequence[PhotoFaces],
     renders: np.ndarray | None = None,
 ) -> Bundle:
     """Return the run with one person more; the one given is left as it is.
@@ -59,7 +59,7 @@ def enrol(
     return replace(bundle, people=people, model_card=_card(bundle.model_card, people.enrolled_later))
 
 
-def taken_for(bundle: Bundle, photos: Sequence[ProbeChip]) -> list[tuple[str, ProbeChip]]:
+def taken_for(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[tuple[str, PhotoFaces]]:
     """Photos that the run would give a name of its own at FPIR 1 %: the person may be enrolled under another name."""
     chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
     similarities = bundle.similarities(bundle.embed(chips))
@@ -71,7 +71,7 @@ def taken_for(bundle: Bundle, photos: Sequence[ProbeChip]) -> list[tuple[str, Pr
     ]
 
 
-def _refuse_known(bundle: Bundle, photos: Sequence[ProbeChip]) -> None:
+def _refuse_known(bundle: Bundle, photos: Sequence[PhotoFaces]) -> None:
     leaks = find_leaks([p.sha256 for p in photos], [p.phash for p in photos], bundle.training_photos)
     for leak in leaks:
         person = bundle.sources["identity"][leak.training].as_py()
@@ -79,7 +79,7 @@ def _refuse_known(bundle: Bundle, photos: Sequence[ProbeChip]) -> None:
 
 
 def _templates(
-    bundle: Bundle, photos: Sequence[ProbeChip], renders: np.ndarray | None
+    bundle: Bundle, photos: Sequence[PhotoFaces], renders: np.ndarray | None
 ) -> dict[str, np.ndarray]:
     """Part -> (D,) unit template, as `identity.decisions.templates` makes them."""
     chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
@@ -102,7 +102,7 @@ def _templates(
     }
 
 
-def wanted_renders(bundle: Bundle, photos: Sequence[ProbeChip]) -> list[WantedRenders]:
+def wanted_renders(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[WantedRenders]:
     """The renders from which `enrol` makes a template: RENDERS, of the photos in turn; none if renders do not weigh."""
     if bundle.training.render_weight == 0:
         return []

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from augmentor.faces.face_finder import Policy
-from identity.chips.seeing import PhotoReader, SeenPhoto, read_photos
+from augmentor.faces.face_search import Policy
+from augmentor.faces.face_source import FaceSource, face_source
+from identity.chips.many_photos import read_photos
+from identity.chips.photo_faces import PhotoFaces, PhotoReader
 from identity.decisions.open_set import rank_names
 from identity.runs.bundle import Bundle
 
@@ -104,14 +106,21 @@ class Recogniser:
     Args:
         bundle: the run.
         fpir: share of strangers that may be given a name; the threshold comes from the run's calibration.
-        policy: which faces of a photo count, see `augmentor.faces.face_finder`.
+        policy: which faces of a photo count, see `augmentor.faces.face_search`.
+        source: finds the faces; by default `face_source(second_opinion=True)`.
 
     Raises:
         InputError: the run cannot tell that rate, or its networks cannot be loaded.
     """
 
-    def __init__(self, bundle: Bundle, fpir: float = 0.01, policy: Policy = "all") -> None:
-        self._fpir, self._policy = fpir, policy
+    def __init__(
+        self,
+        bundle: Bundle,
+        fpir: float = 0.01,
+        policy: Policy = "all",
+        source: FaceSource | None = None,
+    ) -> None:
+        self._fpir, self._policy, self._source = fpir, policy, source
         self._use(bundle)
 
     def _use(self, bundle: Bundle) -> None:
@@ -122,7 +131,8 @@ class Recogniser:
 
     @functools.cached_property
     def _reader(self) -> PhotoReader:
-        return PhotoReader(self.bundle.size, self.bundle.align, self._policy)
+        source = self._source or face_source(second_opinion=True)
+        return PhotoReader(self.bundle.size, self.bundle.align, self._policy, source)
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
         """Photo files, in `workers` processes; an unreadable one gets the status `error` and spoils nothing."""
@@ -134,9 +144,9 @@ class Recogniser:
         seen = (self._reader.image(i, name) for i, name in zip(images, called, strict=True))
         return list(self.seen(seen))
 
-    def seen(self, photos: Iterable[SeenPhoto]) -> Iterator[Recognition]:
+    def seen(self, photos: Iterable[PhotoFaces]) -> Iterator[Recognition]:
         """Photos that were searched for faces, in order; faces wait until a batch is full."""
-        waiting: list[SeenPhoto] = []
+        waiting: list[PhotoFaces] = []
         faces = 0
         for seen in photos:
             waiting.append(seen)
@@ -146,7 +156,7 @@ class Recogniser:
                 waiting, faces = [], 0
         yield from self._answers(waiting)
 
-    def _answers(self, photos: Sequence[SeenPhoto]) -> Iterator[Recognition]:
+    def _answers(self, photos: Sequence[PhotoFaces]) -> Iterator[Recognition]:
         chips = [chip for seen in photos for chip in seen.chips]
         if not chips:
             return iter(self.named(photos, np.zeros((0, 0), np.float32), np.zeros(0)))
@@ -158,7 +168,7 @@ class Recogniser:
                 return iter(answers)
 
     def named(
-        self, photos: Sequence[SeenPhoto], embeddings: np.ndarray, quality: np.ndarray
+        self, photos: Sequence[PhotoFaces], embeddings: np.ndarray, quality: np.ndarray
     ) -> list[Recognition]:
         """Photos whose faces were embedded.
 
@@ -170,8 +180,8 @@ class Recogniser:
         found = []
         for seen in photos:
             faces = []
-            for face, pose in zip(seen.faces, seen.poses, strict=True):
-                faces.append(NamedFace(face.box, face.landmarks, pose, *next(named)))
+            for face in seen.faces:
+                faces.append(NamedFace(face.box, face.landmarks, face.pose, *next(named)))
             found.append(Recognition(seen.photo, seen.status, seen.reason, seen.detail, tuple(faces)))
         return found
 

@@ -24,7 +24,7 @@ from identity.albums.page import as_json, write_pages
 from identity.albums.photo_work import Box
 from identity.albums.sorting import Albums, decide, move_photo, organise, place_again
 from identity.albums.written_files import WrittenFiles
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.forgetting.journal import is_album_of
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
@@ -360,7 +360,7 @@ class AlbumJobs:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def name_group(
-        self, number: str, album: str, name: str, enrol: Callable[[Sequence[ProbeChip], str], Bundle]
+        self, number: str, album: str, name: str, enrol: Callable[[Sequence[PhotoFaces], str], Bundle]
     ) -> AlbumJob:
         """Enrol the person of an unknown album under a name and sort the photos again; call it in a thread.
 
@@ -592,7 +592,8 @@ class AlbumJobs:
         return answer
 
     async def _one(self, job: AlbumJob, path: Path) -> Recognition:
-        photo, job.hashes[path] = await self._pool.see_hashed(_source(job, path))
+        photo = await self._pool.faces(_source(job, path), hashed=True)
+        job.hashes[path] = photo.sha256, photo.phash
         return await self._naming.name(photo, self._fpir)
 
     def in_pool(self, work: Callable[[PhotoPool], Coroutine[Any, Any, _Answer]]) -> _Answer:
@@ -662,7 +663,8 @@ class _PoolWork:
         known = self._job.hashes.pop(path, None)
         if known is None:
             source = _source(self._job, path)
-            _, known = self._jobs.in_pool(lambda pool: pool.see_hashed(source))
+            found = self._jobs.in_pool(lambda pool: pool.faces(source, hashed=True))
+            known = found.sha256, found.phash
         return known
 
     def thumbnail(self, path: Path) -> bytes:
@@ -670,7 +672,7 @@ class _PoolWork:
         source = _source(self._job, path)
         return self._jobs.in_pool(lambda pool: pool.thumbnail(source))
 
-    def face_again(self, path: Path, box: Box, size: int) -> ProbeChip | None:
+    def face_again(self, path: Path, box: Box, size: int) -> PhotoFaces | None:
         """Return the chip of a face whose box is known."""
         source = _source(self._job, path)
         return self._jobs.in_pool(lambda pool: pool.face_again(source, path, box, size))

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse, Response
 
 from augmentor.errors import PhotoError
 from augmentor.photos.names import checked_new_name
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.runs.bundle import Bundle
 from identity.server import answers
 from identity.server.answers import OF_UPLOADS, JobAnswer, Responses, problem_responses
@@ -102,7 +102,7 @@ async def name_group(request: Request, job: str, group: answers.GroupName) -> Re
     service = service_of(request)
     checked_new_name(group.name, (await service.bundle()).labels)
 
-    def enrolled(photos: Sequence[ProbeChip], name: str) -> Bundle:
+    def enrolled(photos: Sequence[PhotoFaces], name: str) -> Bundle:
         sources = [file_source(photo.path, photo.path.name) for photo in photos]
         service.people.enrol_in_thread(name, photos, sources)
         return readable(service.run)

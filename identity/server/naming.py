@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from augmentor.errors import InputError
-from identity.chips.seeing import SeenPhoto
+from identity.chips.photo_faces import PhotoFaces
 from identity.runs.bundle import Bundle
 from identity.runs.recogniser import Recognition
 from identity.server.live_run import LiveRun
@@ -84,7 +84,7 @@ class Naming:
         await self._waiting.put((np.stack(chips), future))
         return await future
 
-    async def name(self, photo: SeenPhoto, fpir: float) -> Recognition:
+    async def name(self, photo: PhotoFaces, fpir: float) -> Recognition:
         """Name the faces of a photo with the run as it is at this moment.
 
         Args:

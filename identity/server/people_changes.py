@@ -15,7 +15,7 @@ import numpy as np
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.names import found_name
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.forgetting.forget_person import Forgotten, forget, refuse_forgotten
 from identity.runs.bundle import Bundle
 from identity.runs.collection import FILE, PeopleFile
@@ -52,7 +52,7 @@ class PeopleChanges:
         """Start no more changes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def enrol(self, name: str, photos: Sequence[ProbeChip], sources: Sequence[Source]) -> list[str]:
+    async def enrol(self, name: str, photos: Sequence[PhotoFaces], sources: Sequence[Source]) -> list[str]:
         """Call `enrol_in_thread` in a thread."""
         return await self._in_thread(self.enrol_in_thread, name, photos, sources)
 
@@ -93,7 +93,9 @@ class PeopleChanges:
 
         return await self._in_thread(known)
 
-    def enrol_in_thread(self, name: str, photos: Sequence[ProbeChip], sources: Sequence[Source]) -> list[str]:
+    def enrol_in_thread(
+        self, name: str, photos: Sequence[PhotoFaces], sources: Sequence[Source]
+    ) -> list[str]:
         """Enrol a person.
 
         Args:
@@ -135,7 +137,7 @@ class PeopleChanges:
 
 
 def _enrolled(
-    bundle: Bundle, name: str, photos: Sequence[ProbeChip], renders: np.ndarray | None
+    bundle: Bundle, name: str, photos: Sequence[PhotoFaces], renders: np.ndarray | None
 ) -> tuple[Bundle, list[str]]:
     grown = enrol(bundle, name, photos, renders)
     return grown, sorted({other for other, _ in taken_for(bundle, photos)})

@@ -5,10 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, File, Form, Query, Request, UploadFile
 from fastapi.responses import JSONResponse, Response
 
-from augmentor.errors import InputError, PhotoError
+from augmentor.errors import InputError
 from augmentor.photos.names import checked_new_name, found_name
-from identity.chips.probes import ProbeChip
-from identity.chips.seeing import SeenPhoto, failed
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.open_set import SEARCHED_FPIRS
 from identity.runs.bundle import Bundle
 from identity.runs.recogniser import Recognition
@@ -96,25 +95,22 @@ async def add(
     checked_new_name(name, (await service.bundle()).labels)  # before any photo is read
     sources = await service.sources(files)
 
-    async def read(source: Source) -> tuple[ProbeChip | None, SeenPhoto]:
-        try:
-            return await service.pool.probe(source, face)
-        except PhotoError as error:
-            return None, failed(error, source.name)
+    async def read(source: Source) -> PhotoFaces:
+        return await service.pool.faces(source, face, hashed=True)
 
     photos = await a_few_at_a_time(read, sources)
-    left_out = [photo for probe, photo in photos if probe is None or probe.chip is None]
+    left_out = [photo for photo in photos if photo.chip is None]
     # By index, because two photos may have the same name; many phones call every photo image.jpg.
-    usable = [k for k, (probe, _) in enumerate(photos) if probe is not None and probe.chip is not None]
+    usable = [k for k, photo in enumerate(photos) if photo.chip is not None]
     if not usable:
         raise Problem(422, "no-face", "none of the photos has a usable face")
-    probes = [probe for k in usable if (probe := photos[k][0]) is not None]
-    looks_like = await service.people.enrol(name, probes, [sources[k] for k in usable])
+    enrolled = [photos[k] for k in usable]
+    looks_like = await service.people.enrol(name, enrolled, [sources[k] for k in usable])
     unused = [Recognition(photo.photo, photo.status, photo.reason, photo.detail, ()) for photo in left_out]
     return JSONResponse(
         {
             "name": name,
-            "photos": len(probes),
+            "photos": len(enrolled),
             "left_out": [answer.as_json() for answer in unused],
             "looks_like": looks_like,
         },

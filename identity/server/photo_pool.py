@@ -31,12 +31,13 @@ import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces.face_finder import POLICIES, FaceFinder, Policy
+from augmentor.faces.face_search import Box, Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import load_image, perceptual_hash
-from identity.albums.photo_work import Box, face_again, thumbnail
-from identity.chips.probes import ProbeChip
+from identity.albums.photo_work import thumbnail
+from identity.chips.many_photos import use_one_core
+from identity.chips.photo_faces import PhotoFaces, PhotoReader, failed
 from identity.chips.renders_of_photo import WantedRenders, make_renders
-from identity.chips.seeing import PhotoReader, SeenPhoto, failed, use_one_core
 from identity.server.source import Source
 
 try:
@@ -86,17 +87,21 @@ class PhotoPool:
 
     Args:
         size: edge of the chips, pixels.
-        align: `face` or `whole`, see `identity.chips.seeing`.
+        align: `face` or `whole`, see `identity.chips.photo_faces`.
         workers: processes.
         limits: of each photo.
+        source: finds the faces; by default the one that recognition uses.
     """
 
-    def __init__(self, size: int, align: str, workers: int, limits: PhotoLimits) -> None:
+    def __init__(
+        self, size: int, align: str, workers: int, limits: PhotoLimits, source: FaceSource | None = None
+    ) -> None:
+        reader = PhotoReader(size, align, source=source or face_source(second_opinion=True))
         self.workers = workers
         self._limits = limits
-        self._pool = _processes(workers, size, align, 0)
+        self._pool = _processes(workers, reader, 0)
         self._large_pool = _processes(
-            limits.large_at_once, size, align, _NICE
+            limits.large_at_once, reader, _NICE
         )  # begins with the first large photo
         self._wait()
 
@@ -114,56 +119,36 @@ class PhotoPool:
     async def start(self) -> None:
         """Let every process load what it needs."""
         nothing = Source("", 0, lambda: iter([b""]))
-        await asyncio.gather(*(self.see(nothing) for _ in range(self.workers)))
+        await asyncio.gather(*(self.faces(nothing) for _ in range(self.workers)))
 
-    async def see(self, source: Source, policy: Policy = "all") -> SeenPhoto:
-        """What is on a photo; see `identity.chips.seeing`."""
+    async def faces(self, source: Source, policy: Policy = "all", *, hashed: bool = False) -> PhotoFaces:
+        """Return the faces of a photo; see `identity.chips.photo_faces`.
+
+        Args:
+            source: the photo; a photo that cannot be read, crashes its process or takes too long gets the status
+                `error`.
+            policy: which of its faces count.
+            hashed: whether the SHA-256 and the perceptual hash of its file are wanted, too.
+        """
         try:
-            seen, _ = await self._run(_see, source, policy, False)
+            found: PhotoFaces = await self._run(_faces, source, policy, hashed)
         except PhotoError as error:
             return failed(error, source.name)
-        return seen
-
-    async def see_hashed(self, source: Source) -> tuple[SeenPhoto, tuple[str, int | None]]:
-        """What is on a photo, and the SHA-256 and the perceptual hash of its file."""
-        try:
-            return await self._run(_see, source, "all", True)
-        except PhotoError as error:
-            return failed(error, source.name), ("", None)
-
-    async def probe(self, source: Source, policy: Policy) -> tuple[ProbeChip, SeenPhoto]:
-        """The one face of a photo, for enrolment; its path is the name.
-
-        Raises:
-            PhotoError: the photo cannot be read, crashed its process, or took too long.
-        """
-        seen, (sha256, phash) = await self._run(_see, source, policy, True)
-        found = bool(seen.chips)
-        probe = ProbeChip(
-            Path(source.name),
-            seen.chips[0] if found else None,
-            seen.reason,
-            sha256,
-            phash,
-            seen.faces[0].landmarks if found else None,
-            seen.faces[0].box if found else None,
-            seen.detail,
-        )
-        return probe, seen
+        return found
 
     async def thumbnail(self, source: Source) -> bytes:
         """A small JPEG of a photo.
 
         Raises:
-            PhotoError: as `probe`.
+            PhotoError: the photo cannot be read, crashed its process, or took too long.
         """
         return await self._run(_thumbnail, source)
 
-    async def face_again(self, source: Source, path: Path, box: Box, size: int) -> ProbeChip | None:
+    async def face_again(self, source: Source, path: Path, box: Box, size: int) -> PhotoFaces | None:
         """The face of a photo that was found at `box` before.
 
         Raises:
-            PhotoError: as `probe`.
+            PhotoError: the photo cannot be read, crashed its process, or took too long.
         """
         return await self._run(_face_again, source, path, box, size)
 
@@ -171,7 +156,7 @@ class PhotoPool:
         """The renders that `identity.runs.enrolment.enrol` wants; None if it wants none.
 
         Raises:
-            PhotoError: as `probe`.
+            PhotoError: the photo cannot be read, crashed its process, or took too long.
             InputError: no head fits a face.
         """
         made = await asyncio.gather(*(self._run(_renders, sources[one.photo], one) for one in wanted))
@@ -226,31 +211,31 @@ def _raised(found: Any) -> Any:
     return found
 
 
-def _processes(workers: int, size: int, align: str, nice: int) -> ProcessPool:
+def _processes(workers: int, reader: PhotoReader, nice: int) -> ProcessPool:
     return ProcessPool(
         workers,
         max_tasks=_PHOTOS_OF_A_PROCESS,
         initializer=_start_process,
-        initargs=[size, align, nice],
+        initargs=[reader, nice],
         context=multiprocessing.get_context("spawn"),
     )
 
 
-_readers: dict[str, PhotoReader] = {}
-_finder: list[FaceFinder] = []
+_reader: list[PhotoReader] = []
 
 
-def _start_process(size: int, align: str, nice: int) -> None:
+def _start_process(reader: PhotoReader, nice: int) -> None:
     if hasattr(os, "nice"):
         os.nice(nice)
     if resource is not None:  # a core file would have the photo in it
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    _start(size, align)
+    _start(reader)
 
 
-def _start(size: int, align: str) -> None:
+def _start(reader: PhotoReader) -> None:
     use_one_core()
-    _readers.update({policy: PhotoReader(size, align, policy) for policy in POLICIES})  # type: ignore[arg-type]
+    reader.load()
+    _reader[:] = [reader]
 
 
 def _work(
@@ -303,17 +288,16 @@ def _less_memory(more: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (before, most))
 
 
-def _see(
-    content: bytes, name: str, limits: PhotoLimits, policy: str, hashed: bool
-) -> tuple[SeenPhoto, tuple[str, int | None]]:
+def _faces(content: bytes, name: str, limits: PhotoLimits, policy: Policy, hashed: bool) -> PhotoFaces:
     sha256 = hashlib.sha256(content).hexdigest() if hashed else ""
     try:
         image = load_image(content, name=name, max_pixels=limits.pixels)
     except PhotoError as error:
         if error.reason == "too_large" or isinstance(error.__cause__, MemoryError):
             raise  # it may have another try, with more memory
-        return failed(error, name), (sha256, None)
-    return _readers[policy].image(image, name), (sha256, perceptual_hash(image) if hashed else None)
+        return replace(failed(error, name), sha256=sha256)
+    found = replace(_reader[0], policy=policy).image(image, name)
+    return replace(found, sha256=sha256, phash=perceptual_hash(image)) if hashed else found
 
 
 def _thumbnail(content: bytes, name: str, limits: PhotoLimits) -> bytes:
@@ -322,11 +306,9 @@ def _thumbnail(content: bytes, name: str, limits: PhotoLimits) -> bytes:
 
 def _face_again(
     content: bytes, name: str, limits: PhotoLimits, path: Path, box: Box, size: int
-) -> ProbeChip | None:
-    if not _finder:
-        _finder.append(FaceFinder("all", second_opinion=True))
+) -> PhotoFaces | None:
     image = load_image(content, name=name, max_pixels=limits.pixels)
-    return face_again(_finder[0], image, path, box, size)
+    return replace(_reader[0], size=size, poses=False).face_again(image, path, box)
 
 
 def _renders(content: bytes, name: str, limits: PhotoLimits, wanted: WantedRenders) -> np.ndarray:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, File, Query, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from augmentor.errors import InputError
-from identity.chips.seeing import SeenPhoto
+from identity.chips.photo_faces import PhotoFaces
 from identity.runs.bundle import Bundle
 from identity.runs.comparison import FACES, calibrated, compared
 from identity.server import answers
@@ -102,7 +102,7 @@ def _rate(bundle: Bundle, fmr: float | None) -> float:
     return USUAL_FMR if bundle.same_person is None else max(USUAL_FMR, bundle.same_person.rates[0])
 
 
-async def _embedded(service: Service, photos: Sequence[SeenPhoto]) -> list[Any]:
+async def _embedded(service: Service, photos: Sequence[PhotoFaces]) -> list[Any]:
     """Return the unit rows (F, D) of the faces of both photos; an empty list if one shows no face."""
     if not all(photo.chips for photo in photos):
         return []

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from fastapi import Request, UploadFile
 
-from augmentor.faces.face_finder import Policy
-from identity.chips.seeing import SeenPhoto
+from augmentor.faces.face_search import Policy
+from identity.chips.photo_faces import PhotoFaces
 from identity.runs.bundle import Bundle
 from identity.server.album_jobs import AlbumJobs
 from identity.server.following import Following
@@ -116,14 +116,14 @@ class Service:
         arguments = (named, limits.max_files, limits.max_unzipped, limits.max_file)
         return await asyncio.to_thread(sources_of, *arguments)
 
-    async def read(self, source: Source, policy: Policy) -> SeenPhoto:
+    async def read(self, source: Source, policy: Policy) -> PhotoFaces:
         """Read a photo and detect its faces.
 
         Args:
             source: the photo.
             policy: which faces of the photo to use.
         """
-        photo = await self.pool.see(source, policy)
+        photo = await self.pool.faces(source, policy)
         self.metrics.photos.labels(photo.status).inc()
         return photo
 

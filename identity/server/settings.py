@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from augmentor.errors import InputError
-from identity.chips.probes import available_cores
+from identity.chips.many_photos import available_cores
 
 LEAST_KEY = 16  # characters
 # Fewer than the commands accept (`augmentor.photos.images.MAX_PIXELS`), because the largest possible upload decides how

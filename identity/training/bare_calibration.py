@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from identity.networks.tensorflow_loading import load_tensorflow
 
         load_tensorflow()
-        from identity.chips.probes import find_chips
+        from identity.chips.many_photos import find_chips
         from identity.networks.backbone import load_weights
         from identity.runs.bare_features import BARE_MODELS, BareFeatures
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError
 from augmentor.photos.images import write_whole
-from identity.chips.probes import Looking, find_chips
+from identity.chips.many_photos import OneFace, find_chips
 from identity.decisions.templates import Gallery
 from identity.networks.embedding import PartEmbedder
 from identity.networks.feature_source import FeatureSource, RunDigests
@@ -101,7 +101,7 @@ def embed_strangers(
     Raises:
         InputError: no photo is usable.
     """
-    looking: Looking = "whole" if align == "whole" else "central"
+    looking: OneFace = "whole" if align == "whole" else "central"
     found = find_chips(photos, data.size, looking, cache=work, progress="strangers")
     training = TrainingPhotos.of_sources(data.sources)
     leaks = {leak.photo for leak in find_leaks([f.sha256 for f in found], [f.phash for f in found], training)}

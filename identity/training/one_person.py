@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from augmentor.errors import InputError
 from augmentor.photos.names import checked_name, normalised
+from identity.chips.many_photos import find_chips
+from identity.chips.photo_faces import PhotoFaces
 from identity.chips.photo_lists import photos_in
-from identity.chips.probes import ProbeChip, find_chips
 from identity.decisions.same_person import fit_same_person, mated_cosines
 from identity.decisions.templates import Choice, Gallery, calibration_of, settle
 from identity.networks.embedding import join
@@ -135,7 +136,7 @@ def gallery_of_one(
     )
 
 
-def _without_copies(strangers: list[ProbeChip], photos: list[ProbeChip]) -> list[ProbeChip]:
+def _without_copies(strangers: list[PhotoFaces], photos: list[PhotoFaces]) -> list[PhotoFaces]:
     """Strangers with a face, less copies of the person's own photos."""
     own = TrainingPhotos.of_sources(_sources("", photos))
     copies = {
@@ -144,7 +145,7 @@ def _without_copies(strangers: list[ProbeChip], photos: list[ProbeChip]) -> list
     return [s for k, s in enumerate(strangers) if s.chip is not None and k not in copies]
 
 
-def _sources(name: str, photos: list[ProbeChip]) -> pa.Table:
+def _sources(name: str, photos: list[PhotoFaces]) -> pa.Table:
     """Every photo file once, for the leak guard."""
     files = {p.sha256: p for p in photos}.values()
     return pa.table(

@@ -30,6 +30,7 @@ from identity.runs.enrolled_people import EnrolledPeople
 from identity.runs.model_card import model_card
 from identity.runs.outputs import refuse_foreign
 from identity.runs.training_record import TrainingRecord
+from identity.training.cache_folder import use_cache_folder
 from identity.training.calibration import Calibrated, calibrate
 from identity.training.embedded_set import embed_set, embed_strangers
 from identity.training.fine_tuning import BLOCKS
@@ -152,11 +153,11 @@ def _read(config: TrainConfig) -> TrainingSet:
 
 def _with_images_at_hand(config: TrainConfig, data: TrainingSet) -> TrainingSet:
     """Make the folders of the run and unpack the set where it is packed."""
-    for folder in (config.out, config.work):
-        try:
-            make_folder(folder, private=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot make this folder ({error.strerror or error})") from error
+    try:
+        make_folder(config.out, private=True)
+    except OSError as error:
+        raise InputError(f"{config.out}: cannot make this folder ({error.strerror or error})") from error
+    use_cache_folder(config.work, config.out)
     if isinstance(data, PackedSet):
         say(
             f"images: {data.lengths.sum() / 1e9:.2f} GB, unpacked to {config.work}; --cache DIR puts them elsewhere"

@@ -40,7 +40,7 @@ from augmentor.balanced_set.layout import (
 from augmentor.balanced_set.manifest import SCHEMA
 from augmentor.balancing.balance_report import SHEET_PEOPLE, balance_picture, contact_sheet, evenly
 from augmentor.errors import InputError, LikenessError
-from augmentor.faces.landmark_source import model_path
+from augmentor.faces.face_source import face_source, source_note
 from augmentor.photos.images import LeftOut, pixel_limit
 from augmentor.photos.names import normalised
 from augmentor.photos.people_folder import people_of, photos_of
@@ -94,9 +94,8 @@ def augment(settings: AugmentSettings) -> int:
     """
     people = _people(place_of(settings.data))
     views = load_view_set(settings.head_model, settings.size, settings.seed, settings.views)
-    model_path(
-        "shape_predictor_68_face_landmarks.dat"
-    )  # raises the error now, and only once, if it is missing
+    source = face_source(settings.detector)
+    source.check_models()  # raises the error now, and only once, if one is missing
     made_with = {
         "per_class": settings.per_class,
         "size": settings.size,
@@ -107,6 +106,7 @@ def augment(settings: AugmentSettings) -> int:
         "views": views.digest[:16],
         "renderer": RENDERER,
         "effects": list(settings.effects),
+        **source_note(source),
     }
     with WorkFolder(place_of(settings.out), made_with) as work:
         work.remove_partial_files()
@@ -180,6 +180,7 @@ class _Job:
                 settings.head_model,
                 settings.views,
                 pixel_limit(),
+                face_source(settings.detector),
             ),
         )
         single = settings.format in (FOLDER, LANDMARK_SET)

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from augmentor.command_line import called_as
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import POLICIES, Policy
+from augmentor.faces.face_search import POLICIES, Policy
+from augmentor.faces.face_source import DEFAULT as DEFAULT_DETECTOR
+from augmentor.faces.face_source import SOURCES
 from augmentor.rendering.effects import EFFECTS, EXPRESSION, effect_names
 from augmentor.views.view_set import PAPER, POSES, READY, SPREAD
 from jobs.balancing.image_sink import FOLDER, FORMATS
@@ -35,6 +37,7 @@ class AugmentSettings:
     head_model: str = "built-in"
     effects: tuple[str, ...] = ()
     views: str = SPREAD
+    detector: str = DEFAULT_DETECTOR
 
     def __post_init__(self) -> None:
         if self.per_class < 1:
@@ -101,6 +104,9 @@ def make_parser() -> OneLineParser:
         choices=POLICIES,
         default="central",
         help="which face to use if there are several (%(default)s)",
+    )
+    parser.add_argument(
+        "--detector", choices=tuple(SOURCES), default=DEFAULT_DETECTOR, help="finds the faces (%(default)s)"
     )
     parser.add_argument(
         "--max-failed", type=float, default=0.05, help="fraction of photos that may fail (%(default)s)"

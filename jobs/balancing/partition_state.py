@@ -24,8 +24,9 @@ from augmentor.balanced_set.part_records import (
     making_to_bytes,
     part_file,
 )
+from augmentor.balancing.plan import PhotoRecord
 from augmentor.photos.place import FileStamp, Place
-from jobs.balancing.scan_table import ScannedFace, read_scan, scan_bytes
+from jobs.balancing.scan_table import read_scan, scan_bytes
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Known:
     labels: list[int] = field(default_factory=list)
     digest: str = ""
     account: Account | None = None
-    scans: dict[str, list[ScannedFace]] = field(default_factory=dict)
+    scans: dict[str, list[PhotoRecord]] = field(default_factory=dict)
     rows: pa.Table = field(default_factory=SCHEMA.empty_table)
 
 
@@ -61,7 +62,7 @@ def read_account(out: Place, name: str) -> Known | None:
 def read_known(out: Place, names: Iterable[str]) -> Known:
     """Read all that is remembered of partitions, together; damaged files count as unknown."""
     stamps: dict[str, FileStamp] = {}
-    scans: dict[str, list[ScannedFace]] = {}
+    scans: dict[str, list[PhotoRecord]] = {}
     tables = []
     for name in names:
         known = read_account(out, name)

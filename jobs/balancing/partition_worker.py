@@ -21,7 +21,7 @@ from augmentor.balanced_set.failures import NO_PHOTO, Failure
 from augmentor.balanced_set.layout import HELD_OUT, held_out_file
 from augmentor.balanced_set.manifest import SCHEMA, ManifestRow, sorted_table, table_of
 from augmentor.balanced_set.part_records import Account
-from augmentor.balancing.plan import Plan, PlannedImage, hold_out, plan
+from augmentor.balancing.plan import PhotoRecord, Plan, PlannedImage, hold_out, plan
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import LeftOut
 from augmentor.photos.names import normalised
@@ -43,7 +43,6 @@ from jobs.balancing.partition_state import (
     write_state,
 )
 from jobs.balancing.photo_worker import PhotoWorker, PreparedFace, RenderSettings, Scanned
-from jobs.balancing.scan_table import ScannedFace
 from jobs.balancing.view_shelf import ViewSource
 
 # Photos of one identity that are kept ready to be rendered, some MB each; if there are more, they are decoded twice.
@@ -98,9 +97,7 @@ class Done:
 class Scanner(Protocol):
     """Scans photos: a `PhotoWorker` or a `CarefulScanner`."""
 
-    def scan(
-        self, identity: str, photo: str, content: bytes | PhotoError
-    ) -> tuple[Scanned, list[PreparedFace]]:
+    def scan(self, identity: str, photo: str, content: bytes | PhotoError) -> Scanned:
         """Scan a photo, see `PhotoWorker.scan`."""
         ...
 
@@ -206,7 +203,7 @@ class _Work:
     ) -> None:
         self._settings, self._look, self._view_set = settings, look, view_set
         self._views, self._worker = views, worker
-        self._scans: dict[str, list[ScannedFace]] = {}
+        self._scans: dict[str, list[PhotoRecord]] = {}
         self._rows: list[ManifestRow] = []
         self._kept: list[str] = []
         self._plans: list[Plan] = []
@@ -298,7 +295,7 @@ class _Work:
 
     def _identity(self, name: str, photos: dict[str, FileStamp]) -> None:
         """Scan, plan and make the images of one person."""
-        prepared: dict[str, list[PreparedFace]] = {}
+        prepared: dict[str, Sequence[PreparedFace]] = {}
         for photo, stamp in photos.items():
             ready = self._scan(name, photo, stamp)
             if len(photos) <= KEPT_PHOTOS and ready:
@@ -327,7 +324,7 @@ class _Work:
                 start = time.process_time()
             self._done.made += len(images)
 
-    def _scan(self, name: str, photo: str, stamp: FileStamp) -> list[PreparedFace]:
+    def _scan(self, name: str, photo: str, stamp: FileStamp) -> Sequence[PreparedFace]:
         """Scan one photo unless its result is known; returns the prepared faces."""
         known = self._known.scans.get(photo)
         if known and self._known.stamps.get(photo) == stamp:
@@ -337,17 +334,17 @@ class _Work:
         if known and not isinstance(content, PhotoError) and known[0].sha256 == sha256(content).hexdigest():
             self._scans[photo] = known
             return []
-        scanned, prepared = self._scanner.scan(name, photo, content)
+        scanned = self._scanner.scan(name, photo, content)
         self._done.scanned += 1
         self._done.seconds["scan"] += scanned.seconds
         self._scans[photo] = list(scanned.faces)
         for face in scanned.faces:
             if face.reason:
                 _log.warning("%s: %s %s", self._look.data.name(photo), face.reason, face.detail)
-        return prepared
+        return scanned.prepared
 
     def _plan(self, name: str, photos: dict[str, FileStamp]) -> Plan:
-        records = [face.record for photo in photos for face in self._scans[photo]]
+        records = [face for photo in photos for face in self._scans[photo]]
         settings = self._settings
         effects = partial(draw_effects, settings.effects, settings.render.seed) if settings.effects else None
         return plan(
@@ -360,7 +357,7 @@ class _Work:
             effects=effects,
         )
 
-    def _prepare_again(self, faces: Sequence[ScannedFace]) -> list[PreparedFace]:
+    def _prepare_again(self, faces: Sequence[PhotoRecord]) -> list[PreparedFace]:
         photo = faces[0].photo
         content = self._read(photo)
         if isinstance(content, PhotoError):

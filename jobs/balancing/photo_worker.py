@@ -1,37 +1,49 @@
-"""What one worker does with photos: look for the face, cut it out, render it.
+"""All that one worker does with photos: detect the faces, cut them out, render them.
 
-A plain class that knows neither folders nor Ray: content in, images out. Models are loaded once, by the constructor;
-every photo is decoded once and searched for faces once.
+A plain class that knows neither folders nor Ray: content in, images out. Models are loaded once, by the constructor.
+Every photo is decoded once and searched for faces once.
 """
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 import cv2
 import numpy as np
 
 from augmentor.balanced_set.manifest import ManifestRow
-from augmentor.balancing.plan import PlannedImage
+from augmentor.balancing.plan import PhotoRecord, PlannedImage
 from augmentor.errors import PhotoError
-from augmentor.faces.chip import chip_landmarks, chip_transform, cut_chip
-from augmentor.faces.face_finder import FaceFinder, Policy
+from augmentor.faces.chip import chip_landmarks
+from augmentor.faces.face_search import Face, Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import MAX_PIXELS, encode_jpeg, load_image, load_photo, perceptual_hash
 from augmentor.rendering.effects import apply_effects, expression_of
 from augmentor.rendering.light import relight
 from augmentor.rendering.render import PreparedPhoto, prepare_photo, render_views
 from augmentor.views.view import View
 from augmentor.views.view_set import SPREAD, ViewSet, load_view_set
-from jobs.balancing.scan_table import ScannedFace
+from identity.chips.photo_faces import FaceChip, PhotoReader
 
-PHOTO_QUALITY = 95  # JPEG quality of the aligned photos: they are the evidence
-RENDER_QUALITY = 92  # of the renders: a fifth smaller, no difference that training could see
+PHOTO_QUALITY = 95  # JPEG quality of the aligned photos, which are the evidence.
+RENDER_QUALITY = 92  # JPEG quality of the renders: a fifth smaller, with no difference to training.
+_NO_BOX = (math.nan, math.nan, math.nan, math.nan)  # The table of the scan keeps landmarks, no boxes.
 
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How images are made; plain values, so that they travel."""
+    """How images are made; plain values that can be sent to other machines.
+
+    Attributes:
+        size: edge of the images, pixels.
+        seed: of everything that is drawn.
+        faces: which faces of a photo count.
+        head_model, views: see `augmentor.views.view_set.load_view_set`.
+        max_pixels: a photo with more is refused.
+        source: detects the faces; without a second opinion, since a folder promises that its photos show a person.
+    """
 
     size: int
     seed: int
@@ -39,11 +51,18 @@ class RenderSettings:
     head_model: str = "built-in"
     views: str = SPREAD
     max_pixels: int = MAX_PIXELS
+    source: FaceSource = field(default_factory=face_source)
 
 
 @dataclass(frozen=True)
 class PreparedFace:
-    """A face ready to be written and rendered: chip (size, size, 3) uint8 and its landmarks (68, 2) float32."""
+    """A face ready to be written and rendered.
+
+    Attributes:
+        chip: (size, size, 3) uint8 RGB.
+        landmarks: (68, 2) float32 (x, y) chip pixels.
+        photo: what renders need of the photo.
+    """
 
     chip: np.ndarray
     landmarks: np.ndarray
@@ -52,10 +71,17 @@ class PreparedFace:
 
 @dataclass(frozen=True)
 class Scanned:
-    """All faces of one photo, or its reason, and the core seconds it took."""
+    """The outcome of scanning one photo.
 
-    faces: tuple[ScannedFace, ...]
-    seconds: float
+    Attributes:
+        faces: all its faces, or one record that says why there is none.
+        prepared: one for each usable face, in the same order.
+        seconds: core seconds that the scan took.
+    """
+
+    faces: tuple[PhotoRecord, ...]
+    prepared: tuple[PreparedFace, ...] = ()
+    seconds: float = 0.0
 
 
 class PhotoWorker:
@@ -72,23 +98,18 @@ class PhotoWorker:
     def __init__(self, settings: RenderSettings, view_set: ViewSet | None = None) -> None:
         cv2.setNumThreads(1)  # one worker is one core
         self._settings = settings
-        self._find_faces = FaceFinder(settings.faces)
+        self._reader = PhotoReader(settings.size, policy=settings.faces, source=settings.source, poses=False)
         self._view_set = view_set or load_view_set(
             settings.head_model, settings.size, settings.seed, settings.views
         )
 
-    def scan(
-        self, identity: str, photo: str, content: bytes | PhotoError
-    ) -> tuple[Scanned, list[PreparedFace]]:
-        """Decode a photo, find its face, estimate the pose.
+    def scan(self, identity: str, photo: str, content: bytes | PhotoError) -> Scanned:
+        """Decode a photo, detect its faces, estimate their poses.
 
         Args:
-            identity: whose photo it is.
-            photo: relative to the data folder.
-            content: of its file, or why that could not be read.
-
-        Returns:
-            what was found, and the prepared faces, one for each that can be used.
+            identity: the person whose photo it is.
+            photo: path relative to the data folder.
+            content: of the photo file, or why it could not be read.
         """
         start = time.process_time()
         blank = blank_face(identity, photo, content)
@@ -98,17 +119,16 @@ class PhotoWorker:
             loaded = load_photo(content, name=photo, max_pixels=self._settings.max_pixels)
         except PhotoError as error:
             failed = replace(blank, reason=error.reason, detail=error.detail)
-            return Scanned((failed,), time.process_time() - start), []
-        image = loaded.image
-        blank = replace(blank, phash=perceptual_hash(image), detail=loaded.note)
-        search = self._find_faces(image)
-        if not search:
-            failed = replace(blank, reason=search.reason)
-            return Scanned((failed,), time.process_time() - start), []
+            return Scanned((failed,), seconds=time.process_time() - start)
+        blank = replace(blank, phash=perceptual_hash(loaded.image), detail=loaded.note)
+        found = self._reader.image(loaded.image, photo)
+        if not found.faces:
+            failed = replace(blank, reason=found.reason)
+            return Scanned((failed,), seconds=time.process_time() - start)
         faces, prepared = [], []
-        for number, found in enumerate(search.faces):
+        for number, face in enumerate(found.faces):
             try:
-                ready = self._prepare(image, found.landmarks)
+                ready = self._prepare(loaded.image, face)
             except PhotoError as error:
                 faces.append(replace(blank, face=number, reason=error.reason, detail=error.detail))
                 continue
@@ -120,49 +140,51 @@ class PhotoWorker:
                     yaw=float(pose.yaw),
                     pitch=float(pose.pitch),
                     roll=float(pose.roll),
-                    landmarks=np.asarray(found.landmarks, np.float32),
+                    landmarks=np.asarray(face.landmarks, np.float32),
                 )
             )
             prepared.append(ready)
-        return Scanned(tuple(faces), time.process_time() - start), prepared
+        return Scanned(tuple(faces), tuple(prepared), time.process_time() - start)
 
-    def prepare_again(self, faces: Sequence[ScannedFace], content: bytes) -> list[PreparedFace]:
+    def prepare_again(self, faces: Sequence[PhotoRecord], content: bytes) -> list[PreparedFace]:
         """Prepare faces whose landmarks are known from an earlier scan of the same content.
 
         Raises:
-            PhotoError: it cannot be decoded any more.
+            PhotoError: the content cannot be decoded any more.
         """
         image = load_image(content, name=faces[0].photo, max_pixels=self._settings.max_pixels)
-        return [self._prepare(image, face.landmarks) for face in faces if face.landmarks is not None]
+        known = [Face(_NO_BOX, face.landmarks, math.nan) for face in faces if face.landmarks is not None]
+        return [self._prepare(image, self._reader.cut(image, face)) for face in known]
 
     def make_images(
         self,
-        faces: Sequence[ScannedFace],
+        faces: Sequence[PhotoRecord],
         prepared: Sequence[PreparedFace],
         images: Sequence[PlannedImage],
         views: Mapping[str, View],
     ) -> Iterator[tuple[ManifestRow, bytes]]:
-        """The planned images of one photo: the row of the manifest and the JPEG of each.
+        """Make the planned images of one photo; yield the row of the manifest and the JPEG of each.
 
         Args:
             faces: the usable faces of the photo, as `scan` gave them.
-            prepared: beside them.
-            images: what is to be made of them.
+            prepared: one for each of `faces`.
+            images: the images to make.
             views: by name, all that `images` need.
         """
         for face, ready in zip(faces, prepared, strict=True):
             yield from self._make(face, ready, [image for image in images if image.face == face.face], views)
 
-    def _prepare(self, image: np.ndarray, landmarks: np.ndarray) -> PreparedFace:
-        chip = cut_chip(image, landmarks, self._settings.size)
-        in_chip = chip_landmarks(landmarks, chip_transform(landmarks, self._settings.size))
+    def _prepare(self, image: np.ndarray, face: FaceChip) -> PreparedFace:
+        assert face.chip is not None and face.chip_from_image is not None
         return PreparedFace(
-            chip, in_chip, prepare_photo(image, landmarks, self._view_set.head, self._settings.size)
+            face.chip,
+            chip_landmarks(face.landmarks, face.chip_from_image),
+            prepare_photo(image, face.landmarks, self._view_set.head, self._settings.size),
         )
 
     def _make(
         self,
-        face: ScannedFace,
+        face: PhotoRecord,
         ready: PreparedFace,
         images: Sequence[PlannedImage],
         views: Mapping[str, View],
@@ -207,7 +229,7 @@ class PhotoWorker:
             yield row, data
 
 
-def blank_face(identity: str, photo: str, content: bytes | PhotoError) -> ScannedFace:
-    """What is known of a photo before it is decoded."""
+def blank_face(identity: str, photo: str, content: bytes | PhotoError) -> PhotoRecord:
+    """Return what is known of a photo before it is decoded."""
     digest = "" if isinstance(content, PhotoError) else sha256(content).hexdigest()
-    return ScannedFace(identity, photo, 0, digest, 0, 0.0, 0.0, 0.0, None, "", None)
+    return PhotoRecord(identity, photo, digest, 0.0, 0.0, 0.0, None)

@@ -68,7 +68,9 @@ class WorkFolder:
                 f"{self.out.name(SETTINGS)}: cannot be read ({error}); choose another --out"
             ) from error
         other = [
-            f"{k} {made_with.get(k)!r} instead of {v!r}" for k, v in settings.items() if made_with.get(k) != v
+            f"{k} {made_with.get(k)!r} instead of {settings.get(k)!r}"
+            for k in {**settings, **made_with}
+            if made_with.get(k) != settings.get(k)
         ]
         if other:
             raise InputError(

@@ -1,8 +1,8 @@
-"""All the work on one batch of photos: read them, find the faces, name them, write the rows.
+"""All the work on one batch of photos: read them, detect the faces, name them, write the rows.
 
-Nothing but counts leaves: photos are read and rows written where the work is done. A batch whose rows are there,
-made of the same photos, is left alone. Done twice it gives the same bytes, so that who takes over the work of a
-worker that died need not know how far it came.
+A worker reads photos and writes rows itself; only counts leave it. A batch is left alone if its rows are there and were
+made of the same photos. A batch that is done twice gives the same bytes, so whoever takes over from a worker that died
+need not know how far that worker got.
 """
 
 import hashlib
@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from augmentor.errors import PhotoError
-from augmentor.faces.face_finder import Policy
+from augmentor.faces.face_search import Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import MAX_PIXELS
 from augmentor.photos.place import place_of
-from identity.chips.seeing import PhotoReader, SeenPhoto, failed, use_one_core
+from identity.chips.many_photos import use_one_core
+from identity.chips.photo_faces import PhotoFaces, PhotoReader, failed
 from identity.networks.tensorflow_loading import load_tensorflow
 from jobs.cluster.reading_ahead import read_in_order
 from jobs.naming.careful_seeing import CarefulReader
@@ -27,19 +29,20 @@ from jobs.naming.trained_run import run_folder
 
 STAGES = ("read", "see", "name")
 _NO_ROWS: list[dict[str, Any]] = []
-_AHEAD = 4  # photos that are read while one is searched for faces
+_AHEAD = 4  # Photos that are read from storage while one is searched for faces.
 
 
 @dataclass(frozen=True)
 class NamingSettings:
-    """Who is looked for where, and how; plain values, so that they travel.
+    """The settings of a naming job; plain values that can be sent to other machines.
 
     Attributes:
         model, data, out: paths or URIs of the run, the photos and the table.
         digest: of the run (`jobs.naming.trained_run.check_run`).
         fpir: share of strangers who may be given a name.
         faces: which faces of a photo count.
-        max_pixels: of a photo.
+        max_pixels: a photo with more is refused.
+        source: detects the faces.
     """
 
     model: str
@@ -49,20 +52,21 @@ class NamingSettings:
     fpir: float
     faces: Policy
     max_pixels: int = MAX_PIXELS
+    source: FaceSource = field(default_factory=lambda: face_source(second_opinion=True))
 
 
 @dataclass
 class BatchDone:
-    """What a worker did about a batch.
+    """The outcome of the work on one batch.
 
     Attributes:
         counts: of its rows.
-        unchanged: they were there already.
-        seconds: by stage (`STAGES`), by the clock: waiting for storage; decoding photos and finding faces; naming
-            these.
+        unchanged: whether the rows were there already.
+        seconds: by stage (`STAGES`), by the clock: waiting for storage; decoding photos and detecting faces; naming
+            the faces.
         bytes_read: of photos.
-        kept: photos whose rows an earlier table had.
-        more_pages: photos with pages after the first, which were not looked at.
+        kept: number of photos whose rows came from an earlier table.
+        more_pages: number of photos with pages after the first, which were not read.
     """
 
     counts: Counts
@@ -74,9 +78,9 @@ class BatchDone:
 
 
 class _Reader(Protocol):
-    """`PhotoReader` or `CarefulReader`."""
+    """A `PhotoReader` or a `CarefulReader`."""
 
-    def content(self, content: bytes, name: str, max_pixels: int) -> SeenPhoto:
+    def content(self, content: bytes, name: str, max_pixels: int) -> PhotoFaces:
         """See `PhotoReader.content`."""
         ...
 
@@ -85,10 +89,10 @@ class BatchWorker:
     """Works on one batch after the other, on one core.
 
     Args:
-        settings: of the table.
+        settings: of the job.
 
     Raises:
-        InputError: no run, another one than the settings say, or networks that cannot be loaded.
+        InputError: there is no run, it is another one than the settings say, or its networks cannot be loaded.
     """
 
     def __init__(self, settings: NamingSettings) -> None:
@@ -100,19 +104,19 @@ class BatchWorker:
         with run_folder(settings.model, settings.digest) as folder:
             bundle = Bundle.load(folder)
             _ = bundle.networks  # loads them while the folder is there
-        self._recogniser = Recogniser(bundle, settings.fpir, settings.faces)
-        self._made = (bundle.size, bundle.align, settings.faces)
-        self._reader = PhotoReader(*self._made)
+        self._recogniser = Recogniser(bundle, settings.fpir, settings.faces, settings.source)
+        self._reader = PhotoReader(bundle.size, bundle.align, settings.faces, settings.source)
+        self._reader.load()
         self._max_pixels = settings.max_pixels
         self._data = place_of(settings.data)
         self._table = TablePlace(settings.out)
 
     def run(self, batch: Batch, careful: bool = False) -> BatchDone:
-        """Do what is to be done.
+        """Name the photos of a batch, unless its rows are there already.
 
         Args:
             batch: of photos.
-            careful: read each photo in a process of its own.
+            careful: whether to read each photo in a process of its own.
 
         Raises:
             InputError: the storage refuses, or the rows cannot be written.
@@ -126,8 +130,8 @@ class BatchWorker:
         digests: list[str | None] = []
         with self._careful_reader(careful) as reader:
             start = time.perf_counter()
-            seen = self._seen(batch, reader or self._reader, done, digests, rows)
-            answers = [found.as_json() for found in self._recogniser.seen(seen)]
+            photos = self._detected(batch, reader or self._reader, done, digests, rows)
+            answers = [answer.as_json() for answer in self._recogniser.seen(photos)]
             whole = time.perf_counter() - start
         done.seconds["name"] = whole - done.seconds["read"] - done.seconds["see"]
         for answer, digest in zip(answers, digests, strict=True):
@@ -140,19 +144,19 @@ class BatchWorker:
         return done
 
     def _careful_reader(self, careful: bool) -> AbstractContextManager[CarefulReader | None]:
-        return closing(CarefulReader(*self._made)) if careful else nullcontext()
+        return closing(CarefulReader(self._reader)) if careful else nullcontext()
 
-    def _seen(
+    def _detected(
         self,
         batch: Batch,
         reader: _Reader,
         done: BatchDone,
         digests: list[str | None],
         rows: dict[str, list[dict[str, Any]]],
-    ) -> Iterator[SeenPhoto]:
-        """Yield the photos of a batch after the search for faces, in order; their digests go into `digests`.
+    ) -> Iterator[PhotoFaces]:
+        """Yield the photos of a batch with their faces, in order, and put their digests into `digests`.
 
-        Photos that an earlier table has, with the same content, are not searched: their rows go into `rows`.
+        A photo that an earlier table has with the same content is not searched: its rows go into `rows`.
         """
         known = self._table.rows_of(batch.photos)
         contents = read_in_order(self._read, batch.photos, _AHEAD)
@@ -162,7 +166,7 @@ class BatchWorker:
             read = time.perf_counter()
             if isinstance(content, PhotoError):
                 digests.append(None)
-                seen = failed(content, photo)
+                found = failed(content, photo)
             else:
                 digest = hashlib.sha256(content).hexdigest()
                 done.bytes_read += len(content)
@@ -172,11 +176,11 @@ class BatchWorker:
                     done.seconds["read"] += read - start
                     continue
                 digests.append(digest)
-                seen = reader.content(content, photo, self._max_pixels)
-                done.more_pages += bool(seen.detail and seen.status != "error")
+                found = reader.content(content, photo, self._max_pixels)
+                done.more_pages += bool(found.detail and found.status != "error")
             done.seconds["read"] += read - start
             done.seconds["see"] += time.perf_counter() - read
-            yield seen
+            yield found
 
     def _read(self, photo: str) -> bytes | PhotoError:
         try:
@@ -186,5 +190,5 @@ class BatchWorker:
 
 
 def _is_answered(row: Mapping[str, Any], digest: str) -> bool:
-    """Return whether a row of an earlier table is of this content; what could not be read is tried again."""
+    """Return whether a row of an earlier table is of this content; a photo that could not be read is tried again."""
     return bool(row["sha256"] == digest and row["status"] != "error")

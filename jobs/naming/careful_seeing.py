@@ -1,4 +1,4 @@
-"""Find the faces of a photo in a process of its own: one that crashes its decoder is found out by that.
+"""Detect the faces of a photo in a process of its own, so that a photo that crashes its decoder does no further harm.
 
 See `jobs.cluster.careful_process`.
 """
@@ -6,29 +6,35 @@ See `jobs.cluster.careful_process`.
 from typing import Any
 
 from augmentor.errors import PhotoError
-from augmentor.faces.face_finder import Policy
-from identity.chips.seeing import PhotoReader, SeenPhoto, failed, use_one_core
+from identity.chips.many_photos import use_one_core
+from identity.chips.photo_faces import PhotoFaces, PhotoReader, failed
 from jobs.cluster.careful_process import SECONDS, CarefulProcess
 
 _readers: list[PhotoReader] = []
 
 
 class CarefulReader:
-    """As `identity.chips.seeing.PhotoReader.content`, at the cost of a process; `close` it.
+    """Does what `PhotoReader.content` does, at the cost of a process. Call `close` when it is no longer needed.
 
     Args:
-        size, align, policy: of the reader in that process.
-        seconds: after which a photo is given up.
+        reader: reads the photos in that process.
+        seconds: a photo that takes longer is given up.
     """
 
-    def __init__(self, size: int, align: str, policy: Policy, seconds: float = SECONDS) -> None:
-        self._process = CarefulProcess(_start, [size, align, policy], seconds)
+    def __init__(self, reader: PhotoReader, seconds: float = SECONDS) -> None:
+        self._process = CarefulProcess(_start, [reader], seconds)
 
-    def content(self, content: bytes, name: str, max_pixels: int) -> SeenPhoto:
-        """See the class."""
+    def content(self, content: bytes, name: str, max_pixels: int) -> PhotoFaces:
+        """Return the faces of a photo; one that crashes the process or takes too long gets the status `error`.
+
+        Args:
+            content: of the photo file.
+            name: what messages call the photo.
+            max_pixels: a photo with more is refused.
+        """
         try:
-            seen: Any = self._process.ask(name, _content, content, name, max_pixels)
-            return seen
+            found: Any = self._process.ask(name, _content, content, name, max_pixels)
+            return found
         except PhotoError as error:
             return failed(error, name)
 
@@ -37,10 +43,11 @@ class CarefulReader:
         self._process.close()
 
 
-def _start(size: int, align: str, policy: Policy) -> None:
+def _start(reader: PhotoReader) -> None:
     use_one_core()
-    _readers[:] = [PhotoReader(size, align, policy)]
+    reader.load()
+    _readers[:] = [reader]
 
 
-def _content(content: bytes, name: str, max_pixels: int) -> SeenPhoto:
+def _content(content: bytes, name: str, max_pixels: int) -> PhotoFaces:
     return _readers[0].content(content, name, max_pixels)

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.faces.landmark_source import model_path
+from augmentor.faces.face_source import FaceSource, face_source, source_note
 from augmentor.photos.images import pixel_limit
 from augmentor.photos.place import Place, is_local, place_of
 from identity.runs.outputs import remember_output
@@ -62,10 +62,15 @@ def identify(settings: IdentifySettings) -> int:
     """
     table = TablePlace(absolute(settings.out))
     digest = check_run(absolute(settings.model), settings.fpir)
-    model_path(
-        "shape_predictor_68_face_landmarks.dat"
-    )  # raises the error now, and only once, if it is missing
-    made_with = {"columns": COLUMNS, "run": digest[:16], "fpir": settings.fpir, "faces": settings.faces}
+    source = face_source(second_opinion=True)
+    source.check_models()  # raises the error now, and only once, if one is missing
+    made_with = {
+        "columns": COLUMNS,
+        "run": digest[:16],
+        "fpir": settings.fpir,
+        "faces": settings.faces,
+        **source_note(source),
+    }
     data = place_of(settings.data)
     if next(photos_below(data), None) is None:
         raise InputError(f"{data.name()}: no photos")
@@ -79,7 +84,7 @@ def identify(settings: IdentifySettings) -> int:
     with WorkFolder(table.parts, made_with) as work:
         work.remove_partial_files()
         try:
-            return _Job(settings, table, digest, made_with).run()
+            return _Job(settings, table, digest, made_with, source).run()
         except LikenessError:
             if not table.has_parts():
                 table.remove_parts()
@@ -102,7 +107,11 @@ def _counts_if_same(
     before = about.get("made_with")
     if not isinstance(before, dict):
         raise InputError(f"{table.name()}: not made by this job; {way_out}")
-    other = [f"{k} {before.get(k)!r} instead of {v!r}" for k, v in made_with.items() if before.get(k) != v]
+    other = [
+        f"{k} {before.get(k)!r} instead of {made_with.get(k)!r}"
+        for k in {**made_with, **before}
+        if before.get(k) != made_with.get(k)
+    ]
     if other:
         raise InputError(
             f"{table.name()}: made with {', '.join(other)}; {way_out}, or run the job with the earlier settings"
@@ -154,7 +163,12 @@ class _Job:
     """One run of the job."""
 
     def __init__(
-        self, settings: IdentifySettings, table: TablePlace, digest: str, made_with: Mapping[str, Any]
+        self,
+        settings: IdentifySettings,
+        table: TablePlace,
+        digest: str,
+        made_with: Mapping[str, Any],
+        source: FaceSource,
     ) -> None:
         self._settings, self._table, self._made_with = settings, table, made_with
         self._naming = NamingSettings(
@@ -165,6 +179,7 @@ class _Job:
             fpir=settings.fpir,
             faces=settings.faces,
             max_pixels=pixel_limit(),
+            source=source,
         )
         self._batches = PhotoBatches(place_of(settings.data), made_with)
         self._totals = IdentifyTotals()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from augmentor.command_line import called_as
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import Policy
+from augmentor.faces.face_search import Policy
 from jobs.cluster.command_line import OneLineParser, check_place, lies_in
 
 

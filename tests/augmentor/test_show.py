@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.head.head_model import load_head_model
 from augmentor.made_up.people import PeopleOptions, draw_photos, people_names
 from augmentor.made_up.render import Studio
@@ -34,7 +34,7 @@ def test_a_sheet_shows_photo_mesh_and_six_rows_of_up_to_nine_renders(
 
 def test_the_mesh_is_drawn_on_the_face_and_not_in_the_corners(photo: np.ndarray) -> None:
     head = load_head_model()
-    prepared = prepare_photo(photo, FaceFinder("central")(photo).faces[0].landmarks, head, 64)
+    prepared = prepare_photo(photo, face_source()(photo).faces[0].landmarks, head, 64)
     drawn = fitted_mesh(prepared, head, 300).astype(int)
     near = (np.abs(drawn - MESH).sum(-1) < 150).mean()
     assert near > 0.01

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.made_up.people import PeopleOptions, main, people_names, photo_range, write_people
 from augmentor.made_up.person import make_person, plan_shot
@@ -83,7 +83,7 @@ def test_a_person_keeps_shape_and_skin_and_varies_in_pose(head: HeadModel) -> No
 
 
 def test_dlib_detects_the_face_near_the_true_landmarks(made: Path) -> None:
-    finder = FaceFinder("central")
+    finder = face_source()
     for row in pq.read_table(made / "truth.parquet").to_pylist():
         search = finder(load_image(made / row["photo"]))
         assert search

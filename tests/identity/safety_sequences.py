@@ -37,12 +37,11 @@ import pyarrow.parquet as pq
 from augmentor.balanced_set.manifest import ManifestRow, write_manifest
 from augmentor.balanced_set.part_records import Account, PartRecord
 from augmentor.errors import LikenessError
+from augmentor.faces.face_source import DEFAULT, SOURCES
 from augmentor.photos.images import encode_jpeg
 from augmentor.photos.place import FileStamp
 from identity.albums.page import write_pages
 from identity.albums.sorting import organise, undo
-from identity.chips import seeing
-from identity.chips.probes import ProbeChip
 from identity.forgetting.forget_person import forget, refuse_forgotten
 from identity.runs import holders
 from identity.runs.bundle import Bundle
@@ -51,8 +50,9 @@ from identity.runs.enrolment import enrol
 from identity.runs.recogniser import Recogniser
 from identity.runs.renaming import merged, renamed
 from tests.identity.changed_run import with_people
-from tests.identity.runs.test_recogniser import SquareFinder, photo
+from tests.identity.runs.test_recogniser import SquareFaces, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
+from tests.stand_in_faces import one_face
 
 NAMES = ["Ann Ü", "O'Brien", "Ada:B", "写真", "a", "Bo & Co", "[test]", "A#B?c=1", "Zoë", "Ada_B", "x<b>"]
 _ENDED, _REFUSED, _LEFT = 0, 2, 1
@@ -162,7 +162,7 @@ class World:
         name = self.random.choice([*NAMES, "..", "holdout", "Anna."])
         chip = np.full((8, 8, 3), self._colour(Bundle.load(self.run)), np.uint8)
         digest = f"{self.random.getrandbits(128):032x}"
-        probe = ProbeChip(Path(f"{digest}.jpg"), chip, None, digest, self.random.getrandbits(62), None)
+        probe = one_face(Path(f"{digest}.jpg"), chip, digest, self.random.getrandbits(62))
 
         def act() -> int:
             with PeopleFile(self.run) as people, people.exclusive():
@@ -474,7 +474,7 @@ def run_sequence(seed: int, steps: int) -> None:
 
 def main(first: int, count: int, steps: int = 8) -> int:
     """Run `count` sequences from number `first` on; print each number and what happens in its steps."""
-    seeing.FaceFinder = SquareFinder  # type: ignore[misc, assignment]
+    SOURCES[DEFAULT] = SquareFaces
     Bundle.networks = property(lambda _self: ColourEmbedder())  # type: ignore[assignment, method-assign]
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="likeness-cache-")
     for seed in range(first, first + count):

@@ -27,7 +27,7 @@ FUNCTIONS = {
 }
 CLASSES = {
     "Recogniser": {
-        "__init__": "(self, bundle, fpir=0.01, policy='all')",
+        "__init__": "(self, bundle, fpir=0.01, policy='all', source=None)",
         "files": "(self, paths, workers=1)",
         "images": "(self, images, names=None)",
     },

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.acceptance import DecisionConstants, LeadAndCrowding
 from identity.enrol import main
 from identity.networks.face_space import unit
@@ -15,6 +15,7 @@ from identity.runs.bundle import Bundle
 from identity.runs.enrolment import enrol, taken_for
 from tests.identity.changed_run import crowding_of, with_crowding, with_decision, with_people
 from tests.identity.runs.test_bundle import small_bundle
+from tests.stand_in_faces import one_face
 
 
 class ColourEmbedder:
@@ -57,10 +58,10 @@ def trained(people: int = 3, seed: int = 0) -> Bundle:
     return bundle
 
 
-def photo(colour: tuple[int, int, int], number: int = 0) -> ProbeChip:
+def photo(colour: tuple[int, int, int], number: int = 0) -> PhotoFaces:
     chip = np.full((8, 8, 3), colour, np.uint8)
     digest = f"{hash(colour) & 0xFFFF:08x}{number:08x}"
-    return ProbeChip(Path(f"{digest}.jpg"), chip, None, digest, hash((colour, number)) & (2**63 - 1), None)
+    return one_face(Path(f"{digest}.jpg"), chip, digest, hash((colour, number)) & (2**63 - 1))
 
 
 def test_the_new_persons_template_is_the_unit_mean_of_the_photos() -> None:

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import Face, FaceSearch
+from augmentor.faces.chip import CHIP_SIZE, chip_landmarks, chip_transform
+from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
 from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
 from identity import evaluate as module
-from identity.chips import probes
 from identity.decisions.metrics import NEVER, NEVER_RANKED
 from identity.evaluate import main
 from identity.evaluation import on_photos as evaluation
@@ -24,6 +24,7 @@ from identity.evaluation.material import Material, read_material
 from identity.evaluation.on_photos import evaluate
 from identity.evaluation.rates import PairScores, measure_pairs
 from identity.runs.leak_guard import TrainingPhotos
+from tests.stand_in_faces import StandInFaces, find_with
 
 SIZE = 32
 KEYS = [
@@ -33,16 +34,23 @@ KEYS = [
 ]
 
 
-class WholePicture:
+def _landmarks_of_a_face_that_fills_the_picture() -> np.ndarray:
+    """(68, 2) landmarks in a picture of 96 pixels, so that its chip shows the whole picture and nothing else."""
+    points = np.random.default_rng(0).uniform(0, 100, (68, 2))
+    in_chip = chip_landmarks(points, chip_transform(points))
+    return ((in_chip + 0.5) * (96 / CHIP_SIZE) - 0.5).astype(np.float32)
+
+
+WHOLE = _landmarks_of_a_face_that_fills_the_picture()
+
+
+class WholePicture(StandInFaces):
     """A detector that takes the whole picture for a face, unless it is dark."""
 
-    def __init__(self, policy: str, min_face: int, second_opinion: bool = False) -> None:
-        pass
-
-    def __call__(self, image: np.ndarray) -> FaceSearch:
+    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
         if image.mean() < 60:
             return FaceSearch((), "no_face")
-        return FaceSearch((Face((0.0, 0.0, 96.0, 96.0), np.zeros((68, 2), np.float32), 1.0),), None)
+        return FaceSearch((Face((0.0, 0.0, 96.0, 96.0), WHOLE, 1.0),), None)
 
 
 class Pictures:
@@ -88,8 +96,7 @@ def save(path: Path, image: np.ndarray) -> Path:
 
 @pytest.fixture(autouse=True)
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "FaceFinder", WholePicture)
-    monkeypatch.setattr(probes, "cut_chip", lambda image, landmarks, size: cv2.resize(image, (size, size)))
+    find_with(WholePicture, monkeypatch)
     monkeypatch.setattr(evaluation, "_ms_per_call", lambda call, items: float(call() is not None))
 
 

@@ -17,7 +17,6 @@ from augmentor.photos.images import PARTIAL_PREFIX, PARTIAL_SUFFIX, encode_jpeg
 from augmentor.photos.place import FileStamp
 from identity.albums.page import write_pages
 from identity.albums.sorting import organise
-from identity.chips import seeing
 from identity.enrol import main as enrol_main
 from identity.forget import main
 from identity.forgetting.forget_person import forget
@@ -32,8 +31,9 @@ from identity.training.pipeline import train
 from identity.training.training_config import TrainConfig
 from tests.identity.changed_run import crowding_of, with_people
 from tests.identity.drawn_set import drawn_face, write_drawn_set, write_random_weights
-from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
+from tests.identity.runs.test_recogniser import SquareFaces, colour_of, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
+from tests.stand_in_faces import find_with
 
 ANN = "Ann Ü"
 
@@ -59,7 +59,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     replace(with_people(bundle, labels=labels, sources=sources), about=about, model_card="# Card").save(
         folder
     )
-    monkeypatch.setattr(seeing, "FaceFinder", SquareFinder)
+    find_with(SquareFaces, monkeypatch)
     monkeypatch.setattr(Bundle, "networks", property(lambda _self: ColourEmbedder()))
     return folder
 

@@ -14,15 +14,15 @@ from augmentor.photos.images import encode_jpeg, sha256_of
 from identity import organise as module
 from identity.albums.page import write_pages
 from identity.albums.sorting import Albums, organise, undo
-from identity.chips import seeing
 from identity.decisions.open_set import ProbabilityCurve
 from identity.decisions.same_person import SamePerson
 from identity.runs.bundle import Bundle
 from identity.runs.collection import FILE, PeopleFile
 from identity.runs.recogniser import Recogniser
 from tests.identity.changed_run import with_decision
-from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
+from tests.identity.runs.test_recogniser import SquareFaces, colour_of, photo
 from tests.identity.test_enrol import trained
+from tests.stand_in_faces import find_with
 
 STRANGER, OTHER_STRANGER = (60, 240, 250), (130, 130, 40)
 
@@ -30,7 +30,7 @@ STRANGER, OTHER_STRANGER = (60, 240, 250), (130, 130, 40)
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Bundle:
     """A run of six people who differ by colour; a face that scores below 1.5 is unknown."""
-    monkeypatch.setattr(seeing, "FaceFinder", SquareFinder)
+    find_with(SquareFaces, monkeypatch)
     bundle = trained(people=6, seed=3)
     thresholds = bundle.decision.thresholds | {"fpir_10": 1.5}
     bundle = with_decision(bundle, thresholds=thresholds)

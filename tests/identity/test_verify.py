@@ -9,13 +9,13 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.photos.images import encode_jpeg
 from identity import verify as module
-from identity.chips import seeing
 from identity.decisions.open_set import ProbabilityCurve
 from identity.decisions.same_person import SamePerson
 from identity.networks.face_space import unit
 from identity.runs.comparison import verify
 from identity.verify import main
-from tests.identity.runs.test_recogniser import SquareFinder, photo
+from tests.identity.runs.test_recogniser import SquareFaces, photo
+from tests.stand_in_faces import find_with
 
 RED, ORANGE, GREEN = (200, 60, 60), (200, 90, 60), (60, 200, 60)
 
@@ -34,14 +34,7 @@ class Colours:
 
 @pytest.fixture(autouse=True)
 def finder(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Finder(SquareFinder):
-        def __call__(self, image: np.ndarray):  # type: ignore[no-untyped-def]
-            search = super().__call__(image)
-            if len(search.faces) > 1 and self.policy == "reject":
-                return type(search)((), "several_faces")
-            return type(search)(search.faces[:1], None) if search and self.policy == "largest" else search
-
-    monkeypatch.setattr(seeing, "FaceFinder", Finder)
+    find_with(SquareFaces, monkeypatch)
 
 
 def test_distance_threshold_and_answer_agree() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from identity.chips.seeing import PhotoReader
+from identity.chips.photo_faces import PhotoReader
 from identity.decisions.acceptance import DecisionConstants, LeadAndCrowding
 from identity.decisions.open_set import Decision, ProbabilityCurve
 from identity.networks.embedding import load_embedder

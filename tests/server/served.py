@@ -12,8 +12,9 @@ import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import encode_jpeg
-from identity.chips import seeing
+from identity.chips.photo_faces import PhotoReader
 from identity.decisions.open_set import ProbabilityCurve
 from identity.decisions.same_person import SamePerson
 from identity.runs.bundle import Bundle
@@ -23,8 +24,9 @@ from identity.server import service as module
 from identity.server.app import make_app
 from identity.server.settings import Settings
 from tests.identity.changed_run import with_crowding, with_decision
-from tests.identity.runs.test_recogniser import SquareFinder, colour_of, photo
+from tests.identity.runs.test_recogniser import SquareFaces, colour_of, photo
 from tests.identity.test_enrol import ColourEmbedder, trained
+from tests.stand_in_faces import find_with
 
 STRANGER = (60, 240, 250)
 
@@ -32,12 +34,20 @@ STRANGER = (60, 240, 250)
 class ThreadPool(photo_pool.PhotoPool):
     """A pool that reads photos in threads of this process, where the stand-ins are."""
 
-    def __init__(self, size: int, align: str, workers: int, limits: photo_pool.PhotoLimits) -> None:
+    def __init__(
+        self,
+        size: int,
+        align: str,
+        workers: int,
+        limits: photo_pool.PhotoLimits,
+        source: FaceSource | None = None,
+    ) -> None:
         self.workers, self._limits = workers, limits
         self._wait()
         self._pool: Any = _Threads()
         self._large_pool = self._pool
-        photo_pool._start(size, align)
+        source = source or face_source(second_opinion=True)
+        photo_pool._start(PhotoReader(size, align, source=source))
 
     def close(self) -> None:
         self._pool.threads.shutdown()
@@ -51,17 +61,6 @@ class _Threads:
 
     def schedule(self, function: Any, args: list[Any], timeout: float) -> Any:
         return self.threads.submit(function, *args)
-
-
-class SquareFinders(SquareFinder):
-    """The detector of `test_recogniser`, with every policy."""
-
-    def __call__(self, image: np.ndarray) -> Any:
-        search = super().__call__(image)
-        if len(search.faces) > 1 and self.policy == "reject":
-            return type(search)((), "several_faces")
-        one = search and self.policy in ("largest", "central")
-        return type(search)(search.faces[:1], None) if one else search
 
 
 def saved_run(folder: Path) -> Bundle:
@@ -85,9 +84,7 @@ def saved_run(folder: Path) -> Bundle:
 
 
 def patched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seeing, "FaceFinder", SquareFinders)
-    monkeypatch.setattr(photo_pool, "FaceFinder", SquareFinders)
-    monkeypatch.setattr(photo_pool, "_finder", [])
+    find_with(SquareFaces, monkeypatch)
     # The limit would apply to the memory of the tests.
     monkeypatch.setattr(photo_pool, "_less_memory", lambda _more: nullcontext())
     monkeypatch.setattr(module, "PhotoPool", ThreadPool)

@@ -60,11 +60,11 @@ def test_a_photo_that_takes_too_much_memory_is_too_large_and_its_process_goes_on
     large = png(5000, 4900)
 
     async def ask(pool: PhotoPool) -> Any:
-        first = await pool.see(source(PHOTO))
-        seen = await pool.see(source(large))
+        first = await pool.faces(source(PHOTO))
+        seen = await pool.faces(source(large))
         with pytest.raises(photo_pool.PhotoError) as error:
             await pool.thumbnail(source(large))
-        return first, seen, error.value, await pool.see(source(PHOTO)), await pool.thumbnail(source(PHOTO))
+        return first, seen, error.value, await pool.faces(source(PHOTO)), await pool.thumbnail(source(PHOTO))
 
     first, seen, error, again, small = with_pool(limits, ask)
     assert (first.status, again.status) == ("ok", "ok") and small[:2] == b"\xff\xd8"
@@ -75,7 +75,7 @@ def test_a_photo_that_takes_too_much_memory_is_too_large_and_its_process_goes_on
 @LINUX
 def test_no_kind_of_photo_gets_more_memory_than_another() -> None:
     limits = PhotoLimits(60, 120_000_000, memory_for(20_000_000))
-    seen = with_pool(limits, lambda pool: pool.see(source(grey_tiff(8000, 7000))))
+    seen = with_pool(limits, lambda pool: pool.faces(source(grey_tiff(8000, 7000))))
     assert (seen.status, seen.reason) == ("error", "too_large")
 
 
@@ -83,7 +83,7 @@ def test_no_kind_of_photo_gets_more_memory_than_another() -> None:
 def test_a_photo_that_did_not_fit_leaves_no_memory_behind() -> None:
     async def ask(pool: PhotoPool) -> int:
         for content in (png(5000, 4900), grey_tiff(9000, 8000)):
-            assert (await pool.see(source(content))).reason == "too_large"
+            assert (await pool.faces(source(content))).reason == "too_large"
         readers = [p for p in psutil.Process().children(recursive=True) if p.memory_info().rss > 50e6]
         return max(reader.memory_info().rss for reader in readers)
 
@@ -126,12 +126,15 @@ def test_a_photo_gives_the_hashes_of_its_file_and_its_thumbnail(tmp_path: Path) 
     file.write_bytes(PHOTO)
 
     async def ask(pool: PhotoPool) -> Any:
-        seen, hashes = await pool.see_hashed(file_source(file, "a.jpg"))
-        gone = await pool.see(file_source(tmp_path / "none.jpg", "none.jpg"))
-        return seen, hashes, gone, await pool.thumbnail(source(PHOTO))
+        seen = await pool.faces(file_source(file, "a.jpg"), hashed=True)
+        gone = await pool.faces(file_source(tmp_path / "none.jpg", "none.jpg"))
+        return seen, gone, await pool.thumbnail(source(PHOTO))
 
-    seen, hashes, gone, small = with_pool(PhotoLimits(60, 10**6, 10**9), ask)
-    assert hashes == (hashlib.sha256(PHOTO).hexdigest(), perceptual_hash(load_image(PHOTO)))
+    seen, gone, small = with_pool(PhotoLimits(60, 10**6, 10**9), ask)
+    assert (seen.sha256, seen.phash) == (
+        hashlib.sha256(PHOTO).hexdigest(),
+        perceptual_hash(load_image(PHOTO)),
+    )
     assert seen.status == "ok" and load_image(small).shape == (240, 320, 3)
     assert gone.status == "error" and str(tmp_path) not in gone.detail
 
@@ -142,7 +145,7 @@ def test_what_cannot_be_read_at_all_does_not_wait_for_large_photos() -> None:
 
     async def ask(pool: PhotoPool) -> Any:
         async with pool._large:
-            return await asyncio.wait_for(pool.see(Source("z.zip", 0, refused)), 60)
+            return await asyncio.wait_for(pool.faces(Source("z.zip", 0, refused)), 60)
 
     assert with_pool(PhotoLimits(60, 120_000_000, 10**9), ask).reason == "too_large"
 
@@ -154,12 +157,11 @@ def test_too_many_pixels_are_refused_whatever_is_asked_of_a_photo() -> None:
         reasons = []
         for work in (
             pool.thumbnail(source(PHOTO)),
-            pool.probe(source(PHOTO), "central"),
             pool.face_again(source(PHOTO), Path("a"), (0.0, 0.0, 9.0, 9.0), 64),
         ):
             with pytest.raises(photo_pool.PhotoError) as error:
                 await work
             reasons.append(error.value.reason)
-        return [*reasons, (await pool.see(source(PHOTO))).reason]
+        return [*reasons, (await pool.faces(source(PHOTO), "central")).reason]
 
-    assert with_pool(limits, ask) == ["too_large"] * 4
+    assert with_pool(limits, ask) == ["too_large"] * 3

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from augmentor.faces.chip import chip_landmarks, chip_transform, cut_chip
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.faces.landmark_source import FACE_EMBEDDING, model_path
 from augmentor.photos.images import load_image
-from tests.augmentor.faces.test_face_finder import draw_face, plain
+from tests.augmentor.faces.test_hog_faces import draw_face, plain
 
 LFW = Path(__file__).parents[3].parent / "shared" / "data" / "lfw1013"
 
@@ -22,7 +22,7 @@ def face() -> tuple[np.ndarray, np.ndarray]:
     image = draw_face(plain(500, 500), (250, 250), 380)
     turn = cv2.getRotationMatrix2D((250, 250), 10, 1)
     image = cv2.warpAffine(image, turn, (500, 500), borderMode=cv2.BORDER_REPLICATE)
-    return image, FaceFinder()(image).faces[0].landmarks
+    return image, face_source()(image).faces[0].landmarks
 
 
 def moved(landmarks: np.ndarray, scale: float, degrees: float, shift: tuple[float, float]) -> np.ndarray:
@@ -125,7 +125,7 @@ def test_mistakes_of_the_caller_raise(face: tuple[np.ndarray, np.ndarray]) -> No
 @pytest.mark.skipif(not LFW.is_dir(), reason=f"{LFW} is not here")
 def test_dlib_embeds_our_chips_as_its_own() -> None:
     embed = dlib.face_recognition_model_v1(str(model_path(FACE_EMBEDDING))).compute_face_descriptor
-    finder, distances = FaceFinder(), []
+    finder, distances = face_source(), []
     for photo in sorted((LFW / "train").rglob("*.jpg"))[::350]:
         image = load_image(photo)
         for found in finder(image).faces:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from augmentor.faces.cnn_detector import cnn_faces
-from augmentor.faces.face_finder import FaceFinder, overlap
+from augmentor.faces.face_search import overlap
+from augmentor.faces.face_source import face_source
 from augmentor.photos.images import load_image
 
 LFW = Path(__file__).parents[3].parent / "shared" / "data" / "lfw1013"
@@ -24,4 +25,4 @@ def test_it_sees_a_face_where_the_other_detector_does(scale: tuple[float, float]
     image = cv2.resize(load_image(path), None, fx=scale[0], fy=scale[1])
     (box, confidence), *_ = cnn_faces(image)
     assert confidence > 0.75
-    assert overlap(box, FaceFinder("central")(image).faces[0].box) > 0.5
+    assert overlap(box, face_source()(image).faces[0].box) > 0.5

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_grid import MIRROR68
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.measure_offsets import measure_offsets
@@ -206,13 +206,13 @@ def test_stored_detector_offsets_are_symmetric_and_small() -> None:
 @pytest.mark.slow
 def test_yaw_of_made_up_people_is_found_within_four_degrees(head: HeadModel, tmp_path: Path) -> None:
     """Photos of known pose, landmarked by dlib: other people than the detector offsets were measured on."""
-    from augmentor.faces.face_finder import FaceFinder
+    from augmentor.faces.face_source import face_source
     from augmentor.photos.images import load_image
 
     command = [sys.executable, "-m", "augmentor.made_up.people", "--out", str(tmp_path / "people")]
     command += ["--identities", "10", "--photos", "3-3", "--seed", "77"]
     subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[3])
-    finder, errors = FaceFinder(), []
+    finder, errors = face_source(), []
     for row in pq.read_table(tmp_path / "people" / "truth.parquet").to_pylist():
         image = load_image(tmp_path / "people" / row["photo"])
         search = finder(image)

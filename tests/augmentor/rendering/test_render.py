@@ -6,7 +6,7 @@ import pytest
 
 from augmentor.errors import PhotoError
 from augmentor.faces.chip import cut_chip
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.pose import Camera, HeadPose, rotation_from_pose
 from augmentor.head.surface import flatten_ears, surface_normals, surface_triangles

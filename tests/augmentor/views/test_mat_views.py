@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 from augmentor.errors import InputError
-from augmentor.head.detector_offsets import detector_offsets
+from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.pose import HeadPose, rotation_from_pose
 from augmentor.head.surface import surface_triangles

@@ -353,3 +353,16 @@ def test_an_original_that_changed_and_can_be_read_replaces_its_copies(
         for f in found.placed
         if f.photo == "deeper/a.png"
     )
+
+
+def test_an_album_that_the_user_made_a_link_stops_nothing(
+    run: Bundle, photos: Path, albums: Path, tmp_path: Path
+) -> None:
+    put(run, photos, albums, "copy")
+    album = next(path for path in sorted(albums.iterdir()) if path.is_dir() and any(path.glob("*.png")))
+    album.rename(tmp_path / "elsewhere")
+    album.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "mine.txt").write_text("mine")
+    take_away(run, albums)
+    take_away_twice = [path.name for path in (tmp_path / "elsewhere").iterdir()]
+    assert take_away_twice == ["mine.txt"] and album.is_symlink()

@@ -2,20 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import Face
 from identity import enrol as command
-from identity.albums import photo_work
 from identity.albums.group_enrolment import group_photos
-from identity.albums.photo_work import overlap
 from identity.albums.sorting import decide, move_photo, place_again
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
 from tests.identity.changed_run import with_decision
-from tests.identity.runs.test_recogniser import SquareFinder
+from tests.identity.runs.test_recogniser import SquareFaces
 from tests.identity.test_organise import (  # noqa: F401
     photos,
     put,
@@ -23,11 +19,12 @@ from tests.identity.test_organise import (  # noqa: F401
     run,
     tree,
 )
+from tests.stand_in_faces import find_with
 
 
 @pytest.fixture(autouse=True)
 def finder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photo_work, "FaceFinder", SquareFinder)
+    find_with(SquareFaces, monkeypatch)
 
 
 def test_the_grouped_face_of_each_photo_is_detected_again(run: Bundle, photos: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -90,10 +87,3 @@ def test_a_photo_stays_where_the_user_put_it(run: Bundle, photos: Path, tmp_path
     assert {f for f in files if f.startswith("person 0/")} <= {"person 0/a.png", "person 0/a (2).png"}
     put(run, photos, albums)
     assert "Elsewhere/a.png" in tree(albums), "the next call keeps it"
-
-
-def test_overlap_of_boxes_by_hand() -> None:
-    face = Face((0, 0, 10, 10), np.zeros((68, 2), np.float32), 1.0)
-    assert overlap(face, (0, 0, 10, 10)) == 1
-    assert overlap(face, (5, 0, 10, 10)) == pytest.approx(50 / 150)
-    assert overlap(face, (20, 20, 5, 5)) == 0

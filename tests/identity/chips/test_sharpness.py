@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from augmentor.faces.chip import cut_chip
-from augmentor.faces.face_finder import FaceFinder
+from augmentor.faces.face_source import face_source
 from augmentor.photos.images import list_photos, load_image
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.chips.sharpness import LITTLE_DETAIL, blurred_line, detail
+from tests.stand_in_faces import one_face
 
 LFW = Path(__file__).parents[4] / "shared" / "data" / "lfw1013"
 
@@ -22,8 +23,8 @@ def textured(sigma: float, size: int = 150) -> np.ndarray:
     return (128 + (blurred - 128) * (40 / blurred.std())).clip(0, 255).astype(np.uint8)
 
 
-def photo(chip: np.ndarray, name: str) -> ProbeChip:
-    return ProbeChip(Path(name), chip, None, name, 0, None)
+def photo(chip: np.ndarray, name: str) -> PhotoFaces:
+    return one_face(Path(name), chip, name, 0)
 
 
 def test_detail_falls_with_blur_and_not_with_light_or_size() -> None:
@@ -51,7 +52,7 @@ def test_the_line_names_blurred_photos_and_what_follows_if_all_are() -> None:
 @pytest.mark.data
 @pytest.mark.skipif(not LFW.is_dir(), reason="needs ../shared/data/lfw1013")
 def test_real_faces_are_told_apart_when_they_are_blurred() -> None:
-    find, sharp, soft = FaceFinder("central"), [], []
+    find, sharp, soft = face_source(), [], []
     for path in list_photos(LFW / "train")[:: 4192 // 24]:
         image = load_image(path)
         for values, seen in ((sharp, image), (soft, cv2.GaussianBlur(image, (0, 0), 4))):

@@ -13,7 +13,7 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.photos.images import encode_jpeg
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.acceptance import DecisionConstants, LeadAndCrowding
 from identity.decisions.metrics import NEVER, NEVER_RANKED
 from identity.decisions.open_set import Decision, ProbabilityCurve
@@ -21,6 +21,7 @@ from identity.evaluation.pairs import PhotoPair
 from identity.evaluation.rates import Evaluation, PairScores, ProbeScores, measure_pairs, measure_search
 from identity.evaluation.report import enrolled_photos, write_report
 from identity.evaluation.report_figures import run_history
+from tests.stand_in_faces import one_face
 
 LABELS = ["Ann <b>", "Bö & Co", "😀"]
 
@@ -46,8 +47,10 @@ def small_evaluation(folder: Path) -> Evaluation:
         cells = generator.integers(40, 220, (6, 6, 3), dtype=np.uint8)
         path.write_bytes(encode_jpeg(cv2.resize(cells, (120, 120), interpolation=cv2.INTER_CUBIC)))
         with_face = number != 5
-        photos[path] = ProbeChip(
-            path, None, None if with_face else "no_face", "", 0, landmarks() if with_face else None
+        photos[path] = (
+            one_face(path, None, "", 0, landmarks())
+            if with_face
+            else PhotoFaces(path.name, path, "no_face", phash=0)
         )
     paths = list(photos)
     probes = ProbeScores(

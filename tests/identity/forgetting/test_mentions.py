@@ -100,3 +100,23 @@ def test_the_longer_name_of_another_person_is_not_a_mention() -> None:
 
 def test_quotes_in_a_name_are_recognised_when_csv_doubles_them() -> None:
     assert Mentions(['Ann "Annie" Smith']).in_text('1,"Ann ""Annie"" Smith",0.5')
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([["Bo", "Zoë Ω"], []]),
+        pa.array([{"name": "Zoë Ω", "n": 1}]),
+        pa.array(["Zoë Ω", "Bo"]).dictionary_encode(),
+        pa.array([[{"people": ["Zoë Ω"]}]]),
+    ],
+)
+def test_nested_and_encoded_columns_of_a_table_are_searched(tmp_path: Path, column: pa.Array) -> None:
+    pq.write_table(pa.table({"x": column}), tmp_path / "x.parquet")
+    assert Mentions(["Zoë Ω"]).in_file(tmp_path / "x.parquet")
+    assert not Mentions(["Zoë"], others=["Zoë Ω"]).in_file(tmp_path / "x.parquet")
+
+
+def test_a_short_name_is_found_as_the_name_of_a_file_and_with_a_plus_for_a_space() -> None:
+    assert Mentions(["Al"]).in_text("photos/Al.jpg") and not Mentions(["Al"]).in_text("Al. came, too")
+    assert Mentions(["Ada Love"]).in_text("?name=Ada+Love&x=1")

@@ -10,12 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from augmentor.errors import InputError
 from identity.forget import main
 from identity.organise import main as organise_main
 from identity.people import main as people_main
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
 from identity.runs.outputs import remember_output
+from identity.training.cache_folder import use_cache_folder
 from tests.identity.forgetting.test_forget_everywhere import IN_SET, called, forgotten, organised, set_names
 from tests.identity.test_forget import ANN, run  # noqa: F401
 
@@ -181,3 +183,34 @@ def test_a_set_that_cannot_be_read_is_reported_in_one_line(
         assert main(["--model", str(run), "--name", IN_SET]) == 2
     assert "Permission denied" in capsys.readouterr().err
     assert main(["--model", str(run), "--name", IN_SET]) == 0
+
+
+def test_files_of_the_users_in_a_cache_folder_stay_and_are_listed(run: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "mine"
+    cache.mkdir()
+    (cache / "progress.json").write_text("{}")
+    bundle = Bundle.load(run)
+    config = bundle.about["config"] | {"cache": str(cache)}
+    replace(bundle, about=bundle.about | {"config": config, "home": str(run)}).save(run)
+    outcome = forgotten(run)
+    assert (cache / "progress.json").read_text() == "{}"
+    assert any(str(cache / "progress.json") in line for line in outcome.left)
+
+
+def test_a_cache_that_training_made_is_deleted(run: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    use_cache_folder(cache, run)
+    (cache / "progress.json").write_text("{}")
+    bundle = Bundle.load(run)
+    config = bundle.about["config"] | {"cache": str(cache)}
+    replace(bundle, about=bundle.about | {"config": config, "home": str(run)}).save(run)
+    assert forgotten(run).left == [] and not (cache / "progress.json").exists()
+
+
+def test_training_refuses_a_cache_folder_with_files_of_the_users(run: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "mine"
+    cache.mkdir()
+    (cache / "progress.json").write_text("mine")
+    with pytest.raises(InputError, match="would be overwritten"):
+        use_cache_folder(cache, run)
+    assert [path.name for path in cache.iterdir()] == ["progress.json"]

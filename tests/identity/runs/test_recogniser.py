@@ -8,32 +8,29 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces.face_finder import Face, FaceSearch
+from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
 from augmentor.photos.images import encode_jpeg
 from identity import identify
-from identity.chips import seeing
 from identity.decisions.open_set import ProbabilityCurve
 from identity.runs.bundle import Bundle
 from identity.runs.recogniser import UNKNOWN, Recogniser
 from tests.identity.changed_run import with_crowding, with_decision
 from tests.identity.test_enrol import trained
+from tests.stand_in_faces import StandInFaces, find_with, first_or_all
 
 SIDE = 60
 
 
-class SquareFinder:
+class SquareFaces(StandInFaces):
     """Every 60-pixel square of one bright colour, left to right, is a face; landmarks are dlib's mean ones in it."""
 
-    def __init__(self, policy: str, second_opinion: bool = False) -> None:
-        self.policy = policy
-
-    def __call__(self, image: np.ndarray) -> FaceSearch:
+    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
         found = [
             Face((float(x), 0.0, float(SIDE), float(SIDE)), landmarks(x), 1.0)
             for x in range(0, image.shape[1], SIDE)
             if image[:SIDE, x : x + SIDE].mean() > 50
         ]
-        return FaceSearch(tuple(found), None if found else "no_face")
+        return first_or_all(found, policy)
 
 
 def landmarks(x: int) -> np.ndarray:
@@ -55,7 +52,7 @@ def colour_of(bundle: Bundle, person: int) -> tuple[int, int, int]:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Bundle:
-    monkeypatch.setattr(seeing, "FaceFinder", SquareFinder)
+    find_with(SquareFaces, monkeypatch)
     bundle = trained(people=6, seed=3)
     bundle = with_decision(
         bundle,

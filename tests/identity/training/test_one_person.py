@@ -7,15 +7,15 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.photos.images import encode_jpeg
-from identity.chips import seeing
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.runs.bundle import Bundle
 from identity.runs.recogniser import Recogniser
 from identity.training import one_person
 from identity.training.one_person import train_person
-from tests.identity.runs.test_recogniser import SquareFinder
+from tests.identity.runs.test_recogniser import SquareFaces
 from tests.identity.runs.test_recogniser import photo as squares
 from tests.identity.test_enrol import ColourEmbedder
+from tests.stand_in_faces import find_with, one_face
 
 OWN = (210, 90, 80)
 
@@ -35,19 +35,17 @@ class OnlyDlib(ColourEmbedder):
         return {"dlib": super().once(chips)["dlib"]}
 
 
-def chips(paths: list[Path], size: int = 60, **_options: object) -> list[ProbeChip]:
+def chips(paths: list[Path], size: int = 60, **_options: object) -> list[PhotoFaces]:
     """Each file's name has its colour; `none` has no face."""
     found = []
     for path in paths:
         words = path.stem.split("_")
         if words[0] == "none":
-            found.append(ProbeChip(path, None, "no_face", path.stem, 1, None))
+            found.append(PhotoFaces(path.name, path, "no_face", sha256=path.stem, phash=1))
             continue
         chip = np.full((size, size, 3), [int(word) for word in words[:3]], np.uint8)
         number = sum(1000**k * int(word) for k, word in enumerate(words[:4]))
-        found.append(
-            ProbeChip(path, chip, None, "_".join(words[:4]), number * 0x9E3779B97F4A7C15 % 2**64, None)
-        )
+        found.append(one_face(path, chip, "_".join(words[:4]), number * 0x9E3779B97F4A7C15 % 2**64))
     return found
 
 
@@ -57,7 +55,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(module, "find_chips", chips)
         monkeypatch.setattr(module, "BareFeatures", Bare)
     monkeypatch.setattr(Bundle, "_load_networks", lambda _self: OnlyDlib())
-    monkeypatch.setattr(seeing, "FaceFinder", SquareFinder)
+    find_with(SquareFaces, monkeypatch)
     rng = np.random.default_rng(0)
     names = [f"ada/{OWN[0] + k}_{OWN[1] - k}_{OWN[2]}_{k}.jpg" for k in range(4)]
     for k in range(150):

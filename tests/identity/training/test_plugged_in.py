@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from identity.chips.probes import ProbeChip
+from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.acceptance import (
     AcceptanceScore,
     LeadAndCrowding,
@@ -28,6 +28,7 @@ from identity.training.pipeline import train
 from identity.training.training_config import TrainConfig
 from tests.identity.colour_source import COLOURS
 from tests.identity.drawn_set import drawn_face, write_drawn_set
+from tests.stand_in_faces import one_face
 
 PEOPLE = 4
 
@@ -88,8 +89,8 @@ def chips_of(people: range) -> np.ndarray:
     return np.stack([drawn_face(person, 9) for person in people])
 
 
-def photo_of(person: int) -> ProbeChip:
-    return ProbeChip(Path("new.jpg"), drawn_face(person, 0), None, "new", 2**60 + 7, None)
+def photo_of(person: int) -> PhotoFaces:
+    return one_face(Path("new.jpg"), drawn_face(person, 0), "new", 2**60 + 7)
 
 
 def test_a_run_of_another_source_and_score_is_trained_saved_and_loaded(run: Bundle, tmp_path: Path) -> None:

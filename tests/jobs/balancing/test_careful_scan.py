@@ -27,16 +27,14 @@ def test_a_photo_that_crashes_is_reported_and_the_next_is_scanned_as_ever(
     monkeypatch.setenv("PYTHONPATH", POISONED)
     photo = min((people / "Zoë").iterdir()).read_bytes()
     with closing(CarefulScanner(SETTINGS)) as careful:
-        crashed, nothing = careful.scan("Zoë", "Zoë/bad.jpg", b"POISON")
-        good, prepared = careful.scan("Zoë", "Zoë/good.jpg", photo)
-        missing, _ = careful.scan(
-            "Zoë", "Zoë/gone.jpg", PhotoError("unreadable", "Zoë/gone.jpg", "not a file")
-        )
+        crashed = careful.scan("Zoë", "Zoë/bad.jpg", b"POISON")
+        good = careful.scan("Zoë", "Zoë/good.jpg", photo)
+        missing = careful.scan("Zoë", "Zoë/gone.jpg", PhotoError("unreadable", "Zoë/gone.jpg", "not a file"))
     (face,) = crashed.faces
-    assert (face.reason, face.photo, nothing) == ("unreadable", "Zoë/bad.jpg", [])
+    assert (face.reason, face.photo, crashed.prepared) == ("unreadable", "Zoë/bad.jpg", ())
     assert face.detail == "crashes the program that reads it, tried 2 times" and len(face.sha256) == 64
-    expected, _ = PhotoWorker(SETTINGS).scan("Zoë", "Zoë/good.jpg", photo)
-    assert good.faces[0].sha256 == expected.faces[0].sha256 and len(prepared) == 1
+    expected = PhotoWorker(SETTINGS).scan("Zoë", "Zoë/good.jpg", photo)
+    assert good.faces[0].sha256 == expected.faces[0].sha256 and len(good.prepared) == 1
     assert (good.faces[0].landmarks == expected.faces[0].landmarks).all()
     assert missing.faces[0].detail == "not a file"
 

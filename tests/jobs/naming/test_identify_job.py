@@ -19,7 +19,7 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.photos.images import MAX_PIXELS, encode_jpeg, list_photos, load_image
 from augmentor.photos.place import FolderPlace, place_of
-from identity.chips.seeing import PhotoReader
+from identity.chips.photo_faces import PhotoReader
 from identity.identify import main as identify_photos
 from identity.runs.bundle import Bundle
 from jobs.cluster.work_folder import WorkFolder
@@ -362,7 +362,7 @@ def test_a_careful_reader_sees_the_same_and_survives_what_crashes(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", POISONED)
     photo = min((people / "Zoë").iterdir()).read_bytes()
-    with closing(CarefulReader(150, "face", "all")) as careful:
+    with closing(CarefulReader(PhotoReader(150))) as careful:
         crashed = careful.content(b"POISON", "bad.jpg", MAX_PIXELS)
         good = careful.content(photo, "good.jpg", MAX_PIXELS)
     assert (crashed.status, crashed.reason, crashed.faces) == ("error", "unreadable", ())

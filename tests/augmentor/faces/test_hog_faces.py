@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces import face_finder as faces
-from augmentor.faces.face_finder import Face, FaceFinder, FaceSearch, centrality, search_scales
+from augmentor.faces import hog_faces as faces
+from augmentor.faces.face_search import Box, Detection, Face, FaceSearch, centrality, overlap
+from augmentor.faces.hog_faces import HogFaces, search_scales
 from augmentor.photos.images import load_image
+from tests.stand_in_faces import StandInLandmarks
 
 LFW = Path(__file__).parents[3].parent / "shared" / "data" / "lfw1013"
 NO_FACE = LFW.parent / "no_face"
@@ -64,7 +66,7 @@ def test_a_drawn_face_and_its_landmarks_are_found(
 ) -> None:
     image = draw_face(plain(side, side), centre, size)
     before = image.copy()
-    search = FaceFinder(min_face=20)(image)
+    search = HogFaces()(image, min_face=20)
     assert search and search.reason is None and len(search.faces) == 1
     face = search.faces[0]
     assert face.landmarks.shape == (68, 2) and face.landmarks.dtype == np.float32
@@ -91,22 +93,22 @@ def centres(search: FaceSearch) -> list[int]:
 
 
 def test_policies_choose_among_several_faces(group: np.ndarray) -> None:
-    assert centres(FaceFinder("central")(group)) == [300]
-    assert centres(FaceFinder("largest")(group)) == [100]
-    assert centres(FaceFinder("all")(group)) == [100, 300, 550]
-    rejected = FaceFinder("reject")(group)
+    assert centres(HogFaces()(group, "central")) == [300]
+    assert centres(HogFaces()(group, "largest")) == [100]
+    assert centres(HogFaces()(group, "all")) == [100, 300, 550]
+    rejected = HogFaces()(group, "reject")
     assert not rejected and rejected.reason == "several_faces" and rejected.faces == ()
 
 
 def test_reject_accepts_a_single_face() -> None:
-    assert FaceFinder("reject")(draw_face(plain(250, 250), (125, 125), 180))
+    assert HogFaces()(draw_face(plain(250, 250), (125, 125), 180), "reject")
 
 
 def test_faces_below_min_face_do_not_count(group: np.ndarray) -> None:
-    assert centres(FaceFinder("all", min_face=70)(group)) == [100, 300]
+    assert centres(HogFaces()(group, "all", min_face=70)) == [100, 300]
     lone = draw_face(plain(200, 200), (100, 100), 80)
-    assert FaceFinder(min_face=32)(lone)
-    assert FaceFinder(min_face=100)(lone).reason == "too_small"
+    assert HogFaces()(lone, min_face=32)
+    assert HogFaces()(lone, min_face=100).reason == "too_small"
 
 
 def test_a_central_face_wins_unless_it_is_far_smaller() -> None:
@@ -119,11 +121,11 @@ def test_a_central_face_wins_unless_it_is_far_smaller() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 20)])
 def test_photos_smaller_than_a_face_are_too_small(shape: tuple[int, int]) -> None:
-    assert FaceFinder()(plain(*shape)).reason == "too_small"
+    assert HogFaces()(plain(*shape)).reason == "too_small"
 
 
 def test_a_photo_of_nothing_has_no_face() -> None:
-    search = FaceFinder()(plain(64, 64))
+    search = HogFaces()(plain(64, 64))
     assert not search and search.reason == "no_face"
 
 
@@ -139,29 +141,29 @@ def test_scanned_area_is_bounded() -> None:
 
 
 def test_another_landmark_source_can_be_used() -> None:
-    def corners(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-        return np.tile(np.array([box[0], box[1]], np.float32), (68, 1))
-
     image = draw_face(plain(250, 250), (125, 125), 180)
-    face = FaceFinder(landmark_source=corners)(image).faces[0]
+    source = HogFaces(landmarks=StandInLandmarks())
+    face = source(image).faces[0]
     assert face.landmarks[5].tolist() == list(face.box[:2])
+    assert source.version == f"{HogFaces().version.removesuffix('-hog')}-corner-1-hog"
 
 
 def test_finder_travels_to_another_process_and_finds_the_same() -> None:
     image = draw_face(plain(200, 200), (100, 100), 160)
-    finder = FaceFinder("largest")
-    again = pickle.loads(pickle.dumps(finder))
-    assert again(image).faces[0].box == finder(image).faces[0].box
-    assert np.array_equal(again(image).faces[0].landmarks, finder(image).faces[0].landmarks)
+    source = HogFaces()
+    again = pickle.loads(pickle.dumps(source))
+    assert again == source
+    assert again(image).faces[0].box == source(image).faces[0].box
+    assert np.array_equal(again(image).faces[0].landmarks, source(image).faces[0].landmarks)
 
 
 def test_mistakes_of_the_caller_raise() -> None:
     with pytest.raises(ValueError, match="unknown policy"):
-        FaceFinder("best")  # type: ignore[arg-type]
+        HogFaces()(plain(50, 50), "best")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="min_face"):
-        FaceFinder(min_face=0)
+        HogFaces()(plain(50, 50), min_face=0)
     with pytest.raises(ValueError, match="expected"):
-        FaceFinder()(np.zeros((50, 50), np.uint8))
+        HogFaces()(np.zeros((50, 50), np.uint8))
     with pytest.raises(ValueError, match="either faces or a reason"):
         FaceSearch((), None)
     with pytest.raises(ValueError, match="either faces or a reason"):
@@ -169,18 +171,19 @@ def test_mistakes_of_the_caller_raise() -> None:
 
 
 def test_an_error_of_the_landmark_source_is_not_swallowed() -> None:
-    def broken(image: np.ndarray, box: tuple[float, float, float, float]) -> np.ndarray:
-        raise InputError("model damaged")
+    class Broken(StandInLandmarks):
+        def __call__(self, image: np.ndarray, box: Box) -> np.ndarray:
+            raise InputError("model damaged")
 
     with pytest.raises(InputError, match="model damaged"):
-        FaceFinder(landmark_source=broken)(draw_face(plain(250, 250), (125, 125), 180))
+        HogFaces(landmarks=Broken())(draw_face(plain(250, 250), (125, 125), 180))
 
 
 @pytest.mark.data
 @needs_data
 def test_real_faces_are_found_in_the_centre_and_pets_are_not() -> None:
     photos = sorted((LFW / "train").rglob("*.jpg"))[::130]
-    finder = FaceFinder()
+    finder = HogFaces()
     searches = [finder(load_image(photo)) for photo in photos]
     assert sum(map(bool, searches)) >= len(photos) - 1
     middles = np.array([search.faces[0].landmarks[30] for search in searches if search])
@@ -193,20 +196,20 @@ def test_a_glance_counts_only_for_a_large_face_in_the_middle(monkeypatch: pytest
     scales: list[float] = []
     look = faces._detect_at
 
-    def watched(image: np.ndarray, scale: float) -> list[faces._Detection]:
+    def watched(image: np.ndarray, scale: float) -> list[Detection]:
         scales.append(scale)
         return look(image, scale)
 
     monkeypatch.setattr(faces, "_detect_at", watched)
-    assert FaceFinder()(draw_face(plain(300, 300), (150, 150), 200))
+    assert HogFaces()(draw_face(plain(300, 300), (150, 150), 200))
     assert scales == [1.0], "a glance is enough"
     scales.clear()
-    assert FaceFinder()(draw_face(plain(900, 900), (160, 160), 200))
+    assert HogFaces()(draw_face(plain(900, 900), (160, 160), 200))
     assert len(scales) == 2 and scales[1] == pytest.approx((1_200_000 / 810_000) ** 0.5), (
         "far from the middle: the whole photo again"
     )
     scales.clear()
-    assert FaceFinder("all")(draw_face(plain(300, 300), (150, 150), 200))
+    assert HogFaces()(draw_face(plain(300, 300), (150, 150), 200), "all")
     assert scales == [2.0], "all faces are wanted: no glance"
 
 
@@ -216,10 +219,9 @@ class Opinions:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, hog: list, cnn: list) -> None:
         self.asked: list[tuple[int, ...]] = []
         self.cnn = cnn
-        detections = [faces._Detection(box, score) for box, score in hog]
+        detections = [Detection(box, score) for box, score in hog]
         monkeypatch.setattr(faces, "_detect_at", lambda image, scale: detections)
         monkeypatch.setattr(faces, "cnn_faces", self.look)
-        monkeypatch.setattr(faces, "DlibLandmarks", lambda: lambda image, box: np.zeros((68, 2), np.float32))
 
     def look(self, image: np.ndarray) -> list:
         self.asked.append(image.shape)
@@ -231,7 +233,7 @@ BOX = (60.0, 60.0, 80.0, 80.0)
 
 def test_a_sure_face_needs_no_second_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
     opinions = Opinions(monkeypatch, [(BOX, 1.3)], [])
-    assert FaceFinder("all", second_opinion=True)(plain(200, 200)).faces[0].box == BOX
+    assert HogFaces(True, StandInLandmarks())(plain(200, 200), "all").faces[0].box == BOX
     assert not opinions.asked
 
 
@@ -239,34 +241,34 @@ def test_a_doubtful_face_counts_only_where_the_cnn_sees_it_too(monkeypatch: pyte
     opinions = Opinions(
         monkeypatch, [(BOX, 0.2)], [((48.0, 48.0, 80.0, 80.0), 0.9)]
     )  # of the part it is shown
-    assert FaceFinder("all", second_opinion=True)(plain(200, 200))
+    assert HogFaces(True, StandInLandmarks())(plain(200, 200), "all")
     assert opinions.asked == [(176, 176, 3)]  # the face and what is around it
     elsewhere = [((150.0, 150.0, 20.0, 20.0), 0.6)]
     for unconvincing in ([], elsewhere, [((48.0, 48.0, 80.0, 80.0), 0.3)]):
         Opinions(monkeypatch, [(BOX, 0.2)], unconvincing)
-        assert FaceFinder("all", second_opinion=True)(plain(200, 200)).reason == "no_face"
-    assert FaceFinder("all")(plain(200, 200))  # without a second opinion it stays
+        assert HogFaces(True, StandInLandmarks())(plain(200, 200), "all").reason == "no_face"
+    assert HogFaces(landmarks=StandInLandmarks())(plain(200, 200), "all")  # without a second opinion it stays
 
 
 def test_the_cnn_finds_what_hog_missed_if_it_is_sure(monkeypatch: pytest.MonkeyPatch) -> None:
     Opinions(monkeypatch, [], [(BOX, 0.9)])
-    found = FaceFinder("central", second_opinion=True)(plain(200, 200))
+    found = HogFaces(True, StandInLandmarks())(plain(200, 200), "central")
     assert found.faces[0].box == BOX and found.faces[0].score == 0.9
-    assert FaceFinder("central")(plain(200, 200)).reason == "no_face"
+    assert HogFaces(landmarks=StandInLandmarks())(plain(200, 200), "central").reason == "no_face"
     Opinions(monkeypatch, [], [(BOX, 0.6)])
-    assert FaceFinder("central", second_opinion=True)(plain(200, 200)).reason == "no_face"
+    assert HogFaces(True, StandInLandmarks())(plain(200, 200), "central").reason == "no_face"
 
 
 def test_overlap_by_hand() -> None:
-    assert faces.overlap((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(1 / 3)
-    assert faces.overlap((0, 0, 10, 10), (20, 0, 10, 10)) == 0
-    assert faces.overlap(BOX, BOX) == 1
+    assert overlap((0, 0, 10, 10), (5, 0, 10, 10)) == pytest.approx(1 / 3)
+    assert overlap((0, 0, 10, 10), (20, 0, 10, 10)) == 0
+    assert overlap(BOX, BOX) == 1
 
 
 @needs_data
 def test_cats_dogs_and_houses_have_no_face_on_second_thoughts() -> None:
     doubted = [NO_FACE / "dog" / f"{name}.jpg" for name in ("1464", "8889", "5404")]
     doubted += [NO_FACE / "cat" / "11072.jpg", NO_FACE / "house" / "231_bedroom.jpg"]
-    assert all(FaceFinder("central")(load_image(path)) for path in doubted)  # HOG sees faces there
-    finder = FaceFinder("central", second_opinion=True)
+    assert all(HogFaces()(load_image(path)) for path in doubted)  # HOG sees faces there
+    finder = HogFaces(second_opinion=True)
     assert not any(finder(load_image(path)) for path in doubted)

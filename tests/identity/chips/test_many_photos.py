@@ -1,15 +1,17 @@
 """The shared path from photo files to chips. Faces come from a stand-in; dlib's own are tested elsewhere."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
 
-from augmentor.faces.face_finder import Face, FaceSearch
-from augmentor.photos.images import encode_jpeg, perceptual_hash, sha256_of
-from identity.chips import probes
-from identity.chips.probes import find_chips
+from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
+from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
+from identity.chips import many_photos
+from identity.chips.many_photos import find_chips
+from tests.stand_in_faces import StandInFaces, find_with
 
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -24,15 +26,12 @@ def landmarks() -> np.ndarray:
     return points
 
 
-class CountingFinder:
+class CountingFaces(StandInFaces):
     """Finds the same face in every photo brighter than grey, and counts."""
 
-    calls = 0
+    calls: ClassVar[int] = 0
 
-    def __init__(self, policy: str, min_face: int, second_opinion: bool = False) -> None:
-        pass
-
-    def __call__(self, image: np.ndarray) -> FaceSearch:
+    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
         type(self).calls += 1
         if image.mean() < 100:
             return FaceSearch((), "no_face")
@@ -40,10 +39,10 @@ class CountingFinder:
 
 
 @pytest.fixture
-def finder(monkeypatch: pytest.MonkeyPatch) -> type[CountingFinder]:
-    CountingFinder.calls = 0
-    monkeypatch.setattr(probes, "FaceFinder", CountingFinder)
-    return CountingFinder
+def finder(monkeypatch: pytest.MonkeyPatch) -> type[CountingFaces]:
+    CountingFaces.calls = 0
+    find_with(CountingFaces, monkeypatch)
+    return CountingFaces
 
 
 def photo(path: Path, brightness: int) -> Path:
@@ -54,7 +53,7 @@ def photo(path: Path, brightness: int) -> Path:
 
 
 def test_every_photo_gives_one_result_in_order_with_a_reason_where_there_is_no_chip(
-    tmp_path: Path, finder: type[CountingFinder]
+    tmp_path: Path, finder: type[CountingFaces]
 ) -> None:
     good, dark = photo(tmp_path / "good ü.jpg", 180), photo(tmp_path / "dark.jpg", 10)
     broken, absent = tmp_path / "broken.jpg", tmp_path / "absent.jpg"
@@ -65,11 +64,11 @@ def test_every_photo_gives_one_result_in_order_with_a_reason_where_there_is_no_c
     assert found[1].chip is not None and found[1].chip.shape == (64, 64, 3)
     assert all(p.chip is None for p in (found[0], found[2], found[3]))
     assert found[1].sha256 == sha256_of(good)
-    assert found[0].phash == perceptual_hash(probes.load_image(dark)) and found[2].phash is None
+    assert found[0].phash == perceptual_hash(load_image(dark)) and found[2].phash is None
 
 
 def test_cache_saves_looking_again_until_the_photo_changes(
-    tmp_path: Path, finder: type[CountingFinder]
+    tmp_path: Path, finder: type[CountingFaces]
 ) -> None:
     paths = [photo(tmp_path / f"{i}.jpg", i) for i in (10, 120, 180)]
     first = find_chips(paths, cache=tmp_path / "cache")
@@ -84,14 +83,14 @@ def test_cache_saves_looking_again_until_the_photo_changes(
 
 
 def test_a_damaged_cache_is_said_and_made_anew(
-    tmp_path: Path, finder: type[CountingFinder], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, finder: type[CountingFaces], capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = photo(tmp_path / "a.jpg", 180)
     find_chips([path], cache=tmp_path / "cache")
     (file,) = (tmp_path / "cache").iterdir()
     file.write_bytes(b"PAR1 damaged")
     assert find_chips([path], cache=tmp_path / "cache")[0].reason is None
-    assert "looked for again" in capsys.readouterr().err
+    assert "searched again" in capsys.readouterr().err
     assert find_chips([path], cache=tmp_path / "cache")[0].reason is None and finder.calls == 2
 
 
@@ -107,7 +106,7 @@ def test_processes_give_the_same_as_one(monkeypatch: pytest.MonkeyPatch) -> None
         pytest.skip("../shared/data/lfw1013 is absent")
     paths = sorted(folder.iterdir())[:6]
     alone = find_chips(paths, workers=1)
-    monkeypatch.setattr(probes, "_SECONDS_STARTING", 0.0)
+    monkeypatch.setattr(many_photos, "_SECONDS_STARTING", 0.0)
     together = find_chips(paths, workers=2)
     assert sum(p.chip is not None for p in alone) >= 5
     for a, b in zip(alone, together, strict=True):
