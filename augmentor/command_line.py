@@ -1,4 +1,4 @@
-"""What all command lines share: their parser, the name that they were called by, and packages that they need."""
+"""What all command lines share: their parser, the name that they were called by, and a check for optional packages."""
 
 import argparse
 import importlib.util
@@ -23,12 +23,12 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def called_as(otherwise: str) -> str:
-    """Return the words that the user typed to call the command that runs.
+    """Return the words with which the user called the running command, for its usage line.
 
-    `likeness COMMAND` sets `sys.argv[0]` to these two words, as `python -m` sets it to a file.
+    `likeness COMMAND` sets `sys.argv[0]` to these two words, where `python -m` sets it to a file.
 
     Args:
-        otherwise: the words of a command that was not called through `likeness`.
+        otherwise: what to return if the command was not called through `likeness`.
     """
     return sys.argv[0] if sys.argv[0].startswith(f"{LIKENESS} ") else otherwise
 
@@ -37,14 +37,14 @@ def require_extra(extra: str, modules: Sequence[str]) -> None:
     """Check that the packages of an extra of `pyproject.toml` are installed, without importing them.
 
     Args:
-        extra: its name, such as "server".
-        modules: top-level modules of its packages.
+        extra: name of the extra, such as "server".
+        modules: names of the top-level modules that its packages provide.
 
     Raises:
-        InputError: at least one of them is missing.
+        InputError: at least one of them is missing; the message says how to install it.
     """
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise InputError(
-            f"{', '.join(missing)} not installed, which this command needs: pip install '{LIKENESS}[{extra}]'"
+            f"{', '.join(missing)} not installed; this command needs it: pip install '{LIKENESS}[{extra}]'"
         )

@@ -35,9 +35,9 @@ def is_utf8(path: str | PurePath) -> bool:
 
 
 def as_cell(text: str) -> str:
-    """Return a text as a cell of a CSV table that spreadsheets take for text, and not for a formula.
+    """Return a text as a cell of a CSV table that no spreadsheet evaluates as a formula.
 
-    An apostrophe is put before what begins like a formula.
+    A text that begins like a formula gets an apostrophe in front.
 
     Source:
         OWASP, "CSV Injection".

@@ -30,7 +30,7 @@ QUALITY = 92
 WHITE, INK = (255, 255, 255), (60, 60, 60)
 MESH, LANDMARK = (90, 200, 255), (255, 70, 40)
 MESH_STEP = 3  # draw every third line of the head grid
-MESH_LEAST_SEEN = (
+MESH_LEAST_SHOWN = (
     0.3  # smallest weight at which a vertex counts as visible in the photo; hidden parts are not drawn
 )
 _YAWS = (-75, -55, -40, -22, 0, 22, 40, 55, 75)
@@ -53,10 +53,10 @@ def fitted_mesh(photo: PreparedPhoto, head: HeadModel, height: int) -> np.ndarra
     scale = height / canvas.shape[0]
     picture = cv2.resize(canvas, (round(canvas.shape[1] * scale), height), interpolation=cv2.INTER_CUBIC)
     points = (photo.surface[..., :2] + 0.5) * scale - 0.5
-    shown = surface_vertices(head).reshape(head.grid_shape) & (photo.surface[..., 2] > MESH_LEAST_SEEN)
+    shown = surface_vertices(head).reshape(head.grid_shape) & (photo.surface[..., 2] > MESH_LEAST_SHOWN)
     lines = picture.copy()
-    for grid, seen in ((points, shown), (points.swapaxes(0, 1), shown.T)):
-        for line, here in zip(grid[::MESH_STEP], seen[::MESH_STEP], strict=True):
+    for grid, drawn in ((points, shown), (points.swapaxes(0, 1), shown.T)):
+        for line, here in zip(grid[::MESH_STEP], drawn[::MESH_STEP], strict=True):
             ends = np.flatnonzero(here[:-1] & here[1:])
             pieces = np.rint(np.stack([line[ends], line[ends + 1]], 1) * 8).astype(np.int32)
             cv2.polylines(lines, list(pieces), False, MESH, 1, cv2.LINE_AA, 3)

@@ -67,7 +67,7 @@ class NearestPhoto:
         return np.maximum.reduceat(-square, self._starts, axis=1)
 
     def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) best names, and their similarities as scores."""
+        """Return (N,) columns of the best names, and their similarities as scores."""
         return similarities.argmax(axis=1), similarities.max(axis=1)
 
 
@@ -94,7 +94,7 @@ class Templates:
         return embeddings @ self._templates.T
 
     def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) best names and their acceptance scores."""
+        """Return (N,) columns of the best names and their (N,) acceptance scores."""
         return self.decision.score(similarities)
 
 

@@ -32,7 +32,7 @@ from identity.chips.many_photos import find_chips
 from identity.decisions.acceptance import CROWD, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.metrics import NEVER, eer, tpir_at_fpir
 from identity.decisions.open_set import SEARCHED_FPIRS
-from identity.decisions.templates import Choice, Gallery, leave_one_out
+from identity.decisions.templates import Choice, TrainingEmbeddings, leave_one_out
 from identity.networks.backbone import load_weights
 from identity.networks.dlib_embedding import EMBEDDING_SIZE
 from identity.networks.embedding import PartEmbedder, join, load_embedder
@@ -65,7 +65,7 @@ def no_space(size: int) -> FaceSpace:
 NO_SPACE = no_space(EMBEDDING_SIZE)
 
 
-def embed_photos(data: TrainingSet, embedder: PartEmbedder) -> Gallery:
+def embed_photos(data: TrainingSet, embedder: PartEmbedder) -> TrainingEmbeddings:
     """Embed the photos of a balanced set, without its renders."""
     rows = np.flatnonzero(data.is_photo)
     starts = range(0, len(rows), CHUNK)
@@ -77,7 +77,7 @@ def embed_photos(data: TrainingSet, embedder: PartEmbedder) -> Gallery:
         {part: np.concatenate([of[k][part] for of in chunks]) for part in embedder.parts} for k in (0, 1)
     )
     none = np.zeros(0, np.int64)
-    return Gallery(
+    return TrainingEmbeddings(
         classes=len(data.names),
         photo_labels=data.labels[rows],
         photo_ids=data.photos[rows],
@@ -89,7 +89,7 @@ def embed_photos(data: TrainingSet, embedder: PartEmbedder) -> Gallery:
     )
 
 
-def in_space(gallery: Gallery, part: str, space: FaceSpace) -> Gallery:
+def in_space(gallery: TrainingEmbeddings, part: str, space: FaceSpace) -> TrainingEmbeddings:
     """Return the same photos with one part of their embeddings in a space."""
     none = np.zeros((0, space.matrix.shape[1]), np.float32)
     return replace(
@@ -101,7 +101,7 @@ def in_space(gallery: Gallery, part: str, space: FaceSpace) -> Gallery:
 
 
 def measure_row(
-    gallery: Gallery, strangers: dict[str, np.ndarray], shares: dict[str, float]
+    gallery: TrainingEmbeddings, strangers: dict[str, np.ndarray], shares: dict[str, float]
 ) -> dict[str, float]:
     """Measure rank-1, the shares named rightly at SEARCHED_FPIRS, and pairs; no photo is in its own template.
 

@@ -28,7 +28,7 @@ from identity.decisions.templates import Choice, calibration_of, settle
 from identity.networks.embedding import join
 from identity.networks.sources import FEATURES
 from identity.runs.bare_features import BareFeatures
-from identity.training.one_person import CONFIDENCE, gallery_of_one
+from identity.training.one_person import CONFIDENCE, embeddings_of_one
 
 MORE = 2  # photos besides those that make the template
 RATES = ("named", "strangers", "no_face")
@@ -72,7 +72,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         enrolled = [p for p in find_chips(order[: options.photos], cache=options.cache) if p.chip is not None]
         positives = find_chips([*order[options.photos :], *tests.get(name, [])], cache=options.cache)
         probes, photos = embedder.probes_and_gallery(chips_of(enrolled), options.seed)
-        gallery = gallery_of_one(probes, photos, np.arange(len(enrolled)))
+        gallery = embeddings_of_one(probes, photos, np.arange(len(enrolled)))
         calibration = calibration_of(gallery, np.zeros(len(enrolled), bool), calibration_rows)
         decision = settle(gallery, calibration, choice).with_confidence(CONFIDENCE)
         template = join(gallery.templates(0.0), bare.shares)

@@ -33,7 +33,7 @@ from benchmarks.face_space import embed_photos
 from identity.chips.many_photos import find_chips
 from identity.decisions.metrics import threshold_at
 from identity.decisions.open_set import SEARCHED_FPIRS, fit_decision
-from identity.decisions.templates import Choice, Gallery, leave_one_out
+from identity.decisions.templates import Choice, TrainingEmbeddings, leave_one_out
 from identity.networks.embedding import load_embedder
 from identity.training.training_set import read_training_set
 
@@ -42,7 +42,7 @@ TAIL = 20  # number of nearest photos of others, or of best names, that a Weibul
 Scorer = Callable[[np.ndarray], np.ndarray]
 
 
-def evm_curves(gallery: Gallery, templates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def evm_curves(gallery: TrainingEmbeddings, templates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return shape and scale (C,) of each person's Weibull curve of half distances (1 - cosine) to photos of others."""
     similarities = gallery.probes["dlib"] @ templates.T
     similarities[np.arange(len(similarities)), gallery.photo_labels] = -np.inf

@@ -28,7 +28,7 @@ from identity.chips.many_photos import find_chips
 from identity.decisions.acceptance import CROWD, DecisionConstants, accept_score, crowding_sums
 from identity.decisions.metrics import threshold_at
 from identity.decisions.open_set import SEARCHED_FPIRS
-from identity.decisions.templates import Gallery
+from identity.decisions.templates import TrainingEmbeddings
 from identity.networks.embedding import PartEmbedder, load_embedder
 from identity.networks.face_space import unit
 from identity.training.training_set import TrainingSet, read_training_set
@@ -38,7 +38,9 @@ FEWEST = 3
 CHUNK = 256
 
 
-def drawn(data: TrainingSet, gallery: Gallery, keep: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def drawn(
+    data: TrainingSet, gallery: TrainingEmbeddings, keep: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return rows of the gallery: probes (E,) and kept photos (E, keep) of everybody with `FEWEST` photos or more."""
     rng = np.random.default_rng([seed, keep])
     probes, kept = [], []
@@ -55,7 +57,12 @@ def drawn(data: TrainingSet, gallery: Gallery, keep: int, seed: int) -> tuple[np
 
 
 def render_means(
-    data: TrainingSet, gallery: Gallery, kept: np.ndarray, count: int, embedder: PartEmbedder, seed: int
+    data: TrainingSet,
+    gallery: TrainingEmbeddings,
+    kept: np.ndarray,
+    count: int,
+    embedder: PartEmbedder,
+    seed: int,
 ) -> np.ndarray:
     """Return the mean embeddings (E, keep, D) of `count` renders of each kept photo.
 

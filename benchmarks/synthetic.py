@@ -33,7 +33,7 @@ from identity.networks.dlib_embedding import DlibEmbedding
 
 @dataclass(frozen=True)
 class Sighting:
-    """What dlib detects in one photo; `landmarks` and `chip` are None if it detects no face."""
+    """The face that dlib detects in one photo; `landmarks` and `chip` are None if there is none."""
 
     person: int
     photo: Photo

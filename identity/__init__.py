@@ -1,7 +1,7 @@
 """Train a model on a balanced set, name the people in photos with it, and measure it. Never imports Ray.
 
-The names below are for other programs, and docs/api.md explains them. They are loaded when they are first asked for, so
-that `import identity` reads no file and loads no network.
+The names below are for other programs, and docs/api.md explains them. They are loaded when they are first used, so that
+`import identity` reads no file and loads no network.
 
     from identity import load_run, name_faces
 
@@ -59,7 +59,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first asked for."""
+    """Load a public name when it is first used."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME_OF.get(name, "identity.api")), name)

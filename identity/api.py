@@ -1,4 +1,4 @@
-"""Functions for programs that name people with a trained run; `from identity import load_run` and the like.
+"""Functions for programs that use trained runs; import them from `identity`, as in `from identity import load_run`.
 
 `identity/__init__.py` lists everything that is public, and docs/api.md explains it. Networks are loaded when the first
 face is embedded.
@@ -24,13 +24,13 @@ from identity.runs.renaming import photo_counts
 
 @dataclass(frozen=True)
 class Enrolment:
-    """What `enrol_person` did.
+    """The outcome of `enrol_person`.
 
     Attributes:
-        name: of the person, as the run writes it.
+        name: name of the person, as it is stored in the run.
         photos: the photos that the person was enrolled from.
-        left_out: photo -> why it was not used, such as "no_face".
-        looks_like: photo -> name of another enrolled person whom it shows according to the run.
+        left_out: reason why a photo was not used, for example "no_face", by photo.
+        looks_like: name of another enrolled person whom the run recognises in a photo, by photo.
     """
 
     name: str
@@ -45,13 +45,13 @@ def load_run(folder: Path | str) -> Bundle:
     The networks are loaded when the first photo is named.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Returns:
-        The run. `labels` are the names of the enrolled people, `model_card` says how the run was trained.
+        The run. Its `labels` are the names of the enrolled people, and its `model_card` says how it was trained.
 
     Raises:
-        InputError: the folder holds no run, a damaged one, or one that another version wrote.
+        InputError: The folder contains no run, a damaged one, or one that another version wrote.
     """
     return Bundle.load(Path(folder))
 
@@ -64,20 +64,20 @@ def name_faces(
     faces: Literal["all", "central", "largest"] = "all",
     workers: int = 1,
 ) -> Iterator[Recognition]:
-    """Name the faces on photos. A `Recogniser` does the same for images in memory.
+    """Name the faces in photos. A `Recogniser` does the same for images in memory.
 
     Args:
-        run: from `load_run`.
-        photos: files, and folders whose photos are meant.
-        fpir: share of strangers that may be given a name.
+        run: a run from `load_run`.
+        photos: files, or folders of photos.
+        fpir: share of strangers who may be given a name.
         faces: which faces of a photo to name.
-        workers: processes that detect faces.
+        workers: number of processes that detect faces.
 
     Yields:
         One answer for each photo, in order, also for photos that cannot be read.
 
     Raises:
-        InputError: a path does not exist, or the run was calibrated with too few strangers for this rate.
+        InputError: A path does not exist, or the run was calibrated with too few strangers for this rate.
     """
     paths = photos_at([Path(photo) for photo in photos])
     yield from Recogniser(run, fpir, faces).files(paths, workers)
@@ -91,33 +91,34 @@ def compare_photos(
     fmr: float = 0.001,
     face: Literal["largest", "best-pair", "reject"] = "largest",
 ) -> dict[str, Any]:
-    """Compare the faces on two photos.
+    """Compare the faces in two photos.
 
     Args:
-        photo_a, photo_b: files.
-        model: the folder of a run, or bare features, which need no run: "both", "dlib" or "face".
-        fmr: share of pairs of different people that may be taken for one person.
-        face: which face of a photo with several to compare; "best-pair" compares all and takes the most similar two.
+        photo_a: the first photo.
+        photo_b: the second photo.
+        model: folder of a run, or the name of bare features, which need no run: "both", "dlib" or "face".
+        fmr: share of pairs of different people that may be accepted.
+        face: which face to use in a photo with several; "best-pair" compares all and uses the most similar pair.
 
     Returns:
-        The values that `likeness verify` prints. `same` is the answer, and None if a photo shows no face.
+        The values that `likeness verify` prints. `same` is the answer; it is None if a photo shows no face.
 
     Raises:
-        PhotoError: a photo cannot be read.
-        InputError: there is no such run, or calibration cannot give a threshold for this rate.
+        PhotoError: A photo cannot be read.
+        InputError: The run does not exist, or it was calibrated with too few pairs for this rate.
     """
     images = [load_image(Path(photo)) for photo in (photo_a, photo_b)]
     return verify(load_comparer(str(model)), images, fmr, face)
 
 
 def enrolled_people(folder: Path | str) -> dict[str, int]:
-    """Return the names of the people of a run, and the number of photos of each.
+    """Return the number of photos of each person in a run, by name.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Raises:
-        InputError: the folder holds no run that can be used.
+        InputError: The folder contains no usable run.
     """
     return photo_counts(Bundle.load(Path(folder)))
 
@@ -132,27 +133,27 @@ def enrol_person(
     """Add a person to a run, without training. The run on disk changes only if everything succeeds.
 
     Args:
-        folder: of the run.
-        name: of the person.
-        photos: files of this one person, and folders of such files.
-        face: which face of a photo with several is the person's; "reject" leaves such photos out.
+        folder: folder of the run.
+        name: name of the person.
+        photos: photos of this one person, or folders of them.
+        face: which face to use in a photo with several; "reject" leaves such photos out.
 
     Raises:
-        InputError: the name is taken or cannot be one, a path does not exist, or no photo shows a face.
+        InputError: The name is already enrolled or not allowed, a path does not exist, or no photo shows a face.
     """
     folder, name = Path(folder), checked_name(name)
     paths = photos_at([Path(photo) for photo in photos])
     bundle = Bundle.load(folder)
-    found = find_chips(paths, bundle.size, "whole" if bundle.align == "whole" else face)
-    usable = [photo for photo in found if photo.chip is not None]
+    probes = find_chips(paths, bundle.size, "whole" if bundle.align == "whole" else face)
+    usable = [photo for photo in probes if photo.chip is not None]
     with PeopleFile(folder) as people, people.exclusive():
         refuse_forgotten(people, name)
-        bundle = Bundle.load(folder)  # it may have changed while faces were detected
+        bundle = Bundle.load(folder)  # the run may have changed while faces were detected
         enrol(bundle, name, usable).save(folder)
     return Enrolment(
         name,
         tuple(photo.path for photo in usable),
-        {photo.path: photo.reason for photo in found if photo.reason is not None},
+        {photo.path: photo.reason for photo in probes if photo.reason is not None},
         {photo.path: other for other, photo in taken_for(bundle, usable)},
     )
 
@@ -164,23 +165,23 @@ def forget_person(
     data: Path | str | None = None,
     deleted: Iterable[Path | str] = (),
 ) -> Forgotten:
-    """Delete a person from a run, and everything that was made of the person's photos.
+    """Delete a person from a run, and everything that was made from the person's photos.
 
-    The person is not named any more from the moment the run is written. The user's own photos stay.
+    As soon as the run is saved, the person is no longer named. The user's own photos stay.
 
     Args:
-        folder: of the run.
-        name: of the person.
+        folder: folder of the run.
+        name: name of the person.
         data: a balanced set that the run does not know, or the run's own set if it was moved.
         deleted: sets, albums, reports and exports that the user deleted for good. Other places that the run knows and
             that are missing are listed as left, because they may be on a disk that is not connected.
 
     Returns:
-        What was deleted, the user's own photos of the person, and what is left. If anything is left, deal with it and
-        call again.
+        What was deleted, the user's own photos of the person, and what is left. If anything is left, remove it and call
+        the function again.
 
     Raises:
-        InputError: nobody in the run has this name, or a file cannot be deleted.
+        InputError: Nobody in the run has this name, or a file cannot be deleted.
     """
     with PeopleFile(Path(folder)) as people:
         set_folder = None if data is None else Path(data)

@@ -14,9 +14,8 @@ from augmentor.command_line import CommandParser, called_as
 from jobs.likeness import COMMANDS, NAME
 
 SHELLS = ("bash", "zsh", "fish")
-_FOLDERS = frozenset(
-    {"DIR", "RUN", "ALBUMS", "PHOTOS", "OUT"}
-)  # what parsers call an argument that is a folder
+# How the parsers name an argument that is a folder.
+_FOLDERS = frozenset({"DIR", "RUN", "ALBUMS", "PHOTOS", "OUT"})
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -32,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the script; returns the exit code."""
+    """Print the script and return the exit code."""
     shell = make_parser().parse_args(arguments).shell
     print(script(shell))
     return 0
@@ -51,7 +50,7 @@ def script(shell: str) -> str:
 
 
 def whole_parser() -> argparse.ArgumentParser:
-    """Return a parser of `likeness` with all commands and their options, which describes them and runs nothing."""
+    """Return a parser with all commands of `likeness` and their options, for completion only: it runs nothing."""
     import shtab
 
     whole = argparse.ArgumentParser(prog=NAME)

@@ -26,9 +26,9 @@ class Command:
         name: what the user types after `likeness`.
         group: heading under which `likeness --help` lists it.
         summary: what it does, in a few words.
-        module: where it is implemented.
-        function: takes the arguments after the name and returns the exit code.
-        parser_module: where `make_parser` is; by default, in `module`.
+        module: module that implements it.
+        function: function in `module` that takes the arguments after the name and returns the exit code.
+        parser_module: module that has `make_parser`; by default `module`.
     """
 
     name: str
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name.
 
     Args:
-        arguments: without the program's name; by default, those of this process.
+        arguments: arguments without the program's name; None for those of this process.
 
     Returns:
         The exit code: that of the command, or 2 if there is no such command.
@@ -155,6 +155,6 @@ def _no_such_command(word: str) -> str:
 
 if __name__ == "__main__":
     if (Path(__file__).resolve().parent / "__init__.py").exists():
-        # Run as a file: the packages lie beside this folder, which is itself no place to import from.
+        # Run as a file: the packages are in the parent folder, and nothing may be imported from this one.
         sys.path[0] = str(Path(__file__).resolve().parent.parent)
     sys.exit(main())

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.faces.face_search import MIN_FACE, Detection, Face, FaceSearch, Policy, choose_faces
 from augmentor.faces.face_source import SOURCES, face_source, source_note
 from augmentor.head.head_model import load_head_model
-from augmentor.photos.images import encode_jpeg
+from augmentor.photos.images import encode_jpeg, load_image
 from augmentor.photos.place import FolderPlace
 from identity.albums.photo_work import InProcess
 from identity.chips.many_photos import find_chips, read_photos
 from identity.chips.photo_faces import PhotoReader
+from identity.runs.comparison import verify
 from identity.runs.enrolment import enrol
 from identity.runs.recogniser import Recogniser
 from jobs.balancing.augment_settings import parse_arguments
@@ -26,6 +26,7 @@ from jobs.balancing.careful_scan import CarefulScanner
 from jobs.balancing.photo_worker import PhotoWorker, RenderSettings
 from jobs.cluster.work_folder import WorkFolder
 from tests.identity.test_enrol import trained
+from tests.identity.test_verify import Colours
 
 BOX = (30.0, 20.0, 100.0, 100.0)
 
@@ -42,7 +43,7 @@ class FixedFaces:
 
     @property
     def offsets(self) -> np.ndarray:
-        return detector_offsets()
+        return np.zeros((68, 3))
 
     def check_models(self) -> None:
         pass
@@ -80,6 +81,12 @@ def test_recognising_uses_it(photos: list[Path]) -> None:
     assert pose is not None and abs(pose[0]) < 5
 
 
+def test_comparing_uses_it(photos: list[Path]) -> None:
+    images = [load_image(photo) for photo in photos[:2]]
+    answer = verify(Colours(), images, source=FixedFaces())
+    assert answer["status"] == "ok" and answer["boxes"] == [list(BOX), list(BOX)]
+
+
 def test_enrolling_uses_it_and_so_does_the_cache(photos: list[Path], tmp_path: Path) -> None:
     bundle = replace(trained(), size=60)
     found = find_chips(photos, 60, cache=tmp_path / "cache", source=FixedFaces())
@@ -104,6 +111,7 @@ def test_the_scan_of_the_augment_job_uses_it_in_its_own_process_and_in_another(p
     for scanned in (own, other):
         assert scanned.faces[0].reason is None and len(scanned.prepared) == 1
         assert abs(scanned.faces[0].yaw) < 5
+        assert not scanned.prepared[0].photo.detector_offsets.any()
     assert np.array_equal(own.faces[0].landmarks, other.faces[0].landmarks)  # type: ignore[arg-type]
 
 

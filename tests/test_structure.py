@@ -174,7 +174,7 @@ def test_no_file_is_called_utils() -> None:
 
 
 def test_ray_is_told_to_report_nothing_to_its_makers() -> None:
-    program = "from jobs import ray_session\nimport os\nprint(os.environ['RAY_USAGE_STATS_ENABLED'])"
+    program = "from jobs.cluster import ray_session\nimport os\nprint(os.environ['RAY_USAGE_STATS_ENABLED'])"
     environment = {name: value for name, value in os.environ.items() if name != "RAY_USAGE_STATS_ENABLED"}
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True, env=environment

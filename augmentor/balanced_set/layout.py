@@ -8,7 +8,7 @@
     OUT/failures.csv                    photos that were not used, and why (`augmentor.balanced_set.failures`)
     OUT/summary.json                    what the last run did
     OUT/report/                         two pictures of the set
-    OUT/.work/settings.json, lock       what the set is made with, and that only one run works on it
+    OUT/.work/settings.json, lock       what the set is made with, and a lock so that only one run works on it
     OUT/.work/finished.json             the digest of the last complete manifest
     OUT/.work/parts/<part>.*            what is remembered of each part (`augmentor.balanced_set.part_records`)
 
@@ -37,7 +37,7 @@ PARTS = f"{WORK}/parts"
 
 # Folders below which each person has a folder of images; the empty one is OUT itself.
 IMAGE_FOLDERS = ("", LANDMARK_SET)
-# What stands directly in OUT and is no person's folder.
+# Folders and files directly in OUT that do not belong to a person.
 FOLDERS_OF_THE_SET = frozenset({HELD_OUT, LANDMARK_SET, SHARDS, REPORT, WORK})
 FILES_OF_THE_SET = frozenset({MANIFEST, FAILURES, SUMMARY})
 
@@ -53,7 +53,7 @@ def labels_file(image: str) -> str:
 
 
 def held_out_file(person: str, photo: str) -> str:
-    """Return where a photo that is set aside lies.
+    """Return the path of a photo that is set aside.
 
     Args:
         person: the person's folder in OUT.

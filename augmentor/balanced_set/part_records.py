@@ -1,8 +1,8 @@
 """The records of a balanced set: for each part, which photos went into it and what became of them.
 
-The people of a set are dealt to parts (`jobs.balancing.partition`). `OUT/.work/parts` remembers of each
+The people of a set are dealt to parts (`jobs.balancing.partition`). `OUT/.work/parts` holds for each part
 
-    <part>.scan.parquet    the faces that were detected on each photo (`jobs.balancing.scan_table`)
+    <part>.scan.parquet    the faces that were detected in each photo (`jobs.balancing.scan_table`)
     <part>.rows.parquet    its rows of the manifest
     <part>.json            a `PartRecord`; written last, so that a part without it is made again
     <part>.making          only while a worker is busy with it: the files that the worker may have written
@@ -38,7 +38,7 @@ def part_file(part: str, kind: str) -> str:
 
 @dataclass(frozen=True)
 class Account:
-    """What became of the photos of a part. The same photos give the same account.
+    """The results for the photos of a part. The same photos give the same account.
 
     Attributes:
         photos: how many photos each person has, those set aside included.
@@ -62,7 +62,7 @@ class Account:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Account":
-        """Read what `dataclasses.asdict` gave.
+        """Rebuild an account from the result of `dataclasses.asdict`.
 
         Raises:
             KeyError, TypeError, AttributeError: `values` is something else.
@@ -85,7 +85,7 @@ class Account:
 
 @dataclass(frozen=True)
 class PartRecord:
-    """What `<part>.json` says.
+    """The content of `<part>.json`.
 
     Attributes:
         stamps: size and time of each photo when it was scanned; the photo's path begins with the person's folder.
@@ -101,7 +101,7 @@ class PartRecord:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "PartRecord":
-        """Read what `to_bytes` gave.
+        """Read a record that `to_bytes` wrote.
 
         Raises:
             ValueError: the record is damaged.

@@ -43,7 +43,8 @@ class PhotoRecord:
         reason: None for a usable face, otherwise one of `augmentor.errors.REASONS`.
         face: number of the face in its photo; 0 unless all faces are used.
         phash: perceptual hash of the photo; 0 if the photo could not be decoded. The plan does not depend on it.
-        detail: what exactly is wrong, or what else the user should know of the photo. The plan does not depend on it.
+        detail: what exactly is wrong, or what else the user should know about the photo. The plan does not depend on
+            it.
         landmarks: (68, 2) float32 (x, y) in pixels of the upright photo; None with a `reason`. The plan does not
             depend on them.
     """

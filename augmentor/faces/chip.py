@@ -1,17 +1,17 @@
 """The one crop geometry: dlib's face chip.
 
-Training images, enrolment photos and probes all pass through `cut_chip`, and renders are placed by
-`chip_transform` of their true landmarks: a difference in geometry costs more accuracy than any
-augmentation brings back. Why it is built this way, with measurements: docs/decisions/0003-chip.md.
+Training images, enrolment photos and probes are all cut out with `chip_transform` of their landmarks, and renders are
+placed by `chip_transform` of their true landmarks: a difference in geometry costs more accuracy than any augmentation
+brings back. Measurements and reasons: docs/decisions/0003-chip.md.
 
 Convention:
     Pixel centres lie at whole numbers. `chip_from_image` (2, 3) maps image (x, y, 1) to chip (x, y).
 
 Source:
     dlib, `get_face_chip_details` and `extract_image_chips` (dlib/image_transforms/interpolation.h),
-    reproduced but for three things: landmarks keep their fractions (dlib's are whole pixels), a picture
-    that shrinks is averaged over areas rather than sampled from a pyramid, and beyond the photo's edge the
-    picture is mirrored, not black.
+    reproduced except for three things: landmarks keep their fractions (dlib's are whole pixels), a picture
+    that shrinks is averaged over areas and not sampled from a pyramid, and beyond the photo's edge the
+    picture is mirrored and not black.
 """
 
 import math
@@ -24,14 +24,14 @@ import numpy as np
 CHIP_SIZE = 150
 CHIP_PADDING = 0.25
 
-# Landmarks and squares are whole pixels to dlib: at this size of a face that does not matter.
+# dlib rounds landmarks and squares to whole pixels; with a face of this size the rounding does not matter.
 _PROBE = 1e8
 
 
 def chip_transform(landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING) -> np.ndarray:
-    """Similarity that brings a face to dlib's mean face in a square chip.
+    """Return the similarity that brings a face to dlib's mean face in a square chip.
 
-    It is fitted to nose, eyes, mouth corners and upper lip; jaw, brows and lower lip move too much.
+    It is fitted to nose, eyes, mouth corners and upper lip, because jaw, brows and lower lip move too much.
 
     Args:
         landmarks: (68, 2) (x, y) pixels, dlib's order.
@@ -53,12 +53,20 @@ def chip_transform(landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float 
 def chip_transforms(
     landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING
 ) -> np.ndarray:
-    """`chip_transform` of several faces: (K, 68, 2) float64 to (K, 2, 3).
+    """Return `chip_transform` of several faces.
+
+    Args:
+        landmarks: (K, 68, 2) float64 (x, y) pixels.
+        size: side of the chips, pixels.
+        padding: room around the mean face, as a fraction of its size.
+
+    Returns:
+        (K, 2, 3) float64.
 
     Raises:
         ValueError: the points of a face coincide.
     """
-    # Summed row by row, not by BLAS: a face's result must not depend on the faces beside it, not in the last bit.
+    # Summed row by row and not by BLAS, so that not even the last bit of a result depends on the other faces.
     squares = (landmarks.reshape(-1, 1, 136) * _square_weights(padding)).sum(-1)
     x, y, across, down = squares.T
     square = across * across + down * down
@@ -72,12 +80,12 @@ def chip_transforms(
 
 @lru_cache(maxsize=8)
 def _square_weights(padding: float) -> np.ndarray:
-    """(4, 136) float64: the chip's square is a linear function of the landmarks x0, y0, x1, ...
+    """Return the (4, 136) float64 weights with which the chip's square follows from the landmarks x0, y0, x1, ...
 
-    Its values are the square's middle (x, y) and its upper edge, a vector (across, down), in photo pixels. The
-    similarity that dlib fits minimises squares in the photo, where it is linear in the landmarks; so its weights
-    are read off by asking dlib about each landmark once. That keeps dlib's mean face the only one, and is twenty
-    times faster than asking each time.
+    The four values are the square's middle (x, y) and its upper edge, a vector (across, down), in photo pixels. The
+    similarity that dlib fits minimises squared distances in the photo, so it is linear in the landmarks, and its
+    weights follow from asking dlib about each landmark once. That way dlib's mean face need not be copied, and a
+    transform takes a twentieth of the time that dlib takes.
     """
     angles = np.arange(68) * 2.0
     base = _PROBE * np.stack([np.cos(angles) * angles, np.sin(angles) * angles], 1) / angles.max()
@@ -87,7 +95,7 @@ def _square_weights(padding: float) -> np.ndarray:
 
 
 def _dlib_square(landmarks: np.ndarray, padding: float) -> np.ndarray:
-    """Middle and upper edge (4,) of the square that dlib would cut out; landmarks are rounded to whole pixels."""
+    """Return middle and upper edge (4,) of the square that dlib would cut out; it rounds landmarks to whole pixels."""
     points = dlib.points([dlib.point(x, y) for x, y in np.rint(landmarks).astype(int).tolist()])
     shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), points)
     details = dlib.get_face_chip_details(shape, 100, padding)
@@ -109,13 +117,25 @@ def cut_chip(image: np.ndarray, landmarks: np.ndarray, size: int = CHIP_SIZE) ->
         (size, size, 3) uint8 RGB.
 
     Raises:
-        ValueError: see `chip_transform`, or `image` is not (H, W, 3) uint8.
+        ValueError: `landmarks` give no chip (see `chip_transform`), or `image` is not (H, W, 3) uint8.
     """
     return warp_chip(image, chip_transform(landmarks, size), size)
 
 
 def warp_chip(image: np.ndarray, chip_from_image: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
-    """Resample a photo into a chip whose transform is known; see `cut_chip`."""
+    """Resample a photo into a chip whose transform is known.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not modified.
+        chip_from_image: (2, 3), from `chip_transform` or `augmentor.faces.five_points`.
+        size: side of the chip, pixels.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+
+    Raises:
+        ValueError: `image` is not (H, W, 3) uint8.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
     part, chip_from_part = _reduced_part(image, chip_from_image, size)
@@ -125,13 +145,21 @@ def warp_chip(image: np.ndarray, chip_from_image: np.ndarray, size: int = CHIP_S
 
 
 def chip_landmarks(landmarks: np.ndarray, chip_from_image: np.ndarray) -> np.ndarray:
-    """Where landmarks (..., 2) of the photo lie in the chip; (..., 2) float32."""
+    """Return where landmarks of the photo lie in the chip.
+
+    Args:
+        landmarks: (..., 2) (x, y) photo pixels.
+        chip_from_image: (2, 3).
+
+    Returns:
+        (..., 2) float32 (x, y) chip pixels.
+    """
     linear, shift = chip_from_image[:, :2], chip_from_image[:, 2]
     return (np.asarray(landmarks, np.float64) @ linear.T + shift).astype(np.float32)
 
 
 def _reduced_part(image: np.ndarray, chip_from_image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The part of the photo the chip shows, reduced if the chip is smaller, and the transform from there."""
+    """Return the part of the photo that the chip shows, reduced if the chip is smaller, and chip_from_part (2, 3)."""
     shrink = 1 / math.sqrt(abs(np.linalg.det(chip_from_image[:, :2])))  # photo pixels per chip pixel
     reduction = int(shrink)
     if reduction < 2:
@@ -148,7 +176,7 @@ def _reduced_part(image: np.ndarray, chip_from_image: np.ndarray, size: int) -> 
     columns, rows = max(1, round((right - left) / reduction)), max(1, round((bottom - top) / reduction))
     step_x, step_y = (right - left) / columns, (bottom - top) / rows
     reduced = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
-    # Pixel i of the reduced part covers step * i to step * (i + 1) of the photo, from half a pixel before
+    # Pixel i of the reduced part covers step * i to step * (i + 1) of the photo, counted from half a pixel before
     # `left`.
     image_from_part = np.array(
         [[step_x, 0, left + (step_x - 1) / 2], [0, step_y, top + (step_y - 1) / 2], [0, 0, 1]]

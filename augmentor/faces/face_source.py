@@ -1,4 +1,4 @@
-"""Face sources: how faces and their landmarks are found in a photo, as a value that is passed to whoever needs it.
+"""Face sources: how faces and their landmarks are detected, as a value that is passed to the code that needs it.
 
 A face source is a detector, a landmark predictor and all that depends on them. The program asks for one by name, here
 and nowhere else:

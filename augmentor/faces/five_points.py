@@ -1,7 +1,7 @@
 """The chip placed by five points: the eyes, the tip of the nose and the corners of the mouth.
 
-Five good points place a turned face better than 68 doubtful ones. They are brought to where they usually lie in dlib's
-chip (`augmentor.faces.chip`), so that both ways of placing a face give frontal faces nearly the same chip.
+Five good points place a turned face better than 68 doubtful ones. They are brought to their usual places in dlib's
+chip (`augmentor.faces.chip`), so that both ways of placing a face give nearly the same chip of a frontal face.
 
 Convention:
     Points are (5, 2) (x, y) pixels: the eye on the image's left, the eye on its right, the tip of the nose, the corner

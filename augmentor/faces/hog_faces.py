@@ -80,7 +80,7 @@ class HogFaces:
 
     @property
     def version(self) -> str:
-        """See `FaceSource.version`."""
+        """The versions of this file, dlib and the landmarks, as `FaceSource.version` asks for."""
         parts = [f"v{_VERSION}", f"dlib{dlib.__version__}"]
         if self.landmarks.version != parts[-1]:
             parts.append(self.landmarks.version)
@@ -90,17 +90,21 @@ class HogFaces:
 
     @property
     def offsets(self) -> np.ndarray:
-        """See `FaceSource.offsets`."""
+        """(68, 3) float64 mm, those of the landmarks; see `FaceSource.offsets`."""
         return self.landmarks.offsets
 
     def check_models(self) -> None:
-        """See `FaceSource.check_models`."""
+        """Check that every model file is there, without loading any.
+
+        Raises:
+            InputError: a model file is missing or damaged.
+        """
         self.landmarks.check_models()
         if self.second_opinion:
             check_cnn_model()
 
     def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
-        """See `FaceSource.__call__`."""
+        """Search one photo; arguments and errors are those of `FaceSource.__call__`."""
         check_policy(policy, min_face)
         check_image(image)
         image = np.ascontiguousarray(image)

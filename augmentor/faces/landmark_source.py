@@ -142,20 +142,24 @@ class DlibLandmarks:
 
     @property
     def version(self) -> str:
-        """See `LandmarkSource.version`."""
+        """The version of dlib, as `LandmarkSource.version` asks for."""
         return f"dlib{dlib.__version__}"
 
     @property
     def offsets(self) -> np.ndarray:
-        """See `LandmarkSource.offsets`."""
+        """(68, 3) float64 mm, measured; see `augmentor.faces.detector_offsets`."""
         return detector_offsets()
 
     def check_models(self) -> None:
-        """See `LandmarkSource.check_models`."""
+        """Check that the model file is there, without loading it.
+
+        Raises:
+            InputError: the model file is missing or damaged.
+        """
         model_path(LANDMARKS_68)
 
     def __call__(self, image: np.ndarray, box: Box) -> np.ndarray:
-        """Return (68, 2) float32 (x, y) pixels; see `LandmarkSource`."""
+        """Return (68, 2) float32 (x, y) pixels; arguments and errors are those of `LandmarkSource.__call__`."""
         x, y, width, height = box
         left, top = round(x), round(y)
         rectangle = dlib.rectangle(left, top, left + round(width) - 1, top + round(height) - 1)

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from augmentor.errors import InputError
+from augmentor.faces.detector_offsets import detector_offsets
 
 BUILT_IN = Path(__file__).parent.parent / "data" / "head.npz"
 FORMAT = 1
@@ -42,6 +43,8 @@ class HeadModel:
         mirror: (V,) int32, the vertex on the other side of the head.
         regions: soft masks (V,) float32 0..1: face, eyes, lips, mouth_interior, brows, ears, scalp, neck.
         grid_shape: (rows, cols).
+        landmark_offsets: (68, 3) float64 mm, where the landmarks detected in photos lie, minus the model's own; see
+            `augmentor.faces.face_source.FaceSource.offsets`.
     """
 
     mean: np.ndarray
@@ -53,6 +56,17 @@ class HeadModel:
     mirror: np.ndarray
     regions: dict[str, np.ndarray]
     grid_shape: tuple[int, int]
+    landmark_offsets: np.ndarray = field(default_factory=detector_offsets)
+
+    def with_landmark_offsets(self, offsets: np.ndarray) -> HeadModel:
+        """Return the same head for a face source whose landmarks lie elsewhere.
+
+        Args:
+            offsets: (68, 3) mm, the source's.
+        """
+        if np.array_equal(offsets, self.landmark_offsets):
+            return self
+        return replace(self, landmark_offsets=offsets)
 
     def vertices(
         self, identity: np.ndarray | None = None, expression: np.ndarray | None = None

@@ -15,7 +15,6 @@ from functools import lru_cache
 import numpy as np
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 
 # Photos rarely record their focal length, and cropped ones cannot. The head is assumed to be as far away as in a
@@ -52,7 +51,7 @@ class HeadPose:
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera that sees the head's model frame.
+    """A pinhole camera that projects the head's model frame.
 
     Attributes:
         rotation: (3, 3) camera_from_model.
@@ -173,8 +172,8 @@ def fit_face(
         landmarks: (68, 2) in (x, y) pixels, dlib's order.
         head: the head model.
         image_size: (height, width) in pixels.
-        detected: true if dlib detected the landmarks, so that `detector_offsets` apply; false if they are projections
-            of the model's landmarks.
+        detected: true if a face source detected the landmarks, so that the head's `landmark_offsets` apply; false if
+            they are projections of the model's landmarks.
         rounds: number of rounds; a third one hardly changes the result.
 
     Raises:
@@ -250,7 +249,7 @@ def _fitting_tables(head: HeadModel, detected: bool) -> _FittingTables:
     prior = np.where(np.arange(len(modes)) < identity_count, 1.0, _EXPRESSION_STD)
     mean = head.mean[vertices].astype(float)
     if detected:
-        mean[:68] += detector_offsets()
+        mean[:68] += head.landmark_offsets
     return _FittingTables(
         mean=mean,
         modes=np.ascontiguousarray(modes.transpose(1, 2, 0), dtype=float),

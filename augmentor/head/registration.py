@@ -9,7 +9,6 @@ from functools import lru_cache
 
 import numpy as np
 
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import FaceFit
 
@@ -43,7 +42,7 @@ def register(landmarks: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: He
     anchors = head.landmarks68.copy()
     across = fit.camera.rotation[:2, 0] / max(float(np.linalg.norm(fit.camera.rotation[:2, 0])), 1e-9)
     anchors[CONTOUR] = _outline_vertices(projected @ across, head)
-    residual = landmarks - fit.camera.project(vertices[anchors] + detector_offsets())
+    residual = landmarks - fit.camera.project(vertices[anchors] + head.landmark_offsets)
     residual[CONTOUR] = _across_outline(landmarks[CONTOUR] - projected[anchors[CONTOUR]], landmarks[CONTOUR])
     basis = displacement_basis(head, tuple(anchors[CONTOUR].tolist()))
     slack = np.full(68, INNER_SLACK)

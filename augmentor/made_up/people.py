@@ -86,7 +86,7 @@ _FAMILY_ENDS = (
 
 @dataclass(frozen=True)
 class PeopleOptions:
-    """How many people and photos to draw.
+    """The number of people and photos to draw.
 
     Attributes:
         identities: number of people with a folder of photos.

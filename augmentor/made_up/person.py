@@ -108,7 +108,7 @@ class Light:
 
 @dataclass(frozen=True)
 class Shot:
-    """How one photo is taken: everything about it except the person.
+    """The conditions of one photo: everything about it except the person.
 
     Attributes:
         yaw, pitch, roll: degrees.

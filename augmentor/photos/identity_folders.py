@@ -34,8 +34,8 @@ def identity_folders(where: str, folders: Iterable[str], files: Iterable[str]) -
         if is_called_photo(name) and not is_system_file(name) and not name.startswith("._")
     )
     if not own:
-        found = f"only loose photos ({loose[0]}, ...)" if loose else "no folder"
-        raise InputError(f"{where}: {found}; expected one folder of photos per person")
+        problem = f"only loose photos ({loose[0]}, ...)" if loose else "no folder"
+        raise InputError(f"{where}: {problem}; expected one folder of photos per person")
     if loose:
         raise InputError(
             f"{where}: {len(loose)} photo(s) beside the folders, the first is {loose[0]}; "

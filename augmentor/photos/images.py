@@ -73,7 +73,7 @@ class LoadedPhoto:
 
     @property
     def note(self) -> str:
-        """What the user should know about this photo; empty if there is nothing to say."""
+        """A remark for the user about this photo; empty if there is nothing to say."""
         if not self.more_pages:
             return ""
         return f"{self.more_pages} more page{'s were' if self.more_pages > 1 else ' was'} ignored"

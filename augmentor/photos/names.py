@@ -143,7 +143,7 @@ def _why_not(name: str) -> str | None:
         return "it is empty"
     if name in (".", ".."):
         return "it is the name of a folder in every folder"
-    key = name_key(name)  # what people would take it for
+    key = name_key(name)  # equal for all names that people would confuse with this one
     if not key:
         return "it shows nothing but blanks or dots"
     if separator := next((c for c in "/\\" if c in name), None):

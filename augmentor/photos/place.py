@@ -284,10 +284,10 @@ class FolderPlace:
 
     def stamp(self, path: str) -> FileStamp | None:
         try:
-            found = (self.folder / path).stat()
+            status = (self.folder / path).stat()
         except FileNotFoundError:
             return None
-        return FileStamp(found.st_size, found.st_mtime_ns)
+        return FileStamp(status.st_size, status.st_mtime_ns)
 
     def files(self, below: str = "") -> dict[str, FileStamp]:
         """List files as `Place.files` does, following linked folders."""

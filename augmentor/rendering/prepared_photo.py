@@ -9,7 +9,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import Camera, FaceFit, fit_face
 from augmentor.head.registration import register
@@ -36,8 +35,8 @@ class PreparedPhoto:
             much of its colour comes from there, 0..1.
         background: (N, N, 4) float32, see `augmentor.views.background.background_table`; the last two are unused.
         offset: (R, C, 4) float32 mm, the head in the photo minus the mean neutral head; the last is 0.
-        landmark_offset: (68, 3) float32 mm, the same for the landmarks, moved to where dlib detects them on the skin
-            (`augmentor.faces.detector_offsets`).
+        landmark_offset: (68, 3) float32 mm, the same for the landmarks, moved to where on the skin they are detected.
+        detector_offsets: (68, 3) float64 mm, the head's `landmark_offsets`.
         landmarks: (68, 2) float32, the detected landmarks in the canvas, (x, y) pixels.
         fit: the head fitted to the photo.
     """
@@ -49,6 +48,7 @@ class PreparedPhoto:
     background: np.ndarray
     offset: np.ndarray
     landmark_offset: np.ndarray
+    detector_offsets: np.ndarray
     landmarks: np.ndarray
     fit: FaceFit
 
@@ -80,17 +80,18 @@ def prepare_photo(
     vertices = flatten_ears(with_ears, head)
     exact = register(landmarks, vertices, fit, head)
     points = canvas.from_photo(exact).astype(np.float32)
-    seen = _visibility(points, vertices, fit, head)
-    own = own_weight(seen, head.mirror, _never_mirrored(head, seen))
+    shown = _visibility(points, vertices, fit, head)
+    own = own_weight(shown, head.mirror, _never_mirrored(head, shown))
     offset = _seen_shape(vertices, exact, _known_depth(fit, head), fit.camera) - _flat(head)[0]
     return PreparedPhoto(
-        texture=_stacked(canvas.image, _atlas(canvas.image, points, seen, own, head, atlas_step(size))),
+        texture=_stacked(canvas.image, _atlas(canvas.image, points, shown, own, head, atlas_step(size))),
         atlas_row=len(canvas.image),
         size=size,
         surface=np.dstack([points.reshape(*head.grid_shape, 2), own]),
         background=_four(_background(with_ears, canvas, fit, head)),
         offset=_four(offset.reshape(*head.grid_shape, 3)),
-        landmark_offset=(offset[head.landmarks68] + detector_offsets()).astype(np.float32),
+        landmark_offset=(offset[head.landmarks68] + head.landmark_offsets).astype(np.float32),
+        detector_offsets=head.landmark_offsets,
         landmarks=canvas.from_photo(landmarks).astype(np.float32),
         fit=fit,
     )
@@ -111,10 +112,10 @@ def _visibility(points: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: He
     )
 
 
-def _never_mirrored(head: HeadModel, seen: np.ndarray) -> np.ndarray:
+def _never_mirrored(head: HeadModel, shown: np.ndarray) -> np.ndarray:
     """Return (R, C), 1 at eyes that the photo shows at all, because a mirrored eye would gaze in another direction."""
     eyes = cv2.dilate(head.regions["eyes"].reshape(head.grid_shape), np.ones((3, 3), np.uint8))
-    return cv2.GaussianBlur(np.clip(eyes * 1.5, 0, 1), (0, 0), 0.8) * np.clip(seen * 10, 0, 1)
+    return cv2.GaussianBlur(np.clip(eyes * 1.5, 0, 1), (0, 0), 0.8) * np.clip(shown * 10, 0, 1)
 
 
 def _known_depth(fit: FaceFit, head: HeadModel) -> np.ndarray:
@@ -159,7 +160,7 @@ def _seen_shape(vertices: np.ndarray, exact: np.ndarray, deep: np.ndarray, camer
 
 
 def _atlas(
-    canvas: np.ndarray, points: np.ndarray, seen: np.ndarray, own: np.ndarray, head: HeadModel, step: int
+    canvas: np.ndarray, points: np.ndarray, shown: np.ndarray, own: np.ndarray, head: HeadModel, step: int
 ) -> np.ndarray:
     """Return the face's colours on its grid, `step` texels per cell: (step (R - 1) + 1, step (C - 1) + 1, 4).
 
@@ -170,9 +171,9 @@ def _atlas(
     own_points, other_points = (_four(p.reshape(rows, columns, 2)) for p in (points, points[head.mirror]))
     both = [_stretched(table, COARSE_STEP) for table in (own_points, other_points)]
     colours = [read(canvas, part[..., 0], part[..., 1])[..., :3] for part in both]
-    other_seen = seen.ravel()[head.mirror].reshape(rows, columns)
-    shown = [_stretched(part, COARSE_STEP) for part in (seen, other_seen)]
-    completed = complete_atlas(colours[0], colours[1], shown[0], shown[1])
+    other_shown = shown.ravel()[head.mirror].reshape(rows, columns)
+    visible = [_stretched(part, COARSE_STEP) for part in (shown, other_shown)]
+    completed = complete_atlas(colours[0], colours[1], visible[0], visible[1])
     place = _stretched(own_points, step)
     photo = read(canvas, *(cv2.extractChannel(place, channel) for channel in (0, 1)))
     share = _stretched(own, step)

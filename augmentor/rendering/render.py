@@ -16,7 +16,6 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.expression import ExpressionChange, paint_mouth
 from augmentor.head.pose import estimate_camera
 from augmentor.rendering.own_shape import move_views
@@ -153,7 +152,7 @@ def _read_positioned(
 
     The camera is the one that fits the view's landmarks to the photo's.
     """
-    points = view.landmark_vertices + detector_offsets()
+    points = view.landmark_vertices + photo.detector_offsets
     camera = estimate_camera(photo.landmarks, points, photo.canvas.shape[:2])
     place = camera.project(view.position.reshape(-1, 3)).reshape(*view.position.shape[:2], 2)
     x, y = (cv2.resize(place[..., k].astype(np.float32), face.shape) for k in (0, 1))

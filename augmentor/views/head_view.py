@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 
 from augmentor.faces.chip import CHIP_PADDING, chip_transform
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import HeadPose, rotation_from_pose
 from augmentor.head.surface import flatten_ears, surface_normals, surface_triangles, surface_vertices
@@ -41,7 +40,7 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = C
     with_ears = head.vertices(shape, head.expression_weights(EXPRESSIONS[key.expression]))
     vertices = flatten_ears(with_ears, head)
     rotation = rotation_from_pose(HeadPose(yaw=key.yaw, pitch=key.pitch, roll=key.roll))
-    landmarks = vertices[head.landmarks68] + detector_offsets()
+    landmarks = vertices[head.landmarks68] + head.landmark_offsets
     projection = _chip_projection(landmarks, rotation, size, padding)
     points, depth = project(projection, vertices), vertices @ projection[2, :3] + projection[2, 3]
     normals = surface_normals(vertices, head)

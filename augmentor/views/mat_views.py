@@ -22,7 +22,6 @@ from scipy.spatial import cKDTree
 
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_PADDING, chip_transform
-from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import pose_from_rotation
 from augmentor.head.registration import displacement_basis
@@ -199,7 +198,7 @@ def _lay_over(model: MatModel, head: HeadModel) -> tuple[np.ndarray, np.ndarray,
         model_from_head (4, 4), a similarity; vertices (V, 3) and landmarks (68, 3) of the head in its own frame.
     """
     known = np.isfinite(model.points).all(1)
-    offsets = detector_offsets()
+    offsets = head.landmark_offsets
     modes = head.landmark_identity_modes[:, known].reshape(len(head.identity_modes), -1).astype(np.float64)
     identity = np.zeros(len(modes))
     for _ in range(_ROUNDS):

@@ -16,8 +16,8 @@ import numpy as np
 FACING_RANGE = ((0.2, 0.5), (0.25, 0.6))
 FRONTAL_YAW, TURNED_YAW = 8.0, 35.0
 # Least visibility of a point that only its own slant hides: it is still the best source if the other side is no better.
-LEAST_SEEN = 0.03
-WELL_SEEN = (
+LEAST_SHOWN = 0.03
+WELL_SHOWN = (
     0.4  # points that are less visible than this on both sides are completed in part; they may be background
 )
 OCCLUSION_RANGE = (
@@ -52,48 +52,48 @@ def visibility(
     """
     caution = np.clip((abs(yaw) - FRONTAL_YAW) / (TURNED_YAW - FRONTAL_YAW), 0, 1)
     low, high = (1 - caution) * np.array(FACING_RANGE[0]) + caution * np.array(FACING_RANGE[1])
-    seen = np.maximum(_ramp(facing, low, high), LEAST_SEEN)
+    shown = np.maximum(_ramp(facing, low, high), LEAST_SHOWN)
     front = _front_depth(points, depth, surface & (facing > 0))
-    seen = (seen * (1 - _ramp(depth - front, *OCCLUSION_RANGE))).astype(np.float32)
+    shown = (shown * (1 - _ramp(depth - front, *OCCLUSION_RANGE))).astype(np.float32)
     margin = 1 + 2 * round(2 * float(caution))
-    return cv2.GaussianBlur(cv2.erode(seen, np.ones((margin, margin), np.uint8)), (0, 0), 1.0)
+    return cv2.GaussianBlur(cv2.erode(shown, np.ones((margin, margin), np.uint8)), (0, 0), 1.0)
 
 
-def own_weight(seen: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:
+def own_weight(shown: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Return which share of a point's colour comes from the photo itself, (R, C) float32.
 
     The share is 1 where the point is well visible and no less visible than its mirrored point, and where `keep` is 1.
     Otherwise it is smaller, the more visible the mirrored point is.
 
     Args:
-        seen: (R, C) float32 visibility.
+        shown: (R, C) float32 visibility.
         mirror: (R * C,) int, numbers of the mirrored vertices.
         keep: (R, C) float32, 1 where nothing may be mirrored (eyes have a direction of gaze).
     """
-    other = seen.ravel()[mirror].reshape(seen.shape)
-    weight = seen / np.maximum(np.maximum(seen, other), WELL_SEEN)
+    other = shown.ravel()[mirror].reshape(shown.shape)
+    weight = shown / np.maximum(np.maximum(shown, other), WELL_SHOWN)
     return np.maximum(cv2.GaussianBlur(weight.astype(np.float32), (0, 0), 1.0), keep).astype(np.float32)
 
 
 def complete_atlas(
-    atlas: np.ndarray, mirrored: np.ndarray, seen: np.ndarray, mirrored_seen: np.ndarray
+    atlas: np.ndarray, mirrored: np.ndarray, shown: np.ndarray, mirrored_shown: np.ndarray
 ) -> np.ndarray:
     """Fill in what the photo hides.
 
     Args:
         atlas: (h, w, 3) uint8, the photo's own colours.
         mirrored: (h, w, 3) uint8, the colours of the mirrored points.
-        seen: (h, w) float32 0..1, visibility.
-        mirrored_seen: (h, w) float32 0..1, visibility of the mirrored points.
+        shown: (h, w) float32 0..1, visibility.
+        mirrored_shown: (h, w) float32 0..1, visibility of the mirrored points.
 
     Returns:
         (h, w, 3) uint8.
     """
     own, other = atlas.astype(np.float32), mirrored.astype(np.float32)
-    gain = _brightness_gain(own, other, seen * mirrored_seen)
-    fill = (1 - seen) * mirrored_seen
-    total = seen + fill
-    known = own * seen[..., None] + other * gain * fill[..., None]  # weighted by total
+    gain = _brightness_gain(own, other, shown * mirrored_shown)
+    fill = (1 - shown) * mirrored_shown
+    total = shown + fill
+    known = own * shown[..., None] + other * gain * fill[..., None]  # weighted by total
     around = _spread(
         cv2.pyrDown(known), cv2.pyrDown(total)
     )  # the result is smooth, so a quarter of the texels will do

@@ -34,7 +34,7 @@ _NODE_PIXELS = 5
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a picture shows of the head at `key`; arrays only, about 0.25 MB at 150 px.
+    """A table of what each pixel shows of the head at `key`; arrays only, about 0.25 MB at 150 px.
 
     Convention:
         Model frame and mm; grid coordinates (column, row); pixel centres have integer coordinates. Maps have side
@@ -56,7 +56,7 @@ class View:
         nodes: a coarser table, for how the surface moves with the photo's shape and where the background lies.
         landmark_vertices: (68, 3) float32 mm, the landmarks' vertices with a neutral face.
         landmarks_2d: (68, 2) float32 true landmarks in chip pixels (x, y), including hidden ones, at the places of the
-            skin where dlib detects them (`augmentor.faces.detector_offsets`).
+            skin where they are detected (`HeadModel.landmark_offsets`).
         landmarks_visible: (68,) bool.
     """
 

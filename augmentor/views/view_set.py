@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from augmentor.head.chosen_head import load_chosen_head
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.views.head_view import make_view
@@ -55,7 +57,9 @@ SPREAD, PAPER = "spread", "paper"
 POSES = (SPREAD, PAPER)
 
 
-def load_view_set(spec: str, size: int, seed: int, poses: str = SPREAD) -> ViewSet:
+def load_view_set(
+    spec: str, size: int, seed: int, poses: str = SPREAD, offsets: np.ndarray | None = None
+) -> ViewSet:
     """Load the head and views that `spec` names; the module lists the possible values.
 
     Args:
@@ -63,13 +67,18 @@ def load_view_set(spec: str, size: int, seed: int, poses: str = SPREAD) -> ViewS
         size: side of the renders, pixels.
         seed: seed of the drawn views; ready views and those of the paper do not depend on it.
         poses: `spread` over the poses of photos, or `paper`, the poses of Masi et al.; ready views have their own.
+        offsets: (68, 3) mm, the offsets of the face source (`FaceSource.offsets`); None: dlib's.
 
     Raises:
         InputError: the spec is unknown, or files are missing or damaged.
     """
     if not spec.startswith(READY):
         keys = paper_view_keys() if poses == PAPER else spread_view_keys(seed)
-        return ViewSet(load_chosen_head(spec), keys, size)
-    head = load_head_model()
+        return ViewSet(_for_source(load_chosen_head(spec), offsets), keys, size)
+    head = _for_source(load_head_model(), offsets)
     ready = load_mat_views(Path(spec.removeprefix(READY)), head, size)
     return ViewSet(head, [view.key for view in ready], size, {view.key.name: view for view in ready})
+
+
+def _for_source(head: HeadModel, offsets: np.ndarray | None) -> HeadModel:
+    return head if offsets is None else head.with_landmark_offsets(offsets)

@@ -49,8 +49,8 @@ def take_out(
         people: people file of the run.
         collection: number of the collection.
         albums: folder of the albums.
-        replaced: paths of photos that can be read at present. If one of them holds another photo than the albums, then
-            somebody replaced it, and its old copies are removed.
+        replaced: paths of photos that can be read at present. If one of them differs from its copies in the albums, the
+            user has replaced it, and its old copies are removed.
 
     Returns:
         Which files were removed and which stay.

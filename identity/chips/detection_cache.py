@@ -6,7 +6,7 @@ file, the first is a column of it; so a changed photo is searched again, and so 
 another version of it is used.
 
 Contract:
-    `identity.forgetting.forget_person` deletes these files, or rows of them, by `FILES`.
+    Forgetting a person deletes these files, or rows of them; `FILES` matches their names.
 """
 
 import io

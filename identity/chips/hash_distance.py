@@ -1,7 +1,7 @@
-"""Perceptual hashes compared: which pictures are the same one, encoded or sized anew.
+"""Comparison of perceptual hashes: finds pictures that are the same one, encoded or resized again.
 
-Pictures count as the same when the 64 bits of `augmentor.photos.images.perceptual_hash` differ in at most
-`SAME_PICTURE`; how that was chosen: `identity.runs.leak_guard`.
+Two pictures count as the same if the 64 bits of their `augmentor.photos.images.perceptual_hash` differ in at most
+`SAME_PICTURE` places; `identity.runs.leak_guard` says how that number was chosen.
 """
 
 import numpy as np
@@ -9,16 +9,20 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 SAME_PICTURE = 2
-_ROWS = 2048  # photos compared at once: 2048 x 10,000 others are 80 MB
+_ROWS = 2048  # Photos compared at once; 2048 of them with 10,000 others take 80 MB.
 
 
 def nearest_hashes(hashes: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The most alike of `among` (T,) uint64 for each of `hashes` (N,) uint64.
+    """Find the nearest other hash for each hash.
+
+    Args:
+        hashes: (N,) uint64.
+        among: (T,) uint64, the others.
 
     Returns:
-        (N,) int64 positions and (N,) int64 numbers of differing bits.
+        (N,) int64 positions in `among` and (N,) int64 numbers of differing bits.
     """
-    # bits as +1 and -1: their product summed over 64 is 64 - 2 * distance, one matrix product for all
+    # With bits as +1 and -1, the product of two hashes is 64 - 2 * distance, so one matrix product compares all.
     signs = _signs(among).T
     nearest, distance = [], []
     for start in range(0, len(hashes), _ROWS):
@@ -30,11 +34,15 @@ def nearest_hashes(hashes: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, n
 
 
 def same_pictures(hashes: np.ndarray, max_distance: int = SAME_PICTURE) -> list[list[int]]:
-    """Positions of pictures that are the same, two or more each; a chain of such pairs is one group.
+    """Return groups of pictures that are the same.
 
     Args:
         hashes: (N,) uint64.
-        max_distance: bits that may differ.
+        max_distance: how many bits may differ.
+
+    Returns:
+        For each group the positions of its pictures, two or more. Pictures that are connected by a chain of pairs are
+        one group.
     """
     if not len(hashes):
         return []
@@ -55,6 +63,6 @@ def same_pictures(hashes: np.ndarray, max_distance: int = SAME_PICTURE) -> list[
 
 
 def _signs(hashes: np.ndarray) -> np.ndarray:
-    """(N, 64) float32 of +1 and -1."""
+    """Return the bits of (N,) hashes as (N, 64) float32 of +1 and -1."""
     octets = np.ascontiguousarray(hashes, np.uint64)[:, None].view(np.uint8)
     return np.unpackbits(octets, axis=1).astype(np.float32) * 2 - 1

@@ -34,7 +34,7 @@ class FaceChip(Face):
         chip: (size, size, 3) uint8 RGB; None of a face whose photo was not opened again, or that was dropped to save
             memory.
         chip_from_image: (2, 3) float64, brings photo pixels (x, y, 1) to chip pixels; None of a photo used whole.
-        pose: (yaw, pitch, roll) in degrees; None if no head fits the landmarks, or nobody asked for poses.
+        pose: (yaw, pitch, roll) in degrees; None if no head fits the landmarks, or if poses were not asked for.
     """
 
     chip: np.ndarray | None = None
@@ -52,8 +52,8 @@ class PhotoFaces:
         reason: None if there is a face, else one of `augmentor.errors.REASONS`.
         detail: what exactly is wrong, or what else the user should know of the photo; may be empty.
         faces: the faces that the policy chose, in its order. A photo that is used whole counts as one face.
-        sha256: of the file, hexadecimal; empty if the file could not be read or nobody asked.
-        phash: perceptual hash of the whole photo; None if the photo could not be read or nobody asked.
+        sha256: of the file, hexadecimal; empty if the file could not be read or it was not asked for.
+        phash: perceptual hash of the whole photo; None if the photo could not be read or it was not asked for.
     """
 
     photo: str
@@ -136,7 +136,7 @@ class PhotoReader:
             InputError: the head model is missing or damaged.
         """
         if self.poses:
-            _head()
+            _head_for(self.source)
 
     def file(self, path: Path, *, known: PhotoFaces | None = None, hashed: bool = False) -> PhotoFaces:
         """Return the faces of a photo file; a photo that cannot be read gets the status `error`.
@@ -203,7 +203,7 @@ class PhotoReader:
         """
         chip_from_image = self.transform(face.landmarks, self.size)
         chip = warp_chip(image, chip_from_image, self.size)
-        pose = _pose(face.landmarks, image.shape[:2]) if self.poses else None
+        pose = _pose(face.landmarks, image.shape[:2], self.source) if self.poses else None
         return FaceChip(face.box, face.landmarks, face.score, chip, chip_from_image, pose)
 
     def face_again(self, image: np.ndarray, path: Path, box: Box) -> PhotoFaces | None:
@@ -244,15 +244,22 @@ def _whole(image: np.ndarray, size: int) -> FaceChip:
     return FaceChip(box, np.zeros((0, 2), np.float32), 0.0, whole_chip(image, size))
 
 
+def _head_for(source: FaceSource) -> HeadModel:
+    return _head(np.asarray(source.offsets, np.float64).tobytes())
+
+
 @functools.cache
-def _head() -> HeadModel:
-    return load_head_model()
+def _head(offsets: bytes) -> HeadModel:
+    """Return the head for face sources with these offsets, loaded once per process."""
+    return load_head_model().with_landmark_offsets(np.frombuffer(offsets).reshape(68, 3))
 
 
-def _pose(landmarks: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float] | None:
+def _pose(
+    landmarks: np.ndarray, size: tuple[int, int], source: FaceSource
+) -> tuple[float, float, float] | None:
     """Return yaw, pitch and roll in degrees; None if no head fits the landmarks."""
     try:
-        pose = fit_face(landmarks, _head(), size).camera.pose
+        pose = fit_face(landmarks, _head_for(source), size).camera.pose
     except PhotoError:
         return None
     return float(pose.yaw), float(pose.pitch), float(pose.roll)

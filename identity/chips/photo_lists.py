@@ -1,4 +1,4 @@
-"""Lists of photos as commands need them: what is left out is said in one line on stderr."""
+"""Lists of photos for commands. Files that are left out are reported in one line on stderr."""
 
 import sys
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ def photos_in(folder: Path) -> list[Path]:
     """
     left_out = LeftOut()
     photos = list_photos(folder, left_out)
-    _say(folder, left_out)
+    _report(folder, left_out)
     return photos
 
 
 def photos_at(given: Sequence[Path]) -> list[Path]:
-    """Return the photos that a command line names: those below each folder, and each file, whatever it is called.
+    """Return the photos that a command line names: all photos below each folder, and each file whatever its name.
 
     Raises:
         InputError: a folder cannot be read.
@@ -32,14 +32,14 @@ def photos_by_person(folder: Path) -> dict[str, list[Path]]:
     """Return the photos of each person; see `augmentor.photos.images.list_identities`.
 
     Raises:
-        InputError: the folder cannot be read, or is none of photos by person.
+        InputError: the folder cannot be read, or it is not a folder of photos by person.
     """
     left_out = LeftOut()
     people = list_identities(folder, left_out)
-    _say(folder, left_out)
+    _report(folder, left_out)
     return people
 
 
-def _say(folder: Path, left_out: LeftOut) -> None:
+def _report(folder: Path, left_out: LeftOut) -> None:
     if line := left_out.line():
         print(f"{folder}: {line}", file=sys.stderr)

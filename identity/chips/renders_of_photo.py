@@ -1,4 +1,4 @@
-"""The renders of one photo that go into a template; needs neither a run nor a network, so any process can make them."""
+"""The renders of one photo that go into a template. They need no run and no network, so any process can make them."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,15 @@ from identity.chips.whole_photo import random_crop
 
 @dataclass(frozen=True)
 class WantedRenders:
-    """Renders of one photo that a template wants.
+    """The renders of one photo that a template needs.
 
     Attributes:
-        photo: its number.
-        count: how many.
-        landmarks: of its face; None: crops of the whole photo instead.
+        photo: number of the photo.
+        count: how many renders.
+        landmarks: (68, 2) (x, y) photo pixels of the face; None for crops of the whole photo instead of renders.
         size: edge of the renders, pixels.
-        seed: of the views.
-        seeds: of the crops, one each.
+        seed: draws the views.
+        seeds: draw the crops, one each.
     """
 
     photo: int
@@ -35,12 +35,12 @@ class WantedRenders:
 
 
 def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndarray:
-    """Renders of a photo at views drawn as for training, or crops of it.
+    """Render a photo into views that are drawn as for training, or crop it.
 
     Args:
         image: (H, W, 3) uint8 RGB.
-        name: of the photo, for errors.
-        wanted: which.
+        name: what errors call the photo.
+        wanted: which renders.
 
     Returns:
         (N, size, size, 3) uint8 RGB.

@@ -1,4 +1,4 @@
-"""The same photo under two people: one of the two is wrong, or both are in it and the same face is taken for both."""
+"""Photos that two people share: one of the two is wrong, or both are in the photo and one face is used for both."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,9 @@ import pyarrow as pa
 
 from identity.chips.hash_distance import same_pictures
 
-MOST_COMPARED = (
-    50_000  # photos whose perceptual hashes are compared, some ten seconds; equal files are always found
-)
-_TOLD = 3
+# Most photos whose perceptual hashes are compared, which takes some ten seconds. Equal files are always found.
+MOST_COMPARED = 50_000
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class SharedPhoto:
     """Two photos that are the same and belong to different people.
 
     Attributes:
-        first, second: what to call the photos.
+        first, second: names of the photos.
     """
 
     first: str
@@ -26,13 +25,13 @@ class SharedPhoto:
 
 
 def shared_photos(photos: pa.Table) -> list[SharedPhoto]:
-    """Find photos that two people have: equal files, and the same picture encoded or sized anew.
+    """Find photos that two people share: equal files, and the same picture encoded or resized again.
 
     Args:
-        photos: `photo, sha256, phash, identity` of every photo.
+        photos: a table with the columns `photo, sha256, phash, identity` and a row for every photo.
 
     Returns:
-        Each photo that is some other person's, too, with the first of these.
+        Each photo that another person has, too, with the first photo that is the same.
     """
     names, people = photos["photo"].to_pylist(), photos["identity"].to_pylist()
     groups: dict[str, list[int]] = {}
@@ -52,10 +51,13 @@ def shared_photos(photos: pa.Table) -> list[SharedPhoto]:
 
 
 def shared_line(shared: list[SharedPhoto]) -> str:
-    """Return one line that names the first of them; empty if there are none."""
+    """Return one line that names the first few shared photos; empty if there are none."""
     if not shared:
         return ""
-    some = "; ".join(f"{one.first} and {one.second}" for one in shared[:_TOLD])
-    more = "; ..." if len(shared) > _TOLD else ""
-    are = "photo is" if len(shared) == 1 else "photos are"
-    return f"{len(shared)} {are} under two people, take each from one of them: {some}{more}"
+    some = "; ".join(f"{one.first} and {one.second}" for one in shared[:_SHOWN])
+    more = "; ..." if len(shared) > _SHOWN else ""
+    if len(shared) == 1:
+        return f"1 photo is in the folders of two people; remove it from one of them: {some}"
+    return (
+        f"{len(shared)} photos are in the folders of two people; remove each from one of them: {some}{more}"
+    )

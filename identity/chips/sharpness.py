@@ -1,7 +1,7 @@
-"""How much fine detail a face shows: blurred faces have little, whatever the light.
+"""Fine detail of a face: blurred faces have little, whatever the light.
 
-The cosine of a face and its mirror image, which `identity` reports as quality, does not tell them from sharp ones; see
-docs/decisions/0020-quality.md.
+The cosine of a face and its mirror image, which `identity` reports as quality, does not tell blurred faces from sharp
+ones; see docs/decisions/0020-quality.md.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ import numpy as np
 
 from identity.chips.photo_faces import PhotoFaces
 
-# Of 113 faces of LFW none has less detail than this; of the same faces blurred by 3 pixels nine in ten have.
+# None of 113 faces of LFW has less detail than this; nine in ten of the same faces blurred by 3 pixels do.
 LITTLE_DETAIL = 0.04
-_SIGMA = 1.5  # pixels of a chip of 150
+_SIGMA = 1.5  # Pixels of a chip of 150 pixels.
 _CHIP = 150
-_TOLD = 3
+_SHOWN = 3
 
 
 def detail(chip: np.ndarray) -> float:
@@ -25,7 +25,7 @@ def detail(chip: np.ndarray) -> float:
         chip: (S, S, 3) uint8 RGB, a face chip.
 
     Returns:
-        0 for a plain one; LFW's faces have 0.06 to 0.14.
+        0 for a chip of one colour; LFW's faces have 0.06 to 0.14.
     """
     grey = cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY).astype(np.float32)
     contrast = float(grey.std())
@@ -34,12 +34,12 @@ def detail(chip: np.ndarray) -> float:
 
 
 def blurred_line(name: str, photos: Sequence[PhotoFaces], shown: Sequence[str]) -> str:
-    """Return a line of warning about photos of a person that are blurred; empty if none is.
+    """Return a warning about photos of a person that are blurred; empty if none is.
 
     Args:
         name: of the person.
-        photos: with chips.
-        shown: what to call each.
+        photos: the photos, with chips.
+        shown: what the warning calls each photo.
     """
     blurred = [
         called
@@ -48,10 +48,10 @@ def blurred_line(name: str, photos: Sequence[PhotoFaces], shown: Sequence[str]) 
     ]
     if not blurred:
         return ""
-    some = ", ".join(blurred[:_TOLD]) + (", ..." if len(blurred) > _TOLD else "")
+    some = ", ".join(blurred[:_SHOWN]) + (", ..." if len(blurred) > _SHOWN else "")
     if len(blurred) < len(photos):
         return f"{len(blurred)} of {len(photos)} photos of {name} are blurred ({some}); leave them out"
     return (
-        f"all photos of {name} are blurred ({some}): blurred strangers may be taken for {name}; "
-        "enrol sharper ones"
+        f"all photos of {name} are blurred ({some}), so blurred strangers may be taken for {name}; "
+        "enrol sharper photos"
     )

@@ -1,14 +1,14 @@
-"""Chips of photos that are taken as they are: no face is looked for in them (`--align whole`)."""
+"""Chips of photos that are used whole, without detecting a face in them (`--align whole`)."""
 
 import cv2
 import numpy as np
 
 
 def whole_chip(image: np.ndarray, size: int) -> np.ndarray:
-    """The largest square in the middle of a photo.
+    """Return the largest square in the middle of a photo.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
+        image: (H, W, 3) uint8 RGB; not modified.
         size: edge of the result, pixels.
 
     Returns:
@@ -21,8 +21,19 @@ def whole_chip(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def random_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A part of a photo, at least a third of it, up to a third longer than wide or the other way round, mirrored half
-    of the time, up to a fifth brighter or darker: (size, size, 3) uint8 RGB."""
+    """Return a random part of a photo, for training.
+
+    The part has at least a third of the area of the largest square. Its sides differ by at most a third. It is mirrored
+    half of the time and up to a fifth brighter or darker.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not modified.
+        size: edge of the result, pixels.
+        rng: draws the part.
+
+    Returns:
+        (size, size, 3) uint8 RGB.
+    """
     height, width = image.shape[:2]
     area = rng.uniform(0.35, 1.0) * min(height, width) ** 2
     aspect = np.exp(rng.uniform(-np.log(4 / 3), np.log(4 / 3)))

@@ -28,7 +28,7 @@ from augmentor.errors import InputError
 from identity.decisions.metrics import NEVER
 
 CROWD = 10
-_FEWEST_PEOPLE = 20  # for a line through them
+_FEWEST_PEOPLE = 20  # with fewer, no line is fitted through them
 _LEAD_WEIGHTS = (0.0, 0.5, 1.0, 1.5)
 _LEAD_NAMES = (3, 5, 10)
 _CROWDING_WEIGHTS = (0.0, 0.25, 0.5, 0.75)
@@ -162,38 +162,41 @@ class LeadAndCrowding(AcceptanceScore):
         )
 
     def __call__(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """See `AcceptanceScore`."""
+        """Return best names and scores, see `accept_score`."""
         return accept_score(similarities, self.crowding, self.constants)
 
     @property
     def people(self) -> int:
-        """See `AcceptanceScore`."""
+        """Number of people whose crowding is known."""
         return len(self.crowding)
 
     @classmethod
     def measured(cls, strangers: np.ndarray) -> LeadAndCrowding:
-        """See `AcceptanceScore`."""
+        """Return the score with the default constants and the crowding by these strangers."""
         return cls(DecisionConstants(), crowding_sums(strangers, CROWD)[0])
 
     @classmethod
     def candidates(cls, strangers: np.ndarray) -> Iterator[tuple[AcceptanceScore, np.ndarray]]:
-        """See `AcceptanceScore`. A stranger is scored with crowding that leaves this stranger out."""
+        """Yield the scores of a small grid of constants, the defaults first.
+
+        A stranger is scored with crowding that leaves this stranger out.
+        """
         own, without_self = crowding_sums(strangers, CROWD)
         for constants in _grid():
             yield cls(constants, own), accept_score(strangers, without_self, constants)[1]
 
     def remeasured(self, strangers: np.ndarray) -> tuple[AcceptanceScore, np.ndarray]:
-        """See `AcceptanceScore`."""
+        """Return the score with the crowding by these strangers, and their own scores."""
         own, without_self = crowding_sums(strangers, CROWD)
         scores = accept_score(strangers, without_self, self.constants)[1]
         return replace(self, crowding=own), scores
 
     def as_stored(self) -> LeadAndCrowding:
-        """See `AcceptanceScore`: crowding is kept as float32."""
+        """Return the score with crowding as float32."""
         return replace(self, crowding=self.crowding.astype(np.float32))
 
     def with_person(self, cosines: np.ndarray, strangers: float) -> LeadAndCrowding:
-        """See `AcceptanceScore`.
+        """Return the score with one person more, whose crowding is estimated.
 
         The crowding of a new template cannot be measured, since a run keeps no strangers. It is estimated from the
         enrolled people: a straight line, fitted through all of them, gives a template's crowding from its cosines with
@@ -212,22 +215,22 @@ class LeadAndCrowding(AcceptanceScore):
         return replace(self, crowding=np.append(self.crowding, crowding).astype(np.float32))
 
     def without(self, person: int) -> LeadAndCrowding:
-        """See `AcceptanceScore`."""
+        """Return the score without the crowding of the person in this column."""
         return replace(self, crowding=np.delete(self.crowding, person))
 
     def merged(self, one: int, into: int, weights: np.ndarray) -> LeadAndCrowding:
-        """See `AcceptanceScore`: the crowding of both, weighted."""
+        """Return the score in which `into` has the weighted mean of both people's crowding."""
         crowding = self.crowding.copy()
         crowding[into] = weights @ self.crowding[[one, into]]
         return replace(self, crowding=crowding)
 
     def as_dict(self) -> dict[str, Any]:
-        """See `AcceptanceScore`."""
+        """Return constants and crowding as plain values for JSON."""
         return {"constants": asdict(self.constants), "crowding": self.crowding.tolist()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LeadAndCrowding:
-        """See `AcceptanceScore`."""
+        """Read what `as_dict` wrote."""
         crowding = np.array(values["crowding"], np.float32)
         if crowding.ndim != 1:
             raise ValueError("crowding is one number for each person")
@@ -269,12 +272,12 @@ def score_called(kind: str) -> type[AcceptanceScore]:
 
 
 def crowding(templates: np.ndarray, stranger_embeddings: np.ndarray, k: int = CROWD) -> np.ndarray:
-    """Mean similarity of each template to its `k` nearest strangers.
+    """Return the mean similarity of each template to its `k` nearest strangers.
 
     Args:
         templates: (C, D) unit rows.
         stranger_embeddings: (S, D) unit rows; with fewer than `k` all of them count.
-        k: How many are near.
+        k: number of nearest strangers that count.
 
     Returns:
         (C,) float32; zeros when there are no strangers.
@@ -283,10 +286,10 @@ def crowding(templates: np.ndarray, stranger_embeddings: np.ndarray, k: int = CR
 
 
 def crowding_from_similarities(stranger_similarities: np.ndarray, k: int = CROWD) -> np.ndarray:
-    """`crowding` from the (S, C) similarities of strangers to templates.
+    """Return what `crowding` returns, from the (S, C) similarities of strangers to templates.
 
-    An entry of `NEVER` does not count: a person of the training set who is left out to play the stranger is
-    compared with everybody's template but his own.
+    An entry of `NEVER` does not count: a person of the training set who plays the stranger is compared with all
+    templates but the own one.
     """
     return crowding_sums(stranger_similarities, k)[0].astype(np.float32)
 
@@ -294,15 +297,14 @@ def crowding_from_similarities(stranger_similarities: np.ndarray, k: int = CROWD
 def accept_score(
     similarities: np.ndarray, crowding: np.ndarray, constants: DecisionConstants
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Best name and the score that decides whether it is accepted.
+    """Return the best name and the score that decides whether it is accepted.
 
-    With fewer than `lead_names` + 1 names the lead is over as many others as there are; with one name it is
-    0.
+    With fewer than `lead_names` + 1 names, the lead is over as many others as there are; with one name it is 0.
 
     Args:
         similarities: (N, C) cosines to the templates; `NEVER` marks a name that is no candidate.
         crowding: (C,), or (N, C) where it differs between probes.
-        constants: Weights.
+        constants: weights of the score.
 
     Returns:
         best (N,) int64 column, score (N,) float64.
@@ -322,10 +324,10 @@ def accept_score(
 
 
 def _grid() -> list[DecisionConstants]:
-    """All candidates, nearest to the defaults first, so that equal ones change nothing."""
+    """Return all candidates, those nearest to the defaults first, so that the defaults win a tie."""
     usual = DecisionConstants()
     every = [DecisionConstants(*values) for values in product(_LEAD_WEIGHTS, _LEAD_NAMES, _CROWDING_WEIGHTS)]
-    # without a lead its number of names says nothing
+    # without a lead, its number of names does not matter
     every = [c for c in every if c.lead_weight > 0 or c.lead_names == usual.lead_names]
     return sorted(
         every,
@@ -338,7 +340,7 @@ def _grid() -> list[DecisionConstants]:
 
 
 def _mean_of_next(values: np.ndarray, names: int, top: np.ndarray) -> np.ndarray:
-    """(N,) mean of the candidates after the best, at most `names` of them; `top` where there are none."""
+    """Return the (N,) mean of at most `names` candidates after the best; `top` where there are none."""
     count = min(names, values.shape[1] - 1)
     if count < 1:
         return top
@@ -351,9 +353,10 @@ def _mean_of_next(values: np.ndarray, names: int, top: np.ndarray) -> np.ndarray
 
 
 def crowding_sums(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Crowding of each template (C,), and for each stranger as if he were not there (S, C), which is how to score him.
+    """Return the (C,) crowding of each template, and (S, C): the same without each single stranger.
 
-    Removing one of the k nearest lets the next one in.
+    The second is what a calibration stranger is scored with, as a new one would be. Where a stranger is one of the `k`
+    nearest of a template, the next nearest takes the place.
     """
     values = np.asarray(similarities, np.float64)
     if not len(values):

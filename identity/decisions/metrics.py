@@ -1,18 +1,16 @@
-"""Rates of a recogniser from its scores, and how far they can be trusted.
+"""Error rates of a recogniser, computed from its scores, with confidence intervals.
 
-Pure NumPy; a *mated* probe is somebody enrolled, a *stranger* is not. Conventions, the same in every
+A *mated* probe shows a person who is enrolled, a *stranger* is a person who is not. The same conventions hold in every
 function:
 
-- `score`: higher is more alike; somebody is accepted when the score is at or above the threshold.
-- `NEVER` (minus infinity) stands for an event that no threshold accepts: a photo without a face, or a mated
-  probe whose best name is wrong. Such a mated probe is an error; such a stranger is not named (and still
-  counts).
-- Ties go against the recogniser: a wrong name as similar as the right one outranks it, and a mated score
-  equal to that of a stranger who has to be refused is refused as well.
-- "lets x of n strangers through" allows floor(x * n) of them, never one more: with 50 strangers FPIR 1 %
+- `score`: higher is more alike. A probe is accepted when its score is at or above the threshold.
+- `NEVER` (minus infinity) stands for an event that no threshold accepts: a photo without a face, or a mated probe whose
+  best name is wrong. Such a mated probe is an error. Such a stranger is not named, and still counts.
+- Ties go against the recogniser. A wrong name that is as similar as the right one outranks it, and a mated score that
+  equals the score of a stranger who must be refused is refused as well.
+- "lets a share x of n strangers through" allows floor(x * n) of them and never one more. With 50 strangers, FPIR 1 %
   allows none.
-- Every rate takes optional `weights` (R, N), one row for each bootstrap resample, and then returns (R,)
-  values.
+- Every rate takes optional `weights` (R, N), one row for each bootstrap resample, and then returns (R,) values.
 
 References: ISO/IEC 19795-1:2021 (rates); Bolle, Ratha and Pankanti, "Error analysis of pattern recognition
 systems: the subsets bootstrap", CVIU 2004 (resample people, not photos, which depend on each other);
@@ -30,14 +28,14 @@ NEVER = -np.inf
 NEVER_RANKED = np.iinfo(np.int64).max
 RESAMPLES = 1000
 _ROUNDING = 1e-9  # 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996
-_CHUNK_VALUES = 2_000_000  # resamples are worked through in pieces of about 16 MB
+_CHUNK_VALUES = 2_000_000  # resamples are computed in pieces of about 16 MB
 
 
 def ranks_of_truth(similarities: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Rank of the right name for each probe, 1 for the best.
+    """Return the rank of the right name for each probe, 1 for the best.
 
     Args:
-        similarities: (N, C) of each probe to each enrolled name.
+        similarities: (N, C) similarity of each probe to each enrolled name.
         truth: (N,) column of the right name.
 
     Returns:
@@ -48,7 +46,7 @@ def ranks_of_truth(similarities: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def rank_k_rate(ranks: ArrayLike, k: int, weights: np.ndarray | None = None) -> float | np.ndarray:
-    """Fraction of mated probes whose right name is among the first `k` (closed set).
+    """Return the fraction of mated probes whose right name is among the first `k` (closed set).
 
     Args:
         ranks: (N,) from `ranks_of_truth`; `NEVER_RANKED` for a probe without a face.
@@ -59,13 +57,13 @@ def rank_k_rate(ranks: ArrayLike, k: int, weights: np.ndarray | None = None) -> 
 
 
 def cmc(ranks: ArrayLike, max_rank: int) -> np.ndarray:
-    """Cumulative match curve: `rank_k_rate` for k = 1 to `max_rank`, (max_rank,)."""
+    """Return the cumulative match curve: `rank_k_rate` for k = 1 to `max_rank`, (max_rank,)."""
     values = np.asarray(ranks)
     return np.array([np.mean(values <= k) for k in range(1, max_rank + 1)])
 
 
 def mean_rate(outcome: ArrayLike, weights: np.ndarray | None = None) -> float | np.ndarray:
-    """Fraction of `outcome` (N,) bool that is true; NaN when there is nothing to count."""
+    """Return the fraction of `outcome` (N,) bool that is true; NaN when there is nothing to count."""
     values = np.asarray(outcome, np.float64)
     if weights is None:
         return float(values.mean()) if values.size else float("nan")
@@ -74,7 +72,7 @@ def mean_rate(outcome: ArrayLike, weights: np.ndarray | None = None) -> float | 
 
 
 def accept_rate(scores: ArrayLike, threshold: float, weights: np.ndarray | None = None) -> float | np.ndarray:
-    """Fraction of `scores` at or above `threshold`; `NEVER` is below every threshold.
+    """Return the fraction of `scores` at or above `threshold`; `NEVER` is below every threshold.
 
     With mated scores (wrong names set to `NEVER`) this is the TPIR, with stranger scores the FPIR.
     """
@@ -83,17 +81,18 @@ def accept_rate(scores: ArrayLike, threshold: float, weights: np.ndarray | None 
 
 
 def threshold_at(stranger_scores: ArrayLike, rate: float, confidence: float | None = None) -> float:
-    """Lowest threshold that lets at most floor(`rate` * n) strangers through.
+    """Return the lowest threshold that lets at most floor(`rate` * n) strangers through.
 
-    It lies just above the score of the first stranger who must be refused, so ties with that stranger are
-    refused. Of other strangers so many pass on average, by chance more or fewer; with a `confidence` so few of these
-    are let through that the rate among all strangers is at most `rate` with that probability.
+    The threshold lies just above the score of the first stranger who must be refused, so ties with that stranger are
+    refused. On average, the same share of new strangers passes; in a given sample it may be more or fewer. With a
+    `confidence`, fewer of the n strangers are let through, so that the rate among all strangers is at most `rate` with
+    that probability.
 
     Source:
         The share of all strangers above the k-th highest of n scores is distributed as Beta(k, n + 1 - k).
 
     Raises:
-        ValueError: There are no strangers, or `rate` is not within 0 to 1.
+        ValueError: there are no strangers, or `rate` is not within 0 to 1.
     """
     values = np.sort(np.asarray(stranger_scores, np.float64))[::-1]
     if not values.size or not 0 <= rate <= 1:
@@ -116,12 +115,12 @@ def tpir_at_fpir(
     mated_weights: np.ndarray | None = None,
     stranger_weights: np.ndarray | None = None,
 ) -> float | np.ndarray:
-    """Fraction of mated probes named rightly when floor(`fpir` * n) strangers may be named.
+    """Return the fraction of mated probes that are named rightly when floor(`fpir` * n) strangers may be named.
 
     Args:
-        mated_scores: (N,) score of the best name; `NEVER` where that name is wrong or no face was found.
-        stranger_scores: (S,) score of the best name; `NEVER` where no face was found.
-        fpir: The false positive identification rate allowed, a fraction.
+        mated_scores: (N,) score of the best name; `NEVER` where that name is wrong or no face was detected.
+        stranger_scores: (S,) score of the best name; `NEVER` where no face was detected.
+        fpir: the false positive identification rate allowed, a fraction.
         mated_weights: (R, N) or None.
         stranger_weights: (R, S) or None, given if and only if `mated_weights` is.
 
@@ -145,10 +144,10 @@ def tar_at_far(
     mated_weights: np.ndarray | None = None,
     nonmated_weights: np.ndarray | None = None,
 ) -> float | np.ndarray:
-    """True accept rate of 1:1 comparison when floor(`far` * n) non-mated pairs may be accepted.
+    """Return the true accept rate of 1:1 comparison when floor(`far` * n) non-mated pairs may be accepted.
 
-    A mated pair without a face has the score `NEVER`: rejected. Leave non-mated pairs without a face out,
-    so that not finding faces cannot lower the false accept rate.
+    A mated pair without a face has the score `NEVER` and is rejected. Leave out non-mated pairs without a face, so that
+    missed faces cannot lower the false accept rate.
     """
     return tpir_at_fpir(mated_scores, nonmated_scores, far, mated_weights, nonmated_weights)
 
@@ -159,10 +158,10 @@ def eer(
     mated_weights: np.ndarray | None = None,
     nonmated_weights: np.ndarray | None = None,
 ) -> float | np.ndarray:
-    """Equal error rate of 1:1 comparison: where false accepts and false rejects are equally frequent.
+    """Return the equal error rate of 1:1 comparison, where false accepts and false rejects are equally frequent.
 
-    Between two neighbouring thresholds the two rates are joined by a straight line. Missing faces: see
-    `tar_at_far`.
+    Between two neighbouring thresholds the two rates are joined by a straight line. `tar_at_far` says how pairs without
+    a face count.
 
     Example:
         >>> eer([0.9, 0.8, 0.4], [0.6, 0.3, 0.2, 0.1])  # at 0.6: FAR 1/4, FRR 1/3; at 0.4: 1/4, 0
@@ -178,7 +177,7 @@ def eer(
 
 
 def det(mated_scores: ArrayLike, stranger_scores: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Detection error trade-off: false accept rate, false reject rate and threshold.
+    """Return the detection error trade-off: false accept rate, false reject rate and threshold.
 
     Returns:
         Three (T + 1,) arrays from the strictest threshold (infinity, FAR 0, FRR 1) to the loosest. With
@@ -199,17 +198,17 @@ def pair_outcomes(
     seed: int = 0,
     fold_of: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Which pairs are judged rightly, each fold by the threshold that is best on the other folds.
+    """Return which pairs are judged rightly, each fold by the threshold that is best on the other folds.
 
-    Unless folds are given, pairs are dealt to them at random (seeded), mated and non-mated ones separately. Of
-    equally good thresholds the middle of the widest gap is taken. A pair without a face (NaN or `NEVER`) is
-    judged wrongly, whatever it is.
+    Unless folds are given, pairs are dealt to folds at random (seeded), mated and non-mated pairs separately. Where
+    several thresholds are equally good, the middle of the widest gap is taken. A pair without a face (NaN or `NEVER`)
+    always counts as judged wrongly.
 
     Args:
         scores: (N,) similarity of each pair.
         mated: (N,) bool.
-        folds: At most the number of pairs.
-        seed: For the dealing.
+        folds: at most the number of pairs.
+        seed: of the random folds.
         fold_of: (N,) int fold of each pair, where the list of pairs has folds of its own.
 
     Returns:
@@ -232,12 +231,12 @@ def pair_outcomes(
 
 
 def identity_weights(identities: Sequence[Hashable], resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
-    """How often each photo counts in each bootstrap resample of the *identities*.
+    """Return how often each photo counts in each bootstrap resample of the *identities*.
 
     Args:
         identities: N names, one for each photo; photos of one name stay together.
-        resamples: R.
-        seed: The same seed gives the same weights.
+        resamples: number of resamples, R.
+        seed: the same seed gives the same weights.
 
     Returns:
         (R, N) float32 of whole numbers.
@@ -252,11 +251,11 @@ def pair_weights(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> np.ndarray:
-    """How often each pair counts in each bootstrap resample of the identities on both its sides.
+    """Return how often each pair counts in each bootstrap resample of the identities on both its sides.
 
-    People are drawn with replacement. A mated pair counts as often as its person was drawn; a non-mated
-    pair as often as both its people meet, the product of their counts (the vertex bootstrap). So a person
-    who is confused with everybody widens the interval as he should.
+    People are drawn with replacement. A mated pair counts as often as its person was drawn. A non-mated pair counts as
+    often as both its people meet, which is the product of their counts (the vertex bootstrap). A person who is confused
+    with everybody therefore widens the interval, as is right.
 
     Returns:
         (R, N) float32 of whole numbers.
@@ -270,10 +269,10 @@ def pair_weights(
 def interval(
     samples: ArrayLike, estimate: float, identities: int, level: float = 0.95
 ) -> tuple[float, float]:
-    """Percentile interval of bootstrap `samples` (R,), widened where the bootstrap cannot see.
+    """Return the percentile interval of bootstrap `samples` (R,), widened where the bootstrap is blind.
 
-    When the estimate is 0 or 1 every resample repeats it, which would claim certainty; then the exact
-    (Clopper-Pearson) bound for that many identities is given: 0 errors of 100 people means up to 3.6 %.
+    When the estimate is 0 or 1, every resample repeats it, which would claim certainty. Then the exact
+    (Clopper-Pearson) bound for that many identities is returned: 0 errors among 100 people means up to 3.6 %.
 
     Returns:
         (low, high); NaNs when nothing could be measured.
@@ -291,14 +290,14 @@ def interval(
 
 
 def _numbered(identities: Sequence[Hashable]) -> tuple[np.ndarray, int]:
-    """Identity number of each entry, in order of first appearance, and how many there are."""
+    """Return the identity number of each entry, in order of first appearance, and the number of identities."""
     numbers: dict[Hashable, int] = {}
     index = [numbers.setdefault(name, len(numbers)) for name in identities]
     return np.array(index, np.int64), len(numbers)
 
 
 def _identity_counts(identities: int, resamples: int, seed: int) -> np.ndarray:
-    """(R, identities) float32: how often each is drawn when as many are drawn with replacement."""
+    """Return (R, identities) float32: how often each identity is drawn when as many are drawn with replacement."""
     if not identities:
         return np.zeros((resamples, 0), np.float32)
     generator = np.random.default_rng(seed)
@@ -310,7 +309,7 @@ def _identity_counts(identities: int, resamples: int, seed: int) -> np.ndarray:
 def _error_rates(
     mated: np.ndarray, strangers: np.ndarray, mated_weights: np.ndarray, stranger_weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Thresholds (T + 1,), false accept and reject rates (R, T + 1), total weights (R,) of both kinds.
+    """Return thresholds (T + 1,), false accept and reject rates (R, T + 1), total weights (R,) of both kinds.
 
     Thresholds are the distinct finite scores, from infinity down: one step of the curve is a group of equal
     scores.
@@ -338,7 +337,7 @@ def _error_rates(
 
 
 def _tpir_from_rates(far: np.ndarray, frr: np.ndarray, strangers: np.ndarray, fpir: float) -> np.ndarray:
-    """(R,) 1 - FRR at the loosest threshold whose false accepts are at most floor(fpir * strangers)."""
+    """Return (R,) 1 - FRR at the loosest threshold whose false accepts are at most floor(fpir * strangers)."""
     allowed = np.floor(fpir * strangers + _ROUNDING) + 0.5
     step = (far * strangers[:, None] <= allowed[:, None]).sum(axis=1) - 1
     tpir = 1 - frr[np.arange(len(frr)), np.maximum(step, 0)]
@@ -346,7 +345,7 @@ def _tpir_from_rates(far: np.ndarray, frr: np.ndarray, strangers: np.ndarray, fp
 
 
 def _crossing(far: np.ndarray, frr: np.ndarray) -> np.ndarray:
-    """(R,) value where FAR and FRR, joined by straight lines between thresholds, are equal."""
+    """Return the (R,) values at which FAR and FRR, joined by straight lines between thresholds, are equal."""
     difference = far - frr
     after = np.argmax(difference >= 0, axis=1)
     row = np.arange(len(far))
@@ -355,7 +354,7 @@ def _crossing(far: np.ndarray, frr: np.ndarray) -> np.ndarray:
     share = np.divide(-difference[row, before], step, out=np.zeros(len(far)), where=step > 0)
     value = far[row, before] + share * (far[row, after] - far[row, before])
     crossed = (difference >= 0).any(axis=1)
-    # without a crossing no threshold rejects fewer mated than it accepts others: nobody has a usable score
+    # without a crossing every threshold has a larger FRR than FAR: no mated probe has a usable score
     return np.where(np.isnan(difference).any(axis=1), np.nan, np.where(crossed, value, 1.0))
 
 
@@ -366,7 +365,7 @@ def _over_resamples(
     mated_weights: np.ndarray | None,
     stranger_weights: np.ndarray | None,
 ) -> float | np.ndarray:
-    """`rate` of the error curve, once, or for each resample in pieces that fit in memory."""
+    """Return `rate` of the error curve, once, or for each resample, in pieces that fit in memory."""
     mated, strangers = np.asarray(mated_scores, np.float64), np.asarray(stranger_scores, np.float64)
     if (mated_weights is None) != (stranger_weights is None):
         raise ValueError("give weights for both kinds of score, or for neither")
@@ -385,7 +384,7 @@ def _over_resamples(
 
 
 def _best_threshold(scores: np.ndarray, mated: np.ndarray) -> float:
-    """Threshold with the most pairs judged rightly; of several, the middle of the widest gap."""
+    """Return the threshold that judges most pairs rightly; of several, the middle of the widest gap."""
     order = np.argsort(scores)
     ordered, same = scores[order], mated[order]
     # cutting before position i: everything from i on is called mated
@@ -394,7 +393,7 @@ def _best_threshold(scores: np.ndarray, mated: np.ndarray) -> float:
     gaps = np.diff(edges)
     right = np.where(gaps > 0, right, -1)
     best = np.flatnonzero(right == right.max())
-    # the open ends are as wide as one chooses: they lose against a gap between two scores
+    # the open ends have no width of their own, so a gap between two scores is preferred
     inner = best[(best > 0) & (best < len(ordered))]
     chosen = inner[np.argmax(gaps[inner])] if inner.size else best[0]
     return float((edges[chosen] + edges[chosen + 1]) / 2)

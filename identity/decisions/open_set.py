@@ -24,15 +24,15 @@ SEARCHED_FPIRS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 class ProbabilityCurve:
     """Probability that the best name is right: 1 / (1 + exp(-slope * score - intercept)).
 
-    Fitted with mated probes and strangers weighing the same in total: it is the probability where every
-    second face belongs to somebody enrolled.
+    It is fitted with the same total weight for mated probes and strangers, so it holds where every second face belongs
+    to an enrolled person.
     """
 
     slope: float
     intercept: float
 
     def __call__(self, score: np.ndarray) -> np.ndarray:
-        """(N,) probabilities for (N,) scores; 0 for `NEVER`."""
+        """Return (N,) probabilities for (N,) scores; 0 for `NEVER`."""
         values = np.asarray(score, np.float64)
         logit = np.clip(self.slope * np.maximum(values, -1e6) + self.intercept, -500, 500)
         return np.where(values == NEVER, 0.0, 1 / (1 + np.exp(-logit)))
@@ -40,7 +40,7 @@ class ProbabilityCurve:
 
 @dataclass(frozen=True)
 class Decision:
-    """What calibration settled: the acceptance score, its thresholds and the probability curve.
+    """The result of calibration: the acceptance score, its thresholds and the probability curve.
 
     Attributes:
         acceptance: the acceptance score, with what it knows of each enrolled person.
@@ -117,7 +117,7 @@ class Decision:
         least = 1 / max(len(self.stranger_scores), 1)
         if not least <= fpir < 1:
             raise InputError(
-                f"--fpir {fpir:g}: this run was calibrated with {len(self.stranger_scores)} strangers, who tell "
+                f"--fpir {fpir:g}: this run was calibrated with {len(self.stranger_scores)} strangers, enough for "
                 f"rates from {least:.2g} to below 1; train with more --strangers for smaller ones"
             )
         return threshold_at(self.stranger_scores, fpir, self.confidence)
@@ -242,7 +242,7 @@ def _quality(
 def fit_probability(
     mated_score: np.ndarray, right: np.ndarray, stranger_score: np.ndarray
 ) -> ProbabilityCurve:
-    """Logistic curve on Platt's smoothed targets, which keep it finite where the classes separate.
+    """Fit a logistic curve to Platt's smoothed targets, which keep it finite where the classes separate.
 
     Source:
         Platt, "Probabilistic outputs for support vector machines", 1999; differs: mated and strangers are

@@ -1,10 +1,10 @@
-"""Are two photos of the same person: a threshold for every false match rate, and a probability.
+"""The comparison of two photos: a threshold for every false match rate, and the probability that it is one person.
 
 The cosine of two faces is compared with cosines of calibration photos of different people: a false match rate (FMR) of
 0.1 % is the cosine that one in a thousand of those pairs reaches. The probability comes from those pairs and from pairs
-of photos of the same people, weighed as if every second pair were of one person.
+of photos of the same people, both kinds having the same total weight.
 
-A run is calibrated when it is trained. Bare features are calibrated once, and what comes out ships with the package:
+A run is calibrated when it is trained. Bare features are calibrated once, and the result ships with the package:
 
     python -m identity.training.bare_calibration --mated DIR --strangers DIR --out identity/weights/same_person.json
 
@@ -25,19 +25,20 @@ from identity.decisions.open_set import ProbabilityCurve, fit_probability
 
 FILE = Path(__file__).parent.parent / "weights" / "same_person.json"
 _POINTS = 60  # of the stored curve, evenly over the logarithm of the rate
-_FEWEST_ABOVE = 10  # pairs must lie above a threshold for its rate to be told
+_FEWEST_ABOVE = 10  # pairs that must lie above a threshold, or its rate cannot be estimated
 _MOST_PAIRS = 500_000
 
 
 @dataclass(frozen=True)
 class SamePerson:
-    """When two faces are taken for one person's.
+    """When two faces count as the same person.
 
     Attributes:
         rates: false match rates, ascending.
-        cosines: the cosine that such a share of calibration pairs of different people reaches.
-        pairs: how many pairs of different people, `photos` of how many photos.
-        mated: how many pairs of the same person.
+        cosines: the cosines that these shares of the calibration pairs of different people reach.
+        pairs: number of pairs of different people.
+        photos: number of photos that those pairs are made of.
+        mated: number of pairs of the same person.
         probability: cosine to probability.
     """
 
@@ -49,21 +50,24 @@ class SamePerson:
     probability: ProbabilityCurve
 
     def threshold(self, fmr: float) -> float:
-        """Cosine from which two faces are the same person's.
+        """Return the cosine from which two faces count as the same person.
+
+        Args:
+            fmr: false match rate, a fraction.
 
         Raises:
-            InputError: a rate that the calibration pairs cannot tell.
+            InputError: the calibration pairs are too few to estimate this rate.
         """
         low, high = self.rates[0], self.rates[-1]
         if not low <= fmr <= high:
             raise InputError(
-                f"--fmr {fmr:g}: calibrated with {self.pairs} pairs of {self.photos} photos, which tell rates from "
+                f"--fmr {fmr:g}: calibrated with {self.pairs} pairs of {self.photos} photos, enough for rates from "
                 f"{low:.2g} to {high:.2g}"
             )
         return float(np.interp(np.log(fmr), np.log(self.rates), self.cosines))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "rates": [float(f"{rate:.4g}") for rate in self.rates],
             "cosines": [round(cosine, 5) for cosine in self.cosines],
@@ -93,13 +97,17 @@ class SamePerson:
 def fit_same_person(
     mated: np.ndarray, embeddings: np.ndarray, labels: np.ndarray, seed: int = 0
 ) -> SamePerson | None:
-    """From calibration photos; None where there are too few of different people to tell any rate.
+    """Calibrate the comparison of two photos.
 
     Args:
         mated: (M,) cosines of two photos of the same person.
-        embeddings: (S, D) unit rows of calibration photos; all pairs of different people among them count, of many a
-            seeded choice.
-        labels: (S,) who is on them, -1 for people who are on one photo only.
+        embeddings: (S, D) unit rows of calibration photos. All pairs of different people among them count; if there are
+            very many, a seeded choice of them.
+        labels: (S,) person on each photo, -1 for people who are on one photo only.
+        seed: of the choice of pairs.
+
+    Returns:
+        None where there are too few pairs of different people to estimate any rate.
     """
     rows, columns = np.triu_indices(len(embeddings), 1)
     different = (labels[rows] != labels[columns]) | (labels[rows] < 0)
@@ -122,11 +130,13 @@ def fit_same_person(
 def mated_cosines(
     embeddings: np.ndarray, labels: np.ndarray, most_each: int = 10, seed: int = 0
 ) -> np.ndarray:
-    """(M,) cosines of pairs of photos of the same person, at most `most_each` pairs of one.
+    """Return (M,) cosines of pairs of photos of the same person, at most `most_each` pairs of each person.
 
     Args:
         embeddings: (P, D) unit rows.
-        labels: (P,) who is on them.
+        labels: (P,) person on each photo.
+        most_each: pairs of one person that count.
+        seed: of the choice of pairs.
     """
     rng = np.random.default_rng([seed, 14])
     found: list[float] = []
@@ -140,7 +150,7 @@ def mated_cosines(
 
 
 def load_same_person(model: str, face_digest: str) -> SamePerson:
-    """What ships for bare features.
+    """Return the calibration of bare features that ships with the package.
 
     Args:
         model: one of `identity.runs.bare_features.BARE_MODELS`.
@@ -151,10 +161,10 @@ def load_same_person(model: str, face_digest: str) -> SamePerson:
     """
     way_out = "install the package again, or make it with python -m identity.training.bare_calibration"
     try:
-        told = json.loads(FILE.read_text("utf-8"))
-        found, made_with = SamePerson.from_dict(told["models"][model]), told["face_weights"]
+        stored = json.loads(FILE.read_text("utf-8"))
+        same_person, made_with = SamePerson.from_dict(stored["models"][model]), stored["face_weights"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{FILE}: missing or damaged ({error}); {way_out}") from error
     if face_digest not in ("", made_with):
         raise InputError(f"{FILE}: made with other face weights than those installed; {way_out}")
-    return found
+    return same_person

@@ -1,9 +1,9 @@
 """Templates, and the choice of their weights on calibration people.
 
-A template is, part by part, the unit mean of a person's photos (each with its mirror image and jittered
-copies) and of some of its renders, which together count as so many photos more: much beside one photo, little
-beside ten. How many, and how the parts share the decision, is chosen on calibration only: photos held out of
-the training, and strangers. Where calibration is too small to tell, the defaults stay; that of the renders was
+For each feature source, a template is the unit mean of a person's photos (each with its mirror image and jittered
+copies) and of some of its renders. All renders of a person together count as `render_weight` photos: much beside one
+photo, little beside ten. This weight and the shares of the sources are chosen on calibration only: photos held out of
+the training, and strangers. Where calibration is too small, the defaults stay; the default weight of renders was
 measured on LFW training people (docs/decisions/0011-training-and-calibration.md).
 """
 
@@ -24,21 +24,21 @@ DEFAULT_RENDER_WEIGHT = 0.25
 MIN_MATED, MIN_STRANGERS = 100, 100
 # Choices worth less than this are noise of a few hundred probes: the simpler one stays.
 MIN_GAIN = 0.002
-_DRAWS = 4  # of photos left to the people of calibration: one draw moves the measure by more than renders do
+_DRAWS = 4  # how often photos are left out at random: a single draw moves the measure by more than renders do
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Embeddings of a training set, part by part.
+class TrainingEmbeddings:
+    """Embeddings of a training set, by feature source.
 
     Attributes:
         classes: number of people.
         photo_labels, photo_ids: (P,) person and photo of each aligned photo.
-        probes: part -> (P, D) unit rows, photo and mirror image.
-        photos: part -> (P, D) unit rows, with jittered copies as well.
+        probes: source name -> (P, D) unit rows of photos, each averaged with its mirror image.
+        photos: source name -> (P, D) unit rows, with jittered copies averaged in as well.
         render_labels, render_photos: (R,) person and photo of each embedded render.
-        renders: part -> (R, D) unit rows.
-        fixed: part -> (C, D) templates that do not come from photos (the seed head's one-hot rows).
+        renders: source name -> (R, D) unit rows.
+        fixed: source name -> (C, D) templates that do not come from photos (the published head's one-hot rows).
     """
 
     classes: int
@@ -52,10 +52,10 @@ class Gallery:
     fixed: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def templates(self, render_weight: float, without: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Part -> (C, D) unit templates.
+        """Return source name -> (C, D) unit templates.
 
         Args:
-            render_weight: as how many photos the mean of a person's renders counts.
+            render_weight: the number of photos that the mean of a person's renders counts as.
             without: photo ids to leave out, with their renders.
         """
         left_out = np.zeros(0, np.int64) if without is None else without
@@ -71,7 +71,7 @@ class Gallery:
                 self.renders[name][render_kept], self.render_labels[render_kept], self.classes
             )
             count = np.bincount(self.photo_labels[photo_kept], minlength=self.classes)[:, None]
-            # a person of whom only renders are left is known by them
+            # a person of whom only renders are left has a template made of them
             weight = np.where(count > 0, render_weight / np.maximum(count, 1), 1.0)
             out[name] = unit(photo_mean + weight * render_mean)
         return out
@@ -79,7 +79,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Choice:
-    """Shares of the parts, adding up to 1, and the weight of renders in templates."""
+    """Shares by source name, adding up to 1, and the weight of renders in templates."""
 
     shares: dict[str, float]
     render_weight: float
@@ -87,12 +87,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration is made of, part by part.
+    """The photos that a run is calibrated with, by feature source.
 
     Attributes:
-        mated: part -> (M, D) held-out photos; `labels` (M,) their people, `photo_ids` (M,) their photos.
-        strangers: part -> (S, D).
-        stranger_labels: (S,) the person a "stranger" really is, who is left out of the comparison; -1 for
+        mated: source name -> (M, D) unit rows of held-out photos.
+        labels, photo_ids: (M,) person and photo of each held-out photo.
+        strangers: source name -> (S, D) unit rows.
+        stranger_labels: (S,) the enrolled person who plays this stranger and is left out of the comparison; -1 for
             people who are not enrolled.
     """
 
@@ -104,59 +105,60 @@ class Calibration:
 
     @property
     def is_enough(self) -> bool:
-        """Whether weights can be told apart on it."""
+        """True if there are enough photos to choose shares and the weight of renders."""
         return len(self.labels) >= MIN_MATED and len(self.stranger_labels) >= MIN_STRANGERS
 
 
 def calibration_of(
-    gallery: Gallery, held: np.ndarray, strangers: Mapping[str, np.ndarray] | None
+    embedded: TrainingEmbeddings, held: np.ndarray, strangers: Mapping[str, np.ndarray] | None
 ) -> Calibration:
-    """Calibration from held-out photos and strangers.
+    """Return the calibration photos of a training set.
 
     Args:
-        gallery: of the training set.
+        embedded: photos and renders of the training set, embedded.
         held: (P,) bool, which photos are held out.
-        strangers: part -> (S, D) unit rows of people who are not enrolled; None: people of the training set are
-            left out in turn, held-out photos only where there are enough of them (a head has seen the others).
+        strangers: source name -> (S, D) unit rows of people who are not enrolled. None: people of the training set are
+            treated as strangers in turn. Where there are enough held-out photos, only these are used, since a head was
+            trained on the others.
     """
-    mated = {name: rows[held] for name, rows in gallery.probes.items()}
+    mated = {name: rows[held] for name, rows in embedded.probes.items()}
     if strangers is not None:
         counts = {len(rows) for rows in strangers.values()}
         labels = np.full(counts.pop(), -1)
-        return Calibration(mated, gallery.photo_labels[held], gallery.photo_ids[held], strangers, labels)
+        return Calibration(mated, embedded.photo_labels[held], embedded.photo_ids[held], strangers, labels)
     playing = held if held.sum() >= MIN_STRANGERS else np.ones_like(held)
     return Calibration(
         mated,
-        gallery.photo_labels[held],
-        gallery.photo_ids[held],
-        {name: rows[playing] for name, rows in gallery.probes.items()},
-        gallery.photo_labels[playing],
+        embedded.photo_labels[held],
+        embedded.photo_ids[held],
+        {name: rows[playing] for name, rows in embedded.probes.items()},
+        embedded.photo_labels[playing],
     )
 
 
 def choose(
-    gallery: Gallery, calibration: Calibration, kind: type[AcceptanceScore] = LeadAndCrowding
+    embedded: TrainingEmbeddings, calibration: Calibration, kind: type[AcceptanceScore] = LeadAndCrowding
 ) -> tuple[Choice, bool]:
     """Return shares and render weight, and whether calibration chose them (else they are the defaults).
 
     Args:
-        gallery: of the training set.
+        embedded: photos and renders of the training set, embedded.
         calibration: held-out photos and strangers.
         kind: the acceptance score to choose with.
 
     Source:
-        Grid search; the measure is `named_rightly`, what a better choice must gain is `worth`.
+        Grid search. The measure is `named_rightly`; `worth` says how much a better choice must gain.
     """
-    parts = tuple(source.name for source in in_order(gallery.probes))
-    usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(gallery.render_labels) else 0.0)
+    parts = tuple(source.name for source in in_order(embedded.probes))
+    usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(embedded.render_labels) else 0.0)
     if not calibration.is_enough:
         return usual, False
-    draws = [thinned(gallery, calibration, seed) for seed in range(_DRAWS)]
+    draws = [thinned(embedded, calibration, seed) for seed in range(_DRAWS)]
     best, best_named = usual, np.full(len(calibration.labels), -np.inf)
-    for render_weight in RENDER_WEIGHTS if len(gallery.render_labels) else (0.0,):
+    for render_weight in RENDER_WEIGHTS if len(embedded.render_labels) else (0.0,):
         compared = []
         for left_out in draws:
-            templates = gallery.templates(render_weight, left_out)
+            templates = embedded.templates(render_weight, left_out)
             mated = {name: calibration.mated[name] @ templates[name].T for name in parts}
             strangers = {name: calibration.strangers[name] @ templates[name].T for name in parts}
             compared.append((mated, strangers))
@@ -180,23 +182,25 @@ def choose(
     return best, True
 
 
-def thinned(gallery: Gallery, calibration: Calibration, seed: int = 0) -> np.ndarray:
-    """Photos to leave out of the templates that choices are made with: the held-out ones, and more of the same people.
+def thinned(embedded: TrainingEmbeddings, calibration: Calibration, seed: int = 0) -> np.ndarray:
+    """Return the photos to leave out of the templates that choices are made with.
 
-    Only people with three photos or more can have one held out, and what is left of them is more than most people have:
-    renders would seem worth nothing. So each of them keeps as many photos as some person of the set, drawn at random,
-    has (at least one, at most what is left).
+    These are the held-out photos and more photos of the same people. Only people with three photos or more can have one
+    held out, and they have more photos left than most people have, so that renders would seem to be worth nothing. So
+    each of these people keeps as many photos as a person of the set, drawn at random, has (at least one, at most what
+    is left).
 
     Returns:
         Sorted photo ids.
     """
     rng = np.random.default_rng([seed, 7])
     photos = {
-        label: np.setdiff1d(gallery.photo_ids[gallery.photo_labels == label], calibration.photo_ids)
+        label: np.setdiff1d(embedded.photo_ids[embedded.photo_labels == label], calibration.photo_ids)
         for label in np.unique(calibration.labels)
     }
     counts = np.bincount(
-        np.unique(np.stack([gallery.photo_labels, gallery.photo_ids]), axis=1)[0], minlength=gallery.classes
+        np.unique(np.stack([embedded.photo_labels, embedded.photo_ids]), axis=1)[0],
+        minlength=embedded.classes,
     )
     left_out = [calibration.photo_ids]
     for own in photos.values():
@@ -249,7 +253,7 @@ def _leaves_trusted(before: Mapping[str, float], after: Mapping[str, float]) -> 
 
 
 def settle(
-    gallery: Gallery,
+    embedded: TrainingEmbeddings,
     calibration: Calibration,
     choice: Choice,
     kind: type[AcceptanceScore] = LeadAndCrowding,
@@ -261,19 +265,19 @@ def settle(
     from the final templates.
 
     Args:
-        gallery: of the training set.
+        embedded: photos and renders of the training set, embedded.
         calibration: held-out photos and strangers.
         choice: shares, and the weight of renders.
         kind: the kind of acceptance score.
     """
-    final = join(gallery.templates(choice.render_weight), choice.shares)
+    final = join(embedded.templates(choice.render_weight), choice.shares)
     strangers = join(calibration.strangers, choice.shares)
     final_similarities = without_self(strangers @ final.T, calibration.stranger_labels)
     if is_frozen(choice):
-        mated, labels = leave_one_out(gallery, choice)
+        mated, labels = leave_one_out(embedded, choice)
         if len(labels):
             return fit_decision(mated, labels, final_similarities, kind=kind)
-    reduced = join(gallery.templates(choice.render_weight, calibration.photo_ids), choice.shares)
+    reduced = join(embedded.templates(choice.render_weight, calibration.photo_ids), choice.shares)
     mated = join(calibration.mated, choice.shares) @ reduced.T
     reduced_similarities = without_self(strangers @ reduced.T, calibration.stranger_labels)
     first = fit_decision(mated, calibration.labels, reduced_similarities, kind=kind)
@@ -288,44 +292,46 @@ def is_frozen(choice: Choice) -> bool:
 
 
 def leave_one_out(
-    gallery: Gallery, choice: Choice, most: int = 5000, seed: int = 0
+    embedded: TrainingEmbeddings, choice: Choice, most: int = 5000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Photos as probes of their own people, each against templates that lack it and its renders.
+    """Compare photos, as probes of their own people, with templates that lack the photo and its renders.
 
     Args:
-        gallery: of the training set.
-        choice: shares of the parts, and the weight of renders.
-        most: probes; of more photos so many are drawn.
+        embedded: photos and renders of the training set, embedded.
+        choice: shares, and the weight of renders.
+        most: how many probes at most; of more photos, this many are drawn at random.
         seed: of the draw.
 
     Returns:
-        (M, C) similarities and (M,) labels, of photos whose person has another one.
+        (M, C) similarities and (M,) labels of photos whose person has another photo.
     """
-    labels, ids = gallery.photo_labels, gallery.photo_ids
+    labels, ids = embedded.photo_labels, embedded.photo_ids
     kinds = np.unique(np.stack([labels, ids]), axis=1)[0]  # equal files are one photo
-    rows = np.flatnonzero(np.bincount(kinds, minlength=gallery.classes)[labels] >= 2)
+    rows = np.flatnonzero(np.bincount(kinds, minlength=embedded.classes)[labels] >= 2)
     if len(rows) > most:
         rows = np.sort(np.random.default_rng([seed, 11]).permutation(rows)[:most])
-    whole = gallery.templates(choice.render_weight)
-    similarities = np.zeros((len(rows), gallery.classes))
+    whole = embedded.templates(choice.render_weight)
+    similarities = np.zeros((len(rows), embedded.classes))
     own = np.zeros(len(rows))
     for name, share in choice.shares.items():
         if share > 0:
-            probes = gallery.probes[name][rows]
+            probes = embedded.probes[name][rows]
             similarities += share * (probes @ whole[name].T)
-            own += share * (probes * _own_templates(gallery, name, rows, choice.render_weight)).sum(1)
+            own += share * (probes * _own_templates(embedded, name, rows, choice.render_weight)).sum(1)
     similarities[np.arange(len(rows)), labels[rows]] = own
     return similarities, labels[rows]
 
 
-def _own_templates(gallery: Gallery, name: str, rows: np.ndarray, render_weight: float) -> np.ndarray:
-    """(M, D) the template of each row's person without the row's photo and its renders."""
-    labels, ids = gallery.photo_labels, gallery.photo_ids
-    photo_total, photo_count = _sums(gallery.photos[name], labels, gallery.classes)
-    render_total, render_count = _sums(gallery.renders[name], gallery.render_labels, gallery.classes)
-    numbers = int(max(ids.max(initial=0), gallery.render_photos.max(initial=0))) + 1
-    photo_own, photo_left = _sums(gallery.photos[name], ids, numbers)
-    render_own, render_left = _sums(gallery.renders[name], gallery.render_photos, numbers)
+def _own_templates(
+    embedded: TrainingEmbeddings, name: str, rows: np.ndarray, render_weight: float
+) -> np.ndarray:
+    """Return (M, D): the template of each row's person without the row's photo and its renders."""
+    labels, ids = embedded.photo_labels, embedded.photo_ids
+    photo_total, photo_count = _sums(embedded.photos[name], labels, embedded.classes)
+    render_total, render_count = _sums(embedded.renders[name], embedded.render_labels, embedded.classes)
+    numbers = int(max(ids.max(initial=0), embedded.render_photos.max(initial=0))) + 1
+    photo_own, photo_left = _sums(embedded.photos[name], ids, numbers)
+    render_own, render_left = _sums(embedded.renders[name], embedded.render_photos, numbers)
     person, photo = labels[rows], ids[rows]
     count = (photo_count[person] - photo_left[photo])[:, None]
     photo_mean = (photo_total[person] - photo_own[photo]) / np.maximum(count, 1)
@@ -335,14 +341,14 @@ def _own_templates(gallery: Gallery, name: str, rows: np.ndarray, render_weight:
 
 
 def _sums(rows: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """(C, D) sum of each class's rows, and (C,) how many."""
+    """Return the (C, D) sum of each class's rows, and the (C,) number of rows."""
     sums = np.zeros((classes, rows.shape[1]), np.float64)
     np.add.at(sums, labels, rows)
     return sums, np.bincount(labels, minlength=classes)
 
 
 def without_self(similarities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(S, C) similarities where a person who plays the stranger is not compared with the own template."""
+    """Return (S, C) similarities in which a person who plays the stranger is not compared with the own template."""
     out = similarities.astype(np.float64)
     rows = np.flatnonzero(labels >= 0)
     out[rows, labels[rows]] = NEVER
@@ -350,12 +356,12 @@ def without_self(similarities: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _class_means(rows: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """(C, D) mean of each class's rows; zeros for a class without any."""
+    """Return the (C, D) mean of each class's rows; zeros for a class without any."""
     sums, count = _sums(rows, labels, classes)
     return sums / np.maximum(count, 1)[:, None]
 
 
 def _weighted(similarities: Mapping[str, np.ndarray], shares: Mapping[str, float]) -> np.ndarray:
-    """Mean of the parts' (N, C) similarities, weighted by their shares."""
+    """Return the mean of the sources' (N, C) similarities, weighted by their shares."""
     used = [name for name in similarities if shares.get(name, 0.0) > 0]
     return np.asarray(sum(shares[name] * similarities[name] for name in used))

@@ -36,6 +36,7 @@ from identity.albums.page import THUMBNAILS, write_pages
 from identity.albums.placing import TakenOut, remove_empty_folders, take_out
 from identity.albums.sorting import REVIEW, decide
 from identity.albums.written_files import WrittenFiles
+from identity.chips.detection_cache import FILES as DETECTIONS
 from identity.forgetting.balanced_set import forget_in_set
 from identity.forgetting.journal import ForgettingRecord, is_album_of, write_down
 from identity.forgetting.mentions import Mentions
@@ -307,7 +308,7 @@ def _write_pages_again(
 
 
 def _remove_caches(folder: Path, run: Path, outcome: Forgotten) -> None:
-    """Delete what training and `identity.chips.many_photos` cached in a folder, if a training made the folder."""
+    """Delete what training and `identity.chips.detection_cache` cached in a folder, if a training made the folder."""
     files = cached_files(folder)
     if files and not is_cache_folder(folder) and run.resolve() not in folder.resolve().parents:
         outcome.left += [
@@ -324,7 +325,7 @@ def _remove_caches(folder: Path, run: Path, outcome: Forgotten) -> None:
 def _remove_faces(folder: Path, sha256: Collection[str]) -> list[str]:
     """Delete the rows of some photos from the caches of faces in a folder; return the names of the changed files."""
     changed = []
-    for file in sorted(folder.glob("faces-*.parquet")):
+    for file in sorted(folder.glob(DETECTIONS)):
         try:
             table = pq.read_table(file)
             mine = pc.is_in(table["sha256"], pa.array(sorted(sha256), pa.string()))

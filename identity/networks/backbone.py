@@ -1,12 +1,13 @@
-"""The frozen EfficientNet-B0 and the weights it can have.
+"""The frozen EfficientNet-B0 and its weights.
 
-Two builders give the same network: `efficientnet.tfkeras` (its layer table is the published one: 4,049,564 parameters)
-and `keras.applications.EfficientNetB0`, which also runs on Keras' other backends. They differ in what they expect as
-input and in how they pad inputs of unknown size; only this module knows. Outside of it a backbone takes RGB 0-255.
+Two builders give the same network: `efficientnet.tfkeras`, whose layer table is the published one (4,049,564
+parameters), and `keras.applications.EfficientNetB0`, which also runs on Keras' other backends. They differ in the input
+that they expect and in how they pad inputs of unknown size. This module hides both differences: a backbone takes RGB
+0-255. Keras is imported only where a network is built, so reading weights loads no TensorFlow.
 
 References:
     Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019.
-    Input normalisation: mean and deviation of ImageNet, as the published weights were trained with.
+    Input normalisation: mean and deviation of ImageNet, with which the published weights were trained.
 """
 
 from __future__ import annotations
@@ -45,13 +46,13 @@ FACE_WEIGHTS = Path(__file__).parent.parent / "weights" / "face.npz"
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of a B0 and, if it was trained on faces, what makes an embedding of its maps.
+    """Weights of an EfficientNet-B0; weights trained on faces also turn its maps into embeddings.
 
     Attributes:
-        arrays: "layer/variable" to float32 array, 309 of the B0; trained on faces also `projection/...`, by which it
-            learnt from its teacher, and `space/...`, in which its pooled maps are compared.
+        arrays: "layer/variable" to float32 array, 309 of the B0. Weights trained on faces also have `projection/...`,
+            by which the B0 learnt from its teachers, and `space/...`, in which its pooled maps are compared.
         digest: SHA-256 of the file, hexadecimal: the key of every cache of features.
-        card: what the file says of itself (recipe, results, terms).
+        card: recipe, results and terms, as the file states them.
     """
 
     arrays: dict[str, np.ndarray]
@@ -60,40 +61,40 @@ class Weights:
 
     @property
     def size(self) -> int | None:
-        """Edge of the input the weights were trained for, pixels; None where the card does not say."""
+        """Height and width, in pixels, of the input that the weights were trained for; None where the card has none."""
         size = self.card.get("size")
         return int(size) if size else None
 
     @property
     def zoom(self) -> float:
-        """How much closer than the chip the weights look: 1.07 leaves out a margin of 5 of 150 pixels on each side."""
+        """Zoom of the input relative to the chip: 1.07 leaves out a margin of 5 of 150 pixels on each side."""
         return float(self.card.get("zoom", 1.0))
 
     @property
     def embeds(self) -> bool:
-        """Whether faces can be compared by the pooled maps."""
+        """True if the weights were trained on faces, so that faces can be compared by the pooled maps."""
         return all(name in self.arrays for name in _SPACE)
 
     @property
     def space(self) -> FaceSpace:
-        """The space pooled maps are compared in; only where `embeds`."""
+        """The space in which pooled maps are compared; only where `embeds`."""
         origin, directions, lengths = (self.arrays[name] for name in _SPACE)
         return FaceSpace(origin, directions * lengths, self.digest)
 
 
 def default_builder() -> str:
-    """The builder for the Keras backend in use: `efficientnet` needs TensorFlow."""
+    """Return the builder for the Keras backend in use: `efficientnet` needs TensorFlow."""
     import keras
 
     return "efficientnet" if keras.backend.backend() == "tensorflow" else "keras.applications"
 
 
 def bare_backbone(size: int | None = 150, builder: str | None = None) -> keras.Model:
-    """An EfficientNet-B0 with random weights, to be trained or filled.
+    """Return an EfficientNet-B0 with random weights, to be trained or filled.
 
     Args:
-        size: edge of the square input in pixels; None for any (only by the builder `efficientnet`, which pads by what
-            it is given; `keras.applications` fixes its padding when built).
+        size: height and width of the input in pixels. None means any size; only the builder `efficientnet` can do
+            that, since `keras.applications` fixes its padding when the network is built.
         builder: one of `BUILDERS`; by default the one that fits the Keras backend.
 
     Returns:
@@ -118,7 +119,7 @@ def bare_backbone(size: int | None = 150, builder: str | None = None) -> keras.M
         return keras.Model(inputs, core(scaled), name="backbone")
     if builder == "keras.applications":
         if size is None:
-            raise ValueError("keras.applications.EfficientNetB0 pads for one input size: name it")
+            raise ValueError("keras.applications.EfficientNetB0 pads for one input size: give `size`")
         core = keras.applications.EfficientNetB0(
             include_top=False, weights=None, input_shape=(size, size, 3), name="efficientnet-b0"
         )
@@ -126,13 +127,13 @@ def bare_backbone(size: int | None = 150, builder: str | None = None) -> keras.M
         normalisation.set_weights(
             [IMAGENET_MEAN.astype("f4"), (IMAGENET_DEVIATION**2).astype("f4"), np.array(0, "i4")]
         )
-        normalisation.finalize_state()  # else it goes on with the mean 0 and variance 1 it was built with
+        normalisation.finalize_state()  # otherwise it keeps the mean 0 and variance 1 that it was built with
         return keras.Model(inputs, core(inputs), name="backbone")
     raise ValueError(f"builder {builder!r}: one of {', '.join(BUILDERS)}")
 
 
 def core_layers(backbone: keras.Model) -> list[keras.layers.Layer]:
-    """The layers of the B0 inside a backbone that carry published weights, in the network's order."""
+    """Return the layers of the B0 inside a backbone that have published weights, in the network's order."""
     import keras
 
     core = next(layer for layer in backbone.layers if isinstance(layer, keras.Model))
@@ -140,7 +141,7 @@ def core_layers(backbone: keras.Model) -> list[keras.layers.Layer]:
 
 
 def backbone_arrays(backbone: keras.Model) -> dict[str, np.ndarray]:
-    """The 309 weight arrays of a backbone by "layer/variable", the same names whichever builder made it."""
+    """Return the 309 weight arrays of a backbone by "layer/variable"; both builders give the same names."""
     import keras
 
     return {
@@ -154,7 +155,7 @@ def fill_backbone(backbone: keras.Model, arrays: dict[str, np.ndarray], source: 
     """Put weights into a backbone.
 
     Raises:
-        InputError: an array is missing, of another shape or not finite; nothing is left at its random start silently.
+        InputError: an array is missing, has another shape or is not finite. No layer silently keeps random weights.
     """
     for layer in core_layers(backbone):
         values = []
@@ -162,7 +163,7 @@ def fill_backbone(backbone: keras.Model, arrays: dict[str, np.ndarray], source: 
             name = f"{layer.name}/{weight.name}"
             if name not in arrays or tuple(arrays[name].shape) != tuple(weight.shape):
                 raise InputError(
-                    f"{source}: no weights of an EfficientNet-B0 ({name} is missing or of another shape)"
+                    f"{source}: these are not weights of an EfficientNet-B0 ({name} is missing or has another shape)"
                 )
             if not np.isfinite(arrays[name]).all():
                 raise InputError(
@@ -175,19 +176,19 @@ def fill_backbone(backbone: keras.Model, arrays: dict[str, np.ndarray], source: 
 def build_backbone(
     weights: str | Path | Weights = "face", size: int = 150, builder: str | None = None
 ) -> keras.Model:
-    """The frozen backbone.
+    """Return the frozen backbone.
 
     Args:
         weights: `face` (ships with the package), `imagenet` or `noisy-student` (downloaded by the package
             `efficientnet`, checksum verified), the path of a file made by `identity.pretrain`, or loaded `Weights`.
-        size: edge of the square input in pixels.
+        size: height and width of the input in pixels.
         builder: one of `BUILDERS`; by default the one that fits the Keras backend.
 
     Returns:
         Model, not trainable, from (N, size, size, 3) float32 RGB 0-255 to (N, s, s, 1280) float32.
 
     Raises:
-        InputError: the weights are missing, damaged or cannot be downloaded; the line says what to do.
+        InputError: the weights are missing, damaged or cannot be downloaded. The message says what to do.
     """
     loaded = weights if isinstance(weights, Weights) else load_weights(weights)
     backbone = bare_backbone(size, builder)
@@ -197,7 +198,7 @@ def build_backbone(
 
 
 def with_projection(backbone: keras.Model, width: int = EMBEDDING_SIZE) -> keras.Model:
-    """`backbone` with mean pooling and a linear projection to `width` numbers on top, its weights random."""
+    """Return `backbone` with mean pooling and, on top, a linear projection to `width` numbers with random weights."""
     import keras
 
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
@@ -206,17 +207,23 @@ def with_projection(backbone: keras.Model, width: int = EMBEDDING_SIZE) -> keras
 
 
 def space_arrays(space: FaceSpace) -> dict[str, np.ndarray]:
-    """A space as arrays of weights; each direction keeps 8 bits, which changes cosines in the third decimal."""
+    """Return a space as arrays of a weights file.
+
+    Each direction keeps 8 bits, which changes cosines in the third decimal.
+    """
     lengths = np.maximum(np.abs(space.matrix).max(axis=0), 1e-12) / 127
     directions = np.round(space.matrix / lengths)
     return dict(zip(_SPACE, (space.origin, directions, lengths), strict=True))
 
 
 def load_weights(weights: str | Path) -> Weights:
-    """Weights by name or path.
+    """Load weights by name or path.
+
+    Args:
+        weights: `face`, `imagenet`, `noisy-student`, or the path of a file made by `identity.pretrain`.
 
     Raises:
-        InputError: missing, damaged, of another network, or a download without a network.
+        InputError: the file is missing, damaged or of another network, or it cannot be downloaded.
     """
     if weights in DOWNLOADS:
         return _download(str(weights))
@@ -232,8 +239,15 @@ def load_weights(weights: str | Path) -> Weights:
 
 
 def save_weights(path: Path, arrays: dict[str, np.ndarray], card: dict[str, Any]) -> str:
-    """Write weights as float16, batch norm and biases as float32 (few, and variances leave float16's range), the
-    directions of the space as int8.
+    """Write a weights file.
+
+    Kernels are written as float16 and the directions of the space as int8. Batch norm and biases stay float32: they are
+    few, and variances leave the range of float16.
+
+    Args:
+        path: of the file.
+        arrays: see `Weights`.
+        card: see `Weights`.
 
     Returns:
         SHA-256 of the file, hexadecimal.

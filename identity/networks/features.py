@@ -1,8 +1,8 @@
 """Frozen features: the backbone's maps of every image, computed once and kept on disk.
 
-A map of 4x4x1280 half floats takes 41 kB, those of 129,664 images 5.3 GB: more than many have. They are written
-once, in a shuffled order, so that reading the file from front to back mixes people; an epoch reads it in
-blocks, never the whole. A run that is killed goes on where it stopped.
+A map of 4x4x1280 half floats takes 41 kB, so those of 129,664 images take 5.3 GB, more memory than many machines have.
+Maps are written once, in a shuffled order, so that reading the file from front to back mixes people. An epoch reads the
+file in blocks, never as a whole. A training that is killed goes on where it stopped.
 """
 
 import json
@@ -33,12 +33,12 @@ T = TypeVar("T")
 
 
 class FrozenBackbone:
-    """The B0 for inference: chips to maps.
+    """The EfficientNet-B0 for inference: from chips to maps. It is the trunk of the sources that start from its maps.
 
     Args:
         weights: loaded weights.
-        chip_size: height and width of the chips, used where the weights are not for one size; else their middle
-            (`zoom` of the weights) is resized to `size`.
+        chip_size: height and width of the chips in pixels. The network takes this size, unless its weights were trained
+            for another one: then the middle of the chips (`zoom` of the weights) is resized to that.
     """
 
     def __init__(self, weights: Weights, chip_size: int) -> None:
@@ -50,7 +50,7 @@ class FrozenBackbone:
         self._run = Inference(self.model, MAP_BATCH)
 
     def maps(self, chips: np.ndarray) -> np.ndarray:
-        """(N, S, S, 3) uint8 RGB -> (N, s, s, 1280) float16."""
+        """Return (N, s, s, 1280) float16 maps of (N, S, S, 3) uint8 RGB chips."""
         parts = [
             self._run(resized(self.middle(chips[start : start + MAP_BATCH]), self.size)).astype(np.float16)
             for start in range(0, len(chips), MAP_BATCH)
@@ -71,26 +71,26 @@ class FrozenBackbone:
 
 
 def pooled(maps: np.ndarray) -> np.ndarray:
-    """(N, s, s, D) maps -> (N, D) float32, their means over positions."""
+    """Return (N, D) float32, the means over positions of (N, s, s, D) maps."""
     return maps.mean(axis=(1, 2), dtype=np.float32)
 
 
 class Maps(Protocol):
-    """Backbone maps of the rows of a training set, wherever they come from."""
+    """The backbone's maps of the rows of a training set."""
 
     shape: tuple[int, int, int]
 
     def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
-        """One epoch: (rows (n,), maps (n, s, s, 1280) float16), n = `batch` but for the last, shuffled."""
+        """Yield one epoch, shuffled: (rows (n,), maps (n, s, s, 1280) float16); n is `batch`, in the last one fewer."""
         ...
 
     def read(self, rows: np.ndarray) -> Iterator[tuple]:
-        """The maps of `rows`, once each, in any order: (rows (n,), maps)."""
+        """Yield the maps of `rows`, once each, in any order: (rows (n,), maps)."""
         ...
 
 
 class ComputedMaps:
-    """Maps computed whenever they are needed (`--no-cache`): no disk, but every epoch pays for the backbone.
+    """Maps that are computed whenever they are needed (`--no-cache`): no disk is used, but every epoch takes longer.
 
     Args:
         chips: row numbers -> (n, size, size, 3) uint8.
@@ -103,11 +103,11 @@ class ComputedMaps:
         self._backbone = backbone
 
     def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
-        """See `Maps`."""
+        """Yield one epoch, as `Maps.batches` describes it."""
         yield from self._in_order(rng.permutation(rows), batch)
 
     def read(self, rows: np.ndarray) -> Iterator[tuple]:
-        """See `Maps`."""
+        """Yield the maps of `rows` in their order, as `Maps.read` describes it."""
         yield from self._in_order(rows, _BLOCK // 2)
 
     def _in_order(self, rows: np.ndarray, batch: int) -> Iterator[tuple]:
@@ -118,7 +118,15 @@ class ComputedMaps:
 
 @dataclass(frozen=True)
 class CacheKey:
-    """What a cache holds: another set, other weights, another size are another cache."""
+    """Everything that the maps of a cache depend on.
+
+    Attributes:
+        manifest: digest of the training set.
+        weights: digest of the backbone's weights.
+        size: of the backbone's input, pixels.
+        rows: number of images.
+        seed: of the order in the file.
+    """
 
     manifest: str
     weights: str
@@ -127,7 +135,7 @@ class CacheKey:
     seed: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {"manifest": self.manifest, "weights": self.weights, "size": self.size} | {
             "rows": self.rows,
             "seed": self.seed,
@@ -135,13 +143,13 @@ class CacheKey:
 
 
 class CachedMaps:
-    """Maps kept in `folder`: `maps.npy` (rows, s, s, 1280) float16 and `progress.json` beside it.
+    """Maps that are kept on disk: `maps.npy` (rows, s, s, 1280) float16 and `progress.json` beside it.
 
-    Row `p` of the file is the map of image `order[p]`, `order` being drawn from the seed.
+    Row `p` of the file is the map of image `order[p]`; the order is drawn from the seed.
 
     Args:
         folder: of the cache; made if missing.
-        key: what is in it.
+        key: what the maps depend on; maps with another key are computed anew.
         shape: of one map.
     """
 
@@ -158,11 +166,11 @@ class CachedMaps:
 
     @property
     def bytes(self) -> int:
-        """Size of the whole file."""
+        """Size of the whole file in bytes."""
         return len(self._header) + self._key.rows * self._row_bytes
 
     def done(self) -> int:
-        """How many rows of the file are there."""
+        """Return how many rows of the file are computed."""
         try:
             progress = json.loads(self._progress.read_text("utf-8"))
             on_disk = (self._file.stat().st_size - len(self._header)) // self._row_bytes
@@ -173,7 +181,7 @@ class CachedMaps:
         return max(0, min(int(progress.get("done", 0)), on_disk))
 
     def fill(self, chips: Callable[[np.ndarray], np.ndarray], backbone: FrozenBackbone) -> None:
-        """Compute what is missing.
+        """Compute the maps that are missing.
 
         Raises:
             InputError: the disk has too little room, or the folder cannot be written.
@@ -199,7 +207,7 @@ class CachedMaps:
             ) from error
 
     def _write(self, done: int, chips: Callable[[np.ndarray], np.ndarray], backbone: FrozenBackbone) -> None:
-        """Append maps from row `done` on; note every block once it is safely on disk."""
+        """Append maps from row `done` on, and note every block once it is on disk."""
         with self._file.open("r+b" if done else "wb") as file:
             if not done:
                 self._note(0)
@@ -220,7 +228,7 @@ class CachedMaps:
         write_whole(self._progress, json.dumps({"key": self._key.as_dict(), "done": done}).encode())
 
     def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
-        """See `Maps`. Blocks come in random order, eight at a time are shuffled together (270 MB)."""
+        """Yield one epoch. Blocks are read in random order, and eight at a time are shuffled together (270 MB)."""
         wanted = np.zeros(self._key.rows, bool)
         wanted[rows] = True
         starts = rng.permutation(np.arange(0, self._key.rows, _BLOCK))
@@ -244,7 +252,7 @@ class CachedMaps:
             left_rows, left_maps = pool_rows[order[whole:]], pool_maps[order[whole:]]
 
     def read(self, rows: np.ndarray) -> Iterator[tuple]:
-        """See `Maps`. In the order of the file."""
+        """Yield the maps of `rows` in the order of the file."""
         positions = np.sort(self._position[rows])
         for start in range(0, len(positions), _BLOCK):
             chosen = positions[start : start + _BLOCK]
@@ -256,7 +264,7 @@ class CachedMaps:
             return part, self._read_run(file, start, len(part))
 
     def _read_positions(self, positions: np.ndarray) -> np.ndarray:
-        """Maps at sorted positions; neighbours are read together."""
+        """Return the maps at sorted positions; neighbours are read together."""
         runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)
         with self._file.open("rb") as file:
             return np.concatenate([self._read_run(file, int(run[0]), len(run)) for run in runs])
@@ -265,12 +273,12 @@ class CachedMaps:
         maps = np.empty((count, *self.shape), np.float16)
         file.seek(len(self._header) + start * self._row_bytes)
         if file.readinto(maps.data.cast("B")) != maps.nbytes:
-            raise InputError(f"{self._file}: shorter than it should be; delete {self.folder} and run again")
+            raise InputError(f"{self._file}: the file is too short; delete {self.folder} and run again")
         return maps
 
 
 def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """Header of a .npy file of half floats, so that `numpy.load` reads the cache."""
+    """Return the header of a .npy file of half floats, so that `numpy.load` reads the cache."""
     import io
 
     buffer = io.BytesIO()
@@ -281,7 +289,7 @@ def _npy_header(shape: tuple[int, ...]) -> bytes:
 
 
 def read_ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """The same items, the next `depth` of them made in another thread meanwhile."""
+    """Yield the same items, while another thread makes the next `depth` of them."""
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=depth)
     stop = threading.Event()
 

@@ -21,7 +21,7 @@ class HeadConfig:
         embedding: length of the cosine head's embedding.
         dropout: rate, of either head.
         scale: factor between cosine and logit.
-        margin: what the right cosine must exceed the others by.
+        margin: by how much the right cosine must exceed the others.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class HeadConfig:
         return range(arrays - _ARRAYS_OF_PEOPLE[self.kind], arrays)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {**asdict(self), "map_shape": list(self.map_shape)}
 
     @classmethod

@@ -1,11 +1,11 @@
-"""What is trained on the frozen 5x5x1280 maps: the published head, and a better one.
+"""The heads that are trained on the frozen backbone's maps: the published head, and a better one.
 
-`seed` is the head this project began with: convolution 3x3x32, dropout, global max pooling, softmax. It names
-people by probability and knows no others.
+`seed` is the published head, with which this project began: convolution 3x3x32, dropout, global max pooling, softmax.
+It names people by probability and cannot refuse strangers.
 
-`cosine` (the default) learns an embedding in which people lie apart by angle: a 1x1 convolution gathers what
-each position says, the mean over positions becomes a unit vector, and the loss compares it by cosine with one
-prototype per person, asking of the right one a margin.
+`cosine` (the default) learns an embedding in which people lie apart by angle. A 1x1 convolution works on each position,
+the mean over positions becomes a unit vector, and the loss compares this vector by cosine with one prototype per
+person. The cosine with the right prototype must exceed the others by a margin.
 
 References:
     Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018.
@@ -25,33 +25,33 @@ PROTOTYPES_LAYER = "prototypes"
 
 @keras.saving.register_keras_serializable("likeness")
 class CosinePrototypes(keras.layers.Layer):
-    """Cosine of unit vectors with one learnt prototype per class: (N, D) -> (N, classes) float32."""
+    """A layer: cosines of unit vectors with one learnt prototype per class, (N, D) -> (N, classes) float32."""
 
     def __init__(self, classes: int, **options: Any) -> None:
         super().__init__(**options)
         self.classes = classes
 
     def build(self, input_shape: tuple[int | None, int]) -> None:
-        """Make the (D, classes) prototypes."""
+        """Create the (D, classes) prototypes."""
         self.prototypes = self.add_weight(
             shape=(input_shape[-1], self.classes), initializer="glorot_uniform", name="prototypes"
         )
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """Cosines; in float32 whatever the rest is computed in."""
+        """Return the cosines, computed in float32 also under mixed precision."""
         prototypes = ops.cast(self.prototypes, "float32")
         return ops.matmul(ops.cast(inputs, "float32"), ops.normalize(prototypes, axis=0))
 
     def get_config(self) -> dict[str, Any]:
-        """For saving with a model."""
+        """Return the arguments of the layer, for saving a model."""
         return {**super().get_config(), "classes": self.classes}
 
 
 class MarginSoftmax(keras.losses.Loss):
-    """Cross entropy of scaled cosines, the right one lowered by a margin.
+    """Cross entropy of scaled cosines, after the right cosine is lowered by a margin.
 
-    `margin` is a variable, so that a training run can let it grow.
+    `margin` is a variable, so that it can grow during a training.
 
     Source:
         CosFace, equation 4.
@@ -63,7 +63,7 @@ class MarginSoftmax(keras.losses.Loss):
         self.margin = keras.Variable(margin, trainable=False, dtype="float32", name="margin")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """`y_true` (N,) or (N, 1) int labels, `y_pred` (N, C) cosines -> (N,) losses."""
+        """Return (N,) losses of `y_true`, (N,) or (N, 1) int labels, and `y_pred`, (N, C) cosines."""
         labels = ops.cast(ops.reshape(y_true, (-1,)), "int32")
         right = ops.one_hot(labels, y_pred.shape[-1], dtype="float32")
         logits = self.scale * (ops.cast(y_pred, "float32") - self.margin * right)
@@ -73,7 +73,7 @@ class MarginSoftmax(keras.losses.Loss):
 def seed_head(
     classes: int, map_shape: tuple[int, int, int] = (5, 5, 1280), dropout: float = 0.3, seed: int = 0
 ) -> keras.Model:
-    """The published head: map -> class probabilities.
+    """Return the published head, from maps to class probabilities.
 
     With 1,013 classes on a 5x5x1280 map it has 402,101 parameters.
     """
@@ -94,9 +94,9 @@ def cosine_head(
     dropout: float = 0.3,
     seed: int = 0,
 ) -> keras.Model:
-    """The default head: map -> cosines with the prototypes of `classes` people.
+    """Return the default head, from maps to cosines with the prototypes of `classes` people.
 
-    The layer `embedding` gives the unit vectors, `embedding_model` a model that ends there.
+    Its layer `embedding` gives the unit vectors; `embedding_model` returns a model that ends there.
     """
     inputs = keras.Input(map_shape, name="map")
     x = keras.layers.Conv2D(channels, 1, use_bias=False, name="conv")(inputs)
@@ -111,7 +111,12 @@ def cosine_head(
 
 
 def build_head(config: HeadConfig, seed: int | None = None) -> keras.Model:
-    """The head `config` describes; with a seed its weights are drawn from it (which sets the global one)."""
+    """Return the head that `config` describes.
+
+    Args:
+        config: kind and sizes.
+        seed: from which the weights are drawn; it also becomes Keras' global seed. None: the weights are random.
+    """
     if seed is not None:
         keras.utils.set_random_seed(seed)
     if config.kind == "seed":
@@ -122,18 +127,18 @@ def build_head(config: HeadConfig, seed: int | None = None) -> keras.Model:
 
 
 def build_loss(config: HeadConfig) -> keras.losses.Loss:
-    """The loss that fits the head's output."""
+    """Return the loss that fits the head's output."""
     if config.kind == "seed":
         return keras.losses.SparseCategoricalCrossentropy(name="softmax")
     return MarginSoftmax(config.scale, config.margin)
 
 
 def embedding_model(head: keras.Model, kind: str) -> keras.Model:
-    """Map -> (N, D) unit rows that similarities are taken of.
+    """Return a model from maps to the (N, D) unit rows that faces are compared by.
 
-    Of the cosine head the layer before the prototypes. Of the seed head the square roots of its class
-    probabilities: unit vectors, whose product with the one-hot template of a class is the root of its
-    probability, so that names rank as the softmax ranks them.
+    For the cosine head, this is the layer before the prototypes. For the published head, it is the square roots of the
+    class probabilities: unit vectors whose product with the one-hot template of a class is the root of its probability,
+    so that names rank as the softmax ranks them.
     """
     if kind == "cosine":
         return keras.Model(head.input, head.get_layer(EMBEDDING_LAYER).output, name="head_embedding")
@@ -141,11 +146,11 @@ def embedding_model(head: keras.Model, kind: str) -> keras.Model:
 
 
 def set_prototypes(head: keras.Model, class_means: np.ndarray) -> None:
-    """Start the prototypes of a cosine head at the class means.
+    """Set the prototypes of a cosine head to the class means.
 
     Args:
         head: a cosine head.
-        class_means: (C, D), any length but zero.
+        class_means: (C, D) rows of any length but zero.
     """
     norms = np.maximum(np.linalg.norm(class_means, axis=1, keepdims=True), 1e-12)
     head.get_layer(PROTOTYPES_LAYER).set_weights([(class_means / norms).T.astype(np.float32)])

@@ -1,4 +1,4 @@
-"""A Keras model as a plain function of arrays, for when it only answers and learns no more."""
+"""A Keras model as a plain function of arrays, for inference only."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import numpy as np
 
 
 class Inference:
-    """A model with one input and one output, its weights built in as constants.
+    """Runs a model with one input and one output whose weights are built in as constants.
 
-    Constants let TensorFlow fold batch norm into the convolutions and spare the reading of variables. Later changes of
-    the model's weights do not show.
+    Constants let TensorFlow fold batch norm into the convolutions and save reading variables. Later changes of the
+    model's weights have no effect.
 
     Args:
         model: from (N, *shape) float32 to (N, *out).
-        batch: the largest batch run at once.
+        batch: the largest batch that is run at once.
     """
 
     def __init__(self, model: Any, batch: int = 32) -> None:
@@ -26,7 +26,7 @@ class Inference:
         self._constant = tf.constant
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """(N, *shape), any type -> (N, *out) float32."""
+        """Return (N, *out) float32 of (N, *shape) rows of any type."""
         parts = [
             self._run(self._constant(rows[start : start + self.batch].astype(np.float32)))[0].numpy()
             for start in range(0, len(rows), self.batch)
@@ -35,7 +35,7 @@ class Inference:
 
 
 def folded(model: Any) -> Any:
-    """The TensorFlow function of a Keras model, its weights built in: (N, *shape) float32 tensor -> [tensor]."""
+    """Return a Keras model as a TensorFlow function with its weights built in: (N, *shape) float32 -> [tensor]."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 

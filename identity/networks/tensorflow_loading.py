@@ -1,7 +1,7 @@
-"""Load TensorFlow without the lines its libraries write to stderr whatever the log level.
+"""Load TensorFlow without the lines that its libraries write to stderr at every log level.
 
-A command that is called wrongly promises one clear line on stderr; TensorFlow 2.21 writes six at import (that it uses
-oneDNN, that it found no GPU driver) before its log level is in force.
+A command that is called wrongly promises one clear line on stderr. TensorFlow 2.21 writes six lines at import (that it
+uses oneDNN, that there is no GPU driver) before its log level takes effect.
 """
 
 import os
@@ -10,14 +10,14 @@ import tempfile
 
 
 def load_tensorflow(threads: int | None = None) -> None:
-    """Import TensorFlow; what it writes meanwhile is shown only if that fails.
+    """Import TensorFlow; what it writes meanwhile is shown only if the import fails.
 
     Args:
-        threads: for each operation, where other processes keep the cores busy; all cores if None. Has no effect once
+        threads: for each operation, where other processes keep the cores busy; None: all cores. It has no effect once
             networks have run.
 
     Raises:
-        ImportError: as the import does.
+        ImportError: TensorFlow cannot be imported.
     """
     if "tensorflow" in sys.modules:
         return

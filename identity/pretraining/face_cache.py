@@ -373,7 +373,7 @@ class _Worker:
         """Render a face into random views; return yaws and pictures, or none if its pose cannot be estimated."""
         row, path, landmarks, per_face, seed, cut = task
         if self.head is None:
-            self.head = load_head_model()
+            self.head = load_head_model().with_landmark_offsets(self.faces.offsets)
             if cut == POINTS5:
                 self.bands = turned_views(self.head, seed)
             else:

@@ -1,6 +1,7 @@
 """Face features without a trained run, for comparing two faces: `--model face|dlib|both`.
 
-They never saw the people they are measured on, so any list of pairs measures them; naming people needs a run.
+They were not trained on the people on whom they are measured, so any list of pairs can measure them. Naming people
+needs a run.
 """
 
 import numpy as np
@@ -18,10 +19,12 @@ BARE_MODELS = (FACE.name, DLIB.name, "both")  # the values of --model that need 
 
 
 class BareFeatures:
-    """Embeds chips with frozen networks, photo and mirror image averaged.
+    """Embeds chips with frozen networks; each chip is averaged with its mirror image.
 
-    A plain class: `__init__` loads, `embed` works. `embedder`, `shares` and `weights` (of the B0, None without it) are
-    what it is made of.
+    Attributes:
+        embedder: the networks.
+        shares: source name -> share.
+        weights: of the EfficientNet-B0; None where it is not used.
 
     Args:
         name: one of `BARE_MODELS`, or names of sources with "+" between them that were not trained on a run's photos.
@@ -52,10 +55,10 @@ class BareFeatures:
 
     @property
     def same_person(self) -> SamePerson:
-        """When two faces are the same person's, as it ships with the package.
+        """The calibration for comparing two faces, as it ships with the package.
 
         Raises:
-            InputError: missing, damaged or of other face weights.
+            InputError: the file is missing, damaged or was made with other face weights.
         """
         return load_same_person(self._name, self.weights.digest if self.weights else "")
 

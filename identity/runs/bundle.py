@@ -1,15 +1,15 @@
-"""A trained run on disk: everything that naming people needs, in a folder without pickle.
+"""A trained run on disk: everything that naming people needs, in a folder, without pickle.
 
     bundle.json          version; the people in the order of the templates, with their former names and the decision
                          (acceptance score, thresholds, the calibration strangers' scores); features, shares and the
                          digest of each source; size, head, backbone, same_person, model card, record of the training
     arrays-HASH.npz      source -> (C, D) templates; mean of the calibration strangers' embeddings
     head-HASH.npz        the head's weights, where a source needs them
-    sources-HASH.parquet photo, sha256, phash, identity of every training photo, for the leak guard
-    labels.json, thresholds.json, model_card.md    for people: bundle.json has all that is in them
+    sources-HASH.parquet photo, sha256, phash, identity of every photo that a template was made from
+    labels.json, thresholds.json, model_card.md    for people to read; bundle.json has the same content
 
-The other files are called by their content, and bundle.json, which names them, is replaced in one go: a run is as it
-was before a change or as it is after it, whatever happens in between.
+The names of the files with arrays and sources contain a hash of their content, and bundle.json, which lists them, is
+replaced in one go. Whatever interrupts a change, the run on disk is the one before the change or the one after it.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ from identity.runs.training_record import TrainingRecord
 
 VERSION = 6
 RUN_FILES = ("labels.json", "thresholds.json", "model_card.md")  # for people
-# what parsing raises on files that were not written here, whatever their checksums say
+# what parsing may raise on files that this program did not write, even if their checksums are right
 _DAMAGED = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, OSError, EOFError, MemoryError),
     *(OverflowError, struct.error, zlib.error, zipfile.BadZipFile, pa.ArrowException),
@@ -57,7 +57,7 @@ _FILES = ("arrays.npz", "head.npz", "sources.parquet")
 
 @dataclass(frozen=True)
 class BackboneName:
-    """Which backbone weights a bundle was made with.
+    """The backbone weights that a run was made with.
 
     Attributes:
         weights: `face`, `imagenet`, `noisy-student`, or the name of a file inside the bundle.
@@ -77,15 +77,15 @@ class Bundle:
         features: as `--features` names them.
         shares: source name -> share, adding up to 1.
         size: height and width of the chips, pixels.
-        align: `face`, or `whole` where the classes are not people and a chip is the square in the middle of a photo.
+        align: `face`, or `whole` where the classes are not people and a chip is the middle square of a photo.
         stranger_mean: (D,) mean of the calibration strangers' joined embeddings; zeros without strangers.
         same_person: for comparing two photos; None where calibration had too few photos.
-        backbone, head, head_weights: where a part needs them.
+        backbone, head, head_weights: where a source needs them.
         training: what the run remembers of its training.
         about: anything else worth knowing (`config`, the options of the training; `home`, the folder it was made in).
         model_card: Markdown.
-        folder: where it was loaded from.
-        saved: state of the folder when it was loaded (`last_saved`); None if it was not.
+        folder: from which the run was loaded.
+        saved: state of the folder when the run was loaded (`last_saved`); None if it was not loaded.
     """
 
     people: EnrolledPeople
@@ -132,7 +132,7 @@ class Bundle:
 
     @property
     def templates(self) -> np.ndarray:
-        """(C, D) float32 unit rows, the parts joined."""
+        """(C, D) float32 unit rows, all parts joined."""
         return join(self.part_templates, self.shares)
 
     @property
@@ -142,12 +142,12 @@ class Bundle:
 
     @property
     def former_names(self) -> dict[str, list[str]]:
-        """Names that people had before they were renamed or merged: name of today to earlier ones."""
+        """Name of today -> names that the person had before being renamed or merged."""
         return self.people.former_names
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The parts that have a share."""
+        """Names of the sources that have a share, in the order in which their parts are joined."""
         return tuple(source.name for source in in_order(self.shares) if self.shares[source.name] > 0)
 
     @property
@@ -161,7 +161,7 @@ class Bundle:
 
     @property
     def space(self) -> str:
-        """What embeddings of this run can be compared with: equal for runs of the same networks, chips and shares."""
+        """Equal for runs whose embeddings can be compared: those of the same networks, chips and shares."""
         parts = [self.align, self.size, sorted(self.shares.items()), self.source_digests]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -172,41 +172,41 @@ class Bundle:
             chips: (N, size, size, 3) uint8 RGB, cut by `augmentor.faces.chip.cut_chip`.
 
         Returns:
-            (N, D) float32 unit rows; their products with `templates` are similarities, those with each other too.
+            (N, D) float32 unit rows. Their products with `templates` and with each other are similarities.
 
         Raises:
             InputError: chips of another size or type, or weights that are missing or not those of the training.
         """
         if chips.dtype != np.uint8 or chips.ndim != 4 or chips.shape[1:] != (self.size, self.size, 3):
             raise InputError(
-                f"this model takes (N, {self.size}, {self.size}, 3) uint8 chips, not {chips.shape} {chips.dtype}"
+                f"this run takes (N, {self.size}, {self.size}, 3) uint8 chips, not {chips.shape} {chips.dtype}"
             )
         return join(self.networks.probes(chips), self.shares)
 
     def embed_with_quality(self, chips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `embed`, and (N,) the cosine of each chip and its mirror image: how well the networks see it."""
+        """Return what `embed` returns, and (N,) cosines of each chip and its mirror image, a measure of quality."""
         probes, alike = self.networks.probes_and_likeness(chips)
         return join(probes, self.shares), np.sum([self.shares[name] * alike[name] for name in alike], axis=0)
 
     def embed_for_template(self, chips: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-        """As `embed`, with jittered copies averaged in, what templates are made of: part -> (N, D_part) unit rows."""
+        """Return rows for templates, with jittered copies averaged in: source name -> (N, D_part) unit rows."""
         return self.networks.probes_and_gallery(chips, seed)[1]
 
     def embed_renders(self, chips: np.ndarray) -> dict[str, np.ndarray]:
-        """As `embed`, without mirror images, as renders go into templates: part -> (N, D_part) unit rows."""
+        """Return rows of renders for templates, without mirror images: source name -> (N, D_part) unit rows."""
         networks = self.networks
         return networks.compared(networks.once(chips))
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
-        """(N, D) unit rows of `embed` -> (N, C) cosines with the templates."""
+        """Return (N, C) cosines with the templates of (N, D) rows of `embed`."""
         return embeddings @ self.templates.T
 
     def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(N, C) cosines -> (N,) columns of the best names and their (N,) acceptance scores."""
+        """Return the (N,) columns of the best names, and their (N,) acceptance scores, of (N, C) similarities."""
         return self.decision.score(similarities)
 
     def save(self, folder: Path) -> None:
-        """Write the bundle; other files in `folder` stay.
+        """Write the run; other files in `folder` stay.
 
         Raises:
             InputError: the folder cannot be written.
@@ -248,10 +248,10 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: Path) -> "Bundle":
-        """Read a bundle; its networks are loaded at the first `embed`.
+        """Read a run; its networks are loaded at the first `embed`.
 
         Raises:
-            InputError: no bundle, one of another version, or a damaged one.
+            InputError: there is no run, it is damaged or of another version, or a source of it is not installed.
         """
         for _turn in range(3):  # another process may save it while this one reads
             before = last_saved(folder)
@@ -324,10 +324,10 @@ class Bundle:
 
     @property
     def networks(self) -> PartEmbedder:
-        """The networks, loaded once.
+        """The networks, which are loaded once.
 
         Raises:
-            InputError: weights that are missing or not those of the training.
+            InputError: weights are missing or are not those of the training.
         """
         if self._embedder is None:
             self._embedder = self._load_networks()
@@ -335,13 +335,13 @@ class Bundle:
 
     @property
     def outdated(self) -> bool:
-        """Whether the run on disk was saved, or removed, since this was loaded from it."""
+        """True if the run on disk was saved or removed since this object was loaded from it."""
         return self.folder is not None and self.saved is not None and last_saved(self.folder) != self.saved
 
     def as_it_is_now(self) -> "Bundle":
-        """Return the run as it is on disk: this object, unless the run was saved since; it keeps its networks.
+        """Return the run as it is on disk: this object, or a new one with the same networks if the run was saved since.
 
-        Whoever was forgotten is in it no more, so a decision on who somebody is begins with this call.
+        People who were forgotten are no longer in it, so every decision on who a person is begins with this call.
 
         Raises:
             InputError: the run is gone or damaged now.
@@ -387,7 +387,7 @@ class Bundle:
 
 
 def keep_backbone(weights: str, digest: str, folder: Path) -> BackboneName:
-    """How a bundle names its backbone weights; a user's own file is copied into the bundle.
+    """Return how a run names its backbone weights; a user's own file is copied into the folder of the run.
 
     Raises:
         InputError: the copy cannot be written.
@@ -405,24 +405,24 @@ def keep_backbone(weights: str, digest: str, folder: Path) -> BackboneName:
     return BackboneName(name, digest)
 
 
-_HASH = 12  # digits of it in a file's name
+_HASH = 12  # hexadecimal digits of the hash in a file's name
 
 
 def last_saved(folder: Path) -> int | None:
-    """Return a number that is another one after every save of the bundle in a folder; None if there is none."""
+    """Return a number that differs after every save of the run in a folder; None if there is no run."""
     try:
         state = (folder / "bundle.json").stat()
     except OSError:
         return None
-    # the time alone would not do: some file systems count it in seconds
-    told = f"{state.st_mtime_ns} {state.st_ino} {state.st_size}"
-    return int.from_bytes(hashlib.sha256(told.encode()).digest()[:7], "big")
+    # the time alone is not enough: some file systems count it in seconds
+    state_text = f"{state.st_mtime_ns} {state.st_ino} {state.st_size}"
+    return int.from_bytes(hashlib.sha256(state_text.encode()).digest()[:7], "big")
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file of a run: biometric data that must survive a power failure and is nobody else's business.
+    """Write a file of a run so that it survives a power failure and only the user can read it: it is biometric data.
 
-    A file that has this content already is left as it is: a run that is saved again as it was is no other state.
+    A file that has this content already stays as it is, so that saving an unchanged run makes no new state.
     """
     if path.is_file() and path.read_bytes() == content:
         return
@@ -430,7 +430,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _remove_earlier_files(folder: Path, present: Collection[str]) -> None:
-    """Remove arrays of the run as it was, which are called by their content, and half-written files."""
+    """Remove the files of the run before the change, and half-written files."""
     for name in _FILES:
         stem, suffix = name.split(".")
         for file in folder.glob(f"{stem}-{'?' * _HASH}.{suffix}"):
@@ -463,13 +463,13 @@ def _parquet(table: pa.Table) -> bytes:
 
 
 def _checked(path: Path, sha256: str | None) -> bytes:
-    """Content of a file of the bundle, if it is the one that was written with it."""
+    """Return the content of a file of the run, if it is the one that was written with it."""
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: missing from the model ({error.strerror}); train again") from error
+        raise InputError(f"{path}: missing from the run ({error.strerror}); train again") from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise InputError(f"{path}: damaged or not of this model (its checksum differs); train again")
+        raise InputError(f"{path}: damaged or not of this run (its checksum differs); train again")
     return data
 
 

@@ -1,8 +1,8 @@
-"""What a run remembers between calls: the photos it organised, their faces, and which file it put where.
+"""The memory of a run between calls: the photos that it organised, their faces, and the files that it wrote.
 
-One SQLite file in the folder of the run. It holds embeddings of faces, so it is biometric data like the run itself:
-deleted rows are overwritten. Several processes may use it at once: a change is one transaction, and whoever comes
-second waits.
+It is one SQLite file in the folder of the run. It holds embeddings of faces, so it is biometric data like the run
+itself, and deleted rows are overwritten. Several processes may use it at once: a change is one transaction, and the
+second process waits.
 """
 
 import json
@@ -21,7 +21,7 @@ from augmentor.errors import InputError
 
 FILE = "people.sqlite"
 _WAIT_SECONDS = 30.0
-# deleted rows are overwritten; what VACUUM copies stays in memory; a change that was made survives a power failure
+# Deleted rows are overwritten, VACUUM copies to memory, and a committed change survives a power failure.
 _SETTINGS = (
     "journal_mode = WAL",
     "foreign_keys = ON",
@@ -29,7 +29,7 @@ _SETTINGS = (
     "temp_store = MEMORY",
     "synchronous = FULL",
 )
-# Statement k brings a file of version k to version k + 1; what was released is never changed, only added to.
+# Statement k brings a file of version k to version k + 1. Released statements never change; new ones are added.
 _MIGRATIONS = (
     """
     CREATE TABLE collections (
@@ -88,7 +88,7 @@ class StoredPhoto:
         path: relative to the collection's folder of photos.
         sha256: of the file; empty where it could not be read.
         phash: perceptual hash, or None.
-        bytes, changed: size of the file and time of its last change in nanoseconds, to see whether it is another.
+        bytes, changed: size of the file and time of its last change in nanoseconds, to notice when it is another file.
         status, reason: see `identity.runs.recogniser`.
         faces: the largest first.
     """
@@ -109,10 +109,10 @@ class Placed:
 
     Attributes:
         file: relative to the albums.
-        album: which one.
+        album: name of the album.
         photo: relative to the folder of photos.
         sha256: of the photo.
-        how: `hard`, `symlink` or `copy`.
+        how: how the file was made, `hard` (link), `symlink` or `copy`.
         source: the folder of photos, an absolute path.
     """
 
@@ -131,13 +131,13 @@ class Placed:
 
 @dataclass(frozen=True)
 class PhotoCollection:
-    """Photos and the albums made of them.
+    """A folder of photos and the albums that were made of it.
 
     Attributes:
         number: of the collection in the file.
         albums, photos: absolute paths of the folders.
-        space: what the stored embeddings can be compared with, see `identity.runs.bundle.Bundle.space`.
-        own: whether this run made it, and not the run that this one is a copy of.
+        space: of the stored embeddings, see `identity.runs.bundle.Bundle.space`.
+        own: whether this run made it; otherwise the run of which this one is a copy made it.
     """
 
     number: int
@@ -148,11 +148,11 @@ class PhotoCollection:
 
 
 class PeopleFile:
-    """The file of a run; made if missing. Close it, or use it in a `with`.
+    """The file of a run, made if missing. Close it, or use it in a `with`.
 
     Args:
         run: folder of the run.
-        wait_seconds: how long to wait for another process that changes the file.
+        wait_seconds: longest time to wait for another process that changes the file.
 
     Raises:
         InputError: the folder cannot be written, or the file is damaged, of a later version, or in use for too long.
@@ -162,7 +162,7 @@ class PeopleFile:
         self.file = run / FILE
         self._home = str(run.resolve())
         try:
-            # made here, so that SQLite's own files, too, are for the user alone: they get the permissions of this one
+            # The file is made here so that only the user can read it; SQLite gives its other files the same mode.
             os.close(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600))
         except OSError as error:
             raise InputError(
@@ -170,7 +170,7 @@ class PeopleFile:
                 "so its folder must be writable"
             ) from error
         try:
-            # transactions are begun and ended here, not by the module
+            # this class begins and ends transactions, not the module sqlite3
             self._db = sqlite3.connect(self.file, timeout=wait_seconds, isolation_level=None)
             for setting in _SETTINGS:
                 self._db.execute(f"PRAGMA {setting}")
@@ -189,12 +189,12 @@ class PeopleFile:
         self.close()
 
     def close(self) -> None:
-        """Close it; what was changed is on disk."""
+        """Close the file; all changes are on disk."""
         self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is changed inside happens, or nothing of it; inside of another one it is part of that.
+        """Make all changes inside it or none; inside of another transaction it is part of that one.
 
         Raises:
             InputError: another process held the file for too long, or the disk is full.
@@ -218,7 +218,7 @@ class PeopleFile:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """While the run itself is changed: other processes that want to change it wait.
+        """Let other processes wait that want to change the run, while this one changes it.
 
         Raises:
             InputError: another process held the file for too long.
@@ -231,31 +231,31 @@ class PeopleFile:
             self._db.execute("ROLLBACK")
 
     def _migrate(self) -> None:
-        with self.transaction():  # two processes may both have found an old file
+        with self.transaction():  # two processes may open an old file at the same time
             (version,) = self._db.execute("PRAGMA user_version").fetchone()
             if version > len(_MIGRATIONS):
                 raise InputError(
-                    f"{self.file}: of version {version}, this program knows {len(_MIGRATIONS)}; update it"
+                    f"{self.file}: version {version}, this program reads up to {len(_MIGRATIONS)}; update the program"
                 )
             for number in range(version, len(_MIGRATIONS)):
                 for statement in _MIGRATIONS[number].split(";"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {number + 1}")
-            if version < len(_MIGRATIONS):  # collections of earlier versions: taken for this run's own
+            if version < len(_MIGRATIONS):  # collections of earlier versions count as this run's own
                 self._db.execute("UPDATE collections SET home = ? WHERE home = ''", (self._home,))
 
     def collection(self, albums: Path, photos: Path, space: str) -> int:
-        """Return the number of the collection whose albums are there; make it if there is none.
+        """Return the number of the collection with these albums; make it if there is none.
 
-        What is known of its photos is forgotten if their embeddings are of another space. If the folder of photos is
-        another one now, what is known goes along: photos are told apart by path, size and time of their last change.
+        If the stored embeddings are of another space, the photos of the collection are forgotten. If the folder of
+        photos is another one now, they are kept: photos are recognised by path, size and time of their last change.
 
         Args:
             albums, photos: absolute paths.
-            space: what embeddings can be compared with, see `identity.runs.bundle.Bundle.space`.
+            space: of the embeddings, see `identity.runs.bundle.Bundle.space`.
 
         Raises:
-            InputError: the albums belong to the run that this one is a copy of.
+            InputError: the albums belong to the run of which this one is a copy.
         """
         with self.transaction():
             found = self._db.execute(
@@ -281,14 +281,14 @@ class PeopleFile:
             return number
 
     def find_collection(self, albums: Path) -> tuple[int, Path] | None:
-        """Number and folder of photos of this run's collection whose albums are there."""
+        """Return number and folder of photos of this run's collection with these albums; None if there is none."""
         found = self._db.execute(
             "SELECT id, photos FROM collections WHERE albums = ? AND home = ?", (str(albums), self._home)
         ).fetchone()
         return (int(found[0]), Path(found[1])) if found else None
 
     def collections(self) -> list[PhotoCollection]:
-        """Return all collections, also those of the run that this one is a copy of."""
+        """Return all collections, also those of the run of which this one is a copy."""
         rows = self._db.execute("SELECT id, albums, photos, space, home FROM collections ORDER BY id")
         return [
             PhotoCollection(int(number), Path(albums), Path(photos), space, home == self._home)
@@ -301,7 +301,7 @@ class PeopleFile:
             self._db.execute("UPDATE collections SET home = ?", (self._home,))
 
     def photos(self, collection: int) -> list[StoredPhoto]:
-        """All photos by path, without their embeddings."""
+        """Return all photos by path, without their faces."""
         rows = self._db.execute(
             "SELECT path, sha256, phash, bytes, changed, status, reason FROM photos WHERE collection = ? ORDER BY path",
             (collection,),
@@ -309,7 +309,7 @@ class PeopleFile:
         return [StoredPhoto(r[0], r[1], None if r[2] is None else int(r[2]), *r[3:]) for r in rows]
 
     def faces(self, collection: int) -> Iterator[tuple[str, int, StoredFace]]:
-        """(path, number, face) by path and number."""
+        """Yield (path of the photo, number of the face, face) by path and number."""
         rows = self._db.execute(
             "SELECT path, number, box, quality, embedding FROM faces JOIN photos ON photos.id = photo "
             "WHERE collection = ? ORDER BY path, number",
@@ -321,7 +321,7 @@ class PeopleFile:
             yield path, number, face
 
     def keep(self, collection: int, photos: Sequence[StoredPhoto]) -> None:
-        """Remember photos, in place of what was known of these paths."""
+        """Store photos in place of earlier ones with the same paths."""
         with self.transaction():
             for p in photos:
                 self._db.execute("DELETE FROM photos WHERE collection = ? AND path = ?", (collection, p.path))
@@ -354,7 +354,7 @@ class PeopleFile:
             )
 
     def moved(self, collection: int) -> dict[tuple[str, int], str]:
-        """Albums that somebody chose: (path, number of the face) to album; number -1 is the photo without a face."""
+        """Return the albums that a user chose: (path, number of the face, or -1 without a face) -> album."""
         rows = self._db.execute(
             "SELECT path, number, album FROM moved JOIN photos ON photos.id = photo WHERE collection = ?",
             (collection,),
@@ -362,7 +362,7 @@ class PeopleFile:
         return {(path, int(number)): album for path, number, album in rows}
 
     def keep_moved(self, collection: int, path: str, numbers: Sequence[int], album: str) -> None:
-        """Remember the album that somebody chose for faces of a photo."""
+        """Store the album that a user chose for faces of a photo."""
         with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO moved (photo, number, album) "
@@ -371,11 +371,11 @@ class PeopleFile:
             )
 
     def drop_moved(self, collection: int, unwanted: Callable[[str], bool]) -> None:
-        """Forget which faces somebody put into some albums.
+        """Forget which faces a user put into some albums.
 
         Args:
             collection: number of the collection.
-            unwanted: whether an album is one of them.
+            unwanted: says of an album whether it is one of these.
         """
         with self.transaction():
             albums = {album for album in self.moved(collection).values() if unwanted(album)}
@@ -385,7 +385,7 @@ class PeopleFile:
             )
 
     def placed(self, collection: int) -> list[Placed]:
-        """All files in the albums, by name."""
+        """Return all files in the albums, by name."""
         rows = self._db.execute(
             "SELECT file, album, photo, sha256, how, source FROM placed WHERE collection = ? ORDER BY file",
             (collection,),
@@ -393,7 +393,7 @@ class PeopleFile:
         return [Placed(*row) for row in rows]
 
     def add_placed(self, collection: int, files: Sequence[Placed]) -> None:
-        """Remember files that are about to be made."""
+        """Store files that are about to be made."""
         with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO placed (collection, file, album, photo, sha256, how, source) "
@@ -414,7 +414,7 @@ class PeopleFile:
             self._db.execute("DELETE FROM collections WHERE id = ?", (collection,))
 
     def written(self, collection: int) -> dict[str, set[str]]:
-        """Return the pages and thumbnails that were written into the albums: file to the SHA-256 it may have."""
+        """Return the pages and thumbnails that were written into the albums: file -> possible SHA-256 values."""
         found: dict[str, set[str]] = {}
         for file, sha256 in self._db.execute(
             "SELECT file, sha256 FROM written WHERE collection = ?", (collection,)
@@ -423,7 +423,7 @@ class PeopleFile:
         return found
 
     def keep_written(self, collection: int, files: Mapping[str, str]) -> None:
-        """Remember files that are about to be written, by SHA-256; what they may have held before still counts."""
+        """Store files that are about to be written, with their SHA-256; earlier SHA-256 values are kept as well."""
         with self.transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO written (collection, file, sha256) VALUES (?, ?, ?)",
@@ -431,7 +431,7 @@ class PeopleFile:
             )
 
     def settle_written(self, collection: int, files: Mapping[str, str | None]) -> None:
-        """Forget what files may have held but for this SHA-256; None: they are gone, or the user's."""
+        """Forget all SHA-256 values of files but this one; None: the file is gone, or it is the user's."""
         with self.transaction():
             self._db.executemany(
                 "DELETE FROM written WHERE collection = ? AND file = ? AND sha256 IS NOT ?",
@@ -439,12 +439,12 @@ class PeopleFile:
             )
 
     def forgetting(self) -> dict[str, dict[str, Any]]:
-        """Return who is being forgotten: name to the record that `forget_person` keeps until nothing is left."""
+        """Return the people who are being forgotten: name -> the record that is kept until nothing is left."""
         rows = self._db.execute("SELECT name, record FROM forgetting ORDER BY name")
         return {name: json.loads(record) for name, record in rows}
 
     def keep_forgetting(self, name: str, record: Mapping[str, Any]) -> None:
-        """Remember that somebody is being forgotten, and what has to be done for it."""
+        """Store that a person is being forgotten, and what has to be done for it."""
         with self.transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO forgetting (name, record) VALUES (?, ?)",
@@ -452,16 +452,16 @@ class PeopleFile:
             )
 
     def end_forgetting(self, name: str) -> None:
-        """Forget that somebody was forgotten."""
+        """Delete the record of a person who was forgotten completely."""
         with self.transaction():
             self._db.execute("DELETE FROM forgetting WHERE name = ?", (name,))
 
     def outputs(self) -> dict[str, str]:
-        """Return files and folders outside of the run that were made with it: absolute path or URI to their kind."""
+        """Return files and folders outside of the run that were made with it: absolute path or URI -> kind."""
         return dict(self._db.execute("SELECT path, kind FROM outputs ORDER BY path").fetchall())
 
     def keep_output(self, path: str, kind: str) -> None:
-        """Remember a file or folder outside of the run that may hold names or faces."""
+        """Store a file or folder outside of the run that may hold names or faces."""
         with self.transaction():
             self._db.execute("INSERT OR REPLACE INTO outputs (path, kind) VALUES (?, ?)", (path, kind))
 
@@ -471,11 +471,11 @@ class PeopleFile:
             self._db.execute("DELETE FROM outputs WHERE path = ?", (path,))
 
     def hold(self, process: str, saved: int) -> int:
-        """Register a process that keeps what it learns from the run; it has let go of whoever is not in it.
+        """Register a process that keeps names or faces of the run.
 
         Args:
-            process: says which one, see `identity.runs.holders`.
-            saved: which state of the run it has, see `identity.runs.bundle.last_saved`.
+            process: its description, see `identity.runs.holders`.
+            saved: the state of the run that it has, see `identity.runs.bundle.last_saved`.
 
         Returns:
             A number for `still_holds` and `release`.
@@ -485,7 +485,7 @@ class PeopleFile:
             return int(added.lastrowid or 0)
 
     def still_holds(self, holder: int, saved: int) -> None:
-        """Tell which state of the run a registered process has now, and keeps nothing older."""
+        """Store the state of the run that a registered process has now; it keeps nothing older."""
         with self.transaction():
             self._db.execute("UPDATE holders SET saved = ? WHERE id = ?", (saved, holder))
 
@@ -495,7 +495,7 @@ class PeopleFile:
             self._db.execute("DELETE FROM holders WHERE id = ?", (holder,))
 
     def holders(self) -> list[tuple[int, str, int]]:
-        """Return (number, process, state of the run) of all registered processes."""
+        """Return (number, description, state of the run) of all registered processes."""
         return [
             (int(number), process, int(saved))
             for number, process, saved in self._db.execute(
@@ -504,14 +504,19 @@ class PeopleFile:
         ]
 
     def clean(self, wait_seconds: float = 10.0) -> bool:
-        """Leave nothing of deleted rows on disk, in the log of changes neither.
+        """Remove deleted rows from the disk completely, also from the log of changes.
+
+        Args:
+            wait_seconds: longest time to wait for processes that read the file.
 
         Returns:
-            False if another process kept reading the file for all that time: deleted rows are still on disk then.
+            False if another process kept reading the file for all that time: then deleted rows are still on disk.
         """
         until = time.monotonic() + wait_seconds
         (usual,) = self._db.execute("PRAGMA busy_timeout").fetchone()
-        self._db.execute("PRAGMA busy_timeout = 200")  # else each statement waits as long as a change may
+        self._db.execute(
+            "PRAGMA busy_timeout = 200"
+        )  # otherwise each statement waits as long as a change may
         try:
             while True:
                 try:

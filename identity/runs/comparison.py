@@ -1,4 +1,4 @@
-"""Compare the people on two photos, by a trained run or by bare features."""
+"""Compare the people on two photos, with a trained run or with bare features."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.face_search import Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from identity.chips.photo_faces import PhotoFaces, PhotoReader
 from identity.decisions.same_person import SamePerson
 from identity.runs.bare_features import BARE_MODELS, BareFeatures
@@ -16,25 +17,28 @@ FACES: dict[str, Policy] = {"largest": "largest", "best-pair": "all", "reject": 
 
 
 class Comparer(Protocol):
-    """What a run and bare features have in common."""
+    """The methods that a run and bare features have in common."""
 
     @property
     def size(self) -> int:
-        """Side of the chips, pixels."""
+        """Height and width of the chips, pixels."""
         ...
 
     @property
     def same_person(self) -> SamePerson | None:
-        """Thresholds and probability."""
+        """Thresholds and probability curve; None where there was no calibration."""
         ...
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
-        """(N, size, size, 3) uint8 chips to (N, D) float32 unit rows."""
+        """Return (N, D) float32 unit rows of (N, size, size, 3) uint8 RGB chips."""
         ...
 
 
 def load_comparer(model: str) -> Comparer:
-    """A trained run, or bare features.
+    """Load a trained run, or bare features.
+
+    Args:
+        model: folder of a run, or one of `BARE_MODELS`.
 
     Raises:
         InputError: no such run, or it is damaged.
@@ -56,7 +60,11 @@ def load_comparer(model: str) -> Comparer:
 
 
 def verify(
-    comparer: Comparer, images: Sequence[np.ndarray], fmr: float = 0.001, face: str = "largest"
+    comparer: Comparer,
+    images: Sequence[np.ndarray],
+    fmr: float = 0.001,
+    face: str = "largest",
+    source: FaceSource | None = None,
 ) -> dict[str, Any]:
     """Compare the people on two images.
 
@@ -65,25 +73,28 @@ def verify(
         images: two (H, W, 3) uint8 RGB images.
         fmr: share of pairs of different people that may be taken for one person.
         face: one of `FACES`.
+        source: detects the faces; by default `face_source(second_opinion=True)`.
 
     Returns:
-        As printed by the command, without the photos' names.
+        What the command `identity.verify` prints, without the photos' names.
 
     Raises:
-        InputError: the rate is beyond what calibration can tell.
+        InputError: the calibration photos are too few for this rate.
     """
     same_person = calibrated(comparer, fmr)
-    reader = PhotoReader(comparer.size, policy=FACES[face])
+    reader = PhotoReader(
+        comparer.size, policy=FACES[face], source=source or face_source(second_opinion=True), poses=False
+    )
     seen = [reader.image(image, name) for image, name in zip(images, "ab", strict=True)]
     rows = [comparer.embed(np.stack(photo.chips)) for photo in seen if photo.chips]
     return compared(same_person, seen, rows, fmr)
 
 
 def calibrated(comparer: Comparer, fmr: float) -> SamePerson:
-    """The thresholds of a run or of bare features.
+    """Return the thresholds of a run or of bare features.
 
     Raises:
-        InputError: there are none, or they cannot tell this rate; whatever the photos show.
+        InputError: there are none, or the calibration photos are too few for this rate.
     """
     if comparer.same_person is None:
         raise InputError("this run was calibrated with too few people to compare photos; use --model both")
@@ -94,29 +105,30 @@ def calibrated(comparer: Comparer, fmr: float) -> SamePerson:
 def compared(
     same_person: SamePerson, seen: Sequence[PhotoFaces], rows: Sequence[np.ndarray], fmr: float
 ) -> dict[str, Any]:
-    """What `verify` says of two photos whose faces were found.
+    """Return what `verify` returns, for two photos whose faces were detected and embedded.
 
     Args:
         same_person: thresholds.
-        seen: the photos.
-        rows: (F, D) unit rows of the faces of each, where both have faces.
-        fmr: as in `verify`.
+        seen: the two photos.
+        rows: (F, D) unit rows of the faces of each photo, where both have faces.
+        fmr: see `verify`.
     """
     counts = [len(photo.faces) for photo in seen]
-    told: dict[str, Any] = {"status": "ok", "reason": None, "faces": counts, "fmr": fmr}
+    answer: dict[str, Any] = {"status": "ok", "reason": None, "faces": counts, "fmr": fmr}
     failed = [f"{name}: {photo.reason}" for name, photo in zip("ab", seen, strict=True) if not photo.faces]
     if failed:
         status = "error" if any(photo.status == "error" for photo in seen) else "no_face"
         unknown = dict.fromkeys(("distance", "threshold", "same", "probability", "confidence"))
-        return told | {"status": status, "reason": ", ".join(failed)} | unknown | {"boxes": [None, None]}
+        return answer | {"status": status, "reason": ", ".join(failed)} | unknown | {"boxes": [None, None]}
     cosines = rows[0].astype(np.float64) @ rows[1].T
     a, b = np.unravel_index(np.argmax(cosines), cosines.shape)
-    # chance has as many tries as there are pairs of faces; beyond what calibration can tell, its strictest threshold
+    # Every pair of faces is one more chance for a false match, so the rate is divided by their number, as far as the
+    # calibration allows.
     strictest = max(fmr / cosines.size, min(fmr, same_person.rates[0]))
     cosine, threshold = float(cosines[a, b]), same_person.threshold(strictest)
     probability = float(same_person.probability(np.array([cosine]))[0])
     same = cosine >= threshold
-    return told | {
+    return answer | {
         "distance": round(1 - cosine, 4),
         "threshold": round(1 - threshold, 4),
         "same": same,

@@ -53,7 +53,7 @@ class EnrolledPeople:
         """Return a name as it is spelled here; in another Unicode form it is the same name.
 
         Raises:
-            InputError: nobody has this name.
+            InputError: no person has this name.
         """
         enrolled = found_name(name, self.labels)
         if enrolled is not None:
@@ -131,7 +131,7 @@ class EnrolledPeople:
         """Return the people without one of them; nothing of the others changes.
 
         Raises:
-            InputError: nobody has this name, or nobody would be left.
+            InputError: no person has this name, or no person would be left.
         """
         name = self.name_of(name)
         if len(self.labels) == 1:
@@ -152,8 +152,8 @@ class EnrolledPeople:
         """Return the people with another name for one of them.
 
         Raises:
-            InputError: nobody is called `old`, or `new` cannot be used (`augmentor.photos.names`), is taken, or was
-                somebody else's name before.
+            InputError: no person is called `old`, or `new` cannot be used (`augmentor.photos.names`), is taken, or was
+                another person's name before.
         """
         old = self.name_of(old)
         if found_name(new, self.labels) not in (None, old):

@@ -1,10 +1,8 @@
-"""One person more in a trained run, without training: a template from photos, mirror images, renders if they weigh.
+"""Enrol one person more in a trained run, without training.
 
-The frozen embeddings and the head keep what they learnt. The new person's prototype is imprinted: the unit mean of the
-embeddings of the photos, as everybody's template is. How crowded the place of the new template is, that is how near
-strangers come to it, cannot be measured, since a run keeps no strangers. It is read off the enrolled people: the
-nearest of them are to a template what the nearest strangers are, and a straight line through all of them says how
-crowding follows.
+The networks stay as they are. The new person's template is imprinted: it is the unit mean of the embeddings of the
+photos, of their mirror images and, if renders have a weight in this run, of renders, as everybody's template is. The
+acceptance score estimates what it has to know of the new person (`identity.decisions.acceptance`).
 
 Source:
     Qi, Brown and Lowe, "Low-Shot Learning with Imprinted Weights", CVPR 2018.
@@ -24,7 +22,7 @@ from identity.runs.bundle import Bundle
 from identity.runs.leak_guard import find_leaks
 
 RENDERS = 16
-_LIKE_ANOTHER = "fpir_1"  # the threshold above which a new person is taken for an enrolled one
+_LIKE_ANOTHER = "fpir_1"  # the threshold from which a new person seems to be an enrolled one
 
 
 def enrol(
@@ -39,11 +37,12 @@ def enrol(
         bundle: a trained run.
         name: of the person, not enrolled yet.
         photos: of this person, each with a face.
-        renders: (N, size, size, 3) uint8 RGB, what `wanted_renders` wants, made elsewhere; else made here from files.
+        renders: (N, size, size, 3) uint8 RGB, the renders that `wanted_renders` lists; None: they are made here, from
+            the files of the photos.
 
     Raises:
         InputError: the name cannot be used (`augmentor.photos.names`) or is taken, there are no photos, or one of them
-            is a photo of somebody who is enrolled.
+            is a photo of a person who is enrolled.
     """
     name = bundle.people.checked_name(name)
     if not photos:
@@ -60,7 +59,10 @@ def enrol(
 
 
 def taken_for(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[tuple[str, PhotoFaces]]:
-    """Photos that the run would give a name of its own at FPIR 1 %: the person may be enrolled under another name."""
+    """Return the photos that the run names already at FPIR 1 %, with these names.
+
+    The person may be enrolled under another name.
+    """
     chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
     similarities = bundle.similarities(bundle.embed(chips))
     best, score = bundle.decision.score(similarities)
@@ -81,7 +83,7 @@ def _refuse_known(bundle: Bundle, photos: Sequence[PhotoFaces]) -> None:
 def _templates(
     bundle: Bundle, photos: Sequence[PhotoFaces], renders: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Part -> (D,) unit template, as `identity.decisions.templates` makes them."""
+    """Return source name -> (D,) unit template, made as `identity.decisions.templates` does."""
     chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
     of_photos = bundle.embed_for_template(chips)
     weight = bundle.training.render_weight
@@ -103,7 +105,7 @@ def _templates(
 
 
 def wanted_renders(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[WantedRenders]:
-    """The renders from which `enrol` makes a template: RENDERS, of the photos in turn; none if renders do not weigh."""
+    """Return the renders that `enrol` needs: RENDERS of them, of the photos in turn; none if they have no weight."""
     if bundle.training.render_weight == 0:
         return []
     turns = [tuple(range(number, RENDERS, len(photos))) for number in range(len(photos))]
@@ -117,8 +119,8 @@ def wanted_renders(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[WantedR
 
 
 def _card(card: str, enrolled: int) -> str:
-    """The model card with a line on who was enrolled later, in place of an earlier such line."""
-    lines = [line for line in card.split("\n") if not line.startswith("- enrolled later")]
-    at = next((i for i, line in enumerate(lines) if line.startswith("## Calibration")), len(lines))
-    told = f"- enrolled later, by imprinting, not part of the calibration: {enrolled}"
-    return "\n".join([*lines[: max(0, at - 1)], told, *lines[max(0, at - 1) :]])
+    """Return the model card with the number of people who were enrolled later, in place of an earlier such line."""
+    lines = [old for old in card.split("\n") if not old.startswith("- enrolled later")]
+    at = next((i for i, old in enumerate(lines) if old.startswith("## Calibration")), len(lines))
+    line = f"- enrolled later, by imprinting, not part of the calibration: {enrolled}"
+    return "\n".join([*lines[: max(0, at - 1)], line, *lines[max(0, at - 1) :]])

@@ -1,8 +1,8 @@
-"""Processes that keep names or faces from a run: albums that are being made, jobs of a server.
+"""Processes that keep names or faces of a run: albums that are being made, jobs of a server.
 
-`identity.forget` has to know of them, because what they keep would outlast the person. A process registers itself
-before it reads the run, and tells which state of the run it has; it may tell a new state only when nothing of an older
-one is left with it. Forgetting waits until every process has the new state, or has ended.
+`identity.forget` must know about them, because what they keep would outlast the forgotten person. A process registers
+itself before it reads the run and records which state of the run it has. It may record a newer state only when it keeps
+nothing of an older one. Forgetting waits until every process has the new state or has ended.
 """
 
 import json
@@ -19,12 +19,12 @@ _POLL_SECONDS = 0.1
 
 
 class Holder:
-    """A registered process; a context manager. It begins as one that has the run as it is now.
+    """A registered process, as a context manager; it starts with the state that the run has now.
 
     Args:
         run: folder of the run.
-        people: its file.
-        doing: what the process does, for people.
+        people: file of the run's people.
+        doing: what the process does, for messages.
     """
 
     def __init__(self, run: Path, people: PeopleFile, doing: str) -> None:
@@ -46,22 +46,22 @@ class Holder:
 
     @property
     def outdated(self) -> bool:
-        """Whether the run was saved since `catch_up` or the beginning."""
+        """True if the run was saved since `catch_up` or the beginning."""
         return (last_saved(self._run) or 0) != self.saved
 
     def catch_up(self, saved: int) -> None:
-        """Tell that nothing is kept that is older than this state of the run (`identity.runs.bundle.last_saved`)."""
+        """Record that this process keeps nothing older than this state (`identity.runs.bundle.last_saved`)."""
         self.saved = saved
         self._people.still_holds(self.number, saved)
 
 
 def wait_for_holders(run: Path, people: PeopleFile, seconds: float, but: Sequence[int] = ()) -> list[str]:
-    """Wait until every registered process has the run as it is now; forget those that ended.
+    """Wait until every registered process has the present state of the run, and unregister those that have ended.
 
     Args:
         run: folder of the run.
-        people: its file.
-        seconds: how long to wait at most.
+        people: file of the run's people.
+        seconds: longest time to wait.
         but: numbers of holders that are not waited for.
 
     Returns:
@@ -80,14 +80,14 @@ def wait_for_holders(run: Path, people: PeopleFile, seconds: float, but: Sequenc
         if not behind or time.monotonic() >= until:
             return [
                 f"process {one['pid']} on {one['host']} ({one['doing']}) still has the run as it was before; wait for "
-                "it or end it, and give this command again"
+                "it or end it, and run this command again"
                 for one in behind
             ]
         time.sleep(_POLL_SECONDS)
 
 
 def _lives(described: dict[str, object]) -> bool:
-    """Whether a process still runs; one on another machine may."""
+    """Return whether a process still runs; a process on another machine is taken to run."""
     if described["host"] != socket.gethostname():
         return True
     pid = int(str(described["pid"]))
@@ -95,15 +95,15 @@ def _lives(described: dict[str, object]) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it runs, as another user
+    except PermissionError:  # it runs under another user
         return True
     return described["began"] in (None, _began(pid))
 
 
 def _began(pid: int) -> str | None:
-    """When a process was started, in ticks since the system was: a number is given to other processes later.
+    """Return when a process was started, in ticks since the system started; None where the system has no /proc.
 
-    None where the system does not tell (it has no /proc).
+    It tells a process from a later one with the same number.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,11 +1,11 @@
-"""Guard against measuring on training photos: the same file, or the same picture encoded or sized anew.
+"""Guard against measuring on training photos: the same file, or the same picture with another encoding or size.
 
 A picture counts as the same when the 64 bits of `augmentor.photos.images.perceptual_hash` differ in at most
 `SAME_PICTURE`. Measured on LFW (`../shared/data/lfw1013`): among the 13 million comparisons of 4,192
-training photos with 3,141 other photos of all its sets the nearest two unrelated photos differ in 3 bits (4
-between training and test photos). Copies of 250 training photos: JPEG quality 90 and 50 within 2 bits for
-99 and 98 of 100, quality 20 for 95, half and double size for 99. A cropped copy (2 % off each side: 4.5
-bits) is not recognised: no threshold separates it from strangers.
+training photos with 3,141 other photos of all its sets, the nearest two unrelated photos differ in 3 bits (4 between
+training and test photos). Of copies of 250 training photos, these shares lie within 2 bits: 99 and 98 % at JPEG quality
+90 and 50, 95 % at quality 20, 99 % at half and double size. A cropped copy (2 % less on each side: 4.5 bits) is not
+recognised: no threshold separates it from strangers.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from identity.chips.hash_distance import SAME_PICTURE, nearest_hashes
 
 @dataclass(frozen=True)
 class TrainingPhotos:
-    """What a run remembers of the photos it was trained on.
+    """The photos that a run was trained on, as far as the guard needs them.
 
     Attributes:
-        names: What to call them in messages, one for each photo.
-        sha256: Of the files, hexadecimal.
+        names: names for messages, one for each photo.
+        sha256: of the files, hexadecimal.
         phash: (T,) uint64 perceptual hashes of the whole photos.
     """
 
@@ -47,10 +47,10 @@ class Leak:
     """A photo that was trained on.
 
     Attributes:
-        photo: Its position among those given.
-        training: The training photo's position.
-        same_file: Whether the files are identical; otherwise only the pictures are.
-        distance: Differing bits of the perceptual hashes; 0 for the same file.
+        photo: its position among the photos given.
+        training: position of the training photo.
+        same_file: whether the files are identical; otherwise only the pictures are.
+        distance: differing bits of the perceptual hashes; 0 for the same file.
     """
 
     photo: int
@@ -65,13 +65,13 @@ def find_leaks(
     training: TrainingPhotos,
     max_distance: int = SAME_PICTURE,
 ) -> list[Leak]:
-    """Photos that are training photos, each with the most alike of them, in the order given.
+    """Return the photos that are training photos, each with the training photo most like it, in the order given.
 
     Args:
-        sha256: Of the files to be measured on; empty strings match nothing.
-        phash: Their perceptual hashes; None (a file that could not be read) matches nothing.
-        training: What was trained on.
-        max_distance: Bits that may differ.
+        sha256: of the files to be measured on; empty strings match nothing.
+        phash: their perceptual hashes; None (a file that cannot be read) matches nothing.
+        training: photos of the training.
+        max_distance: number of bits that may differ.
     """
     position = {digest: i for i, digest in enumerate(training.sha256)}
     leaks = {

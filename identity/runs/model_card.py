@@ -1,4 +1,4 @@
-"""The model card of a trained run: what it is, how it was made, what it is not for."""
+"""The model card of a trained run: what it does, how it was made, and what it must not be used for."""
 
 from identity.runs.bundle import Bundle
 
@@ -23,7 +23,7 @@ def model_card(bundle: Bundle) -> str:
         "",
         f"Names {len(bundle.labels)} people from face chips of {bundle.size} pixels; says unknown to others."
         if bundle.align == "face"
-        else f"Names {len(bundle.labels)} classes of photos, looked at as a whole; says other to what is none of them.",
+        else f"Names {len(bundle.labels)} classes of whole photos; says other to photos of none of them.",
         "",
         "## How it was made",
         "",
@@ -37,7 +37,7 @@ def model_card(bundle: Bundle) -> str:
         )
     if bundle.head:
         lines.append(
-            f"- head `{bundle.head.kind}`, {record.epochs} epochs, the one kept names "
+            f"- head `{bundle.head.kind}`, {record.epochs} epochs; the epoch kept names "
             f"{_rate(record.held_out_rank1)} of {record.held_out} held-out photos rightly"
         )
     lines += [
@@ -45,7 +45,7 @@ def model_card(bundle: Bundle) -> str:
         "",
         "## Calibration",
         "",
-        f"- {calibration['mated']:.0f} photos their templates lack, {calibration['strangers']:.0f} strangers "
+        f"- {calibration['mated']:.0f} photos that their templates lack, {calibration['strangers']:.0f} strangers "
         f"({record.strangers_from})",
         f"- named rightly at FPIR 1 %: {_rate(calibration['tpir_fpir_1'])}, "
         f"at 10 %: {_rate(calibration['tpir_fpir_10'])} (on calibration people: optimistic; "
@@ -59,5 +59,5 @@ def model_card(bundle: Bundle) -> str:
 
 
 def _rate(value: float | None) -> str:
-    """Per cent, or "none" where nothing was measured."""
+    """Return a rate in per cent, or "none" where nothing was measured."""
     return "none" if value is None or value != value else f"{100 * value:.1f} %"

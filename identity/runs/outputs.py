@@ -1,7 +1,7 @@
-"""Files that commands write: none in place of a user's, and the run remembers those that may name its people.
+"""Files that commands write outside of a run.
 
-`identity.forget` searches what was written outside of the run. A run that cannot be written to cannot remember it; a
-line on stderr says so.
+No file of the user's is overwritten, and the run remembers the files that may name its people, because
+`identity.forget` searches them. If the run cannot be written to, it cannot remember them, and a line on stderr says so.
 """
 
 import os
@@ -20,34 +20,35 @@ def refuse_foreign(folder: Path, files: Sequence[str], mark: str) -> None:
     Args:
         folder: where files are to be written.
         files: their names.
-        mark: the one of them that shows, if it is there, that an earlier call wrote the others.
+        mark: the file whose presence shows that an earlier call wrote the others.
 
     Raises:
-        InputError: a file is there, and the mark is not.
+        InputError: a file exists, and the mark does not.
     """
     if (folder / mark).is_file():
         return
     for name in files:
         if os.path.lexists(folder / name):
             raise InputError(
-                f"{folder / name}: would be overwritten, and was not made by this command; choose another folder"
+                f"{folder / name}: this file would be overwritten, and this command did not make it; choose another "
+                "folder"
             )
 
 
 def remember_output(run: Path, output: Path | str, kind: str) -> None:
-    """Let a run remember a file or folder that was made with it.
+    """Make a run remember a file or folder that was made with it.
 
     Args:
         run: folder of the run.
         output: the file or folder, or its URI.
-        kind: what it is, such as `report`.
+        kind: of the output, such as `report`.
     """
     path = str(Path(output).resolve()) if is_local(str(output)) else str(output)
     if is_local(path) and run.resolve() in Path(path).parents:
-        return  # inside of the run, which is searched as a whole
+        return  # it lies in the run, which is searched as a whole
     try:
         with PeopleFile(run) as people:
             if people.outputs().get(path) != kind:
                 people.keep_output(path, kind)
     except InputError as error:
-        print(f"{error}; so identity.forget will not search {output}", file=sys.stderr)
+        print(f"{error}; identity.forget will not search {output}", file=sys.stderr)

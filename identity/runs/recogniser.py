@@ -1,9 +1,8 @@
-"""Who is on a photo: every face with its name, or `unknown`, or no face at all.
+"""Name the faces of photos with a trained run.
 
-A run of whole photos (`identity.train --align whole`) looks for no face: the photo is the one thing that is named.
-
-One class for every command, the server and jobs: photos in, one `Recognition` each out, in the same order. Faces of
-several photos are embedded together.
+Every command, the server and the jobs use the same class: it takes photos and returns one `Recognition` for each, in
+the same order. Faces of several photos are embedded together. A run of whole photos (`identity.train --align whole`)
+detects no face; it names the photo as a whole.
 """
 
 import functools
@@ -36,11 +35,11 @@ class NamedFace:
         box: (x, y, width, height) in photo pixels.
         landmarks: (68, 2) float32 (x, y) in photo pixels.
         pose: (yaw, pitch, roll) in degrees; None where no head fits the landmarks.
-        name: who it is, or `unknown`; of a run of whole photos what it shows, or `other`.
+        name: name of the person, or `unknown`; with a run of whole photos the class of the photo, or `other`.
         score: the acceptance score of the best name, higher is surer.
-        probability: that the best name is right, were every second face a stranger's.
-        quality: cosine of the face and its mirror image as the networks see them; of LFW's training photos a tenth lie
-            below 0.94 with dlib's features, and 5.2 % of these are named wrongly, of the others 1.8 %
+        probability: that the best name is right, if every second face is a stranger's.
+        quality: cosine of the embeddings of the face and of its mirror image. With dlib's features, a tenth of LFW's
+            training photos lie below 0.94; 5.2 % of these are named wrongly, of the others 1.8 %
             (docs/decisions/0020-quality.md).
         embedding: (D,) float32 unit row, as the run compares it.
         best: the most similar names with their cosines, the most similar first.
@@ -57,7 +56,7 @@ class NamedFace:
     best: tuple[tuple[str, float], ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values for JSON."""
         yaw_pitch_roll = self.pose and dict(zip(("yaw", "pitch", "roll"), self.pose, strict=True))
         return {
             "name": self.name,
@@ -73,13 +72,13 @@ class NamedFace:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What became of one photo.
+    """The result for one photo.
 
     Attributes:
-        photo: what to call it.
+        photo: name of the photo in messages.
         status: `ok`, `no_face` or `error`.
         reason: None, or one of `augmentor.errors.REASONS`.
-        detail: what exactly is wrong, or what else the user should know of the photo; may be empty.
+        detail: what exactly is wrong, or what else the user should know about the photo; may be empty.
         faces: the largest first; none exactly when the status is not `ok`.
     """
 
@@ -90,18 +89,18 @@ class Recognition:
     faces: tuple[NamedFace, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, as `identity.identify` prints them."""
+        """Return plain values for JSON, as `identity.identify` prints them."""
         reason = f"{self.reason}: {self.detail}" if self.reason and self.detail else self.reason
         faces = [face.as_json() for face in self.faces]
         return {"photo": self.photo, "status": self.status, "reason": reason, "faces": faces}
 
 
 class Recogniser:
-    """Names the faces of photos by a trained run, as it is on disk at the moment of each answer.
+    """Names the faces of photos with a trained run, in the state that the run has on disk when each answer is given.
 
-    Whoever is enrolled is named, and whoever was forgotten is named no more, from the next photo on.
+    A person who is enrolled is named from the next photo on, and a person who was forgotten is named no more.
 
-    A plain class: `__init__` loads, the methods work, so that Ray can turn it into an actor.
+    A plain class, so that Ray can turn it into an actor.
 
     Args:
         bundle: the run.
@@ -110,7 +109,7 @@ class Recogniser:
         source: finds the faces; by default `face_source(second_opinion=True)`.
 
     Raises:
-        InputError: the run cannot tell that rate, or its networks cannot be loaded.
+        InputError: the run was calibrated with too few strangers for that rate, or its networks cannot be loaded.
     """
 
     def __init__(
@@ -135,73 +134,79 @@ class Recogniser:
         return PhotoReader(self.bundle.size, self.bundle.align, self._policy, source)
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
-        """Photo files, in `workers` processes; an unreadable one gets the status `error` and spoils nothing."""
+        """Name the faces of photo files, read by `workers` processes; an unreadable file gets the status `error`."""
         return self.seen(read_photos(self._reader, paths, workers))
 
     def images(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Recognition]:
-        """(H, W, 3) uint8 RGB images."""
+        """Name the faces of (H, W, 3) uint8 RGB images."""
         called = names if names is not None else [""] * len(images)
-        seen = (self._reader.image(i, name) for i, name in zip(images, called, strict=True))
-        return list(self.seen(seen))
+        photos = (self._reader.image(i, name) for i, name in zip(images, called, strict=True))
+        return list(self.seen(photos))
 
     def seen(self, photos: Iterable[PhotoFaces]) -> Iterator[Recognition]:
-        """Photos that were searched for faces, in order; faces wait until a batch is full."""
+        """Name the detected faces of photos, in order; faces wait until a batch is full."""
         waiting: list[PhotoFaces] = []
         faces = 0
-        for seen in photos:
-            waiting.append(seen)
-            faces += len(seen.chips)
+        for photo in photos:
+            waiting.append(photo)
+            faces += len(photo.chips)
             if faces >= _BATCH or not faces:
                 yield from self._answers(waiting)
                 waiting, faces = [], 0
         yield from self._answers(waiting)
 
     def _answers(self, photos: Sequence[PhotoFaces]) -> Iterator[Recognition]:
-        chips = [chip for seen in photos for chip in seen.chips]
+        chips = [chip for photo in photos for chip in photo.chips]
         if not chips:
             return iter(self.named(photos, np.zeros((0, 0), np.float32), np.zeros(0)))
         while True:
             if self.bundle.outdated:
                 self._use(self.bundle.as_it_is_now())
             answers = self.named(photos, *self.bundle.embed_with_quality(np.stack(chips)))
-            if not self.bundle.outdated:  # else somebody may have been forgotten meanwhile
+            if not self.bundle.outdated:  # otherwise a person may have been forgotten meanwhile
                 return iter(answers)
 
     def named(
         self, photos: Sequence[PhotoFaces], embeddings: np.ndarray, quality: np.ndarray
     ) -> list[Recognition]:
-        """Photos whose faces were embedded.
+        """Name the faces of photos whose faces were embedded.
 
         Args:
-            photos: as they were seen.
-            embeddings, quality: of `Bundle.embed_with_quality`, a row for each chip of the photos in turn.
+            photos: with the detected faces.
+            embeddings, quality: what `Bundle.embed_with_quality` returned, one row for each chip of all photos in turn.
         """
-        named = iter(self._names(embeddings, quality) if len(embeddings) else ())
-        found = []
-        for seen in photos:
-            faces = []
-            for face in seen.faces:
-                faces.append(NamedFace(face.box, face.landmarks, face.pose, *next(named)))
-            found.append(Recognition(seen.photo, seen.status, seen.reason, seen.detail, tuple(faces)))
-        return found
+        names = iter(self._names(embeddings, quality) if len(embeddings) else ())
+        return [
+            Recognition(
+                photo.photo,
+                photo.status,
+                photo.reason,
+                photo.detail,
+                tuple(
+                    NamedFace(box=face.box, landmarks=face.landmarks, pose=face.pose, **next(names))
+                    for face in photo.faces
+                ),
+            )
+            for photo in photos
+        ]
 
-    def _names(
-        self, embeddings: np.ndarray, quality: np.ndarray
-    ) -> list[tuple[str, float, float, float, np.ndarray, tuple[tuple[str, float], ...]]]:
-        """Name, score, probability, quality, embedding and best names of each row."""
+    def _names(self, embeddings: np.ndarray, quality: np.ndarray) -> list[dict[str, Any]]:
+        """Return, for each of the (N, D) embeddings, the attributes of its `NamedFace` that come from the run."""
         bundle = self.bundle
         similarities = embeddings @ self._templates.T
         best, scores = bundle.decision.score(similarities)
         probabilities = bundle.decision.probability(scores)
         ranked = rank_names(similarities, BEST_NAMES)
         return [
-            (
-                bundle.labels[best[row]] if scores[row] >= self.threshold else self.nobody,
-                float(scores[row]),
-                float(probabilities[row]),
-                float(quality[row]),
-                embeddings[row],
-                tuple((bundle.labels[column], float(similarities[row, column])) for column in ranked[row]),
-            )
+            {
+                "name": bundle.labels[best[row]] if scores[row] >= self.threshold else self.nobody,
+                "score": float(scores[row]),
+                "probability": float(probabilities[row]),
+                "quality": float(quality[row]),
+                "embedding": embeddings[row],
+                "best": tuple(
+                    (bundle.labels[column], float(similarities[row, column])) for column in ranked[row]
+                ),
+            }
             for row in range(len(embeddings))
         ]

@@ -15,8 +15,8 @@ def renamed(bundle: Bundle, old: str, new: str) -> Bundle:
     """Return the run with another name for a person.
 
     Raises:
-        InputError: nobody is called `old`, or `new` cannot be used (`augmentor.photos.names`), is taken, or was
-            somebody else's name before.
+        InputError: no person is called `old`, or `new` cannot be used (`augmentor.photos.names`), is taken, or was
+            another person's name before.
     """
     return replace(bundle, people=bundle.people.renamed(old, new))
 

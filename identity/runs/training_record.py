@@ -1,4 +1,4 @@
-"""What a run remembers of its training."""
+"""The record that a run keeps of its training."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """How a run was trained; later commands use some of it, people read the rest.
+    """The record of a training. Later commands use some of it; the rest is for people to read.
 
     Attributes:
         images: of the training set, renders included.

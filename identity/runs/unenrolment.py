@@ -12,7 +12,7 @@ def without(bundle: Bundle, name: str) -> Bundle:
     """Return the run without a person; the one given and everything of the other people stay as they are.
 
     Raises:
-        InputError: nobody is called so, or nobody would be left.
+        InputError: no person has this name, or no person would be left.
     """
     index = bundle.labels.index(bundle.people.name_of(name))
     return without_class(replace(bundle, people=bundle.people.without(name)), index)

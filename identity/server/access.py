@@ -25,7 +25,7 @@ from identity.server.problems import Problem
 
 LOOPBACK = frozenset(["localhost", "127.0.0.1", "::1"])
 OPEN = frozenset(["/", "/page.css", "/page.js", "/icon.svg", "/healthz", "/readyz", "/openapi.json"])
-# What proxies add, each with `_` for `-` as well.
+# Headers that proxies add; spellings with `_` instead of `-` count as well.
 _FORWARDED = frozenset(
     [
         *("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "cdn-loop"),
@@ -167,9 +167,11 @@ def _refuse_other_machines(scope: Scope, headers: Headers) -> None:
             "foreign-peer",
             "this server has no keys, so it answers connections from its own machine only",
         )
-    if scope.get("http_version") == "1.0":  # as proxies ask that were given no other setting
+    if scope.get("http_version") == "1.0":  # the default of some proxies
         raise Problem(
-            403, "forwarded", "HTTP/1.0: a proxy may have passed this on; behind one this server needs keys"
+            403,
+            "forwarded",
+            "HTTP/1.0: the request may have come through a proxy, where this server needs keys",
         )
     plain = [name.replace("_", "-") for name in headers]
     added = [name for name in plain if name in _FORWARDED or name.startswith(_FORWARDED_PREFIXES)]

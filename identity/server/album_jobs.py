@@ -146,7 +146,7 @@ class AlbumJob:
         hashes: SHA-256 and perceptual hash of photos that were just processed, by path.
         paths: the paths of the photos.
         given_up: set when the job is deleted.
-        lock: held by whoever reads or changes the files and the albums.
+        lock: held while the files and the albums are read or changed.
     """
 
     number: str
@@ -663,8 +663,8 @@ class _PoolWork:
         known = self._job.hashes.pop(path, None)
         if known is None:
             source = _source(self._job, path)
-            found = self._jobs.in_pool(lambda pool: pool.faces(source, hashed=True))
-            known = found.sha256, found.phash
+            photo = self._jobs.in_pool(lambda pool: pool.faces(source, hashed=True))
+            known = photo.sha256, photo.phash
         return known
 
     def thumbnail(self, path: Path) -> bytes:

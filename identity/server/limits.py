@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from identity.server.access import OPEN
 from identity.server.problems import Problem, busy
+from identity.server.turns import REQUEST
 
 # These are answered without a slot: monitoring must be able to ask while the server is busy, and people read on the
 # page that it is.
@@ -219,6 +220,7 @@ class Limits:
             await problem.response()(scope, receive, send)
             return
         started = asyncio.get_running_loop().time()
+        REQUEST.set(slot)
         try:
             await self._within_limits(scope, receive, send, slot)
         finally:
@@ -237,15 +239,15 @@ class Limits:
             await _too_large(most).response()(scope, receive, send)
             return
 
-        gone = _Gone(receive)
+        client = _ClientWatch(receive)
 
         async def counted() -> Message:
-            message = await (slot.next(receive, self._idle) if slot.receiving else gone.message())
+            message = await (slot.next(receive, self._idle) if slot.receiving else client.message())
             if slot.received > most:
                 raise _too_large(most)
             self._slots.check_bytes(slot)
             if not slot.receiving:
-                gone.watch()
+                client.watch()
             return message
 
         async def noticed(message: Message) -> None:
@@ -255,54 +257,54 @@ class Limits:
             await asyncio.wait_for(send(message), self._patience)
 
         answering = asyncio.ensure_future(self._app(scope, counted, noticed))
-        gone.then = answering.cancel
+        client.then = answering.cancel
         try:
             await asyncio.wait_for(answering, self._seconds)
         except asyncio.TimeoutError:
-            if begun:  # the client does not read; the connection ends without the rest of the answer
+            if begun:  # the client does not read its answer, so the connection is closed
                 return
             late = busy(
                 f"the request was not answered within {self._seconds:g} s; send fewer photos at once", 10
             )
             await late.response()(scope, receive, send)
         except asyncio.CancelledError:
-            if not gone.is_so:
+            if not client.disconnected:
                 raise
         finally:
-            gone.end()
+            client.end()
 
 
-class _Gone:
-    """Notices that a client left after it sent its request.
+class _ClientWatch:
+    """Watches whether a client disconnects after it has sent its request.
 
     Args:
-        receive: of the request.
+        receive: the ASGI function that receives messages of the request.
 
     Attributes:
-        then: called when the client is gone.
-        is_so: whether it is gone.
+        then: function to call when the client has disconnected.
+        disconnected: whether the client has disconnected.
     """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._next: asyncio.Future[Message] | None = None
         self.then: Callable[[], object] = lambda: None
-        self.is_so = False
+        self.disconnected = False
 
     def watch(self) -> None:
-        """Begin to wait for what comes after the body: that the client left."""
+        """Start to wait for the message after the body, which says that the client disconnected."""
         if self._next is None:
             self._next = asyncio.ensure_future(self._receive())
             self._next.add_done_callback(self._noticed)
 
     async def message(self) -> Message:
-        """Return what comes after the body."""
+        """Return the message after the body."""
         self.watch()
         assert self._next is not None
         return await asyncio.shield(self._next)
 
     def end(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if self._next is not None:
             self._next.cancel()
 
@@ -310,7 +312,7 @@ class _Gone:
         if coming.cancelled() or coming.exception() is not None:
             return
         if coming.result()["type"] == "http.disconnect":
-            self.is_so = True
+            self.disconnected = True
             self.then()
 
 

@@ -1,16 +1,17 @@
-"""Processes that decode photos: uploads may be anything, and a decoder they crash is not the server's.
+"""Processes that decode photos, so that an upload which crashes a decoder does not crash the server.
 
-Everything that needs the pixels of a photo happens here: finding faces, hashes, thumbnails, the faces of a group that
-is named, renders of whoever is enrolled. A process that crashes or takes too long is replaced, and only the photo it
-had is lost. Each is replaced after some hundred photos, too, whatever memory its libraries hold on to.
+Everything that needs the pixels of a photo happens here: detecting faces, computing hashes, making thumbnails, cutting
+out the faces of a group that is given a name, and rendering a person who is being enrolled. A process that crashes or
+takes too long is replaced, and only the photo it was working on is lost. Each process is also replaced after some
+hundred photos, which frees whatever memory its libraries hold on to.
 
-While a process works on a photo it may map no more memory than it has when it begins, and an allowance. Most photos
-need little. Those that need more are worked on a few at a time, by processes of their own that give way to the others,
-so that memory is bounded and small photos go on.
+While a process works on a photo, it may map only a fixed allowance of memory beyond what it had when it began. Most
+photos need little. The others are worked on a few at a time, by processes of their own with a lower priority, so that
+memory is bounded and small photos do not wait.
 
 Contract:
-    The allowance is a limit of the operating system on address space (`RLIMIT_AS`). Linux keeps to it. macOS takes it
-    and ignores it, and other systems have none: there only pixels, bytes and time are limited.
+    The allowance is a limit of the operating system on address space (`RLIMIT_AS`). Linux enforces it. macOS accepts
+    and ignores it, and other systems have no such limit: there only pixels, bytes and time are limited.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ from identity.chips.many_photos import use_one_core
 from identity.chips.photo_faces import PhotoFaces, PhotoReader, failed
 from identity.chips.renders_of_photo import WantedRenders, make_renders
 from identity.server.source import Source
+from identity.server.turns import FairTurns
 
 try:
     import resource
@@ -47,22 +49,22 @@ except ImportError:  # Windows has no such limits
 
 _PHOTOS_OF_A_PROCESS = 500
 _NICE = 5
-_NEEDS_NO_PIXELS = 64_000_000  # bytes: the file itself, and what looking for faces takes
-_BYTES_A_PIXEL = 10  # what most formats take while they are read, see `augmentor.photos.images`
+_NEEDS_NO_PIXELS = 64_000_000  # Bytes for the file itself and for detecting faces.
+_BYTES_A_PIXEL = 10  # Bytes that most formats take while they are decoded, see `augmentor.photos.images`.
 ORDINARY_PIXELS = 25_000_000
-_ORDINARY_BYTES = 32_000_000  # of a file
+_ORDINARY_BYTES = 32_000_000  # Largest file that is tried with the ordinary limits.
 _STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True)
 class PhotoLimits:
-    """What one photo may cost.
+    """The resources that one photo may take.
 
     Attributes:
-        seconds: then its process is ended.
-        pixels: a photo with more is refused from its header.
-        memory: bytes of address space that working on it may add to its process.
-        large_at_once: photos worked on at once that need more than ordinary ones.
+        seconds: after this time the process that works on the photo is ended.
+        pixels: a photo with more is refused as soon as its header is read.
+        memory: bytes of address space that work on the photo may add to its process.
+        large_at_once: how many photos that exceed the ordinary limits are worked on at once.
     """
 
     seconds: float
@@ -72,25 +74,25 @@ class PhotoLimits:
 
     @property
     def ordinary(self) -> "PhotoLimits":
-        """What most photos keep to; no more than this."""
+        """The limits that most photos keep to; never higher than these limits."""
         pixels = min(self.pixels, ORDINARY_PIXELS)
         return replace(self, pixels=pixels, memory=min(self.memory, memory_for(pixels)))
 
 
 def memory_for(pixels: int) -> int:
-    """Bytes that decoding a photo of so many pixels takes, if it is of a usual kind."""
+    """Return how many bytes it takes to decode a photo of a usual kind with this many pixels."""
     return _NEEDS_NO_PIXELS + _BYTES_A_PIXEL * pixels
 
 
 class PhotoPool:
-    """A pool; `close` it.
+    """The processes that decode photos. Call `close` when they are no longer needed.
 
     Args:
         size: edge of the chips, pixels.
         align: `face` or `whole`, see `identity.chips.photo_faces`.
-        workers: processes.
-        limits: of each photo.
-        source: finds the faces; by default the one that recognition uses.
+        workers: number of processes.
+        limits: for each photo.
+        source: detects the faces; by default the one with a second opinion.
     """
 
     def __init__(
@@ -100,24 +102,23 @@ class PhotoPool:
         self.workers = workers
         self._limits = limits
         self._pool = _processes(workers, reader, 0)
-        self._large_pool = _processes(
-            limits.large_at_once, reader, _NICE
-        )  # begins with the first large photo
+        # These processes start with the first large photo.
+        self._large_pool = _processes(limits.large_at_once, reader, _NICE)
         self._wait()
 
     def _wait(self) -> None:
-        """Photos wait here, not in the pipe to the processes."""
-        self._turns = asyncio.Semaphore(2 * self.workers)
-        self._large = asyncio.Semaphore(self._limits.large_at_once)
+        """Make the queues in which photos wait, so that they do not wait in the pipe to the processes."""
+        self._turns = FairTurns(self.workers + 1)  # one photo is read while the others are worked on
+        self._large = FairTurns(self._limits.large_at_once)
         self._readers = ThreadPoolExecutor(2 * self.workers, "reading")
 
     @property
     def alive(self) -> bool:
-        """Whether photos can be worked on."""
+        """True while the processes run."""
         return bool(self._pool.active)
 
     async def start(self) -> None:
-        """Let every process load what it needs."""
+        """Make every process load what it needs."""
         nothing = Source("", 0, lambda: iter([b""]))
         await asyncio.gather(*(self.faces(nothing) for _ in range(self.workers)))
 
@@ -137,7 +138,7 @@ class PhotoPool:
         return found
 
     async def thumbnail(self, source: Source) -> bytes:
-        """A small JPEG of a photo.
+        """Return a small JPEG of a photo.
 
         Raises:
             PhotoError: the photo cannot be read, crashed its process, or took too long.
@@ -145,7 +146,13 @@ class PhotoPool:
         return await self._run(_thumbnail, source)
 
     async def face_again(self, source: Source, path: Path, box: Box, size: int) -> PhotoFaces | None:
-        """The face of a photo that was found at `box` before.
+        """Return the face of a photo that was detected at `box` before; None if it is not detected again.
+
+        Args:
+            source: the photo.
+            path: its file, for the result.
+            box: (x, y, width, height) in photo pixels.
+            size: edge of the chip, pixels.
 
         Raises:
             PhotoError: the photo cannot be read, crashed its process, or took too long.
@@ -153,25 +160,32 @@ class PhotoPool:
         return await self._run(_face_again, source, path, box, size)
 
     async def renders(self, sources: Sequence[Source], wanted: Sequence[WantedRenders]) -> np.ndarray | None:
-        """The renders that `identity.runs.enrolment.enrol` wants; None if it wants none.
+        """Return the renders that `identity.runs.enrolment.enrol` wants, or None if it wants none.
+
+        Args:
+            sources: the photos of one person.
+            wanted: which renders of which photo.
+
+        Returns:
+            (N, size, size, 3) uint8 RGB.
 
         Raises:
-            PhotoError: the photo cannot be read, crashed its process, or took too long.
+            PhotoError: a photo cannot be read, crashed its process, or took too long.
             InputError: no head fits a face.
         """
         made = await asyncio.gather(*(self._run(_renders, sources[one.photo], one) for one in wanted))
         return np.concatenate(made) if made else None
 
     async def _run(self, function: Callable[..., Any], source: Source, *arguments: Any) -> Any:
-        """Call a function with the content of a photo, its limits and the arguments, in one of the processes."""
+        """Call a function in one of the processes, with the content of a photo, its limits and the arguments."""
         ordinary = self._limits.ordinary
         if source.size <= _ORDINARY_BYTES:
-            async with self._turns:
+            async with self._turns.turn():
                 found = await self._turn(self._pool, function, source, ordinary, arguments)
             too_large = isinstance(found, PhotoError) and found.reason == "too_large"
             if not too_large or ordinary == self._limits:
                 return _raised(found)
-        async with self._large:
+        async with self._large.turn():
             return _raised(await self._turn(self._large_pool, function, source, self._limits, arguments))
 
     async def _turn(
@@ -182,7 +196,11 @@ class PhotoPool:
         limits: PhotoLimits,
         arguments: Sequence[Any],
     ) -> Any:
-        """What `_work` returns; raises where there is nothing to work on, or its process ended."""
+        """Return what `_work` returns.
+
+        Raises:
+            PhotoError: the content cannot be read, or the process ended.
+        """
         content = await asyncio.get_running_loop().run_in_executor(self._readers, source.read)
         words = [function, content, source.name, limits, arguments]
         future = pool.schedule(_work, args=words, timeout=limits.seconds)
@@ -227,7 +245,7 @@ _reader: list[PhotoReader] = []
 def _start_process(reader: PhotoReader, nice: int) -> None:
     if hasattr(os, "nice"):
         os.nice(nice)
-    if resource is not None:  # a core file would have the photo in it
+    if resource is not None:  # A core file would contain the photo.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     _start(reader)
 
@@ -241,31 +259,31 @@ def _start(reader: PhotoReader) -> None:
 def _work(
     function: Callable[..., Any], content: bytes, name: str, limits: PhotoLimits, arguments: Sequence[Any]
 ) -> Any:
-    """What a function makes of a photo, or the `LikenessError` why it makes nothing of it.
+    """Return the result of a function for one photo, or the `LikenessError` that it raised.
 
-    An error that is raised keeps alive what the functions it went through hold, until the next photo is done: the
-    picture, often. So errors are returned, and what they hold is let go.
+    A raised error keeps alive the local variables of all functions it passed through, often the picture itself, until
+    the next photo is done. So errors are returned, and their frames are cleared.
     """
     try:
         with _less_memory(limits.memory):
             return function(content, name, limits, *arguments)
     except Exception as error:
-        told = _told(error, name, limits)
-        if told is None:
+        outcome = _as_shown(error, name, limits)
+        if outcome is None:
             raise
         held: BaseException | None = error
         while held is not None:
             traceback.clear_frames(held.__traceback__)
             held = held.__cause__ or held.__context__
-    return told
+    return outcome
 
 
-def _told(error: Exception, name: str, limits: PhotoLimits) -> LikenessError | None:
-    """What is told of an error; None of one that nobody thought of."""
+def _as_shown(error: Exception, name: str, limits: PhotoLimits) -> LikenessError | None:
+    """Return the error that the client gets; None for an error that this program does not expect."""
     no_memory = isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem
     if no_memory or isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
-        more = f"reading it takes more than {limits.memory / 1e6:.0f} MB of memory"
-        return PhotoError("too_large", name, more)
+        detail = f"reading it takes more than {limits.memory / 1e6:.0f} MB of memory"
+        return PhotoError("too_large", name, detail)
     if isinstance(error, PhotoError):
         return PhotoError(error.reason, error.path, error.detail)
     return InputError(str(error)) if isinstance(error, InputError) else None
@@ -273,6 +291,7 @@ def _told(error: Exception, name: str, limits: PhotoLimits) -> LikenessError | N
 
 @contextmanager
 def _less_memory(more: int) -> Iterator[None]:
+    """Let this process map at most `more` bytes beyond what it has mapped now."""
     if resource is None or not _STATM.exists():
         yield
         return
@@ -294,7 +313,7 @@ def _faces(content: bytes, name: str, limits: PhotoLimits, policy: Policy, hashe
         image = load_image(content, name=name, max_pixels=limits.pixels)
     except PhotoError as error:
         if error.reason == "too_large" or isinstance(error.__cause__, MemoryError):
-            raise  # it may have another try, with more memory
+            raise  # so that it is tried again with more memory
         return replace(failed(error, name), sha256=sha256)
     found = replace(_reader[0], policy=policy).image(image, name)
     return replace(found, sha256=sha256, phash=perceptual_hash(image)) if hashed else found

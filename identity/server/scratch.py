@@ -63,7 +63,7 @@ def sweep(within: Path) -> int:
 
 
 def _delete(folder: Path) -> None:
-    """Delete a server's folder, the lock last: until then it shows whose the folder is."""
+    """Delete a server's folder; the lock comes last, because it shows that the folder is a server's."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -82,7 +82,7 @@ def _is_dead(folder: Path) -> bool:
             return False
         if folder.name.startswith(_NEW) and time.time() - state.st_mtime <= _STARTING_SECONDS:
             return False
-        if not any(folder.iterdir()):  # a server died before it wrote the lock, or after it deleted it
+        if not any(folder.iterdir()):  # the server ended before it wrote the lock or after it deleted it
             return True
         if (folder / _LOCK).is_symlink():
             return False

@@ -1,6 +1,6 @@
 """Calibrate the comparison of two photos by bare features: `python -m identity.training.bare_calibration`.
 
-What comes out ships with the package:
+The result ships with the package:
 
     python -m identity.training.bare_calibration --mated DIR --strangers DIR --out identity/weights/same_person.json
 
@@ -23,7 +23,7 @@ from identity.decisions.same_person import FILE, fit_same_person, mated_cosines
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Calibrate bare features; exit code."""
+    """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m identity.training.bare_calibration",
         description="Calibrate the comparison of two photos by bare features.",
@@ -47,25 +47,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths = [path for photos in people.values() for path in photos]
         who = np.array([k for k, photos in enumerate(people.values()) for _ in photos])
         found = find_chips([*paths, *strangers], progress="finding faces")
-        seen = np.array([probe.chip is not None for probe in found])
+        has_face = np.array([probe.chip is not None for probe in found])
         chips = np.stack([probe.chip for probe in found if probe.chip is not None])
-        mated = np.arange(len(found))[seen] < len(paths)
+        mated = np.arange(len(found))[has_face] < len(paths)
         models = {}
         for name in BARE_MODELS:
             rows = BareFeatures(name).embed(chips)
             same = fit_same_person(
-                mated_cosines(rows[mated], who[seen[: len(paths)]]), rows[~mated], np.full((~mated).sum(), -1)
+                mated_cosines(rows[mated], who[has_face[: len(paths)]]),
+                rows[~mated],
+                np.full((~mated).sum(), -1),
             )
             if same is None:
                 raise InputError(
-                    f"{options.strangers}: too few photos of strangers to tell a false match rate"
+                    f"{options.strangers}: too few photos of strangers to estimate a false match rate"
                 )
             models[name] = same.as_dict()
             print(
                 f"{name}: cosine {same.threshold(0.001):.3f} at FMR 0.1 %, {same.threshold(0.01):.3f} at 1 %"
             )
-        told = {"face_weights": load_weights("face").digest, "models": models}
-        write_whole(options.out, (json.dumps(told, indent=1) + "\n").encode())
+        stored = {"face_weights": load_weights("face").digest, "models": models}
+        write_whole(options.out, (json.dumps(stored, indent=1) + "\n").encode())
     except LikenessError as error:
         print(error, file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from augmentor.errors import InputError
 from augmentor.photos.images import make_folder, write_whole
+from identity.chips.detection_cache import FILES as DETECTIONS
 from identity.networks.sources import registered_names
 from identity.training import unpacked_images
 
@@ -22,7 +23,7 @@ _FILES = (
 def cached_files(folder: Path) -> list[Path]:
     """Return the files in a folder that have the names of cached ones. Links are not among them."""
     names = [*_FILES, *(f"{name}.npz" for name in registered_names())]
-    files = [folder / name for name in names] + sorted(folder.glob("faces-*.parquet"))
+    files = [folder / name for name in names] + sorted(folder.glob(DETECTIONS))
     return [file for file in files if file.is_file() and not file.is_symlink()]
 
 

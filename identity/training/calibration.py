@@ -8,13 +8,13 @@ import numpy as np
 from identity.decisions.acceptance import AcceptanceScore
 from identity.decisions.open_set import Decision
 from identity.decisions.same_person import SamePerson, fit_same_person, mated_cosines
-from identity.decisions.templates import Choice, Gallery, calibration_of, choose, is_frozen, settle
+from identity.decisions.templates import Choice, TrainingEmbeddings, calibration_of, choose, is_frozen, settle
 from identity.networks.embedding import join
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
-    """What calibration settled.
+    """The result of calibrating a run.
 
     Attributes:
         choice: shares and weight of renders.
@@ -32,7 +32,7 @@ class Calibrated:
 
 
 def calibrate(
-    gallery: Gallery,
+    embedded: TrainingEmbeddings,
     held: np.ndarray,
     strangers: Mapping[str, np.ndarray] | None,
     kind: type[AcceptanceScore],
@@ -41,28 +41,28 @@ def calibrate(
     """Choose shares and the weight of renders, and settle all thresholds.
 
     Args:
-        gallery: embeddings of the training set.
+        embedded: embeddings of the training set.
         held: (P,) bool, which of its photos are held out.
         strangers: source name -> (S, D) unit rows; None: people of the training set play strangers in turn.
         kind: the acceptance score.
         seed: of the choice of pairs.
     """
-    calibration = calibration_of(gallery, held, strangers)
-    choice, chosen = choose(gallery, calibration, kind)
-    decision = settle(gallery, calibration, choice, kind)
+    calibration = calibration_of(embedded, held, strangers)
+    choice, chosen = choose(embedded, calibration, kind)
+    decision = settle(embedded, calibration, choice, kind)
     joined = join(calibration.strangers, choice.shares)
-    cosines = _mated_cosines(gallery, held, choice)
+    cosines = _mated_cosines(embedded, held, choice)
     same_person = fit_same_person(cosines, joined, calibration.stranger_labels, seed)
     return Calibrated(choice, chosen, decision, joined, same_person)
 
 
-def _mated_cosines(gallery: Gallery, held: np.ndarray, choice: Choice) -> np.ndarray:
+def _mated_cosines(embedded: TrainingEmbeddings, held: np.ndarray, choice: Choice) -> np.ndarray:
     """Return (M,) cosines of two photos of the same person.
 
     Where a source was trained on the photos, one of the two is held out.
     """
-    rows = join(gallery.probes, choice.shares)
-    labels = gallery.photo_labels
+    rows = join(embedded.probes, choice.shares)
+    labels = embedded.photo_labels
     if is_frozen(choice):
         return mated_cosines(rows, labels)
     cosines = [

@@ -1,4 +1,4 @@
-"""Where a training stands, on disk: weights, optimiser, history and best weights, in one file that appears whole."""
+"""The state of a training on disk: weights, optimiser, history and best weights, in one file that is replaced whole."""
 
 import io
 import json
@@ -15,14 +15,14 @@ from identity.training.learning_curves import History
 
 
 def save_checkpoint(path: Path, key: str, model: keras.Model, history: History, best: list) -> None:
-    """Write it.
+    """Write a checkpoint.
 
     Args:
         path: of the file.
-        key: what the training depends on.
+        key: stands for everything that the training depends on.
         model: compiled.
         history: of the finished epochs.
-        best: weights to keep.
+        best: the weights of the best epoch so far.
 
     Raises:
         InputError: the file cannot be written.
@@ -41,10 +41,13 @@ def _values(variables: list) -> list[np.ndarray]:
 
 
 def load_checkpoint(path: Path, key: str, model: keras.Model) -> History | None:
-    """Restore model and optimiser; None where there is no checkpoint, or one with another key.
+    """Restore model and optimiser from a checkpoint.
+
+    Returns:
+        The history; None where there is no checkpoint, or one with another key.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is damaged.
     """
     if not path.is_file():
         return None
@@ -64,6 +67,6 @@ def load_checkpoint(path: Path, key: str, model: keras.Model) -> History | None:
 
 
 def best_weights(path: Path) -> list[np.ndarray]:
-    """The best weights in a checkpoint that was just read."""
+    """Return the weights of the best epoch in a checkpoint that was just read."""
     with np.load(path, allow_pickle=False) as stored:
         return [stored[name] for name in sorted(stored.files) if name.startswith("best_")]

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from augmentor.errors import InputError
 from augmentor.photos.images import write_whole
 from identity.chips.many_photos import OneFace, find_chips
-from identity.decisions.templates import Gallery
+from identity.decisions.templates import TrainingEmbeddings
 from identity.networks.embedding import PartEmbedder
 from identity.networks.feature_source import FeatureSource, RunDigests
 from identity.networks.features import Maps
@@ -37,7 +37,7 @@ def embed_set(
     embed_renders: int,
     seed: int,
     work: Path,
-) -> Gallery:
+) -> TrainingEmbeddings:
     """Embed all photos of a set with their variants, and some renders of each person.
 
     Args:
@@ -69,7 +69,7 @@ def embed_set(
         probes |= own_probes
         photos |= own_photos
         renders |= _renders_from_maps(trained.maps, render_rows, own)
-    return Gallery(
+    return TrainingEmbeddings(
         classes=len(data.names),
         photo_labels=data.labels[photo_rows],
         photo_ids=data.photos[photo_rows],

@@ -1,8 +1,8 @@
 """Train the last blocks of the B0 together with a head that was trained on its frozen maps (`--fine-tune BLOCKS`).
 
-What frozen features of faces say of scenes is little; and where many photos of each person and a GPU are there, they
-may gain from it, too. Batch norm keeps the statistics it has: batches are small. The weights that come out belong to
-the run, they are kept in it.
+Frozen features of faces say little about scenes, so runs of whole photos gain from it. Runs of faces may gain as well,
+where there are many photos of each person and a GPU. Batch norm keeps its statistics, because batches are small. The
+resulting weights belong to the run and are kept in its folder.
 """
 
 import hashlib
@@ -37,11 +37,11 @@ FILE = "backbone.npz"
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What comes out.
+    """The result of a fine-tuning.
 
     Attributes:
-        weights: of the B0, without a space or projection: those were its earlier maps'.
-        head: trained with it.
+        weights: of the B0. They have neither space nor projection, which belonged to its earlier maps.
+        head: trained together with the B0.
         history: of the epochs.
     """
 
@@ -51,18 +51,18 @@ class FineTuned:
 
 
 class Chips:
-    """The images of a training set as a B0 takes them, in place of maps: see `identity.networks.features.Maps`."""
+    """The images of a training set as the B0 takes them; it has the methods of `identity.networks.features.Maps`."""
 
     def __init__(self, data: TrainingSet, size: int, zoom: float) -> None:
         self.shape = (size, size, 3)
         self._data, self._zoom = data, zoom
 
     def batches(self, rows: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[tuple]:
-        """One epoch: (rows (n,), chips (n, S, S, 3) uint8), shuffled."""
+        """Yield one epoch, shuffled: (rows (n,), chips (n, S, S, 3) uint8)."""
         yield from self._in_order(rng.permutation(rows), batch)
 
     def read(self, rows: np.ndarray) -> Iterator[tuple]:
-        """The chips of `rows`, once each."""
+        """Yield the chips of `rows`, once each: (rows (n,), chips (n, S, S, 3) uint8)."""
         yield from self._in_order(rows, 64)
 
     def _in_order(self, rows: np.ndarray, batch: int) -> Iterator[tuple]:
@@ -85,15 +85,15 @@ def fine_tune(
     work: Path,
     out: Path,
 ) -> FineTuned:
-    """Train, or go on training, and write the B0's weights to `out`/backbone.npz.
+    """Train, or continue a training, and write the B0's weights to `out`/backbone.npz.
 
     Args:
         weights: of the B0.
-        head: trained on its maps.
+        head: trained on the maps of the frozen B0.
         config: of the head.
-        fit: how; the learning rate is that of all layers.
-        data: images.
-        blocks: how many of the B0's seven blocks are trained, from the last one; of all seven its stem, too.
+        fit: how to train; all layers have the same learning rate.
+        data: the training set.
+        blocks: how many of the B0's seven blocks are trained, counted from the last; with all seven, also the stem.
         train_rows, held_rows: see `identity.training.head_training.train_head`.
         work: folder of the checkpoint.
         out: folder of the run.

@@ -1,8 +1,8 @@
 """Train a head on frozen maps: margin softmax, early stopping on held-out photos, resumable after a kill.
 
-What happens in an epoch depends on the seed and the epoch's number alone (order, dropout), and everything else
-is in the checkpoint, so a run that is killed and started again ends as one that was not, but for the order
-in which threads add up floats.
+Order and dropout in an epoch depend only on the seed and the number of the epoch, and everything else is in the
+checkpoint. A training that is killed and started again therefore ends like one that was not, except for the order in
+which threads add up floats.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,15 +29,15 @@ from identity.training.learning_curves import History
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a head is fitted.
+    """Settings for fitting a head.
 
     Attributes:
         epochs: at most.
         batch: images per step.
-        learning_rate: its peak; it rises over the first half epoch and falls along a cosine to almost 0.
+        learning_rate: its peak. It rises over the first half epoch and falls along a cosine to almost 0.
         weight_decay: of AdamW.
-        patience: stop when so many epochs in a row did not name more held-out photos rightly.
-        margin_epochs: the margin grows from 0 to its full size over these.
+        patience: the training stops after this many epochs in a row without more held-out photos named rightly.
+        margin_epochs: epochs over which the margin grows from 0 to its full size.
         seed: of everything random.
     """
 
@@ -85,18 +85,18 @@ def train_head(
     checkpoint: Path,
     key: str,
 ) -> tuple[keras.Model, History]:
-    """Train, or go on training, a head.
+    """Train a head, or continue its training.
 
     Args:
         config: the head.
-        fit: how.
+        fit: how to train.
         maps: source of the maps.
         labels: (N,) class of each row.
         train_rows: rows to train on.
         held_rows: rows of held-out photos, to decide when to stop; may be empty.
-        mean_rows: training rows that the prototypes' start is the mean of.
+        mean_rows: training rows whose class means the prototypes start at.
         checkpoint: file written after each epoch.
-        key: what the run depends on; a checkpoint with another one is not continued.
+        key: stands for everything that the training depends on; a checkpoint with another key is not continued.
 
     Returns:
         The head with the weights of the best epoch, and the history.
@@ -134,16 +134,16 @@ def fit_model(
     key: str,
     start: Callable[[], None],
 ) -> History:
-    """Train, or go on training, a model that tells classes apart; it ends with the weights of its best epoch.
+    """Train a classifier, or continue its training; it ends with the weights of its best epoch.
 
     Args:
         model: from images, or maps of them, to an output per class.
         loss: of labels and outputs.
-        fit: how.
-        images: what the model takes.
+        fit: how to train.
+        images: the input of the model.
         labels: (N,) class of each row.
         train_rows, held_rows, checkpoint, key: see `train_head`.
-        start: called before the first epoch, not when a checkpoint is continued.
+        start: called before the first epoch, but not when a checkpoint is continued.
 
     Raises:
         InputError: the checkpoint cannot be written, or the loss is not finite.
@@ -178,7 +178,7 @@ def fit_model(
 
 
 def use_gpu_precision() -> None:
-    """Mixed precision where there is a GPU; float32 elsewhere, where half floats are slower."""
+    """Set mixed precision where there is a GPU, and float32 elsewhere, where half floats are slower."""
     import tensorflow as tf
 
     keras.mixed_precision.set_global_policy(
@@ -187,8 +187,8 @@ def use_gpu_precision() -> None:
 
 
 def run_head(model: keras.Model, maps: np.ndarray, batch: int = 256) -> np.ndarray:
-    """Output of a head, or of its embedding, for (N, s, s, 1280) maps: (N, D) float32."""
-    # called as it is: a compiled function would be traced anew for every size of batch
+    """Return the (N, D) float32 output of a head, or of its embedding, for (N, s, s, 1280) maps."""
+    # called directly: a compiled function would be traced anew for every size of batch
     parts = [
         keras.ops.convert_to_numpy(model(maps[start : start + batch].astype(np.float32), training=False))
         for start in range(0, len(maps), batch)
@@ -206,34 +206,34 @@ def _run_epoch(
     rows: np.ndarray,
     history: History,
 ) -> None:
-    """One pass over `rows`; appends loss and training rank-1."""
+    """Train one epoch on `rows`, and append loss and training rank-1 to the history."""
     epoch = history.epochs
     if isinstance(loss, MarginSoftmax):
         loss.margin.assign(margin * min(1.0, epoch / max(1, fit.margin_epochs)))
-    for layer in _layers(head):  # dropout draws anew each epoch, the same after a resume
+    for layer in _layers(head):  # dropout differs between epochs, and is the same after a resume
         if isinstance(layer, keras.layers.Dropout):
             layer.seed_generator.state.assign(np.array([fit.seed, epoch + 1], "uint32"))
-    seen, loss_sum, right = 0, 0.0, 0.0
+    trained, loss_sum, right = 0, 0.0, 0.0
     rng = np.random.default_rng([fit.seed, 5, epoch])
     with tqdm(total=len(rows), desc=f"epoch {epoch + 1}/{fit.epochs}", unit="image") as bar:
         for part, batch_maps in maps.batches(rows, fit.batch, rng):
             bar.update(len(part))
-            if seen and len(part) < fit.batch // 2:
-                continue  # a few left over would upset the batch norm; next time they are others
-            head.reset_metrics()  # some versions of Keras do it themselves
+            if trained and len(part) < fit.batch // 2:
+                continue  # a small last batch would disturb the batch norm; in the next epoch it holds other images
+            head.reset_metrics()  # only some versions of Keras do this themselves
             measured = head.train_on_batch(batch_maps.astype(np.float32), labels[part], return_dict=True)
-            seen += len(part)
+            trained += len(part)
             loss_sum += len(part) * float(measured["loss"])
             right += len(part) * float(measured["rank1"])
-            bar.set_postfix(loss=f"{loss_sum / seen:.3f}", rank1=f"{right / seen:.3f}", refresh=False)
+            bar.set_postfix(loss=f"{loss_sum / trained:.3f}", rank1=f"{right / trained:.3f}", refresh=False)
     if not np.isfinite(loss_sum):
         raise InputError("training diverged (the loss is not finite); try another --seed or a larger --batch")
-    history.loss.append(loss_sum / seen)
-    history.train_rank1.append(right / seen)
+    history.loss.append(loss_sum / trained)
+    history.train_rank1.append(right / trained)
 
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of a model and of the models in it."""
+    """Yield the layers of a model and of the models in it."""
     for layer in model.layers:
         if isinstance(layer, keras.Model):
             yield from _layers(layer)
@@ -244,7 +244,7 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 def _start_prototypes(
     head: keras.Model, config: HeadConfig, maps: Maps, labels: np.ndarray, rows: np.ndarray
 ) -> None:
-    """Put the cosine head's prototypes at the class means of its untrained embedding."""
+    """Set the cosine head's prototypes to the class means of its untrained embedding."""
     if config.kind != "cosine":
         return
     embed = embedding_model(head, config.kind)
@@ -258,7 +258,7 @@ def _start_prototypes(
 
 
 def _gather(maps: Maps, rows: np.ndarray) -> np.ndarray:
-    """Maps of `rows`, in their order."""
+    """Return the maps of `rows`, in their order: (n, s, s, 1280) float16."""
     out = np.zeros((len(rows), *maps.shape), np.float16)
     order = np.argsort(rows, kind="stable")
     for part, part_maps in maps.read(rows):
@@ -267,7 +267,7 @@ def _gather(maps: Maps, rows: np.ndarray) -> np.ndarray:
 
 
 def _rank1(head: keras.Model, maps: np.ndarray, labels: np.ndarray, batch: int) -> float:
-    """Fraction of maps whose largest output is at their label."""
+    """Return the fraction of maps whose largest output is that of their label."""
     if not len(maps):
         return float("nan")
     return float((run_head(head, maps, batch).argmax(axis=1) == labels).mean())

@@ -1,4 +1,4 @@
-"""What happened in the epochs of a training, as a table and as a picture."""
+"""The course of a training, epoch by epoch, as a table and as a picture."""
 
 import csv
 import io
@@ -14,7 +14,13 @@ CURVES = ("curves.csv", "curves.png")
 
 @dataclass
 class History:
-    """One entry per finished epoch; `held_out_rank1` is NaN where nobody has three photos."""
+    """The history of a training, with one entry per finished epoch.
+
+    Attributes:
+        loss: mean loss.
+        train_rank1: share of training images named rightly.
+        held_out_rank1: share of held-out photos named rightly; NaN where nobody has three photos.
+    """
 
     loss: list[float] = field(default_factory=list)
     train_rank1: list[float] = field(default_factory=list)
@@ -22,12 +28,12 @@ class History:
 
     @property
     def epochs(self) -> int:
-        """How many are finished."""
+        """Number of finished epochs."""
         return len(self.loss)
 
     @property
     def best(self) -> int:
-        """Index of the epoch that is kept: most held-out photos named rightly, else the last."""
+        """Index of the epoch that is kept: the one that names most held-out photos rightly, else the last."""
         if not self.epochs or np.isnan(self.held_out_rank1).all():
             return self.epochs - 1
         return int(np.argmax(self.held_out_rank1))
@@ -50,7 +56,7 @@ def write_curves(folder: Path, history: History) -> None:
 
 
 def _picture(history: History) -> bytes:
-    """PNG: loss on the left, rank-1 on training images and on held-out photos on the right."""
+    """Return a PNG with the loss on the left, and rank-1 on training images and held-out photos on the right."""
     from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 
     epochs = np.arange(1, history.epochs + 1)

@@ -1,11 +1,10 @@
-"""One person against the world: a run that knows a single name, from a handful of photos.
+"""A run that names a single person, made from a handful of photos.
 
 `python -m identity.train --person NAME --data DIR --strangers DIR --out RUN`
 
-DIR/NAME has the photos, as they are: nothing is rendered and nothing is trained. The frozen embeddings of the photos,
-their mirror images and jittered copies make the template, strangers set the thresholds: they are required, since
-nothing else says how alike other people may be. What comes out is a run like any other, for `identify`, `verify` and
-`evaluate`.
+DIR/NAME has the photos. Nothing is rendered and nothing is trained: the template is made of the frozen embeddings of
+the photos, their mirror images and jittered copies. Strangers set the thresholds. They are required, since nothing else
+says how similar other people may be. The result is a run like any other, for `identify`, `verify` and `evaluate`.
 """
 
 import time
@@ -21,7 +20,7 @@ from identity.chips.many_photos import find_chips
 from identity.chips.photo_faces import PhotoFaces
 from identity.chips.photo_lists import photos_in
 from identity.decisions.same_person import fit_same_person, mated_cosines
-from identity.decisions.templates import Choice, Gallery, calibration_of, settle
+from identity.decisions.templates import Choice, TrainingEmbeddings, calibration_of, settle
 from identity.networks.embedding import join
 from identity.runs.bare_features import BareFeatures
 from identity.runs.bundle import RUN_FILES, Bundle, keep_backbone
@@ -31,7 +30,7 @@ from identity.runs.model_card import model_card
 from identity.runs.outputs import refuse_foreign
 from identity.runs.training_record import TrainingRecord
 
-# Of a thousand people one more false name is one among many; of one person it is the error of the whole run.
+# With one person, every false name is an error about this person, so the rates are kept with a probability.
 CONFIDENCE = 0.8
 
 
@@ -42,18 +41,18 @@ def train_person(
 
     Args:
         name: a folder in `data`.
-        data: folder of photos by person; the other people in it are not looked at.
+        data: folder of photos by person; the other people in it are left out.
         strangers: photos of other people, any depth.
         out: folder of the run.
         features: `both`, `b0` or `dlib`.
         seed: of the jittered copies.
 
     Raises:
-        InputError: no such person, no usable photo, or no strangers; one clear line.
+        InputError: there is no such person, no usable photo, or there are no strangers; one clear line.
     """
     started = time.monotonic()
     if strangers is None:
-        raise InputError("--person needs --strangers: photos of other people, to tell how alike they may be")
+        raise InputError("--person needs --strangers: photos of other people, for the thresholds")
     refuse_foreign(out, RUN_FILES, "bundle.json")
     name = checked_name(name)
     same = [folder for folder in data.iterdir() if normalised(folder.name) == name] if data.is_dir() else []
@@ -77,10 +76,10 @@ def train_person(
     chips = [np.stack([p.chip for p in probes if p.chip is not None]) for probes in (photos, others)]
     probes, templates = embedder.probes_and_gallery(chips[0], seed)
     contents = {sha256: k for k, sha256 in enumerate(sorted({p.sha256 for p in photos}))}
-    gallery = gallery_of_one(probes, templates, np.array([contents[p.sha256] for p in photos]))
-    calibration = calibration_of(gallery, np.zeros(len(photos), bool), embedder.probes(chips[1]))
+    embedded = embeddings_of_one(probes, templates, np.array([contents[p.sha256] for p in photos]))
+    calibration = calibration_of(embedded, np.zeros(len(photos), bool), embedder.probes(chips[1]))
     choice = Choice(shares, 0.0)
-    decision = settle(gallery, calibration, choice).with_confidence(CONFIDENCE)
+    decision = settle(embedded, calibration, choice).with_confidence(CONFIDENCE)
     joined = join(calibration.strangers, shares)
     record = TrainingRecord(
         images=len(photos),
@@ -92,13 +91,13 @@ def train_person(
         seconds=round(time.monotonic() - started),
     )
     bundle = Bundle(
-        people=EnrolledPeople((name,), gallery.templates(0.0), decision, _sources(name, photos)),
+        people=EnrolledPeople((name,), embedded.templates(0.0), decision, _sources(name, photos)),
         features=features,
         shares=shares,
         size=chips[0].shape[1],
         stranger_mean=joined.mean(axis=0),
         same_person=fit_same_person(
-            mated_cosines(join(probes, shares), gallery.photo_labels), joined, np.full(len(joined), -1), seed
+            mated_cosines(join(probes, shares), embedded.photo_labels), joined, np.full(len(joined), -1), seed
         ),
         backbone=keep_backbone("face", weights.digest, out) if weights else None,
         training=record,
@@ -113,18 +112,18 @@ def train_person(
     return bundle
 
 
-def gallery_of_one(
+def embeddings_of_one(
     probes: Mapping[str, np.ndarray], photos: Mapping[str, np.ndarray], ids: np.ndarray
-) -> Gallery:
-    """A gallery with one person in it.
+) -> TrainingEmbeddings:
+    """Return the embeddings of a training set with one person.
 
     Args:
-        probes: part -> (P, D) unit rows, photo and mirror image.
-        photos: part -> (P, D) unit rows, with jittered copies as well.
-        ids: (P,) equal for photos of equal content.
+        probes: source name -> (P, D) unit rows of photos, each averaged with its mirror image.
+        photos: source name -> (P, D) unit rows, with jittered copies averaged in as well.
+        ids: (P,) numbers, equal for photos of equal content.
     """
     none = np.zeros(0, np.int64)
-    return Gallery(
+    return TrainingEmbeddings(
         classes=1,
         photo_labels=np.zeros(len(ids), np.int64),
         photo_ids=ids,
@@ -137,7 +136,7 @@ def gallery_of_one(
 
 
 def _without_copies(strangers: list[PhotoFaces], photos: list[PhotoFaces]) -> list[PhotoFaces]:
-    """Strangers with a face, less copies of the person's own photos."""
+    """Return the strangers with a face, without copies of the person's own photos."""
     own = TrainingPhotos.of_sources(_sources("", photos))
     copies = {
         leak.photo for leak in find_leaks([s.sha256 for s in strangers], [s.phash for s in strangers], own)
@@ -146,7 +145,7 @@ def _without_copies(strangers: list[PhotoFaces], photos: list[PhotoFaces]) -> li
 
 
 def _sources(name: str, photos: list[PhotoFaces]) -> pa.Table:
-    """Every photo file once, for the leak guard."""
+    """Return the table of sources of a run, with every photo file once."""
     files = {p.sha256: p for p in photos}.values()
     return pa.table(
         {

@@ -20,7 +20,7 @@ from augmentor.photos.images import make_folder
 from identity.chips.photo_lists import photos_in
 from identity.chips.shared_photos import shared_line, shared_photos
 from identity.decisions.acceptance import score_called
-from identity.decisions.templates import Gallery
+from identity.decisions.templates import TrainingEmbeddings
 from identity.networks.backbone import Weights, load_weights
 from identity.networks.embedding import PartEmbedder
 from identity.networks.feature_source import FeatureSource
@@ -50,7 +50,7 @@ _SEED_HEAD_SIZE = 65
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What a training starts from, checked.
+    """The inputs of a training, after they were checked.
 
     Attributes:
         data: the training set.
@@ -83,13 +83,13 @@ def train(config: TrainConfig) -> Bundle:
     )
     trained = train_networks(config, data, inputs.weights, held)
     embedder = load_networks(inputs.sources, trained, config.align)
-    gallery = embed_set(
+    embedded = embed_set(
         data, embedder, trained, embed_renders=config.embed_renders, seed=config.seed, work=config.work
     )
     strangers = _embedded_strangers(config, inputs.strangers, data, embedder)
-    calibrated = calibrate(gallery, held[data.is_photo], strangers, score_called(config.score), config.seed)
+    calibrated = calibrate(embedded, held[data.is_photo], strangers, score_called(config.score), config.seed)
     record = _record(config, data, held, trained, calibrated, started)
-    run = _run(config, inputs.features, data, trained, gallery, calibrated, record)
+    run = _run(config, inputs.features, data, trained, embedded, calibrated, record)
     run.save(config.out)
     _write_curves(config.out, trained)
     return run
@@ -194,7 +194,7 @@ def _record(
     calibrated: Calibrated,
     started: float,
 ) -> TrainingRecord:
-    """Return what the run remembers of its training, which began at `started` (`time.monotonic`)."""
+    """Return the record of a training that began at `started` (`time.monotonic`)."""
     history = trained.history if trained else History()
     rank1 = history.held_out_rank1[history.best] if history.epochs else np.nan
     return TrainingRecord(
@@ -222,13 +222,13 @@ def _run(
     features: str,
     data: TrainingSet,
     trained: TrainedHead | None,
-    gallery: Gallery,
+    embedded: TrainingEmbeddings,
     calibrated: Calibrated,
     record: TrainingRecord,
 ) -> Bundle:
     """Put the run together; it is not saved yet."""
     choice, strangers = calibrated.choice, calibrated.strangers
-    templates = gallery.templates(choice.render_weight)
+    templates = embedded.templates(choice.render_weight)
     run = Bundle(
         people=EnrolledPeople(data.names, templates, calibrated.decision, data.sources),
         features=features,

@@ -1,10 +1,10 @@
-"""A balanced set as training sees it: rows, people, photos, and which photos are held out.
+"""A balanced set for training: its rows, people and photos, and which photos are held out.
 
-Everything splits by photo: a render belongs where the photo it was made from belongs, and files with the same
-content are one photo.
+Everything is split by photo: a render goes where the photo goes from which it was made, and files with the same content
+are one photo.
 
-A set is read where `jobs/augment.py` wrote it, in any of its formats: single files on disk as they are, shards and
-files in a bucket after unpacking them (`TrainingSet.fetched`).
+A set is read where `jobs/augment.py` wrote it, in any of its formats. Single files on disk are read as they are; shards
+and files in a bucket are unpacked first (`TrainingSet.fetched`).
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from identity.training.unpacked_images import UnpackedImages, shards_of
 
 MIN_PHOTOS_TO_HOLD_OUT = 3
 _READERS = 4
-_LOOKED_AT = 16
+_CHECKED_FILES = 16
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class TrainingSet:
     """The rows of a manifest.
 
     Attributes:
-        root: folder of the set; of a set in a bucket no more than how to call it.
+        root: folder of the set; for a set in a bucket only its name for messages.
         files: path of each row's image relative to `root`.
         names: the people, sorted.
         labels: (N,) int32 index into `names`.
         is_photo: (N,) bool, aligned photo rather than render.
-        photos: (N,) int32, which photo a row shows; equal for files of equal content.
-        sources: `photo, sha256, phash` of every photo file, one row each.
+        photos: (N,) int32, number of the photo that a row shows; equal for files of equal content.
+        sources: table of `photo, sha256, phash, identity`, one row for each photo file.
         size: height and width of the images in pixels.
         digest: SHA-256 of the manifest.
     """
@@ -60,7 +60,7 @@ class TrainingSet:
         return len(self.files)
 
     def chips(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Read the images of some rows: (n, size, size, 3) uint8 RGB.
+        """Return the images of some rows: (n, size, size, 3) uint8 RGB.
 
         Raises:
             InputError: an image is missing, damaged or of another size.
@@ -70,13 +70,13 @@ class TrainingSet:
         return np.stack(images) if images else np.zeros((0, self.size, self.size, 3), np.uint8)
 
     def fetched(self, work: Path) -> "TrainingSet":
-        """The same set, its images on disk and readable in any order; itself if they are already.
+        """Return the same set with its images on disk, readable in any order; the set itself if they are.
 
         Args:
-            work: folder where images are unpacked that are not; made if missing.
+            work: folder into which images are unpacked; made if missing.
 
         Raises:
-            InputError: too little room, or a set that is damaged or cannot be reached.
+            InputError: there is too little room, or the set is damaged or cannot be reached.
         """
         return self
 
@@ -93,7 +93,7 @@ class TrainingSet:
         return image
 
     def _image(self, row: int) -> tuple[Path | bytes, str, str]:
-        """The file of a row or its content, what to call it, and what to do if it is damaged."""
+        """Return the file of a row or its content, its name for messages, and what to do if it is damaged."""
         path = self.root / self.files[row]
         return path, str(path), "run jobs/augment.py again"
 
@@ -103,9 +103,9 @@ class PackedSet(TrainingSet):
     """A set whose images are in shards or in a bucket: `fetched` before `chips`.
 
     Attributes:
-        place: where it is.
+        place: where the set is.
         lengths: (N,) int64 bytes of each image.
-        images: what they are unpacked to; None before.
+        images: the file to which they are unpacked; None before.
     """
 
     place: Place
@@ -113,7 +113,7 @@ class PackedSet(TrainingSet):
     images: UnpackedImages | None = None
 
     def fetched(self, work: Path) -> TrainingSet:
-        """See `TrainingSet`. What is there of the same manifest is not unpacked again."""
+        """Unpack the images, except those of the same manifest that are there already."""
         images = UnpackedImages(work, self.digest, self.files, self.lengths)
         images.fill(self.place)
         return replace(self, images=images)
@@ -129,14 +129,14 @@ class PackedSet(TrainingSet):
 
 
 def located(data: Path | str) -> Path | str:
-    """A folder on disk, named by a path or a file:// URI, as its path; a place in a bucket as its URI.
+    """Return a folder on disk, named by a path or a file:// URI, as its path, and a place in a bucket as its URI.
 
     Raises:
         InputError: a URI of another kind.
     """
     try:
         place = place_of(data)
-    except ValueError as error:  # pyarrow's, of a URI that is none
+    except ValueError as error:  # raised by pyarrow for a text that is no URI
         raise InputError(f"{data}: cannot be used ({error})") from error
     return place.folder if isinstance(place, FolderPlace) else str(data)
 
@@ -145,7 +145,7 @@ def read_training_set(root: Path | str) -> TrainingSet:
     """Read the set that `jobs/augment.py` wrote to `root`, a path or a URI.
 
     Raises:
-        InputError: no manifest, an empty one, images of several sizes, or fewer than two people.
+        InputError: there is no manifest, it is empty, or it has images of several sizes or fewer than two people.
     """
     place = place_of(located(root))
     if isinstance(place, FolderPlace):
@@ -166,15 +166,15 @@ def _lengths(table: pa.Table) -> np.ndarray:
 
 
 def _has_single_files(data: TrainingSet, table: pa.Table) -> bool:
-    """Whether the images lie beside the shards, which are of an earlier run then: some are looked for."""
+    """Return whether the images lie beside the shards, which are then of an earlier job; some files are checked."""
     lengths = _lengths(table)
-    rows = np.linspace(0, len(data) - 1, min(_LOOKED_AT, len(data))).astype(int)
+    rows = np.linspace(0, len(data) - 1, min(_CHECKED_FILES, len(data))).astype(int)
     paths = [data.root / data.files[row] for row in rows]
     return all(p.is_file() and p.stat().st_size == lengths[r] for p, r in zip(paths, rows, strict=True))
 
 
 def _fetched_manifest(place: Place) -> tuple[pa.Table, str]:
-    """The manifest of a set in a bucket, and its SHA-256."""
+    """Return the manifest of a set in a bucket, and its SHA-256."""
     name = place.name(MANIFEST)
     try:
         content = place.read(MANIFEST)
@@ -192,7 +192,7 @@ def _fetched_manifest(place: Place) -> tuple[pa.Table, str]:
 
 
 def _set_of(root: Path, table: pa.Table, digest: str) -> TrainingSet:
-    """What the manifest says, checked."""
+    """Return the set that a manifest describes, after checking it."""
     path = root / MANIFEST
     if not table.num_rows:
         raise InputError(f"{path}: no image in this set")
@@ -232,9 +232,10 @@ def _set_of(root: Path, table: pa.Table, digest: str) -> TrainingSet:
 
 
 def held_out_rows(data: TrainingSet, seed: int) -> np.ndarray:
-    """(N,) bool: the aligned photo of one photo in ten, at least one, of each person who has three or more.
+    """Return (N,) bool: the aligned photos that are held out.
 
-    Every other row of the same photo is to be left out with it: `rows_of_photos`.
+    These are one photo in ten, and at least one, of each person who has three or more. Every other row of the same
+    photo must be left out of the training as well (`rows_of_photos`).
     """
     rng = np.random.default_rng([seed, 1])
     held = np.zeros(len(data), bool)
@@ -249,24 +250,24 @@ def held_out_rows(data: TrainingSet, seed: int) -> np.ndarray:
 
 
 def rows_of_photos(data: TrainingSet, rows: np.ndarray) -> np.ndarray:
-    """(N,) bool: all rows, renders included, of the photos that the rows marked in `rows` show."""
+    """Return (N,) bool: all rows, renders included, of the photos that the rows marked in `rows` show."""
     return np.isin(data.photos, data.photos[rows])
 
 
 def spread_renders(data: TrainingSet, per_person: int, seed: int) -> np.ndarray:
-    """Rows of `per_person` renders of each person (all, where there are fewer), drawn evenly over photos.
+    """Return the rows of `per_person` renders of each person (or all of them), drawn evenly over photos.
 
     Returns:
         Sorted row numbers.
     """
     rng = np.random.default_rng([seed, 2])
     shuffled = rng.permutation(np.flatnonzero(~data.is_photo))
-    # Round by round over each person's photos: sort by how many renders of the photo came before.
+    # Renders are taken in rounds over each person's photos: sort by how many renders of the photo came before.
     turn = np.empty(len(shuffled), np.int64)
-    seen: dict[tuple[int, int], int] = {}
+    last_turn: dict[tuple[int, int], int] = {}
     for position, row in enumerate(shuffled):
         key = (int(data.labels[row]), int(data.photos[row]))
-        turn[position] = seen[key] = seen.get(key, -1) + 1
+        turn[position] = last_turn[key] = last_turn.get(key, -1) + 1
     order = shuffled[np.argsort(turn, kind="stable")]
     taken = np.zeros(len(data.names), np.int64)
     chosen = []

@@ -1,8 +1,8 @@
-"""The images of a balanced set in one local file, readable in any order: made of shards, or of a set in a bucket.
+"""The images of a balanced set in one local file, readable in any order, unpacked from shards or from a bucket.
 
-`images.bin` holds the JPEG files one after the other in the order of the manifest, which says how long each is;
-`images.json` says of which manifest, and which are there already. Unpacking that was stopped goes on, and begins
-again for another manifest; nothing is read from the file before all are there.
+`images.bin` holds the JPEG files one after the other in the order of the manifest, which states the length of each.
+`images.json` states the manifest and which images are there already. Unpacking that was stopped goes on, and starts
+again for another manifest. Nothing is read from the file before all images are there.
 """
 
 import json
@@ -31,7 +31,7 @@ _AGAIN = "run jobs/augment.py again"
 
 
 def shards_of(place: Place) -> dict[str, FileStamp]:
-    """The shards of a set, of whatever format; none where its images are single files.
+    """Return the shards of a set, in any format; none where its images are single files.
 
     Raises:
         InputError: the folder cannot be read.
@@ -40,16 +40,16 @@ def shards_of(place: Place) -> dict[str, FileStamp]:
 
 
 class UnpackedImages:
-    """See the module.
+    """The images of one balanced set in one local file.
 
     Args:
         folder: of the file; made if missing.
-        manifest: its digest.
+        manifest: digest of the manifest.
         files: the images, as the manifest names them.
-        lengths: (N,) int64 bytes of each.
+        lengths: (N,) int64 bytes of each image.
 
     Raises:
-        InputError: an image is named twice.
+        InputError: the manifest names an image twice.
     """
 
     def __init__(self, folder: Path, manifest: str, files: Sequence[str], lengths: np.ndarray) -> None:
@@ -67,11 +67,11 @@ class UnpackedImages:
 
     @property
     def total_bytes(self) -> int:
-        """Size of the whole file."""
+        """Size of the whole file in bytes."""
         return int(self._starts[-1])
 
     def read(self, row: int) -> bytes:
-        """The JPEG of a row.
+        """Return the JPEG file of a row.
 
         Raises:
             InputError: the file is gone or cannot be read.
@@ -85,10 +85,10 @@ class UnpackedImages:
             raise InputError(f"{self.file}: cannot be read ({error.strerror or error}); run again") from error
 
     def fill(self, place: Place) -> None:
-        """Unpack what is not there yet.
+        """Unpack the images that are missing.
 
         Raises:
-            InputError: too little room, a shard or an image that cannot be read, or an image that is in no shard.
+            InputError: there is too little room, a shard or an image cannot be read, or an image is in no shard.
         """
         found, done = self._noted()
         if found.all():
@@ -110,7 +110,7 @@ class UnpackedImages:
             )
 
     def _noted(self) -> tuple[np.ndarray, dict[str, list[int]]]:
-        """(N,) bool, which images are in the file; and the shards that have been read, with their stamps."""
+        """Return (N,) bool, which images are in the file, and the shards that were read, with their stamps."""
         nothing: tuple[np.ndarray, dict[str, list[int]]] = (np.zeros(len(self), bool), {})
         try:
             noted = json.loads(self._progress.read_text("utf-8"))
@@ -136,10 +136,10 @@ class UnpackedImages:
             )
 
     def _write(self, place: Place, found: np.ndarray, done: dict[str, list[int]]) -> None:
-        """Unpack shard by shard; note each once its images are safely on disk."""
+        """Unpack shard by shard, and note each shard once its images are on disk."""
         shards = shards_of(place)
         if not found.any():
-            self._note(found, {})  # whatever the file holds now is of another manifest
+            self._note(found, {})  # what the file holds now is of another manifest
         with self.file.open("r+b" if found.any() else "wb") as file:
             file.truncate(self.total_bytes)
             with tqdm(total=len(self), initial=int(found.sum()), desc="unpacking", unit="image") as bar:
@@ -162,7 +162,7 @@ class UnpackedImages:
     def _put(
         self, file: BinaryIO, images: Iterable[tuple[str, bytes]], found: np.ndarray, source: str
     ) -> None:
-        """Write images where they belong; those that the manifest does not name are left out."""
+        """Write images to their places; those that the manifest does not name are left out."""
         for name, content in images:
             row = self._rows.get(name)
             if row is None:
@@ -181,7 +181,7 @@ _Part = tuple[str | None, Iterable[tuple[str, bytes]]]
 
 
 def _of_shards(place: Place, paths: list[str]) -> Iterator[_Part]:
-    """The images of each shard; a few shards are fetched together."""
+    """Yield each shard with its images; a few shards are fetched together."""
     with ThreadPoolExecutor(_SHARDS_AT_ONCE) as readers:
         for start in range(0, len(paths), _SHARDS_AT_ONCE):
             some = paths[start : start + _SHARDS_AT_ONCE]
@@ -190,7 +190,7 @@ def _of_shards(place: Place, paths: list[str]) -> Iterator[_Part]:
 
 
 def _of_files(place: Place, paths: list[str]) -> Iterator[_Part]:
-    """Single files, a block at a time."""
+    """Yield the images of single files, a block at a time."""
     with ThreadPoolExecutor(_FILES_AT_ONCE) as readers:
         for start in range(0, len(paths), _BLOCK):
             some = paths[start : start + _BLOCK]

@@ -1,8 +1,8 @@
-"""Photos as they are, by class: the training set of a run that names scenes or things (`--align whole`).
+"""Whole photos by class: the training set of a run that names scenes or things (`--align whole`).
 
-DIR/<class>/* are photos; nothing is looked for in them. What stands in for a face chip is the largest square in the
-middle of the photo, and in place of renders there are crops of it, mirrored and recoloured at random, until every class
-has the same number of images.
+DIR/<class>/* are photos, in which no face is detected. In place of a face chip, the largest square in the middle of the
+photo is used. In place of renders there are crops of it, mirrored and recoloured at random, until every class has the
+same number of images.
 """
 
 import hashlib
@@ -21,15 +21,15 @@ from identity.chips.photo_lists import photos_by_person
 from identity.chips.whole_photo import random_crop, whole_chip
 from identity.training.training_set import TrainingSet
 
-IMAGES_PER_PHOTO = 4  # of the class with most photos; a smaller class has more of each
+IMAGES_PER_PHOTO = 4  # in the class with most photos; smaller classes have more images of each photo
 
 
 @dataclass(frozen=True)
 class WholePhotos(TrainingSet):
-    """A set made while it is read.
+    """A training set whose images are made when they are read.
 
     Attributes:
-        crops: (N,) which crop of its photo a row is; 0 is the square in the middle.
+        crops: (N,) number of the crop of its photo; 0 is the square in the middle.
         seed: of the crops.
     """
 
@@ -49,12 +49,17 @@ class WholePhotos(TrainingSet):
 
 
 def read_whole_photos(root: Path, size: int, seed: int) -> WholePhotos:
-    """The photos in the folders of `root`, and how many crops each is to give.
+    """Read the photos in the folders of `root`, and decide how many crops each photo gives.
 
     Photos that cannot be read are named on stderr and left out.
 
+    Args:
+        root: folder with a folder of photos for each class.
+        size: height and width of the images, pixels.
+        seed: of the crops.
+
     Raises:
-        InputError: no folder, fewer than two classes, or one without a usable photo.
+        InputError: there is no such folder, there are fewer than two classes, or a class has no usable photo.
     """
     listed = photos_by_person(root)
     if len(listed) < 2:
@@ -62,17 +67,17 @@ def read_whole_photos(root: Path, size: int, seed: int) -> WholePhotos:
             f"{root}: {len(listed)} folders of photos in it; --align whole takes one folder for each class, two or more"
         )
     rows: list[dict] = []
-    told = tqdm(total=sum(map(len, listed.values())), desc="reading photos", unit="photo")
+    bar = tqdm(total=sum(map(len, listed.values())), desc="reading photos", unit="photo")
     for name, paths in listed.items():
         for path in paths:
-            told.update()
+            bar.update()
             try:
                 found = {"sha256": sha256_of(path), "phash": perceptual_hash(load_image(path))}
             except PhotoError as error:
                 tqdm.write(f"{error}; left out", file=sys.stderr)
                 continue
             rows.append({"photo": str(path), "identity": name, **found})
-    told.close()
+    bar.close()
     names = sorted(listed)
     photos = {name: [k for k, row in enumerate(rows) if row["identity"] == name] for name in names}
     if empty := [name for name in names if not photos[name]]:

@@ -93,9 +93,9 @@ def augment(settings: AugmentSettings) -> int:
         InputError: the input cannot be used, or the output cannot be written.
     """
     people = _people(place_of(settings.data))
-    views = load_view_set(settings.head_model, settings.size, settings.seed, settings.views)
     source = face_source(settings.detector)
-    source.check_models()  # raises the error now, and only once, if one is missing
+    views = load_view_set(settings.head_model, settings.size, settings.seed, settings.views, source.offsets)
+    source.check_models()  # raises now, and only once, if a model is missing
     made_with = {
         "per_class": settings.per_class,
         "size": settings.size,
@@ -139,7 +139,9 @@ class _PartitionActor:
         """Load the models, and return an error meant for the user instead of raising it."""
         render = self._settings.render
         try:
-            view_set = load_view_set(render.head_model, render.size, render.seed, render.views)
+            view_set = load_view_set(
+                render.head_model, render.size, render.seed, render.views, render.source.offsets
+            )
             self._worker = PartitionWorker(self._settings, view_set, SharedViews(view_set, self._shelf))
         except LikenessError as error:
             return error

@@ -106,7 +106,10 @@ def make_parser() -> OneLineParser:
         help="which face to use if there are several (%(default)s)",
     )
     parser.add_argument(
-        "--detector", choices=tuple(SOURCES), default=DEFAULT_DETECTOR, help="finds the faces (%(default)s)"
+        "--detector",
+        choices=tuple(SOURCES),
+        default=DEFAULT_DETECTOR,
+        help="what finds the faces (%(default)s)",
     )
     parser.add_argument(
         "--max-failed", type=float, default=0.05, help="fraction of photos that may fail (%(default)s)"

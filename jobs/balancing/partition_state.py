@@ -1,4 +1,4 @@
-"""What earlier runs left of a partition in `OUT/.work/parts`: enough to leave it alone when nothing has changed.
+"""Read and write what is remembered of a partition in `OUT/.work/parts`, so that an unchanged one is left alone.
 
 `augmentor.balanced_set.part_records` describes the files. If a worker is killed before the last of them is written, the
 partition is made again.
@@ -31,7 +31,7 @@ from jobs.balancing.scan_table import read_scan, scan_bytes
 
 @dataclass(frozen=True)
 class Known:
-    """What earlier runs remembered.
+    """The memory of earlier runs about a partition.
 
     Attributes:
         stamps: photo → its stamp when it was scanned.

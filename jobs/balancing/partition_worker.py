@@ -54,7 +54,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SetSettings:
-    """What a set is made from and how; plain values that can be sent to workers."""
+    """Sources and settings of a set; plain values that can be sent to workers."""
 
     data: str
     out: str

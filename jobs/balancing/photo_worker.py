@@ -100,7 +100,7 @@ class PhotoWorker:
         self._settings = settings
         self._reader = PhotoReader(settings.size, policy=settings.faces, source=settings.source, poses=False)
         self._view_set = view_set or load_view_set(
-            settings.head_model, settings.size, settings.seed, settings.views
+            settings.head_model, settings.size, settings.seed, settings.views, settings.source.offsets
         )
 
     def scan(self, identity: str, photo: str, content: bytes | PhotoError) -> Scanned:
@@ -191,9 +191,9 @@ class PhotoWorker:
     ) -> Iterator[tuple[ManifestRow, bytes]]:
         """Make the images of one face and describe them."""
         turned = [image for image in images if image.view]
-        seen = [views[image.view.name] for image in turned if image.view]
+        wanted = [views[image.view.name] for image in turned if image.view]
         changes = [expression_of(image.effects, ready.photo, self._view_set.head) for image in turned]
-        renders = zip(seen, render_views(ready.photo, seen, changes), strict=True)
+        renders = zip(wanted, render_views(ready.photo, wanted, changes), strict=True)
         for image in images:
             if image.view is None:
                 pixels, landmarks, visible = ready.chip, ready.landmarks, np.ones(68, bool)

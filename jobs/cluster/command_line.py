@@ -1,4 +1,4 @@
-"""What the command lines of the jobs share: exit codes, and paths that are the same on every node."""
+"""Parts that the command lines of the jobs share: exit codes, and paths that are the same on every node."""
 
 import argparse
 import signal

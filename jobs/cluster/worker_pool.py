@@ -44,7 +44,7 @@ class _Task(Generic[Unit]):
 
 @dataclass
 class Losses:
-    """What was lost on the way.
+    """Workers and units that were lost on the way.
 
     Attributes:
         workers: workers that died.

@@ -81,7 +81,7 @@ class _Reader(Protocol):
     """A `PhotoReader` or a `CarefulReader`."""
 
     def content(self, content: bytes, name: str, max_pixels: int) -> PhotoFaces:
-        """See `PhotoReader.content`."""
+        """Return the faces of the photo whose file has this content; see `PhotoReader.content`."""
         ...
 
 

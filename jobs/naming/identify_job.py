@@ -63,7 +63,7 @@ def identify(settings: IdentifySettings) -> int:
     table = TablePlace(absolute(settings.out))
     digest = check_run(absolute(settings.model), settings.fpir)
     source = face_source(second_opinion=True)
-    source.check_models()  # raises the error now, and only once, if one is missing
+    source.check_models()  # raises now, and only once, if a model is missing
     made_with = {
         "columns": COLUMNS,
         "run": digest[:16],

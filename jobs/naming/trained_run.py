@@ -28,7 +28,7 @@ def check_run(uri: str, fpir: float) -> str:
     place = place_of(uri)
     content, bundle = _read(place)
     try:
-        decision = Decision.from_dict(bundle["decision"])
+        decision = Decision.from_dict(bundle["people"]["decision"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{place.name(_BUNDLE)}: damaged ({error}); train again") from error
     decision.threshold(fpir)

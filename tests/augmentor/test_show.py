@@ -14,7 +14,7 @@ from augmentor.show import MESH, fitted_mesh, main
 
 @pytest.fixture(scope="module")
 def photo() -> np.ndarray:
-    """A made-up person, (256, 256, 3) uint8."""
+    """Draw a made-up person, (256, 256, 3) uint8 RGB."""
     options = PeopleOptions(1, (1, 1), seed=1000)
     return next(draw_photos(Studio(load_head_model()), options, 0, people_names(1000, 1)[0]))[2].image
 

@@ -1,4 +1,4 @@
-"""A bucket of an S3 server of its own process, which refuses some requests, or all for a while."""
+"""A bucket on an S3 server in its own process, which refuses some requests, or all for a while."""
 
 import socket
 import subprocess
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from augmentor.photos.place import FolderPlace, place_of
 
-RATE = 0.05  # of requests that are refused
+RATE = 0.05  # share of requests that are refused
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket of the server; while `closed` exists every request is refused."""
+    """A bucket on the server; while the file `closed` exists, every request is refused."""
 
     port: int
     closed: Path
@@ -25,14 +25,14 @@ class Bucket:
         return f"s3://bucket/{prefix}?region=us-east-1&endpoint_override=http://127.0.0.1:{self.port}"
 
     def counts(self) -> tuple[int, int]:
-        """Requests let through and refused."""
+        """Return the numbers of requests that were let through and that were refused."""
         let, refused = (self.closed.parent / (self.closed.name + ".count")).read_text().split()
         return int(let), int(refused)
 
 
 @contextmanager
 def bucket_of(closed: Path) -> Iterator[Bucket]:
-    """A bucket that is empty."""
+    """Start a server with an empty bucket."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -62,7 +62,7 @@ def bucket_of(closed: Path) -> Iterator[Bucket]:
 
 
 def upload(folder: Path, uri: str) -> None:
-    """All files below a folder."""
+    """Upload all files below a folder."""
     place = place_of(uri)
     for path in FolderPlace(folder).files():
         place.write(path, (folder / path).read_bytes())

@@ -1,7 +1,7 @@
-"""An S3 server of its own process that refuses some requests: `python -m tests.cluster.bucket_server PORT RATE FILE`.
+"""Run an S3 server that refuses some requests: `python -m tests.cluster.bucket_server PORT RATE FILE`.
 
-moto's, behind a door that answers 503 (`SlowDown`) to a share of RATE of all requests, drawn from a seed, and to all of
-them while FILE exists. Counts what it let through and refused in FILE.count.
+It is moto's server behind a door that answers 503 (`SlowDown`) to a share of RATE of all requests, drawn from a seed,
+and to all of them while FILE exists. The door counts the requests that it let through and refused in FILE.count.
 """
 
 import random
@@ -21,7 +21,7 @@ REFUSAL = (
 
 
 class Door:
-    """See the module."""
+    """A WSGI application that passes requests on or refuses them; see the module."""
 
     def __init__(self, inner: Callable[..., Iterable[bytes]], rate: float, closed: Path) -> None:
         self._inner, self._rate, self._closed = inner, rate, closed
@@ -45,12 +45,12 @@ class Door:
 
 
 class Quiet(WSGIRequestHandler):
-    """Keeps connections open and says nothing."""
+    """Keeps connections open and logs nothing."""
 
     protocol_version = "HTTP/1.1"
 
     def log_request(self, *_: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

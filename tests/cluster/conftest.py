@@ -1,4 +1,4 @@
-"""Two machines and the cluster file for them; nodes on this machine; a bucket."""
+"""Fixtures for cluster tests: two machines and the cluster file for them, nodes on this machine, a bucket."""
 
 import platform
 import re
@@ -23,7 +23,7 @@ MINOR = ".".join(platform.python_version_tuple()[:2])
 
 @dataclass(frozen=True)
 class Site:
-    """Machines, a folder that all of them see, and `jobs/cluster.yaml` filled in for them."""
+    """Machines, a folder that all of them can reach, and `jobs/cluster.yaml` filled in for them."""
 
     head: Machine
     worker: Machine
@@ -33,7 +33,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """Two machines without anything installed; the cluster file installs."""
+    """Start two machines with nothing installed; the cluster file installs what is needed."""
     if lacking := missing():
         pytest.fail("\n".join(["this machine lacks", *lacking]), pytrace=False)
     with machines(tmp_path / "machines", 2) as ((head, worker), key):
@@ -54,9 +54,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.fixture
 def quick_site(site: Site) -> Site:
-    """The same, but where pip would install for minutes, the packages of this environment are borrowed.
+    """Change the site so that it borrows this environment's packages, which pip would take minutes to install.
 
-    The project's own come from the copy of the checkout that Ray has brought.
+    The project's own packages come from the copy of the checkout that Ray has brought.
     """
     config = yaml.safe_load(site.cluster.read_text())
     commands = config["setup_commands"]
@@ -74,22 +74,22 @@ def quick_site(site: Site) -> Site:
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """A head without cores for the driver, and three nodes of a core each."""
+    """Start a cluster: a head without cores for the driver, and three nodes of one core each."""
     from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
-        found.workers = [found.add_node(num_cpus=1, object_store_memory=300_000_000) for _ in range(3)]
-        yield found
+        started.workers = [started.add_node(num_cpus=1, object_store_memory=300_000_000) for _ in range(3)]
+        yield started
     finally:
         ray.shutdown()
-        found.shutdown()
+        started.shutdown()
 
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    """An empty bucket, and the keys for it."""
+    """Start a server with an empty bucket, and set the keys for it."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
-    with bucket_of(tmp_path / "closed") as found:
-        yield found
+    with bucket_of(tmp_path / "closed") as empty:
+        yield empty

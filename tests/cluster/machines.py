@@ -1,8 +1,8 @@
-"""Machines to make a cluster of, on this one: each a network, processes, a home and an sshd of its own.
+"""Make machines for a cluster on this machine, each with its own network, processes, home folder and sshd.
 
-A machine is a set of Linux namespaces. What a Ray on it does (`ray stop` ends every Ray it sees) does not reach
-this one; it has an address of its own with sshd on port 22, as a real one has. The disk is this machine's, but for
-the home folder, /run, /dev/shm and Ray's own /tmp/ray: a temporary folder is what a cluster has as shared storage.
+A machine is a set of Linux namespaces. A Ray on it cannot affect this machine (`ray stop` ends every Ray that it can
+see). The machine has its own address with sshd on port 22, like a real one. The disk is this machine's, except the
+home folder, /run, /dev/shm and Ray's /tmp/ray, so a temporary folder serves as the cluster's shared storage.
 
 Needs root and the Debian packages openssh-server, rsync and iproute2.
 """
@@ -37,7 +37,7 @@ PermitRootLogin prohibit-password
 PasswordAuthentication no
 LogLevel ERROR
 """
-# Run as the first process of the machine.
+# A script for the first process of a machine.
 _BOOT = """
 set -e
 mount --make-rprivate /
@@ -53,7 +53,7 @@ exec {sshd} -D -e -f {folder}/sshd_config
 
 @dataclass(frozen=True)
 class Machine:
-    """One that runs."""
+    """A running machine."""
 
     name: str
     address: str
@@ -67,25 +67,25 @@ class Machine:
 
     @property
     def ray_folder(self) -> Path:
-        """What is /tmp/ray on it."""
+        """The folder that is /tmp/ray on the machine."""
         return self.folder / "ray"
 
     def pull_the_plug(self) -> None:
-        """End everything on it at once."""
+        """End everything on the machine at once."""
         self.process.kill()
         self.process.wait()
 
 
 def missing() -> list[str]:
-    """What this machine lacks to have others on it, each with the way out."""
+    """Return what this machine lacks for having others on it, each with what to do about it."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    found = [f"{p}: apt install {d}" for p, d in NEEDED.items() if shutil.which(p, path=path) is None]
-    return found if os.geteuid() == 0 else [*found, "root: sudo make test-cluster"]
+    programs = [f"{p}: apt install {d}" for p, d in NEEDED.items() if shutil.which(p, path=path) is None]
+    return programs if os.geteuid() == 0 else [*programs, "root: sudo make test-cluster"]
 
 
 @contextmanager
 def machines(folder: Path, count: int) -> Iterator[tuple[list[Machine], Path]]:
-    """That many machines, and the private key that opens them; gone at the end, with all that runs on them."""
+    """Start machines; yield them with the private key for their sshd, and remove them with all that runs on them."""
     folder.mkdir()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
     bridge, network = f"lk{os.getpid()}", f"10.{77 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
@@ -120,7 +120,7 @@ def _machine(folder: Path, bridge: str, address: str, key: Path) -> Iterator[Mac
         _ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
         _ip("-n", name, "link", "set", "lo", "up")
         _ip("-n", name, "link", "set", "eth0", "up")
-        # Ray asks the route to a far address which of its own it has.
+        # Ray finds its own address from the route to a distant one.
         _ip("-n", name, "route", "add", "default", "via", address.rsplit(".", 1)[0] + ".254")
         process = _boot(name, folder)
         stack.callback(process.wait)
@@ -134,7 +134,7 @@ def _ip(*arguments: str) -> None:
 
 
 def _write_settings(folder: Path, key: Path) -> None:
-    """Home folder and sshd's files. The account has root's number: only root sees where pyenv puts Pythons."""
+    """Write the home folder and sshd's files. The account has root's id, because only root can read pyenv's Pythons."""
     shutil.copytree("/etc/skel", folder / "home", dirs_exist_ok=True)
     with (folder / "home" / ".profile").open("a") as profile:
         profile.write(f"PATH={Path(sys.base_prefix) / 'bin'}:$PATH\n")
@@ -142,12 +142,12 @@ def _write_settings(folder: Path, key: Path) -> None:
     (folder / "sshd_config").write_text(_SSHD_CONFIG.format(folder=folder))
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "host_key"], check=True)
     others = re.sub(rf"(?m)^{USER}:.*\n", "", Path("/etc/passwd").read_text())
-    # First of those with that number: ssh asks for the name of the number when it looks for keys below ~.
+    # The first account with this id, because ssh takes its name from the id when it searches ~ for keys.
     (folder / "passwd").write_text(f"{USER}:x:0:0::{folder / 'home'}:/bin/bash\n{others}")
 
 
 def _boot(name: str, folder: Path) -> "subprocess.Popen[bytes]":
-    Path("/tmp/ray").mkdir(exist_ok=True)  # to mount the machine's own on
+    Path("/tmp/ray").mkdir(exist_ok=True)  # the machine's own folder is mounted on it
     sshd = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/local/sbin")
     own = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
     script = _BOOT.format(name=folder.name, folder=folder, sshd=sshd)
@@ -172,5 +172,5 @@ def _wait_for_ssh(address: str, process: "subprocess.Popen[bytes]", folder: Path
 
 if __name__ == "__main__":
     if lacking := missing():
-        print("\n".join(["machines cannot be made on this one, it lacks:", *lacking]), file=sys.stderr)
+        print("\n".join(["no machines can be made on this one, it lacks:", *lacking]), file=sys.stderr)
         sys.exit(2)

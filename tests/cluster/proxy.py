@@ -1,4 +1,4 @@
-"""The package registry for machines that have no network but that to this one: an HTTP proxy for CONNECT."""
+"""An HTTP proxy for CONNECT, through which machines that only reach this one can use the package registry."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 @contextmanager
 def connect_proxy(address: str) -> Iterator[str]:
-    """The proxy's URL, as long as the context lasts."""
+    """Run a proxy as long as the context lasts, and yield its URL."""
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(asyncio.start_server(_serve, address, 0))
     thread = threading.Thread(target=loop.run_forever, daemon=True)

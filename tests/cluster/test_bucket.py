@@ -1,4 +1,4 @@
-"""Jobs against object storage: a real server process on loopback that refuses some requests, or all for a while."""
+"""Tests of the jobs with object storage: a real server on loopback that refuses some requests, or all for a while."""
 
 import json
 import os
@@ -23,14 +23,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of 12 made-up people."""
+    """Draw photos of 12 made-up people."""
     made = tmp_path_factory.mktemp("made-up")
     write_people(made, PeopleOptions(identities=12, photos=(2, 3)), workers=2, progress=False)
     return made / "photos"
 
 
 def contents(uri: str | Path) -> dict[str, bytes]:
-    """All files of an output but its summary, which differs from run to run, and what holds times of change."""
+    """Return all files of an output except its summary, which differs between runs, and files with times of change."""
     place = place_of(uri)
     own = (".work/", "summary.json")
     return {path: place.read(path) for path in place.files() if not path.startswith(own)}
@@ -64,7 +64,7 @@ def test_a_bucket_does_what_a_folder_does(bucket: Bucket) -> None:
     assert place.files() == {}
 
 
-def test_a_bucket_that_is_not_there_is_said_at_once(bucket: Bucket, tmp_path: Path) -> None:
+def test_a_bucket_that_does_not_exist_is_reported_at_once(bucket: Bucket, tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(InputError, match="s3://nobody/photos"):
         place_of(bucket.uri("photos").replace("bucket/", "nobody/")).write("a", b"1")
@@ -85,7 +85,7 @@ def test_the_whole_job_from_bucket_to_bucket_equals_the_one_on_disk(
         path: stamp for path, stamp in before.items() if path != "summary.json"
     }
     let, refused = bucket.counts()
-    assert refused > 0.02 * let  # it did refuse
+    assert refused > 0.02 * let  # the server did refuse requests
     here = read_training_set(tmp_path / "out").fetched(tmp_path / "here")
     there = read_training_set(out).fetched(tmp_path / "there")
     np.testing.assert_array_equal(here.chips([0, 5, 17]), there.chips([0, 5, 17]))
@@ -110,8 +110,8 @@ def test_storage_that_refuses_for_a_while_costs_time_and_nothing_else(
         assert job.wait(240) == 0
     assert main(arguments(photos, tmp_path / "out")) == 0
     assert contents(bucket.uri("out")) == contents(tmp_path / "out")
-    told = json.loads(place.read("summary.json"))
-    assert set(told["rejected_by_reason"]) <= {"no_face"} and told["this_run"]["seconds"] > 25
+    summary = json.loads(place.read("summary.json"))
+    assert set(summary["rejected_by_reason"]) <= {"no_face"} and summary["this_run"]["seconds"] > 25
 
 
 def test_storage_that_never_answers_stops_in_one_line(

@@ -1,4 +1,4 @@
-"""`jobs/identify.py` from bucket to bucket, and on a cluster that loses nodes: the same table, each photo once."""
+"""Tests of `jobs/identify.py` from bucket to bucket and on a cluster that loses nodes: the same table, photos once."""
 
 import json
 import os
@@ -24,14 +24,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 PEOPLE, KNOWN, BATCH = 12, 3, 2
 SMALL_BATCHES = (
-    f"import sys; from jobs import photo_batches, identify_job; photo_batches.BATCH = {BATCH}; "
+    f"import sys; from jobs.naming import photo_batches, identify_job; photo_batches.BATCH = {BATCH}; "
     "sys.exit(identify_job.main())"
 )
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photos of made-up people, and one file that is no photo."""
+    """Draw photos of made-up people, and write one file that is not a photo."""
     made = tmp_path_factory.mktemp("made-up")
     write_people(made, PeopleOptions(identities=PEOPLE, photos=(3, 4)), workers=2, progress=False)
     (made / "photos" / "notes.txt").write_text("no photo")
@@ -40,7 +40,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that knows a quarter of them."""
+    """Make a run with a quarter of the people enrolled."""
     folder = tmp_path_factory.mktemp("run")
     write_dlib_run(photos, sorted(p.name for p in photos.iterdir() if p.is_dir())[:KNOWN], folder)
     return folder
@@ -48,15 +48,15 @@ def run(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(run: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The table of one machine; not to be changed."""
+    """Make the table on one machine; change nothing in it."""
     out = tmp_path_factory.mktemp("undisturbed") / "names.parquet"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(photo_batches, "BATCH", BATCH)
         assert main(arguments(run, photos, out, "--workers", "2")) == 0
-    found = rows(out)
-    assert {row["photo"] for row in found} == {p.relative_to(photos).as_posix() for p in list_photos(photos)}
-    assert {row["status"] for row in found} >= {"ok", "error"}
-    assert {row["name"] for row in found} >= {"unknown", min(p.name for p in photos.iterdir() if p.is_dir())}
+    table = rows(out)
+    assert {row["photo"] for row in table} == {p.relative_to(photos).as_posix() for p in list_photos(photos)}
+    assert {row["status"] for row in table} >= {"ok", "error"}
+    assert {row["name"] for row in table} >= {"unknown", min(p.name for p in photos.iterdir() if p.is_dir())}
     return out
 
 
@@ -65,11 +65,11 @@ def arguments(run: object, photos: object, out: object, *more: str) -> list[str]
 
 
 def rows(table: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(table).to_pylist()
-    return found
+    listed: list[dict[str, Any]] = pq.read_table(table).to_pylist()
+    return listed
 
 
-def test_from_bucket_to_bucket_it_says_what_it_says_on_disk(
+def test_from_bucket_to_bucket_it_gives_the_same_answers_as_on_disk(
     bucket: Bucket,
     run: Path,
     photos: Path,
@@ -92,7 +92,7 @@ def test_from_bucket_to_bucket_it_says_what_it_says_on_disk(
     assert main(call) == 0  # a second time changes nothing
     assert place.files() == before
     let, refused = bucket.counts()
-    assert refused > 0.02 * let  # it did refuse
+    assert refused > 0.02 * let  # the server did refuse requests
     assert "s3://bucket/tables/names.parquet" in capsys.readouterr().out
 
 
@@ -116,9 +116,9 @@ def test_two_of_three_nodes_are_killed_and_the_table_has_the_same_bytes(
         _, errors = job.communicate(timeout=240)
     assert job.returncode == 0, errors[-3000:]
     assert out.read_bytes() == undisturbed.read_bytes() and not parts.exists()
-    told = json.loads((tmp_path / "names.parquet.summary.json").read_text())
-    assert told["photos"] == len(list_photos(photos))
-    assert told["this_run"]["workers_died"] >= 2
+    summary = json.loads((tmp_path / "names.parquet.summary.json").read_text())
+    assert summary["photos"] == len(list_photos(photos))
+    assert summary["this_run"]["workers_died"] >= 2
 
 
 def test_storage_that_refuses_for_a_while_costs_time_and_nothing_else(

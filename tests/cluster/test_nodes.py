@@ -1,4 +1,4 @@
-"""A cluster of several nodes whose nodes, workers and head are lost: the set is whole, and the same bytes."""
+"""Tests on a cluster that loses nodes, workers and its head: the set is complete and has the same bytes."""
 
 import json
 import os
@@ -24,10 +24,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.ray, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 PEOPLE, PER_CLASS = 24, 64
 IMAGES = PEOPLE * PER_CLASS
-# Many partitions: whichever node is lost, its worker has one of them.
+# Many partitions, so that the worker on any lost node is working on one of them.
 PARTITION = 64
 SMALL_PARTITIONS = (
-    f"import sys; from jobs import augment_job; augment_job.FOLDER_IMAGES = {PARTITION}; "
+    f"import sys; from jobs.balancing import augment_job; augment_job.FOLDER_IMAGES = {PARTITION}; "
     "sys.exit(augment_job.main())"
 )
 
@@ -93,8 +93,8 @@ def test_two_of_three_nodes_are_killed_at_30_and_at_60_percent(
         printed, errors = job.communicate(timeout=240)
     assert job.returncode == 0, errors[-3000:]
     assert_whole(out, undisturbed)
-    told = json.loads((out / "summary.json").read_text())
-    assert told["this_run"]["workers_died"] >= 2 and "workers" in printed
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["this_run"]["workers_died"] >= 2 and "workers" in printed
 
 
 def test_a_node_that_joins_is_used(
@@ -147,20 +147,20 @@ def test_a_worker_killed_again_and_again_costs_time_only(
         _, errors = job.communicate(timeout=240)
     assert job.returncode == 0, errors[-3000:]
     assert_whole(out, undisturbed)
-    told = json.loads((out / "summary.json").read_text())
-    assert 2 <= told["this_run"]["workers_died"] <= 4
+    summary = json.loads((out / "summary.json").read_text())
+    assert 2 <= summary["this_run"]["workers_died"] <= 4
 
 
 def kill_a_worker() -> None:
-    """SIGKILL to one of the actors that do the work; none, if all are just being replaced."""
-    found = subprocess.run(
+    """Send SIGKILL to one of the actors that do the work; to none if all are just being replaced."""
+    listed = subprocess.run(
         ["pgrep", "-f", "ray::_PartitionActor"], capture_output=True, text=True, check=False
     )
-    for pid in found.stdout.split()[:1]:
+    for pid in listed.stdout.split()[:1]:
         os.kill(int(pid), signal.SIGKILL)
 
 
-def test_workers_tell_prometheus_what_they_made(photos: Path, tmp_path: Path) -> None:
+def test_workers_report_what_they_made_to_prometheus(photos: Path, tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     with socket.socket() as probe:
@@ -170,22 +170,26 @@ def test_workers_tell_prometheus_what_they_made(photos: Path, tmp_path: Path) ->
         initialize_head=True,
         head_node_args={"num_cpus": 2, "include_dashboard": False, "metrics_export_port": port},
     )
-    told = ""
+    metrics = ""
 
-    def asked() -> bool:
-        nonlocal told
+    def has_metrics() -> bool:
+        nonlocal metrics
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
-            told = page.read().decode()
-        return all(f"likeness_{name}" in told for name in ("images", "photos", "partitions", "stage_seconds"))
+            metrics = page.read().decode()
+        return all(
+            f"likeness_{name}" in metrics for name in ("images", "photos", "partitions", "stage_seconds")
+        )
 
     try:
         with start_job(photos, tmp_path / "out", cluster.address) as job:
             deadline = time.monotonic() + 200
-            while not asked():
-                assert time.monotonic() < deadline, [line for line in told.splitlines() if "likeness" in line]
+            while not has_metrics():
+                assert time.monotonic() < deadline, [
+                    line for line in metrics.splitlines() if "likeness" in line
+                ]
                 time.sleep(0.2)
             job.communicate(timeout=200)
         assert job.returncode == 0
-        assert 'stage="scan"' in told and 'direction="written"' in told
+        assert 'stage="scan"' in metrics and 'direction="written"' in metrics
     finally:
         cluster.shutdown()

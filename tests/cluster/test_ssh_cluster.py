@@ -1,6 +1,6 @@
-"""`jobs/cluster.yaml` for real: Ray reaches two machines by ssh, sets them up, starts there and runs the job.
+"""Tests of `jobs/cluster.yaml` with real machines: Ray reaches two by ssh, sets them up, starts, and runs the job.
 
-Four minutes on two busy cores. Needs what `tests.cluster.machines` needs.
+They take four minutes on two busy cores, and need what `tests.cluster.machines` needs.
 """
 
 import os
@@ -22,10 +22,10 @@ PROGRAMS = Path(sys.executable).parent  # where `ray` is
 
 
 def run(site: Site, *command: str | Path) -> "subprocess.CompletedProcess[str]":
-    """Run a command in the checkout's root, as the cluster file's header says; all it prints is in `stdout`."""
+    """Run a command in the checkout's root, as the cluster file's header says; all that it prints is in `stdout`."""
     environment = os.environ | {
         "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
-        "RAY_TMPDIR": str(site.shared),  # Ray's notes of this cluster: not among those of this machine
+        "RAY_TMPDIR": str(site.shared),  # keeps Ray's notes of this cluster apart from this machine's
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     environment.pop("RAY_ADDRESS", None)
@@ -86,12 +86,12 @@ def augment(site: Site, *more: str) -> "subprocess.CompletedProcess[str]":
 
 
 def times(folder: Path) -> dict[Path, int]:
-    """When each image was last written."""
+    """Return when each image was last written."""
     return {path: path.stat().st_mtime_ns for path in folder.glob("*/*.jpg") if path.parent.name != "report"}
 
 
 def worked(machine: Machine) -> bool:
-    """Whether an actor of the job ran there: Ray names it in the log of its process."""
+    """Return whether an actor of the job ran on a machine; Ray names it in the log of its process."""
     logs = machine.ray_folder.glob("session_2*/logs/worker-*.out")
     return any(":actor_name:" in log.read_text() for log in logs)
 
@@ -121,7 +121,7 @@ def test_job_runs_on_two_machines_reached_by_ssh(quick_site: Site) -> None:
     assert wrong.returncode != 0
     assert "augment: " in wrong.stdout and "Traceback" not in wrong.stdout
 
-    # Now the machines can look at themselves, and say what the one that submits cannot see.
+    # Now the machines can check themselves, and report what the submitting machine cannot check.
     after = preflight(site)
     assert f"{site.worker.address}: --out {site.shared / 'set'}: written, read and removed" in after.stdout
     assert after.returncode == 0, after.stdout

@@ -1,4 +1,4 @@
-"""What takes longest of `jobs/cluster.yaml`: installing for real, losing a machine, stopping. `make soak`."""
+"""The longest tests of `jobs/cluster.yaml`: real installation, losing a machine, stopping (`make soak`)."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1500)]
 
 
 def has_ray(site: Site, machine: Machine) -> bool:
-    """Whether Ray's main process of a node runs there."""
+    """Return whether Ray's main process of a node runs on a machine."""
     ssh = ssh_command(yaml.safe_load(site.cluster.read_text())["auth"])
     return (
         subprocess.run([*ssh, f"{USER}@{machine.address}", "pgrep -x raylet"], capture_output=True).returncode
@@ -31,7 +31,7 @@ def has_ray(site: Site, machine: Machine) -> bool:
 
 
 def test_setup_installs_from_the_package_registry(site: Site) -> None:
-    """The file as it is, on one machine that has Python and nothing else. Five minutes."""
+    """Use the unchanged setup on one machine that has nothing but Python; takes five minutes."""
     config = yaml.safe_load(site.cluster.read_text())
     config["provider"]["worker_ips"] = []
     site.cluster.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -71,7 +71,7 @@ def test_job_goes_on_without_a_machine_that_is_lost(quick_site: Site) -> None:
 
 
 def test_workers_stop_after_the_head(quick_site: Site) -> None:
-    """`ray down` stops the head alone; Ray on the others ends when it has not answered for a while."""
+    """Check that Ray on the workers ends when the head, which alone `ray down` stops, does not answer for a while."""
     site = quick_site
     ray_up(site)
     assert has_ray(site, site.worker)

@@ -1,4 +1,4 @@
-"""Many kills at random: `benchmarks.worker_kills` finds nothing lost, double, different or half-written."""
+"""Tests with many random kills: nothing is lost, double, different or half-written."""
 
 from pathlib import Path
 

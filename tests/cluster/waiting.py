@@ -1,4 +1,4 @@
-"""Waiting for a job to come so far."""
+"""Wait for a job to make progress."""
 
 import subprocess
 import time
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def wait_for(condition: Callable[[], bool], job: "subprocess.Popen[Any]", seconds: float = 200) -> None:
-    """Until the condition holds; fails if the job ends before, or stands still."""
+    """Wait until the condition holds; fail if the job ends before, or makes no progress."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert job.poll() is None, f"the job ended with {job.returncode} before it came so far"
-        assert time.monotonic() < deadline, "the job does not get on"
+        assert job.poll() is None, f"the job ended with {job.returncode} before the condition held"
+        assert time.monotonic() < deadline, "the job makes no progress"
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A tiny feature source: the colours of a chip, seen as 4 by 4 pixels. It needs no network and no weights."""
+"""A tiny feature source: the colours of a chip, reduced to 4 by 4 pixels. It needs no network and no weights."""
 
 from typing import Any
 

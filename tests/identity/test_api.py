@@ -62,9 +62,9 @@ FIELDS = {
 
 def signature(function: object) -> str:
     """Return the parameters of a function with their defaults, without annotations."""
-    found = inspect.signature(function)  # type: ignore[arg-type]
-    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in found.parameters.values()]
-    return str(found.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
+    parameters_of = inspect.signature(function)  # type: ignore[arg-type]
+    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in parameters_of.parameters.values()]
+    return str(parameters_of.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
 
 
 def test_public_names_and_signatures_change_only_on_purpose() -> None:

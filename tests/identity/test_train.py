@@ -98,7 +98,10 @@ def test_dlib_alone_needs_no_weights(data: Path, tmp_path: Path, capsys: pytest.
     errors = capsys.readouterr().err
     assert "only 5 people, so these thresholds mean next to nothing" in errors
     # the hashes of the first photos of persons 1 and 2 differ in two bits
-    assert "under two people, take each from one of them: person ü1/0.jpg and person ü2/0.jpg" in errors
+    assert (
+        "in the folders of two people; remove each from one of them: person ü1/0.jpg and person ü2/0.jpg"
+        in errors
+    )
 
 
 def test_a_set_in_shards_trains_from_a_uri(data: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_photos_without_one_face_are_answered_not_skipped() -> None:
 
 
 def test_a_rate_beyond_calibration_is_refused_whatever_the_photos_show() -> None:
-    with pytest.raises(InputError, match="which tell rates"):
+    with pytest.raises(InputError, match="enough for rates"):
         verify(Colours(), [photo((0, 0, 0)), photo(RED)], fmr=1e-7)
     without = Colours()
     without.same_person = None

@@ -212,7 +212,7 @@ def test_awkward_names_stop_nobody_and_are_accounted_for(
     printed = capsys.readouterr()
     assert "augment: 1 file that is not a photo was left out" in printed.err
     assert (
-        "augment: 1 photo is under two people, take each from one of them: d'Arc & (Jeanne)/copy"
+        "augment: 1 photo is in the folders of two people; remove it from one of them: d'Arc & (Jeanne)/copy"
         in printed.err
     )
     table = read_manifest(out / "manifest.parquet")
@@ -360,7 +360,7 @@ def test_wrong_calls_say_what_is_wrong_in_one_line(
         (arguments(one_photo, out, "--workers", "0"), "--workers 0"),
         (arguments(one_photo, out, "--head-model", "nonsense"), "nonsense"),
         (["--data", str(one_photo)], "required: --out, --per-class"),
-        (["--data", "ftp://host/photos", "--out", str(out), "--per-class", "3"], "no ftp://"),
+        (["--data", "ftp://host/photos", "--out", str(out), "--per-class", "3"], "ftp:// is not supported"),
     ]
     for call, says in cases:
         assert says in refused(call, capsys)

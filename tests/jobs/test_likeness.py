@@ -1,4 +1,4 @@
-"""`likeness COMMAND`: the table of commands, what --help costs, unknown commands and completion."""
+"""Tests of `likeness COMMAND`: the table of commands, what --help imports, unknown commands and completion."""
 
 import importlib
 import itertools

@@ -225,7 +225,7 @@ def test_here_as_a_command(people: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot be read"),
         ("a: [", "not YAML"),
@@ -234,14 +234,14 @@ def test_here_as_a_command(people: Path, tmp_path: Path) -> None:
     ],
 )
 def test_unusable_cluster_file_is_one_line(
-    content: str | None, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: str | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "cluster.yaml"
     if content is not None:
         path.write_text(content)
     assert preflight.main(["--cluster", str(path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("preflight: ") and said in line
+    assert line.startswith("preflight: ") and message in line
 
 
 @pytest.mark.parametrize("arguments", [[], ["--here", "--cluster", "x"], ["--here", "--nonsense"]])

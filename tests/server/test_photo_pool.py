@@ -144,7 +144,7 @@ def test_what_cannot_be_read_at_all_does_not_wait_for_large_photos() -> None:
         raise photo_pool.PhotoError("too_large", "z.zip")
 
     async def ask(pool: PhotoPool) -> Any:
-        async with pool._large:
+        async with pool._large.turn():
             return await asyncio.wait_for(pool.faces(Source("z.zip", 0, refused)), 60)
 
     assert with_pool(PhotoLimits(60, 120_000_000, 10**9), ask).reason == "too_large"

@@ -26,9 +26,9 @@ def test_shards_give_back_images_and_names_in_their_order(kind: str) -> None:
 def test_a_shard_that_ends_too_early_is_damaged(kind: str, part: float) -> None:
     shard = shard_of(kind, *drawn_images())
     length = len(shard) if kind != "webdataset" else len(shard.rstrip(b"\0"))  # tar is filled up to 10 kB
-    with pytest.raises(InputError, match=r"x\.\w+: damaged .* run jobs/augment.py again") as told:
+    with pytest.raises(InputError, match=r"x\.\w+: damaged .* run jobs/augment.py again") as caught:
         list(read_shard(shard[: int(length * part)], f"x.{SUFFIXES[kind]}"))
-    assert len(str(told.value).splitlines()) == 1
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

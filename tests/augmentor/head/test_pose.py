@@ -36,7 +36,7 @@ def head() -> HeadModel:
 
 
 def camera_at(yaw: float, pitch: float = 0.0, roll: float = 0.0, *, distance: float = 1200.0) -> Camera:
-    """A camera that sees the face about 100 px wide in the middle of a 250 px photo."""
+    """Return a camera in whose photo of 250 px the face is about 100 px wide and in the middle."""
     return Camera(
         rotation=rotation_from_pose(HeadPose(yaw, pitch, roll)),
         translation=np.array([3.0, -8.0, distance]),
@@ -84,17 +84,19 @@ def test_camera_is_found_exactly_when_points_and_focal_are_known(
 ) -> None:
     points = load_head_model().landmarks()
     camera = camera_at(yaw, pitch, roll, distance=distance)
-    found = estimate_camera(camera.project(points), points, SIZE, focal=camera.focal)
-    assert np.allclose(found.rotation, camera.rotation, atol=1e-4)
-    assert np.allclose(found.translation, camera.translation, atol=0.2)
+    estimated = estimate_camera(camera.project(points), points, SIZE, focal=camera.focal)
+    assert np.allclose(estimated.rotation, camera.rotation, atol=1e-4)
+    assert np.allclose(estimated.translation, camera.translation, atol=0.2)
 
 
 @pytest.mark.parametrize("distance", [600.0, 1200.0, 3000.0])
 def test_unknown_focal_costs_little(head: HeadModel, distance: float) -> None:
     points = head.landmarks()
     for yaw in (-60, -20, 0, 35):
-        found = estimate_camera(camera_at(yaw, 8, -5, distance=distance).project(points), points, SIZE).pose
-        assert abs(found.yaw - yaw) < 6 and abs(found.pitch - 8) < 5 and abs(found.roll + 5) < 4
+        estimated = estimate_camera(
+            camera_at(yaw, 8, -5, distance=distance).project(points), points, SIZE
+        ).pose
+        assert abs(estimated.yaw - yaw) < 6 and abs(estimated.pitch - 8) < 5 and abs(estimated.roll + 5) < 4
 
 
 def test_camera_stands_at_a_portrait_distance(head: HeadModel) -> None:
@@ -193,8 +195,8 @@ def test_detector_offsets_are_measured_from_views_of_known_pose() -> None:
     rotations = np.array([rotation_from_pose(HeadPose(*rng.uniform(-40, 40, 3))) for _ in range(200)])
     true = rng.uniform(0, 200, (200, 68, 2))
     detected = true + 0.5 * np.einsum("nij,kj->nki", rotations[:, :2], true_offsets)
-    found = measure_offsets(detected, true, rotations, np.full(200, 0.5))
-    assert np.allclose(found, true_offsets, atol=0.25)
+    estimated = measure_offsets(detected, true, rotations, np.full(200, 0.5))
+    assert np.allclose(estimated, true_offsets, atol=0.25)
 
 
 def test_stored_detector_offsets_are_symmetric_and_small() -> None:
@@ -205,7 +207,7 @@ def test_stored_detector_offsets_are_symmetric_and_small() -> None:
 
 @pytest.mark.slow
 def test_yaw_of_made_up_people_is_found_within_four_degrees(head: HeadModel, tmp_path: Path) -> None:
-    """Photos of known pose, landmarked by dlib: other people than the detector offsets were measured on."""
+    """Check dlib's landmarks on photos of known pose, of other people than those of the detector offsets."""
     from augmentor.faces.face_source import face_source
     from augmentor.photos.images import load_image
 

@@ -197,7 +197,7 @@ def test_one_pixel_loads() -> None:
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG that claims this size and ends after its header."""
+    """Return a PNG that claims this size and ends after its header."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -529,6 +529,9 @@ def made_up_scene(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 255, (12, 12, 3), np.uint8))
     return np.asarray(coarse.resize((200, 200), Image.Resampling.BICUBIC))
+
+
+SAME_PHOTO_BITS = 4
 
 
 def test_perceptual_hash_survives_encoding_and_size_but_tells_photos_apart() -> None:

@@ -11,7 +11,7 @@ from augmentor.views.view_key import ViewKey
 
 
 def half_and_half() -> View:
-    """A view whose left half is skin facing image-left, whose right half is background."""
+    """Return a view whose left half is skin facing image-left and whose right half is background."""
     size = 8
     normal = np.zeros((4, 4, 3), np.float32)
     normal[:, :2] = (-1, 0, 0)

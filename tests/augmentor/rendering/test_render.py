@@ -40,10 +40,12 @@ def photo(head: HeadModel, yaw: float, *, height: int = 260) -> tuple[np.ndarray
     vertices = flatten_ears(head.vertices(), head)
     depth = (vertices @ rotation.T)[:, 2] + 1200
     triangles = surface_triangles(head)
-    found, weights = rasterise(camera.project(vertices), depth, triangles, (height, height))
-    face = interpolate(found, weights, triangles, skin(head, vertices))
+    triangle_map, weights = rasterise(camera.project(vertices), depth, triangles, (height, height))
+    face = interpolate(triangle_map, weights, triangles, skin(head, vertices))
     stripes = np.where(np.arange(height)[None, :, None] // 20 % 2, [200, 120, 20], [20, 60, 200])
-    image = np.where(found[..., None] >= 0, face, np.broadcast_to(stripes, face.shape)).astype(np.uint8)
+    image = np.where(triangle_map[..., None] >= 0, face, np.broadcast_to(stripes, face.shape)).astype(
+        np.uint8
+    )
     points = head.landmarks()
     points[17:] += detector_offsets()[17:].astype(np.float32)
     return image, camera.project(points)

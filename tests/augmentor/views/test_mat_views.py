@@ -33,14 +33,14 @@ def write_model(file: Path, head: HeadModel, yaw: float) -> None:
     projection = np.array([[600, 0, 60], [0, 600, 50], [0, 0, 1.0]]) @ camera
     depth = vertices @ camera[2, :3] + distance
     pixels = project(projection, vertices)
-    found, weights = rasterise(pixels, depth, surface_triangles(head), (size, size))
-    face = interpolate(found, weights, surface_triangles(head), vertices)
+    triangle_map, weights = rasterise(pixels, depth, surface_triangles(head), (size, size))
+    face = interpolate(triangle_map, weights, surface_triangles(head), vertices)
     missing = np.array([1, 2, 3]) if yaw else np.zeros(0, int)  # 1-based
     kept = np.setdiff1d(np.arange(68), missing - 1)
     landmarks = vertices[head.landmarks68] + detector_offsets()
     model = {
         "refU": face.astype(np.float64),
-        "facemask": np.flatnonzero((found >= 0).ravel(order="F"))[:, None] + 1,
+        "facemask": np.flatnonzero((triangle_map >= 0).ravel(order="F"))[:, None] + 1,
         "threedee": landmarks[kept],
         "ref_XY": project(projection, landmarks)[kept] + 1,
         "indbad": missing[None],

@@ -330,12 +330,14 @@ def test_a_damaged_original_does_not_cost_the_good_copy(
     content = original.read_bytes()
     original.unlink()
     original.write_bytes(content[:300])
-    found = put(run, photos, albums, how)
-    assert len(found.only_copies) == 2 and all(
-        (albums / f).read_bytes() == content for f in found.only_copies
+    sorted_photos = put(run, photos, albums, how)
+    assert len(sorted_photos.only_copies) == 2 and all(
+        (albums / f).read_bytes() == content for f in sorted_photos.only_copies
     )
     undone = take_away(run, albums)
-    assert sorted(undone.only_copies) == sorted(found.only_copies) and tree(albums) == set(found.only_copies)
+    assert sorted(undone.only_copies) == sorted(sorted_photos.only_copies) and tree(albums) == set(
+        sorted_photos.only_copies
+    )
     original.write_bytes(content)
     assert take_away(run, albums).only_copies == [] and tree(albums) == set()
 
@@ -346,11 +348,11 @@ def test_an_original_that_changed_and_can_be_read_replaces_its_copies(
     put(run, photos, albums, "copy")
     original = photos / "deeper" / "a.png"
     original.write_bytes(encode_jpeg(photo(colour_of(run, 0), colour_of(run, 1)), 97))
-    found = put(run, photos, albums, "copy")
-    assert found.only_copies == []
+    sorted_photos = put(run, photos, albums, "copy")
+    assert sorted_photos.only_copies == []
     assert all(
         (albums / f.file).read_bytes() == original.read_bytes()
-        for f in found.placed
+        for f in sorted_photos.placed
         if f.photo == "deeper/a.png"
     )
 

@@ -40,6 +40,6 @@ def test_photos_without_a_hash_are_no_copies_of_each_other() -> None:
 def test_the_line_names_the_first_and_counts_all() -> None:
     one = SharedPhoto("Ann/1.jpg", "Bob/1.jpg")
     assert shared_line([one]).startswith(
-        "1 photo is under two people, take each from one of them: Ann/1.jpg and Bob/"
+        "1 photo is in the folders of two people; remove it from one of them: Ann/1.jpg and Bob/"
     )
     assert shared_line([one] * 5).startswith("5 photos are") and shared_line([one] * 5).endswith("; ...")

@@ -45,7 +45,7 @@ def test_the_line_names_blurred_photos_and_what_follows_if_all_are() -> None:
     )
     line = blurred_line("Ann", [soft] * 5, list("abcde"))
     assert line.startswith(
-        "all photos of Ann are blurred (a, b, c, ...): blurred strangers may be taken for Ann"
+        "all photos of Ann are blurred (a, b, c, ...), so blurred strangers may be taken for Ann"
     )
 
 

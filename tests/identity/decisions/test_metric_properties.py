@@ -1,4 +1,4 @@
-"""What must hold for metrics whatever the scores."""
+"""Properties that the metrics have for all scores."""
 
 import numpy as np
 from hypothesis import given, settings

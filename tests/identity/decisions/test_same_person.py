@@ -40,7 +40,7 @@ def test_smaller_rates_ask_for_more_likeness() -> None:
 
 
 def test_rates_that_the_pairs_cannot_tell_are_refused() -> None:
-    with pytest.raises(InputError, match="which tell rates from"):
+    with pytest.raises(InputError, match="enough for rates from"):
         fitted().threshold(1e-9)
 
 

@@ -8,7 +8,7 @@ from identity.decisions.templates import (
     DEFAULT_RENDER_WEIGHT,
     Calibration,
     Choice,
-    Gallery,
+    TrainingEmbeddings,
     calibration_of,
     choose,
     is_frozen,
@@ -24,10 +24,10 @@ from identity.networks.sources import default_shares
 X, Y = [1.0, 0.0], [0.0, 1.0]
 
 
-def small_gallery() -> Gallery:
+def small_gallery() -> TrainingEmbeddings:
     """Two people: the first with photos X and Y (ids 0, 1) and a render X of photo 0, the second with photo Y."""
     rows = {"dlib": np.array([X, Y, Y], np.float32)}
-    return Gallery(
+    return TrainingEmbeddings(
         classes=2,
         photo_labels=np.array([0, 0, 1]),
         photo_ids=np.array([0, 1, 2]),
@@ -51,7 +51,7 @@ def test_a_photo_that_is_left_out_takes_its_renders_along() -> None:
 
 def test_a_person_of_whom_only_renders_are_left_is_known_by_them() -> None:
     gallery = small_gallery()
-    alone = Gallery(
+    alone = TrainingEmbeddings(
         classes=2,
         photo_labels=gallery.photo_labels[2:],
         photo_ids=gallery.photo_ids[2:],
@@ -70,7 +70,7 @@ def test_each_photo_meets_templates_that_lack_it_and_its_renders() -> None:
     rows = {name: unit(rng.normal(size=(8, 5))) for name in ("dlib", "face")}
     renders = {name: unit(rng.normal(size=(6, 5))) for name in ("dlib", "face")}
     shown = np.array([0, 0, 1, 2, 4, 5])
-    gallery = Gallery(4, labels, ids, rows, rows, np.array([0, 0, 0, 1, 2, 3]), shown, renders)
+    gallery = TrainingEmbeddings(4, labels, ids, rows, rows, np.array([0, 0, 0, 1, 2, 3]), shown, renders)
     choice = Choice({"dlib": 0.7, "face": 0.3}, 0.5)
     similarities, found = leave_one_out(gallery, choice)
     # person 2 has one photo, person 3 one that is there twice: neither can do without it
@@ -88,7 +88,7 @@ def test_each_photo_meets_templates_that_lack_it_and_its_renders() -> None:
     assert len(drawn) == len(some) == 2
 
 
-def test_a_head_that_saw_the_photos_is_not_judged_by_them() -> None:
+def test_a_head_that_was_trained_on_the_photos_is_not_calibrated_by_them() -> None:
     assert is_frozen(Choice({"dlib": 0.6, "face": 0.4}, 0.0))
     assert is_frozen(Choice({"dlib": 1.0, "face": 0.0, "head": 0.0}, 0.0))
     assert not is_frozen(Choice({"dlib": 0.9, "head": 0.1}, 0.0))
@@ -103,7 +103,7 @@ def test_without_strangers_people_are_left_out_in_turn() -> None:
     assert (similarities == NEVER).tolist() == [[True, False], [True, False], [False, True]]
 
 
-def drawn_calibration(informative: str) -> tuple[Gallery, Calibration]:
+def drawn_calibration(informative: str) -> tuple[TrainingEmbeddings, Calibration]:
     """120 people with three photos; of the parts dlib and head only `informative` tells them apart."""
     rng = np.random.default_rng(0)
     people = unit(rng.normal(size=(120, 16)))
@@ -116,7 +116,7 @@ def drawn_calibration(informative: str) -> tuple[Gallery, Calibration]:
     strangers = {name: photos(name, unit(rng.normal(size=(150, 16)))) for name in ("dlib", "head")}
     none = {name: np.zeros((0, 16), np.float32) for name in rows}
     empty = np.zeros(0, np.int64)
-    gallery = Gallery(120, labels, np.arange(360), rows, rows, empty, empty, none)
+    gallery = TrainingEmbeddings(120, labels, np.arange(360), rows, rows, empty, empty, none)
     return gallery, calibration_of(gallery, np.arange(360) % 3 == 0, strangers)
 
 
@@ -136,7 +136,7 @@ def test_choices_are_made_with_as_few_photos_as_people_have() -> None:
     rows = {"dlib": np.eye(15, dtype=np.float32)}
     none = {"dlib": np.zeros((0, 15), np.float32)}
     empty = np.zeros(0, np.int64)
-    gallery = Gallery(11, labels, np.arange(15), rows, rows, empty, empty, none)
+    gallery = TrainingEmbeddings(11, labels, np.arange(15), rows, rows, empty, empty, none)
     calibration = calibration_of(gallery, np.arange(15) == 2, {"dlib": rows["dlib"][:1]})
     kept = [np.setdiff1d(np.arange(5), thinned(gallery, calibration, seed)) for seed in range(50)]
     assert all(2 not in own for own in kept)

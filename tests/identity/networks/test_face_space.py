@@ -1,4 +1,4 @@
-"""`identity.networks.face_space`: what it takes off, what it evens out, and the file that ships."""
+"""Face spaces: what they subtract, what they even out, and the file that ships."""
 
 from pathlib import Path
 

@@ -66,3 +66,13 @@ def test_same_seed_gives_the_same_head_and_config_survives_json() -> None:
     assert HeadConfig.from_dict(config.as_dict()) == config
     with pytest.raises(ValueError, match="cosine, seed"):
         HeadConfig("linear", 3)
+
+
+@pytest.mark.parametrize(("kind", "layer"), [("cosine", PROTOTYPES_LAYER), ("seed", "names")])
+def test_the_settings_say_which_weights_have_the_people_along_their_last_axis(kind: str, layer: str) -> None:
+    config = HeadConfig(kind, 7, (3, 3, 32), channels=16, embedding=8)
+    head = build_head(config)
+    own = {id(weight) for weight in head.get_layer(layer).weights}
+    expected = [place for place, weight in enumerate(head.weights) if id(weight) in own]
+    assert list(config.people_arrays(len(head.weights))) == expected
+    assert all(head.weights[place].shape[-1] == 7 for place in expected)

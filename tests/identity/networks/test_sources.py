@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from identity.decisions.templates import Gallery, calibration_of, choose, is_frozen
+from identity.decisions.templates import TrainingEmbeddings, calibration_of, choose, is_frozen
 from identity.networks.embedding import join
 from identity.networks.face_space import unit
 from identity.networks.feature_source import FeatureSource, RunNetworks
@@ -103,7 +103,7 @@ def test_calibration_gives_a_new_source_the_share_that_it_earns(colours: Feature
     strangers = {name: rows(name, unit(rng.normal(size=(150, 16)))) for name in names}
     none = {name: np.zeros((0, 16), np.float32) for name in names}
     empty = np.zeros(0, np.int64)
-    gallery = Gallery(120, labels, np.arange(360), photos, photos, empty, empty, none)
+    gallery = TrainingEmbeddings(120, labels, np.arange(360), photos, photos, empty, empty, none)
     choice, chosen = choose(gallery, calibration_of(gallery, np.arange(360) % 3 == 0, strangers))
     assert chosen and choice.shares[colours.name] >= 0.5
     assert is_frozen(replace(choice, shares={"dlib": 0.5, colours.name: 0.5, "head": 0.0}))

@@ -215,7 +215,7 @@ def _huge_npz() -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"no zip", b"PK\x03\x04 cut", _huge_npz()], ids=["none", "cut", "huge"])
-def test_a_bundle_that_somebody_forged_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+def test_a_forged_bundle_is_refused_in_one_clear_line(tmp_path: Path, content: bytes) -> None:
     small_bundle().save(tmp_path)
     described = json.loads((tmp_path / "bundle.json").read_text())
     listed = described["files"]["arrays.npz"]
@@ -232,6 +232,6 @@ def test_a_run_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(os, "open", refused)
-    with pytest.raises(InputError, match="cannot be opened for writing") as told:
+    with pytest.raises(InputError, match="cannot be opened for writing") as refused:
         PeopleFile(tmp_path)
-    assert "move it away" not in str(told.value)
+    assert "move it away" not in str(refused.value)

@@ -17,7 +17,7 @@ def test_a_file_of_the_users_refuses_the_folder_and_the_mark_allows_it(tmp_path:
     (tmp_path / "other").write_text("")
     refuse_foreign(tmp_path, ("a", "b"), "mark")
     (tmp_path / "b").symlink_to("nowhere")
-    with pytest.raises(InputError, match="b: would be overwritten"):
+    with pytest.raises(InputError, match="b: this file would be overwritten"):
         refuse_foreign(tmp_path, ("a", "b"), "mark")
     (tmp_path / "mark").write_text("")
     refuse_foreign(tmp_path, ("a", "b"), "mark")

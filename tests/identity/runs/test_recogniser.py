@@ -85,7 +85,7 @@ def test_the_false_positive_rate_asked_for_decides_who_is_unknown(run: Bundle) -
 
 
 def test_a_rate_that_the_calibration_cannot_tell_is_refused(run: Bundle) -> None:
-    with pytest.raises(InputError, match=r"100 strangers, who tell rates from 0\.01"):
+    with pytest.raises(InputError, match=r"100 strangers, enough for rates from 0\.01"):
         Recogniser(run, 0.0001)
 
 

@@ -24,7 +24,7 @@ BUCKET = "s3://bucket/set?region=eu-central-1"
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What is read of shards on disk."""
+    """Return a list that fills with the files that are read from a set on disk."""
     seen: list[str] = []
     plain = FolderPlace.read
 
@@ -38,7 +38,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that stands for what is in `BUCKET`."""
+    """Return a folder that stands for `BUCKET`."""
     folder = tmp_path / "bucket"
     folder.mkdir()
 

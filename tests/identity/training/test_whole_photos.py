@@ -105,9 +105,9 @@ def test_a_run_of_whole_photos_names_photos_and_says_other(tmp_path: Path) -> No
     with pytest.raises(InputError, match="--no-face"):
         evaluate("run", bundle, read_material(tests, None, None, None, strangers), gallery=bundle)
     recogniser = Recogniser(bundle, fpir=0.1)
-    (told,) = recogniser.images([stripes(0, 200)])
-    assert told.status == "ok" and told.faces[0].box == (0.0, 0.0, 100.0, 70.0)
-    assert told.as_json()["faces"][0]["pose"] is None
+    (answer,) = recogniser.images([stripes(0, 200)])
+    assert answer.status == "ok" and answer.faces[0].box == (0.0, 0.0, 100.0, 70.0)
+    assert answer.as_json()["faces"][0]["pose"] is None
     recogniser.threshold = 10.0
     assert recogniser.images([stripes(0, 200)])[0].faces[0].name == OTHER
     more = write_photos(tmp_path / "more", {"across": 1}, start=300)

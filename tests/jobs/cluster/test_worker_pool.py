@@ -25,7 +25,7 @@ class Worker:
         self._folder = folder
 
     def ready(self) -> None:
-        """Nothing to load."""
+        """Do nothing, because there is nothing to load."""
 
     def run(self, unit: int, careful: bool) -> Any:
         with (self._folder / f"{unit}").open("a") as tries:

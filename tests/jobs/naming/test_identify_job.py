@@ -38,7 +38,7 @@ SCRIPT = ROOT / "jobs" / "identify.py"
 POISONED = os.pathsep.join([str(Path(__file__).parent.parent / "poison"), str(ROOT)])
 BATCH = 3
 SMALL_BATCHES = (
-    f"import sys; from jobs import photo_batches, identify_job; photo_batches.BATCH = {BATCH}; "
+    f"import sys; from jobs.naming import photo_batches, identify_job; photo_batches.BATCH = {BATCH}; "
     "sys.exit(identify_job.main())"
 )
 
