@@ -2,6 +2,7 @@
 
 import importlib
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,9 @@ WIDTH = 79
 
 @pytest.fixture(autouse=True)
 def _own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands set sys.argv; every test begins with its own copy."""
+    """Commands set sys.argv, and preflight may end the process at once; neither must reach the other tests."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
+    monkeypatch.setattr(os, "_exit", sys.exit)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
