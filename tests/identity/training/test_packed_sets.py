@@ -13,8 +13,9 @@ import pytest
 from augmentor.balanced_set.manifest import write_manifest
 from augmentor.errors import InputError
 from augmentor.photos.place import BucketPlace, FolderPlace, place_of
-from identity.forgetting.forget_person import _remove_caches
+from identity.forgetting.forget_person import Forgotten, _remove_caches
 from identity.training import training_set, unpacked_images
+from identity.training.cache_folder import MARK, use_cache_folder
 from identity.training.training_set import located, read_training_set
 from tests.identity.training.packed_set import IMAGES, PEOPLE, SUFFIXES, drawn_images, shard_of, write_set
 
@@ -208,6 +209,9 @@ def test_a_packed_set_that_nobody_unpacked_says_so(tmp_path: Path) -> None:
 
 def test_forgetting_deletes_what_was_unpacked(tmp_path: Path) -> None:
     root, work = write_set(tmp_path / "set", "webdataset"), tmp_path / "work"
+    use_cache_folder(work, tmp_path / "run")
     chips(root, work)
-    assert set(_remove_caches(work)) == set(unpacked_images.FILES)
-    assert not list(work.iterdir())
+    outcome = Forgotten()
+    _remove_caches(work, tmp_path / "run", outcome)
+    assert all(name in outcome.removed[0] for name in unpacked_images.FILES) and not outcome.left
+    assert [path.name for path in work.iterdir()] == [MARK]
