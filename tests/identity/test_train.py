@@ -135,7 +135,7 @@ def test_a_run_does_not_keep_the_key_of_a_bucket() -> None:
         (["--head", "seed"], "too small"),
         (["--fine-tune", "8"], "7 blocks"),
         (["--person", "Ann"], "--person"),
-        (["--data", "http://somewhere"], "no http://"),
+        (["--data", "http://somewhere"], "http:// is not supported"),
         (["--data", "s3://bucket/photos", "--align", "whole"], "no bucket"),
         (["--data", "s3://bucket/photos", "--person", "Ann"], "not in a bucket"),
     ],
