@@ -119,7 +119,9 @@ sys.addaudithook(note)
 for module in modules:
     importlib.import_module(module)
 code = (".py", ".pyc")
-read = [path for path in read if "/.venv/" not in path and not path.endswith(code) and ".pyc." not in path]
+packages = tuple(os.path.join(root, name, "") for name in ("augmentor", "identity", "jobs", "datasets"))
+read = [path for path in map(os.path.abspath, read) if path.startswith(packages)]
+read = [path for path in read if not path.endswith(code) and ".pyc." not in path]
 print(read, sorted(set(heavy) & set(sys.modules)))
 """
 TENSORFLOW = ("tensorflow", "keras")
