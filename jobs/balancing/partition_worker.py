@@ -180,8 +180,8 @@ class PartitionWorker:
         done = self._look.unchanged(partition, photos)
         if not done:
             with _scanner(careful, self._settings.render) as careful_scanner:
-                work = _Work(self._settings, self._look, self._view_set, self._views, self._worker)
-                done = work.do(partition, photos, known, careful_scanner or self._worker)
+                work = _Work(self._look, self._view_set, self._views, self._worker, partition, photos, known)
+                done = work.do(careful_scanner or self._worker)
         done.not_photos = left_out.not_photos
         return done
 
@@ -191,57 +191,61 @@ def _scanner(careful: bool, settings: RenderSettings) -> AbstractContextManager[
 
 
 class _Work:
-    """The work on one partition that has changed."""
+    """The work on one partition that has changed.
+
+    Args:
+        look: the files of the set.
+        view_set: the head and its views.
+        views: where the views come from.
+        worker: renders.
+        partition: the partition.
+        photos: the stamps of each person's photos.
+        known: names of partitions whose memory may help.
+    """
 
     def __init__(
         self,
-        settings: SetSettings,
         look: PartitionLook,
         view_set: ViewSet,
         views: ViewSource,
         worker: PhotoWorker,
+        partition: Partition,
+        photos: dict[str, dict[str, FileStamp]],
+        known: Sequence[str],
     ) -> None:
-        self._settings, self._look, self._view_set = settings, look, view_set
+        self._settings, self._look, self._view_set = look.settings, look, view_set
         self._views, self._worker = views, worker
+        self._partition, self._photos = partition, photos
+        self._known = read_known(look.out, known)
+        self._making = read_making(look.out, partition.name)
+        columns = (self._known.rows[column].to_pylist() for column in ("file", "source_sha256", "bytes"))
+        self._old = {file: (sha, size) for file, sha, size in zip(*columns, strict=True)}
+        self._there = look.sink.there(partition)
+        self._done = Done(partition.name, Account({}, {}, 0, 0, 0, [], []))
         self._scans: dict[str, list[PhotoRecord]] = {}
         self._rows: list[ManifestRow] = []
         self._kept: list[str] = []
         self._plans: list[Plan] = []
 
-    def do(
-        self,
-        partition: Partition,
-        photos: dict[str, dict[str, FileStamp]],
-        known: Sequence[str],
-        scanner: Scanner,
-    ) -> Done:
-        look, settings = self._look, self._settings
-        self._scanner = scanner
-        self._known = read_known(look.out, known)
-        self._partition = partition.name
-        self._making = read_making(look.out, partition.name)
-        self._done = done = Done(partition.name, Account({}, {}, 0, 0, 0, [], []))
-        kept, held = hold_out(
-            {name: list(own) for name, own in photos.items()}, settings.hold_out, settings.render.seed
-        )
+    def do(self, scanner: Scanner) -> Done:
+        """Set photos aside, make the images of each person, and remember what was made.
+
+        Args:
+            scanner: scans the photos.
+        """
+        settings, partition, done = self._settings, self._partition, self._done
+        names = {name: list(own) for name, own in self._photos.items()}
+        kept, held = hold_out(names, settings.hold_out, settings.render.seed)
         for name in partition.identities:
             unreadable = self._set_aside(name, held.get(name, ()))
             kept[name] = sorted([*kept[name], *unreadable])
             held[name] = [photo for photo in held.get(name, ()) if photo not in unreadable]
-        self._old = {
-            file: (sha, size)
-            for file, sha, size in zip(
-                *(self._known.rows[column].to_pylist() for column in ("file", "source_sha256", "bytes")),
-                strict=True,
-            )
-        }
-        self._there = look.sink.there(partition)
         for name in partition.identities:
-            self._identity(name, {photo: photos[name][photo] for photo in kept[name]})
+            self._identity(name, {photo: self._photos[name][photo] for photo in kept[name]}, scanner)
         planned = {image.file for one in self._plans for image in one.images}
-        done.removed = self._timed(look.sink.close, partition, planned, {*self._old, *self._making})
-        done.account = self._account(photos, held)
-        self._remember(partition, photos)
+        done.removed = self._timed(self._look.sink.close, partition, planned, {*self._old, *self._making})
+        done.account = self._account(self._photos, held)
+        self._remember(partition, self._photos)
         return done
 
     def _timed(self, action: Callable[..., T], *arguments: Any) -> T:
@@ -291,13 +295,13 @@ class _Work:
         new = set(files) - self._making
         if new:
             self._making |= new
-            self._timed(write_making, self._look.out, self._partition, self._making)
+            self._timed(write_making, self._look.out, self._partition.name, self._making)
 
-    def _identity(self, name: str, photos: dict[str, FileStamp]) -> None:
+    def _identity(self, name: str, photos: dict[str, FileStamp], scanner: Scanner) -> None:
         """Scan, plan and make the images of one person."""
         prepared: dict[str, Sequence[PreparedFace]] = {}
         for photo, stamp in photos.items():
-            ready = self._scan(name, photo, stamp)
+            ready = self._scan(name, photo, stamp, scanner)
             if len(photos) <= KEPT_PHOTOS and ready:
                 prepared[photo] = ready
         planned = self._plan(name, photos)
@@ -324,7 +328,7 @@ class _Work:
                 start = time.process_time()
             self._done.made += len(images)
 
-    def _scan(self, name: str, photo: str, stamp: FileStamp) -> Sequence[PreparedFace]:
+    def _scan(self, name: str, photo: str, stamp: FileStamp, scanner: Scanner) -> Sequence[PreparedFace]:
         """Scan one photo unless its result is known; returns the prepared faces."""
         known = self._known.scans.get(photo)
         if known and self._known.stamps.get(photo) == stamp:
@@ -334,7 +338,7 @@ class _Work:
         if known and not isinstance(content, PhotoError) and known[0].sha256 == sha256(content).hexdigest():
             self._scans[photo] = known
             return []
-        scanned = self._scanner.scan(name, photo, content)
+        scanned = scanner.scan(name, photo, content)
         self._done.scanned += 1
         self._done.seconds["scan"] += scanned.seconds
         self._scans[photo] = list(scanned.faces)

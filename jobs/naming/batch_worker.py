@@ -119,7 +119,7 @@ class BatchWorker:
             careful: whether to read each photo in a process of its own.
 
         Raises:
-            InputError: the storage refuses, or the rows cannot be written.
+            InputError: the storage cannot be read, or the rows cannot be written.
         """
         nobody = self._recogniser.nobody
         there = self._table.part_if_of(batch.number, batch.fingerprint)

@@ -11,6 +11,7 @@ from typing import Any
 from augmentor.errors import InputError
 from augmentor.photos.place import FolderPlace, Place, place_of
 from identity.decisions.open_set import Decision
+from identity.runs.bundle import VERSION
 
 _BUNDLE = "bundle.json"  # names the other files by their content, so its digest identifies the run
 
@@ -82,4 +83,9 @@ def _read(place: Place) -> tuple[bytes, dict[str, Any]]:
         raise InputError(f"{place.name(_BUNDLE)}: damaged ({error}); train again") from error
     if not isinstance(bundle, dict):
         raise InputError(f"{place.name(_BUNDLE)}: damaged (not an object); train again")
+    if bundle.get("version") != VERSION:
+        raise InputError(
+            f"{place.name(_BUNDLE)}: version {bundle.get('version')} of the bundle, this program reads {VERSION}; "
+            "train again"
+        )
     return content, bundle
