@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from augmentor.balanced_set.layout import MANIFEST
+from augmentor.balanced_set.layout import LANDMARK_SET, MANIFEST
 from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import load_image
@@ -152,6 +152,9 @@ def read_training_set(root: Path | str) -> TrainingSet:
         path = place.folder / MANIFEST
         table = read_manifest(path)
         data = _set_of(place.folder, table, hashlib.sha256(path.read_bytes()).hexdigest())
+        labelled = replace(data, root=place.folder / LANDMARK_SET)
+        if not _has_single_files(data, table) and _has_single_files(labelled, table):
+            return labelled
         if not shards_of(place) or _has_single_files(data, table):
             return data
     else:

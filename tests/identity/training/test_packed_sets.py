@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.fs
 import pytest
 
+from augmentor.balanced_set.layout import LANDMARK_SET
 from augmentor.balanced_set.manifest import write_manifest
 from augmentor.errors import InputError
 from augmentor.photos.place import BucketPlace, FolderPlace, place_of
@@ -17,6 +18,7 @@ from identity.forgetting.forget_person import Forgotten, _remove_caches
 from identity.training import training_set, unpacked_images
 from identity.training.cache_folder import MARK, use_cache_folder
 from identity.training.training_set import located, read_training_set
+from tests.identity.drawn_set import write_drawn_set
 from tests.identity.training.packed_set import IMAGES, PEOPLE, SUFFIXES, drawn_images, shard_of, write_set
 
 KINDS = sorted(SUFFIXES)
@@ -215,3 +217,12 @@ def test_forgetting_deletes_what_was_unpacked(tmp_path: Path) -> None:
     _remove_caches(work, tmp_path / "run", outcome)
     assert all(name in outcome.removed[0] for name in unpacked_images.FILES) and not outcome.left
     assert [path.name for path in work.iterdir()] == [MARK]
+
+
+def test_a_set_with_labels_for_face_alignment_is_read(tmp_path: Path) -> None:
+    root = write_drawn_set(tmp_path / "set", [2, 2])
+    expected = read_training_set(root).chips([0, 1])
+    (root / LANDMARK_SET).mkdir()
+    for name in read_training_set(root).names:
+        (root / name).rename(root / LANDMARK_SET / name)
+    assert np.array_equal(read_training_set(root).chips([0, 1]), expected)
