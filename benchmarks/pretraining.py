@@ -46,7 +46,7 @@ from identity.pretraining.face_cache import CHIP, Photos
 from identity.pretraining.faces_to_learn import Faces, load_faces
 from identity.pretraining.recipe import Recipe
 from identity.pretraining.student import Pretraining
-from identity.pretraining.student_view import jittered as crop
+from identity.pretraining.student_view import jittered_view as crop
 from identity.pretraining.student_view import plain
 
 FEW = 6144

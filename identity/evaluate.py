@@ -25,11 +25,12 @@ from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
 from identity.evaluation.error_groups import GroupRates, group_table, measure_groups, read_groups
 from identity.evaluation.material import Material, read_material
-from identity.evaluation.on_photos import Comparer, Gallery, evaluate
+from identity.evaluation.on_photos import Gallery, evaluate
 from identity.evaluation.paired import differences
 from identity.evaluation.rates import Evaluation, Rate
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.bare_features import BARE_MODELS, BareFeatures
+from identity.runs.comparison import Comparer
 from identity.runs.leak_guard import TrainingPhotos
 from identity.runs.outputs import refuse_foreign, remember_output
 from identity.runs.user_cache import user_cache

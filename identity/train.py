@@ -18,6 +18,7 @@ from pathlib import Path
 from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from augmentor.photos.private_files import private_files
+from identity.networks.sources import FEATURES
 from identity.networks.tensorflow_loading import load_tensorflow
 
 
@@ -81,7 +82,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="photos of people who are not in the set, to calibrate the thresholds with",
     )
-    add("--features", choices=("both", "b0", "dlib"), default="both", help="frozen features (both)")
+    add("--features", choices=tuple(FEATURES), default="both", help="frozen features (both)")
     add(
         "--weights",
         default="face",

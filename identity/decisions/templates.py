@@ -17,7 +17,7 @@ from identity.decisions.metrics import NEVER, threshold_at
 from identity.decisions.open_set import SEARCHED_FPIRS, Decision, fit_decision
 from identity.networks.embedding import join
 from identity.networks.face_space import unit
-from identity.networks.sources import default_shares, in_order, share_grid, source_called
+from identity.networks.sources import default_shares, share_grid, source_called, sources_in_order
 
 RENDER_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 DEFAULT_RENDER_WEIGHT = 0.25
@@ -149,7 +149,7 @@ def choose(
     Source:
         Grid search. The measure is `named_rightly`; `worth` says how much a better choice must gain.
     """
-    parts = tuple(source.name for source in in_order(embedded.probes))
+    parts = tuple(source.name for source in sources_in_order(embedded.probes))
     usual = Choice(default_shares(parts), DEFAULT_RENDER_WEIGHT if len(embedded.render_labels) else 0.0)
     if not calibration.is_enough:
         return usual, False

@@ -36,37 +36,11 @@ from identity.evaluation.rates import (
     measure_search,
     measure_share,
 )
+from identity.runs.comparison import Embedder
 from identity.runs.leak_guard import TrainingPhotos, find_leaks
 
 _BATCH = 64
 FEW_COPIES = 0.005  # share of the photos to measure on that may be copies of training photos
-
-
-class Embedder(Protocol):
-    """Embeds chips; both runs and bare features do."""
-
-    @property
-    def size(self) -> int:
-        """Side of the chips, pixels."""
-        ...
-
-    @property
-    def align(self) -> str:
-        """`face`, or `whole` if whole photos are embedded and no face is detected."""
-        ...
-
-    def embed(self, chips: np.ndarray) -> np.ndarray:
-        """Embed chips (N, size, size, 3) uint8 RGB as unit rows (N, D) float32."""
-        ...
-
-
-class Comparer(Embedder, Protocol):
-    """An embedder with stored thresholds for the comparison of two faces."""
-
-    @property
-    def same_person(self) -> SamePerson | None:
-        """The thresholds at which two faces count as the same person; None if there was too little to calibrate."""
-        ...
 
 
 class Gallery(Embedder, Protocol):

@@ -13,7 +13,7 @@ import numpy as np
 from identity.networks.chip_variants import JITTERS, jittered, mirrored
 from identity.networks.face_space import FaceSpace
 from identity.networks.feature_source import RunNetworks, SourceNetwork
-from identity.networks.sources import in_order
+from identity.networks.sources import sources_in_order
 
 _BATCH = 64
 
@@ -25,7 +25,7 @@ def join(parts: Mapping[str, np.ndarray], shares: Mapping[str, float]) -> np.nda
         parts: source name -> (N, D_part) unit rows.
         shares: source name -> share.
     """
-    used = [source.name for source in in_order(shares) if shares[source.name] > 0]
+    used = [source.name for source in sources_in_order(shares) if shares[source.name] > 0]
     return np.concatenate([np.sqrt(shares[name]) * parts[name] for name in used], axis=1).astype(np.float32)
 
 
@@ -143,7 +143,7 @@ def load_embedder(
         ValueError: `run` lacks a network that a source needs.
     """
     given, other_spaces = run or RunNetworks(), spaces or {}
-    networks = {source.name: source.load(given) for source in in_order(names)}
+    networks = {source.name: source.load(given) for source in sources_in_order(names)}
     return PartEmbedder(
         {
             name: replace(network, space=other_spaces[name]) if name in other_spaces else network

@@ -135,7 +135,7 @@ def source_called(name: str) -> FeatureSource:
     return _REGISTERED[name]
 
 
-def in_order(names: Iterable[str]) -> tuple[FeatureSource, ...]:
+def sources_in_order(names: Iterable[str]) -> tuple[FeatureSource, ...]:
     """Return the sources of these names in the order in which their parts are joined.
 
     Raises:
@@ -154,7 +154,7 @@ def sources_of(features: str) -> tuple[FeatureSource, ...]:
     Raises:
         InputError: no such source.
     """
-    return in_order(FEATURES.get(features) or features.split("+"))
+    return sources_in_order(FEATURES.get(features) or features.split("+"))
 
 
 def usable(
@@ -180,7 +180,7 @@ def default_shares(names: Iterable[str]) -> dict[str, float]:
 
     The first source that is `trusted_alone` gets everything; without one, all sources get the same.
     """
-    sources = in_order(names)
+    sources = sources_in_order(names)
     trusted = [source.name for source in sources if source.trusted_alone]
     if trusted:
         return {source.name: float(source.name == trusted[0]) for source in sources}
@@ -193,7 +193,7 @@ def share_grid(names: Iterable[str]) -> Iterator[dict[str, float]]:
     A source gets each of its `share_steps`, and what is left is divided among the sources after it in the same way. The
     number of combinations is the product of the numbers of steps of all sources but the last.
     """
-    first, *others = [source.name for source in in_order(names)]
+    first, *others = [source.name for source in sources_in_order(names)]
     if not others:
         yield {first: 1.0}
         return

@@ -37,7 +37,7 @@ from augmentor.views.view import View
 from augmentor.views.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey, allowed, spread_view_keys
 from identity.chips.photo_faces import PhotoReader
 from identity.pretraining.cut import CUTS, LANDMARKS68, POINTS5, Cut
-from identity.pretraining.held_out import held_out_rows
+from identity.pretraining.held_out import held_out_faces
 from identity.pretraining.teacher_file import Answers, read_answers
 
 CHIP = 150  # side of dlib's chip, pixels
@@ -231,7 +231,7 @@ def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
         usable = usable[[_agree(*both) for both in zip(landmarks, points, strict=True)]]
     per_face = max(1, round(count / max(1, len(usable))))
     rows = np.random.default_rng(seed).permutation(usable)[: -(-count // per_face)]
-    held_out = np.isin(rows, held_out_rows(paths.tolist()))
+    held_out = np.isin(rows, held_out_faces(paths.tolist()))
     rows = np.concatenate(
         [rows[held_out], rows[~held_out]]
     )  # held-out faces first, because measurements need them

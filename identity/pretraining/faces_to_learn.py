@@ -8,9 +8,9 @@ import numpy as np
 from augmentor.errors import InputError
 from identity.pretraining.cut import CUTS, LANDMARKS68, Cut
 from identity.pretraining.distillation import centred_blocks
-from identity.pretraining.held_out import held_out_rows
+from identity.pretraining.held_out import held_out_faces
 from identity.pretraining.recipe import Recipe
-from identity.pretraining.student_view import jittered
+from identity.pretraining.student_view import jittered_view
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Faces:
             chip = self.cut.student(self.chips[row][None])[0]
             if self.count[row] and rng.random() < recipe.render_share:
                 chip = self.renders[self.ordered[self.first[row] + rng.integers(self.count[row])]]
-            shown[k] = jittered(chip, size, recipe.zoom * self.cut.room, rng)
+            shown[k] = jittered_view(chip, size, recipe.zoom * self.cut.room, rng)
         return shown, self.targets[rows]
 
 
@@ -88,7 +88,7 @@ def load_faces(work: Path) -> Faces:
         cut = CUTS[str(saved["cut"])] if several else LANDMARKS68
     targets, centre = centred_blocks(embeddings, widths)
     chips = np.load(work / "chips.npy", mmap_mode="r", allow_pickle=False)
-    held_out = held_out_rows(paths.tolist())
+    held_out = held_out_faces(paths.tolist())
     if not 0 < len(held_out) < len(chips):
         raise InputError(
             f"{work}: {len(chips)} faces are too few to hold some out; use at least some hundreds"

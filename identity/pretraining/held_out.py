@@ -8,7 +8,7 @@ import numpy as np
 HELD_OUT = 0.025  # share of the faces that is held out
 
 
-def held_out_rows(paths: Sequence[str]) -> np.ndarray:
+def held_out_faces(paths: Sequence[str]) -> np.ndarray:
     """Return the rows of the faces that are never trained on, in random order.
 
     A hash of its path decides about each face. Therefore the choice stays the same if faces are added or removed, and a

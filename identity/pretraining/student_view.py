@@ -16,7 +16,7 @@ GREY, GREY_OF_RGB = 0.15, (0.299, 0.587, 0.114)
 BRIGHTER, TINTED, LIFTED = 0.3, 0.07, 20.0
 
 
-def jittered(chip: np.ndarray, size: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
+def jittered_view(chip: np.ndarray, size: int, zoom: float, rng: np.random.Generator) -> np.ndarray:
     """Return a random view of a chip: mirrored, moved, turned, scaled, recoloured, blurred or grey.
 
     Args:

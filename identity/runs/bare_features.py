@@ -13,7 +13,7 @@ from identity.networks.backbone import load_weights
 from identity.networks.embedding import join, load_embedder
 from identity.networks.feature_source import RunNetworks
 from identity.networks.features import FrozenBackbone
-from identity.networks.sources import DLIB, FACE, default_shares, in_order, sources_of
+from identity.networks.sources import DLIB, FACE, default_shares, sources_in_order, sources_of
 
 BARE_MODELS = (FACE.name, DLIB.name, "both")  # the values of --model that need no run
 
@@ -46,7 +46,7 @@ class BareFeatures:
         if not untrained:
             raise InputError(f"{name} compares faces only after training; known: {', '.join(BARE_MODELS)}")
         shares = {part: share for part, share in default_shares(untrained).items() if share > 0}
-        needs_backbone = any(source.uses_backbone for source in in_order(shares))
+        needs_backbone = any(source.uses_backbone for source in sources_in_order(shares))
         self.weights = load_weights("face") if needs_backbone else None
         backbone = FrozenBackbone(self.weights, CHIP_SIZE) if self.weights else None
         self.embedder = load_embedder(shares, RunNetworks(backbone))

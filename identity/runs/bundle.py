@@ -38,7 +38,7 @@ from identity.networks.embedding import PartEmbedder, join, load_embedder
 from identity.networks.feature_source import RunDigests, RunNetworks
 from identity.networks.features import FrozenBackbone
 from identity.networks.head_config import HeadConfig
-from identity.networks.sources import in_order
+from identity.networks.sources import sources_in_order
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.enrolled_people import EnrolledPeople
 from identity.runs.leak_guard import TrainingPhotos
@@ -148,7 +148,7 @@ class Bundle:
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the sources that have a share, in the order in which their parts are joined."""
-        return tuple(source.name for source in in_order(self.shares) if self.shares[source.name] > 0)
+        return tuple(source.name for source in sources_in_order(self.shares) if self.shares[source.name] > 0)
 
     @property
     def source_digests(self) -> dict[str, str]:
@@ -157,7 +157,7 @@ class Bundle:
         for weights in self.head_weights:
             head.update(np.ascontiguousarray(weights).tobytes())
         own = RunDigests(self.backbone.digest if self.backbone else "", head.hexdigest())
-        return {source.name: source.digest(own) for source in in_order(self.shares)}
+        return {source.name: source.digest(own) for source in sources_in_order(self.shares)}
 
     @property
     def space(self) -> str:
@@ -358,7 +358,7 @@ class Bundle:
         self._embedder = other._embedder
 
     def _load_networks(self) -> PartEmbedder:
-        sources = in_order(self.parts)
+        sources = sources_in_order(self.parts)
         backbone = self._load_backbone() if any(source.uses_backbone for source in sources) else None
         head = self._load_head() if any(source.trained_on_the_photos for source in sources) else None
         return load_embedder(self.parts, RunNetworks(backbone, head))

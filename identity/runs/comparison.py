@@ -16,21 +16,30 @@ from identity.runs.bare_features import BARE_MODELS, BareFeatures
 FACES: dict[str, Policy] = {"largest": "largest", "best-pair": "all", "reject": "reject"}
 
 
-class Comparer(Protocol):
-    """The methods that a run and bare features have in common."""
+class Embedder(Protocol):
+    """Embeds chips; both runs and bare features do."""
 
     @property
     def size(self) -> int:
-        """Height and width of the chips, pixels."""
+        """Side of the chips, pixels."""
         ...
 
     @property
-    def same_person(self) -> SamePerson | None:
-        """Thresholds and probability curve; None where there was no calibration."""
+    def align(self) -> str:
+        """`face`, or `whole` if whole photos are embedded and no face is detected."""
         ...
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
-        """Return (N, D) float32 unit rows of (N, size, size, 3) uint8 RGB chips."""
+        """Embed chips (N, size, size, 3) uint8 RGB as unit rows (N, D) float32."""
+        ...
+
+
+class Comparer(Embedder, Protocol):
+    """An embedder with stored thresholds for the comparison of two faces."""
+
+    @property
+    def same_person(self) -> SamePerson | None:
+        """The thresholds at which two faces count as the same person; None if there was too little to calibrate."""
         ...
 
 

@@ -20,7 +20,7 @@ from identity.decisions.templates import TrainingEmbeddings
 from identity.networks.embedding import PartEmbedder
 from identity.networks.feature_source import FeatureSource, RunDigests
 from identity.networks.features import Maps
-from identity.networks.sources import in_order
+from identity.networks.sources import sources_in_order
 from identity.runs.leak_guard import TrainingPhotos, find_leaks
 from identity.training.head_training import TrainedHead
 from identity.training.training_set import TrainingSet, spread_renders
@@ -56,7 +56,7 @@ def embed_set(
     probes: _Parts = {}
     photos: _Parts = {}
     renders: _Parts = {}
-    sources = in_order(embedder.parts)
+    sources = sources_in_order(embedder.parts)
     for source in sources:
         if not source.uses_backbone:
             key = f"{data.digest} {seed} {embed_renders} {source.digest(RunDigests())}"

@@ -56,7 +56,7 @@ def cluster_findings(path: Path, data: str | None, out: str | None) -> list[Find
         return findings  # there are no addresses to connect to, or no ssh to connect with
     head = str(provider.get("head_ip", ""))
     workers = [str(address) for address in provider.get("worker_ips", ())]
-    look = functools.partial(node_findings, config, data=data, out=out)
+    look = functools.partial(findings_of_node, config, data=data, out=out)
     with ThreadPoolExecutor(16) as pool:
         nodes = pool.map(lambda node: look(node, needs_ssh=node == head and bool(workers)), [head, *workers])
         return [*findings, *(finding for node in nodes for finding in node)]
@@ -140,7 +140,7 @@ def _cloud(provider: Mapping[str, Any]) -> list[Finding]:
     return [Finding(f"boto3: {'installed' if there else 'not installed'}", there, "pip install boto3")]
 
 
-def node_findings(
+def findings_of_node(
     config: Mapping[str, Any],
     address: str,
     *,

@@ -10,10 +10,10 @@ from augmentor.errors import InputError
 from identity.networks.backbone import load_weights
 from identity.pretrain import main, make_parser, recipe_of
 from identity.pretraining.faces_to_learn import Faces
-from identity.pretraining.held_out import held_out_rows
+from identity.pretraining.held_out import held_out_faces
 from identity.pretraining.recipe import Recipe
 from identity.pretraining.student import Pretraining, Speed, linear_fit
-from identity.pretraining.student_view import jittered
+from identity.pretraining.student_view import jittered_view
 from identity.pretraining.student_weights import finish
 from tests.identity.drawn_set import write_random_weights
 
@@ -51,9 +51,9 @@ def test_learning_rate_warms_up_and_ends_at_zero() -> None:
 
 def test_jitter_returns_the_requested_size_and_is_repeatable() -> None:
     chip = np.full((112, 112, 3), 128, np.uint8)
-    first = jittered(chip, 64, 1.07, np.random.default_rng(3))
+    first = jittered_view(chip, 64, 1.07, np.random.default_rng(3))
     assert first.shape == (64, 64, 3) and first.dtype == np.uint8
-    np.testing.assert_array_equal(first, jittered(chip, 64, 1.07, np.random.default_rng(3)))
+    np.testing.assert_array_equal(first, jittered_view(chip, 64, 1.07, np.random.default_rng(3)))
 
 
 def test_a_batch_shows_renders_with_their_photos_target_and_no_held_out_face() -> None:
@@ -214,12 +214,12 @@ def test_teacher_weights_are_given_for_every_teacher_or_not_at_all() -> None:
 
 def test_held_out_faces_stay_held_out_when_faces_are_added() -> None:
     paths = [f"utkface/{k}_0_1_{k}.webp" for k in range(4000)]
-    held = {paths[row] for row in held_out_rows(paths)}
+    held = {paths[row] for row in held_out_faces(paths)}
     assert 60 < len(held) < 140  # 2.5 %
     some = [path for k, path in enumerate(paths) if k % 7]
-    assert {some[row] for row in held_out_rows(some)} == held.intersection(some)
-    assert list(held_out_rows(paths)) != sorted(
-        held_out_rows(paths)
+    assert {some[row] for row in held_out_faces(some)} == held.intersection(some)
+    assert list(held_out_faces(paths)) != sorted(
+        held_out_faces(paths)
     )  # the first of them come from all sources
 
 

@@ -144,7 +144,7 @@ def test_node_with_another_python_and_no_rsync(
     # A login shell takes its PATH from the system.
     program(fake_ssh / "ssh", 'for last; do :; done; exec bash -c "${last/--login/}"')
     config = cluster_check.read_cluster(cluster_file(tmp_path))
-    findings = cluster_check.node_findings(config, "10.0.0.1", needs_ssh=True)
+    findings = cluster_check.findings_of_node(config, "10.0.0.1", needs_ssh=True)
     assert missing(findings) == ["10.0.0.1: Python 3.8.10", "10.0.0.1: rsync", "10.0.0.1: venv"]
     assert "wants 3.10 or 3.11 or 3.12" in findings[1].way_out
 
@@ -152,7 +152,7 @@ def test_node_with_another_python_and_no_rsync(
 def test_node_that_lets_nobody_in(fake_ssh: Path, tmp_path: Path) -> None:
     program(fake_ssh / "ssh", "echo 'ubuntu@10.0.0.1: Permission denied (publickey).' >&2; exit 255")
     config = cluster_check.read_cluster(cluster_file(tmp_path, worker_ips=[]))
-    (finding,) = cluster_check.node_findings(config, "10.0.0.1", needs_ssh=False)
+    (finding,) = cluster_check.findings_of_node(config, "10.0.0.1", needs_ssh=False)
     assert "Permission denied" in finding.what and "ssh-copy-id ubuntu@10.0.0.1" in finding.way_out
 
 
@@ -165,10 +165,10 @@ def test_node_that_is_set_up_checks_itself(fake_ssh: Path, tmp_path: Path) -> No
         f"""[ "$1" = -c ] && echo yes || echo "$*" '{answer}' | sed 's/^.*{{"f/{{"f/'""",
     )
     config = cluster_check.read_cluster(cluster_file(tmp_path))
-    findings = cluster_check.node_findings(config, "10.0.0.1", needs_ssh=False, data="s3://b c")
+    findings = cluster_check.findings_of_node(config, "10.0.0.1", needs_ssh=False, data="s3://b c")
     assert missing(findings) == ["10.0.0.1: --data s3://b c: no answer"]
     program(environment / "python", '[ "$1" = -c ] && echo yes || echo Traceback')
-    findings = cluster_check.node_findings(config, "10.0.0.1", needs_ssh=False)
+    findings = cluster_check.findings_of_node(config, "10.0.0.1", needs_ssh=False)
     assert missing(findings) == ["10.0.0.1: no answer from its jobs.preflight"]
 
 

@@ -16,10 +16,10 @@ from identity.networks.sources import (
     FACE,
     HEAD,
     default_shares,
-    in_order,
     register,
     share_grid,
     source_called,
+    sources_in_order,
     sources_of,
     unregister,
     usable,
@@ -59,7 +59,7 @@ def test_a_name_is_given_once_and_is_one_word(colours: FeatureSource) -> None:
 
 
 def test_a_registered_source_comes_last_in_every_order(colours: FeatureSource) -> None:
-    assert in_order([colours.name, HEAD.name, DLIB.name]) == (DLIB, HEAD, colours)
+    assert sources_in_order([colours.name, HEAD.name, DLIB.name]) == (DLIB, HEAD, colours)
     assert source_called(colours.name) is colours
     parts = {"colours": np.array([[1.0, 0.0]]), "dlib": np.array([[0.0, 1.0]])}
     np.testing.assert_allclose(join(parts, {"colours": 0.25, "dlib": 0.75}), [[0, np.sqrt(0.75), 0.5, 0]])
