@@ -41,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATH",
-        help="a set, albums, a report or an export that you deleted for good; can be given several times",
+        help="a set, albums, a cache, a report or an export that you deleted for good; can be given several times",
     )
     return parser
 

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from identity.forgetting.forget_person import refuse_forgotten
         from identity.runs.bundle import Bundle
         from identity.runs.collection import PeopleFile
-        from identity.runs.moving import moved_here
+        from identity.runs.moving import moved_here, moved_place
         from identity.runs.renaming import merged, photo_counts, renamed
 
         if not (options.rename or options.merge or options.moved):
@@ -58,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with PeopleFile(options.model) as people, people.exclusive():
             bundle = Bundle.load(options.model)
             if options.moved:
-                people.moved_here()
+                home = bundle.about.get("home")
+                folder = options.model.resolve()
+                people.moved_here(lambda place: moved_place(place, Path(home), folder) if home else None)
                 changed = moved_here(bundle, options.model.resolve())
             else:
                 refuse_forgotten(people, (options.rename or options.merge)[1])

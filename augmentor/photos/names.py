@@ -26,11 +26,24 @@ RESERVED_NAMES = frozenset(
 )
 # Windows opens these devices in any folder: Microsoft Learn, "Naming Files, Paths, and Namespaces".
 _DEVICES = frozenset(
-    ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³")]
+    [
+        "con",
+        "prn",
+        "aux",
+        "nul",
+        "conin$",
+        "conout$",
+        *(f"{port}{n}" for port in ("com", "lpt") for n in "123456789¹²³"),
+    ]
 )
 _JOINERS = "\u200c\u200d"  # part of the spelling in Persian and Indic scripts, and of many emoji
 _INVISIBLE = frozenset(["Cc", "Cf", "Cs", "Zl", "Zp"])
 _BLANK = "\u115f\u1160\u2800\u3164\uffa0"  # letters and signs that show nothing: Hangul fillers, an empty braille cell
+# Unicode's Default_Ignorable_Code_Point: shows nothing, such as a variation selector.
+_IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 _UNSAFE = re.compile(r'[:*?"<>|]')
 _HASHED = re.compile(r".* ~[0-9a-f]{10}")
 
@@ -67,7 +80,7 @@ def name_key(name: str) -> str:
         True
     """
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    visible = "".join(c for c in folded if unicodedata.category(c) != "Cf")
+    visible = _IGNORABLE.sub("", "".join(c for c in folded if unicodedata.category(c) != "Cf"))
     return " ".join(visible.split()).strip(" .")
 
 

@@ -93,7 +93,12 @@ class WrittenFiles:
             elif os.path.lexists(path):
                 left.append(file)
             folder = path.parent
-            if folder != self._albums and folder.is_dir() and not any(folder.iterdir()):
+            if (
+                folder != self._albums
+                and folder.is_dir()
+                and not folder.is_symlink()
+                and not any(folder.iterdir())
+            ):
                 folder.rmdir()
         self._people.settle_written(self._collection, dict.fromkeys(gone))
         for file in gone:

@@ -19,9 +19,9 @@ all people share keep a small influence of these images until the next training.
 """
 
 import io
-import os
+import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -123,7 +123,7 @@ def forget(
         outcome.left += left_elsewhere(record, names, bundle.labels)
         outcome.left += left_in_run(run, names)
         outcome.left += left_in_albums(names, bundle.labels, people)
-        outcome.left += left_in_outputs(names, bundle.labels, people, record.searched)
+        outcome.left += left_in_outputs(names, bundle.labels, people)
     except OSError as error:
         raise InputError(
             f"{error.filename or run}: cannot be read or deleted ({error.strerror or error}); {record.name} is no "
@@ -144,11 +144,12 @@ def refuse_forgotten(people: PeopleFile, name: str) -> None:
     Raises:
         InputError: A person of this name is still being forgotten.
     """
-    if found_name(name, people.forgetting()) is not None:
-        raise InputError(
-            f"{name}: a person of this name is being forgotten and something is left; finish that with "
-            "identity.forget --name, then enrol"
-        )
+    for person, record in people.forgetting().items():
+        if found_name(name, [person, *record["names"]]) is not None:
+            raise InputError(
+                f"{name}: a person who has or had this name is being forgotten and something is left; finish that with "
+                f"identity.forget --name {shlex.quote(person)}, then give the name"
+            )
 
 
 def _take_out_of_run(run: Path, record: ForgettingRecord, people: PeopleFile, outcome: Forgotten) -> None:
@@ -195,14 +196,9 @@ def _delete_outside_of_run(
 def _close_record(
     record: ForgettingRecord, people: PeopleFile, wait_seconds: float, outcome: Forgotten
 ) -> None:
-    """Erase deleted rows from the people file and, if nothing is left of the person, the record as well.
-
-    A record that stays also lists what was searched in this call. A repeated call does not ask for it if it is gone.
-    """
+    """Erase deleted rows from the people file and, if nothing is left of the person, the record as well."""
     if not people.clean(wait_seconds):
         outcome.left.append(_still_read(people))
-    searched = [path for path in people.outputs() if is_local(path) and os.path.lexists(path)]
-    record = replace(record, searched=sorted({*record.searched, *searched}))
     if outcome.left:
         people.keep_forgetting(record.name, asdict(record))
         return
@@ -261,12 +257,14 @@ def _forget_in_collection(
         return
     people.drop_moved(number, lambda album: is_album_of(album, names))
     taken = take_out(placed, people, number, albums)
+    stored = {photo.path for photo in people.photos(number)} & paths
     people.drop(number, sorted(paths))
     outcome.left += _kept_files(albums, taken)
     outcome.originals += [str(collection.photos / path) for path in sorted(paths)]
-    outcome.removed.append(
-        f"{len(taken.removed)} files in {albums}, and the stored faces of {len(paths)} photos there"
-    )
+    if taken.removed or stored:
+        outcome.removed.append(
+            f"{len(taken.removed)} files in {albums}, and the stored faces of {len(stored)} photos there"
+        )
     _write_pages_again(bundle, people, collection, outcome)
 
 
@@ -310,6 +308,9 @@ def _write_pages_again(
 def _remove_caches(folder: Path, run: Path, outcome: Forgotten) -> None:
     """Delete what training and `identity.chips.detection_cache` cached in a folder, if a training made the folder."""
     files = cached_files(folder)
+    if not folder.is_dir() and run.resolve() not in folder.resolve().parents:
+        outcome.left.append(not_there(folder, "the cache of the training"))
+        return
     if files and not is_cache_folder(folder) and run.resolve() not in folder.resolve().parents:
         outcome.left += [
             f"{file}: may be a cache of the training, but nothing says that the training made it; delete it yourself"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ class ForgettingRecord:
         elsewhere: places that the run was made from but in which this copy of the run must not delete anything.
         albums: the photos that show the person, relative to their folder, by the folder of their albums.
         originals: the user's own photos of the person.
-        searched: reports, exports and tables that existed in an earlier call.
     """
 
     name: str
@@ -43,7 +42,6 @@ class ForgettingRecord:
     elsewhere: list[str]
     albums: dict[str, list[str]]
     originals: list[str]
-    searched: list[str] = field(default_factory=list)
 
 
 def write_down(
@@ -162,7 +160,8 @@ def is_below(path: Path, folders: Collection[Path]) -> bool:
         folders: files or folders, which need not exist; `..` and symbolic links in them are followed.
     """
     # the folders as they are written count as well, because a symbolic link on the way may be gone
-    places = {Path(os.path.abspath(folder)) for folder in folders}  # noqa: PTH100 | {folder.resolve() for folder in folders}
+    written = {Path(os.path.abspath(folder)) for folder in folders}  # noqa: PTH100
+    places = written | {folder.resolve() for folder in folders}
     return any(place in (path, *path.parents) for place in places)
 
 
@@ -194,7 +193,6 @@ def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> Forgettin
         albums=albums,
         originals=all_of(record.originals for record in records),
         sets=sets,
-        searched=all_of(record.searched for record in records),
         elsewhere=elsewhere,
     )
 

@@ -7,6 +7,7 @@ ordinary word. It counts only as a separate value between quotes, tags, commas o
 """
 
 import html
+import json
 import os
 import re
 import unicodedata
@@ -57,7 +58,7 @@ class Mentions:
         longer = {normalised(other) for other in others} - own
         longer = {other for other in longer if any(name in other for name in own)}
         self._pattern = _any_of(own)
-        self._others = _any_of(longer)
+        self._others = _any_spelling_of(longer)
 
     def in_text(self, text: str) -> bool:
         """Return whether a text contains one of the names, escaped or not."""
@@ -148,6 +149,28 @@ def _any_of(names: Collection[str]) -> re.Pattern[str] | None:
     return re.compile("|".join(map(_pattern, longest_first)), re.MULTILINE) if names else None
 
 
+def _any_spelling_of(names: Collection[str]) -> re.Pattern[str] | None:
+    """Return a regular expression that finds some names, also escaped; None if there are none."""
+    escaped = {
+        spelling
+        for name in names
+        for spelling in (
+            *(html.escape(name), html.escape(name).replace("&#x27;", "&#39;"), json.dumps(name)[1:-1]),
+            *(
+                json.dumps(name, ensure_ascii=False)[1:-1],
+                urllib.parse.quote(name),
+                urllib.parse.quote_plus(name),
+            ),
+            name.replace('"', '""'),
+        )
+        if spelling != name
+    }
+    plain = [_pattern(name) for name in sorted(names, key=lambda name: (-len(name), name))]
+    longest_first = sorted(escaped, key=lambda spelling: (-len(spelling), spelling))
+    patterns = [*map(re.escape, longest_first), *plain]
+    return re.compile("|".join(patterns), re.MULTILINE) if patterns else None
+
+
 def _pattern(name: str) -> str:
     """Return a regular expression that matches a name."""
     if len(name) <= _SHORT and not _is_written_without_spaces(name[0]):
@@ -156,7 +179,12 @@ def _pattern(name: str) -> str:
     other = r"(?!(?: |%20)~[0-9a-f]{10})"
     before = "" if _is_written_without_spaces(name[0]) else rf"(?<!{_more_of(name[0])})"
     after = "" if _is_written_without_spaces(name[-1]) else rf"(?!{_more_of(name[-1])})"
-    return f"{before}{re.escape(name)}{after}{other}"
+    return f"{before}{_spelled(name)}{after}{other}"
+
+
+def _spelled(name: str) -> str:
+    """Return a regular expression for a name whose words files may join otherwise: `Ada_Lovelace`, `Ada-Lovelace`."""
+    return r"[\s_-]+".join(re.escape(word) for word in re.split(r"[\s_-]+", name) if word) or re.escape(name)
 
 
 def _more_of(character: str) -> str:

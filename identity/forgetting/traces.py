@@ -6,7 +6,7 @@ The search does not depend on the deletion: it reads all files again and uses on
 import json
 import os
 import shlex
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from augmentor.photos.place import is_local
@@ -86,16 +86,13 @@ def left_in_albums(names: Sequence[str], others: Sequence[str], people: PeopleFi
                 yield f"{file}: {reason}; delete the file or remove the name from it"
 
 
-def left_in_outputs(
-    names: Sequence[str], others: Sequence[str], people: PeopleFile, searched: Collection[str]
-) -> Iterator[str]:
+def left_in_outputs(names: Sequence[str], others: Sequence[str], people: PeopleFile) -> Iterator[str]:
     """Search reports, exports and tables that were made elsewhere with the run; yield a line for each trace.
 
     Args:
         names: names of the person.
         others: names of the people who are still enrolled.
         people: people file of the run.
-        searched: what an earlier call for this person searched. If such an output is gone now, the user deleted it.
     """
     mentions = Mentions(names, others)
     for path, kind in people.outputs().items():
@@ -103,11 +100,12 @@ def left_in_outputs(
             yield f"{path}: {kind} in a bucket, which was not searched; delete it or make it again"
         elif os.path.lexists(path):
             for file, reason in mentions.below(Path(path)):
-                yield f"{file}: {kind} that {reason}; delete it or make it again"
+                yield (
+                    f"{file} ({kind}): {reason}; make it again without the person, or delete it and repeat the command "
+                    f"with --deleted {shlex.quote(path)}"
+                )
         elif os.path.lexists(f"{path}.parts"):
             yield f"{path}: a job is making this {kind} or was stopped; let it end, then repeat the command"
-        elif path in searched:
-            people.drop_output(path)
         else:
             yield not_there(Path(path), f"this {kind}")
 

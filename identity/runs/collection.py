@@ -295,10 +295,29 @@ class PeopleFile:
             for number, albums, photos, space, home in rows
         ]
 
-    def moved_here(self) -> None:
-        """Take over the collections: the run was moved to this folder, not copied."""
+    def moved_here(self, moved: Callable[[str], str | None] = lambda place: None) -> None:
+        """Take over the collections: the run was moved to this folder, not copied.
+
+        Args:
+            moved: where a folder is if it moved along with the run; None if it did not.
+        """
+        columns = (
+            *(
+                ("collections", "albums"),
+                ("collections", "photos"),
+                ("placed", "source"),
+                ("outputs", "path"),
+            ),
+        )
         with self.transaction():
             self._db.execute("UPDATE collections SET home = ?", (self._home,))
+            for table, column in columns:
+                known = self._db.execute(f"SELECT DISTINCT {column} FROM {table}").fetchall()
+                for (place,) in known:
+                    if (there := moved(place)) is not None:
+                        self._db.execute(
+                            f"UPDATE OR IGNORE {table} SET {column} = ? WHERE {column} = ?", (there, place)
+                        )
 
     def photos(self, collection: int) -> list[StoredPhoto]:
         """Return all photos by path, without their faces."""

@@ -4,6 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from augmentor.balanced_set.layout import MANIFEST
+from augmentor.balanced_set.manifest import read_manifest
+from augmentor.errors import InputError
 from augmentor.photos.place import is_local
 from identity.runs.bundle import Bundle
 
@@ -21,13 +24,21 @@ def moved_here(bundle: Bundle, folder: Path) -> Bundle:
     about: dict[str, Any] = bundle.about | {"home": str(folder)}
     home, config = bundle.about.get("home"), bundle.about.get("config")
     if home and isinstance(config, dict):
-        moved = {kind: _moved(config.get(kind), Path(home), folder) for kind in ("data", "cache")}
+        moved = {kind: moved_place(config.get(kind), Path(home), folder) for kind in ("data", "cache")}
+        if moved["data"] is not None and not _is_set_of(Path(moved["data"]), bundle):
+            del moved["data"]  # another set of the same name
         about["config"] = config | {kind: place for kind, place in moved.items() if place is not None}
     return replace(bundle, about=about)
 
 
-def _moved(place: str | None, home: Path, folder: Path) -> str | None:
-    """Return where a place is after it moved along; None if it did not."""
+def moved_place(place: str | None, home: Path, folder: Path) -> str | None:
+    """Return where a place is after it moved along with the run; None if it did not.
+
+    Args:
+        place: a path as the run knows it, or a URI.
+        home: folder of the run before it was moved.
+        folder: folder of the run now.
+    """
     if not place or not is_local(place) or Path(place).exists():
         return None
     try:
@@ -35,3 +46,12 @@ def _moved(place: str | None, home: Path, folder: Path) -> str | None:
     except ValueError:  # it did not lie beside the run
         return None
     return str(beside) if beside.exists() else None
+
+
+def _is_set_of(place: Path, bundle: Bundle) -> bool:
+    """Return whether a balanced set has photos that the run was trained on."""
+    try:
+        photos = set(read_manifest(place / MANIFEST)["source_sha256"].to_pylist())
+    except (InputError, OSError):
+        return False
+    return not photos.isdisjoint(bundle.sources["sha256"].to_pylist())

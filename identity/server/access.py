@@ -37,9 +37,16 @@ _FORWARDED = frozenset(
             "proxy-client-ip",
             "x-appengine-user-ip",
         ),
+        *("fly-client-ip", "do-connecting-ip", "remote-user", "x-remote-user", "x-scheme", "front-end-https"),
+        *("max-forwards",),
     ]
 )
 _FORWARDED_PREFIXES = (
+    "cloudfront-",
+    "x-nf-",
+    "x-vercel-",
+    "ngrok-",
+    "x-auth-request-",
     "x-forwarded",
     "x-original-forwarded",
     "x-envoy-",

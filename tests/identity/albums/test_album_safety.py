@@ -368,3 +368,13 @@ def test_an_album_that_the_user_made_a_link_stops_nothing(
     take_away(run, albums)
     take_away_twice = [path.name for path in (tmp_path / "elsewhere").iterdir()]
     assert take_away_twice == ["mine.txt"] and album.is_symlink()
+
+
+def test_thumbnails_that_the_user_made_a_link_stop_nothing(
+    run: Bundle, photos: Path, albums: Path, tmp_path: Path
+) -> None:
+    pages(put(run, photos, albums, "copy"), photos, albums)
+    (albums / ".thumbnails").rename(tmp_path / "elsewhere")
+    (albums / ".thumbnails").symlink_to(tmp_path / "elsewhere")
+    take_away(run, albums)
+    assert (albums / ".thumbnails").is_symlink() and not (albums / "index.html").exists()

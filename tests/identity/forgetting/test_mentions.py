@@ -120,3 +120,21 @@ def test_nested_and_encoded_columns_of_a_table_are_searched(tmp_path: Path, colu
 def test_a_short_name_is_found_as_the_name_of_a_file_and_with_a_plus_for_a_space() -> None:
     assert Mentions(["Al"]).in_text("photos/Al.jpg") and not Mentions(["Al"]).in_text("Al. came, too")
     assert Mentions(["Ada Love"]).in_text("?name=Ada+Love&x=1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Ann%20Smith", "Ann+Smith", "Ann_Smith_0001.jpg", "Ann-Smith", "Ann\u00a0Smith", "Ann  Smith"),
+        *("Ann O&#x27;Brien", "Ann O&#39;Brien", "Ann \\u00c9mile", "Ann%20%C3%89mile", 'Ann ""Annie"" Lee'),
+    ],
+)
+def test_somebody_elses_longer_name_is_no_mention_however_it_is_spelled(text: str) -> None:
+    ann = Mentions(["Ann"], others=["Ann Smith", "Ann O'Brien", "Ann Émile", 'Ann "Annie" Lee'])
+    assert not ann.in_text(f"<a href='{text}'>") and ann.in_text(f"Ann, {text}")
+
+
+def test_a_name_is_found_in_files_that_join_its_words() -> None:
+    ada = Mentions(["Ada Lovelace"])
+    assert ada.in_text("Ada_Lovelace_0001.jpg") and ada.in_text("ada/Ada-Lovelace.png")
+    assert not ada.in_text("Ada_Lovelaces.jpg")
