@@ -31,10 +31,10 @@ SMALL_BATCHES = (
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Draw photos of made-up people, and write one file that is not a photo."""
+    """Draw photos of made-up people, and write one photo that cannot be read."""
     made = tmp_path_factory.mktemp("made-up")
     write_people(made, PeopleOptions(identities=PEOPLE, photos=(3, 4)), workers=2, progress=False)
-    (made / "photos" / "notes.txt").write_text("no photo")
+    (made / "photos" / "broken.jpg").write_text("no photo")
     return made / "photos"
 
 
