@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from augmentor.errors import PhotoError
@@ -25,7 +25,7 @@ from jobs.naming.careful_seeing import CarefulReader
 from jobs.naming.names_table import Counts, part_bytes, rows_of
 from jobs.naming.photo_batches import Batch
 from jobs.naming.table_place import TablePlace
-from jobs.naming.trained_run import run_folder
+from jobs.naming.trained_run import check_unchanged, run_folder
 
 STAGES = ("read", "see", "name")
 _NO_ROWS: list[dict[str, Any]] = []
@@ -96,6 +96,7 @@ class BatchWorker:
     """
 
     def __init__(self, settings: NamingSettings) -> None:
+        self._settings = settings
         use_one_core()
         load_tensorflow(threads=1)
         from identity.runs.bundle import Bundle
@@ -103,7 +104,9 @@ class BatchWorker:
 
         with run_folder(settings.model, settings.digest) as folder:
             bundle = Bundle.load(folder)
-            _ = bundle.networks  # loads them while the folder is there
+            networks = bundle.networks  # loads them while the folder is there
+        if not folder.is_dir():  # it was a copy of a run in a bucket, which `check_unchanged` watches instead
+            bundle = replace(bundle, folder=None, _embedder=networks)
         self._recogniser = Recogniser(bundle, settings.fpir, settings.faces, settings.source)
         self._reader = PhotoReader(bundle.size, bundle.align, settings.faces, settings.source)
         self._reader.load()
@@ -119,8 +122,9 @@ class BatchWorker:
             careful: whether to read each photo in a process of its own.
 
         Raises:
-            InputError: the storage cannot be read, or the rows cannot be written.
+            InputError: the storage cannot be read, the rows cannot be written, or the run in a bucket was changed.
         """
+        check_unchanged(self._settings.model, self._settings.digest)
         nobody = self._recogniser.nobody
         there = self._table.part_if_of(batch.number, batch.fingerprint)
         if there is not None:

@@ -36,6 +36,26 @@ def check_run(uri: str, fpir: float) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def check_unchanged(uri: str, digest: str) -> None:
+    """Check that a run in a bucket is still the one that the job began with.
+
+    A run on a disk needs no check: it is read again by whoever decides on a name.
+
+    Args:
+        uri: path or URI of the run's folder.
+        digest: the digest that `check_run` returned.
+
+    Raises:
+        InputError: the run is gone, or somebody was enrolled in it or forgotten since.
+    """
+    place = place_of(uri)
+    if isinstance(place, FolderPlace):
+        return
+    content, _ = _read(place)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise _changed(place)
+
+
 @contextmanager
 def run_folder(uri: str, digest: str) -> Iterator[Path]:
     """Yield a folder on this machine that holds a run: its own, or a copy that is removed afterwards.
@@ -50,9 +70,7 @@ def run_folder(uri: str, digest: str) -> Iterator[Path]:
     place = place_of(uri)
     content, bundle = _read(place)
     if hashlib.sha256(content).hexdigest() != digest:
-        raise InputError(
-            f"{place.name()}: changed while the job ran; run the command again with another --out"
-        )
+        raise _changed(place)
     if isinstance(place, FolderPlace):
         yield place.folder
         return
@@ -68,6 +86,10 @@ def run_folder(uri: str, digest: str) -> Iterator[Path]:
             raise InputError(f"{place.name()}: cannot be downloaded ({error}); train again") from error
         (Path(folder) / _BUNDLE).write_bytes(content)
         yield Path(folder)
+
+
+def _changed(place: Place) -> InputError:
+    return InputError(f"{place.name()}: changed while the job ran; run the command again with another --out")
 
 
 def _read(place: Place) -> tuple[bytes, dict[str, Any]]:

@@ -415,6 +415,26 @@ def test_a_run_elsewhere_is_fetched_whole(run: Path, monkeypatch: pytest.MonkeyP
     assert not folder.exists()
 
 
+def test_a_worker_names_photos_with_a_run_elsewhere_until_that_changes(
+    run: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    monkeypatch.setattr(trained_run, "place_of", lambda uri: Elsewhere(copy))
+    digest = check_run("s3://bucket/run", 0.01)
+    settings = NamingSettings(
+        "s3://bucket/run", str(archive), str(tmp_path / "t.parquet"), digest, 0.01, "all"
+    )
+    worker = BatchWorker(settings)
+    path = next(p for p in list_photos(archive) if p.suffix == ".jpg")
+    one = worker._recogniser.images([load_image(path)])
+    assert one[0].status in ("ok", "no_face")
+    trained_run.check_unchanged("s3://bucket/run", digest)
+    (copy / "bundle.json").write_bytes((copy / "bundle.json").read_bytes() + b" ")
+    with pytest.raises(InputError, match="changed while the job ran"):
+        trained_run.check_unchanged("s3://bucket/run", digest)
+
+
 def test_wrong_calls_say_what_is_wrong_in_one_line(
     run: Path, tmp_path: Path, without_ray: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
