@@ -103,11 +103,11 @@ def _read(place: Place) -> tuple[bytes, dict[str, Any]]:
         bundle = json.loads(content)
     except ValueError as error:
         raise InputError(f"{place.name(_BUNDLE)}: damaged ({error}); train again") from error
-    if not isinstance(bundle, dict):
-        raise InputError(f"{place.name(_BUNDLE)}: damaged (not an object); train again")
-    if bundle.get("version") != VERSION:
+    if not isinstance(bundle, dict) or "version" not in bundle:
+        raise InputError(f"{place.name(_BUNDLE)}: damaged (no object with a version); train again")
+    if bundle["version"] != VERSION:
         raise InputError(
-            f"{place.name(_BUNDLE)}: version {bundle.get('version')} of the bundle, this program reads {VERSION}; "
+            f"{place.name(_BUNDLE)}: version {bundle['version']} of the bundle, this program reads {VERSION}; "
             "train again"
         )
     return content, bundle
