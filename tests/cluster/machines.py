@@ -7,6 +7,7 @@ home folder, /run, /dev/shm and Ray's /tmp/ray, so a temporary folder serves as 
 Needs root and the Debian packages openssh-server, rsync and iproute2.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -26,6 +27,7 @@ NEEDED = {
     "ip": "iproute2",
     "unshare": "util-linux",
 }
+_USES = itertools.count()
 USER = "ubuntu"  # as in jobs/cluster.yaml
 _SSHD_CONFIG = """
 Port 22
@@ -88,7 +90,12 @@ def machines(folder: Path, count: int) -> Iterator[tuple[list[Machine], Path]]:
     """Start machines; yield them with the private key for their sshd, and remove them with all that runs on them."""
     folder.mkdir()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
-    bridge, network = f"lk{os.getpid()}", f"10.{77 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
+    # Names and addresses of their own for each use: the kernel removes those of an earlier use a little later.
+    number, process = next(_USES), os.getpid()
+    bridge, network = (
+        f"lk{process}x{number}",
+        f"10.{77 + process % 100}.{(process // 100 + 37 * number) % 250}",
+    )
     with ExitStack() as stack:
         _ip("link", "add", bridge, "type", "bridge")
         stack.callback(_ip, "link", "del", bridge)
