@@ -1,4 +1,4 @@
-"""What all command lines share: their parser, the name that they were called by, and a check for optional packages."""
+"""Functions for all command lines: a parser, the name of the command, and a check for optional packages."""
 
 import argparse
 import importlib.util

@@ -1,4 +1,4 @@
-"""How far dlib's 68 landmarks lie from those of the head model, measured once and shipped as data.
+"""Offsets of dlib's 68 landmarks from those of the head model, measured once and shipped as data.
 
 The annotators of 300-W, and therefore dlib, put some landmarks on other places of the skin than the makers of the ICT
 model: the middle of the inner lips further in, the wings of the nose further forward, the jaw's angle further along

@@ -1,4 +1,4 @@
-"""How much of a head's surface a photo shows, and a texture for the rest.
+"""Measure which part of a head's surface a photo shows, and make a texture for the rest.
 
 On the head model's grid every point has a mirrored point, so what the photo hides is copied from the other side, with
 its brightness adjusted. Where the photo shows neither side, the surrounding colours are continued. The result is an

@@ -42,7 +42,7 @@ _THEMES = (
 
 @dataclass(frozen=True)
 class RunHistory:
-    """How a run was made.
+    """The history of a run's training.
 
     Attributes:
         photos: number of training photos of each person, the largest first.

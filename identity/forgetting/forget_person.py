@@ -89,7 +89,8 @@ def forget(
         run: folder of the run.
         name: name of an enrolled person, or of a person whose forgetting was interrupted or left something.
         people: people file of the run.
-        data: another balanced set. If the set that the run knows is not there, this one replaces it.
+        data: another balanced set. If it has photos that the run was trained on, it replaces the run's own set where
+            that is not there.
         deleted: files and folders that the user deleted for good. Any other place that the run knows but that is not
             there counts as left, because it may be on a disk that is not connected.
         wait_seconds: how long to wait for other processes that use the run, and for readers of the people file.
@@ -307,11 +308,11 @@ def _write_pages_again(
 
 def _remove_caches(folder: Path, run: Path, outcome: Forgotten) -> None:
     """Delete what training and `identity.chips.detection_cache` cached in a folder, if a training made the folder."""
-    files = cached_files(folder)
-    if not folder.is_dir() and run.resolve() not in folder.resolve().parents:
+    files, ours = cached_files(folder), is_cache_folder(folder, run)
+    if not folder.is_dir() and not ours:
         outcome.left.append(not_there(folder, "the cache of the training"))
         return
-    if files and not is_cache_folder(folder) and run.resolve() not in folder.resolve().parents:
+    if files and not ours:
         outcome.left += [
             f"{file}: may be a cache of the training, but nothing says that the training made it; delete it yourself"
             for file in files

@@ -14,12 +14,13 @@ from identity.albums.sorting import REVIEW, albums_of_people, decide
 from identity.forgetting.balanced_set import names_in_set
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, PhotoCollection
+from identity.runs.moving import is_set_of
 from identity.runs.unenrolment import without
 
 
 @dataclass(frozen=True)
 class ForgettingRecord:
-    """What must be done to forget a person; all values can be stored as JSON.
+    """The work that forgetting a person takes; all values can be stored as JSON.
 
     Attributes:
         name: name of the person in the run.
@@ -53,7 +54,8 @@ def write_down(
         run: folder of the run.
         name: name of an enrolled person, or of a person whose forgetting did not end.
         people: people file of the run.
-        data: another balanced set. If the set that the run knows is not there, this one replaces it.
+        data: another balanced set. If it has photos that the run was trained on, it replaces the run's own set where
+            that is not there.
         deleted: files and folders that the user deleted for good; they and everything below them are left out.
 
     Raises:
@@ -71,7 +73,7 @@ def write_down(
         if label is not None:
             without(bundle, label)  # raises an error if this is impossible, before anything is recorded
             records.append(_record_of(run, bundle, label, people))
-        record = _without_deleted(_joined(records, data), deleted)
+        record = _without_deleted(_joined(records, data, bundle), deleted)
         _drop_deleted(people, deleted)
         people.keep_forgetting(record.name, asdict(record))
     return record
@@ -165,7 +167,7 @@ def is_below(path: Path, folders: Collection[Path]) -> bool:
     return any(place in (path, *path.parents) for place in places)
 
 
-def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> ForgettingRecord:
+def _joined(records: Sequence[ForgettingRecord], data: Path | None, bundle: Bundle) -> ForgettingRecord:
     """Join records into one; where they can have only one value, it is that of the last record."""
     last = records[-1]
     albums: dict[str, list[str]] = {}
@@ -179,8 +181,12 @@ def _joined(records: Sequence[ForgettingRecord], data: Path | None) -> Forgettin
     elsewhere = all_of(record.elsewhere for record in records)
     sets = all_of(record.sets for record in records)
     if data is not None:
-        # if a set is not there any more, `data` is assumed to be the folder to which it was moved
-        sets = [place for place in sets if not is_local(place) or Path(place).is_dir()]
+        trained_on = {
+            *bundle.sources["sha256"].to_pylist(),
+            *(sha for record in records for sha in record.sha256),
+        }
+        if is_set_of(data, trained_on):  # a set that is not there any more was moved to `data`
+            sets = [place for place in sets if not is_local(place) or Path(place).is_dir()]
         sets = list(dict.fromkeys([*sets, str(data.resolve())]))
         elsewhere = [
             place for place in elsewhere if Path(place).is_absolute() and place != str(data.resolve())

@@ -1,5 +1,6 @@
 """A run whose folder was moved: it finds what moved along with it."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ def moved_here(bundle: Bundle, folder: Path) -> Bundle:
     home, config = bundle.about.get("home"), bundle.about.get("config")
     if home and isinstance(config, dict):
         moved = {kind: moved_place(config.get(kind), Path(home), folder) for kind in ("data", "cache")}
-        if moved["data"] is not None and not _is_set_of(Path(moved["data"]), bundle):
+        if moved["data"] is not None and not is_set_of(
+            Path(moved["data"]), bundle.sources["sha256"].to_pylist()
+        ):
             del moved["data"]  # another set of the same name
         about["config"] = config | {kind: place for kind, place in moved.items() if place is not None}
     return replace(bundle, about=about)
@@ -48,10 +51,15 @@ def moved_place(place: str | None, home: Path, folder: Path) -> str | None:
     return str(beside) if beside.exists() else None
 
 
-def _is_set_of(place: Path, bundle: Bundle) -> bool:
-    """Return whether a balanced set has photos that the run was trained on."""
+def is_set_of(place: Path, sha256: Collection[str]) -> bool:
+    """Return whether a balanced set has images of some photos.
+
+    Args:
+        place: folder of the set.
+        sha256: SHA-256 of the photos' files.
+    """
     try:
         photos = set(read_manifest(place / MANIFEST)["source_sha256"].to_pylist())
     except (InputError, OSError):
         return False
-    return not photos.isdisjoint(bundle.sources["sha256"].to_pylist())
+    return not photos.isdisjoint(sha256)

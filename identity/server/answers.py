@@ -185,7 +185,7 @@ class EnrolledAnswer(BaseModel):
 
 
 class ForgottenAnswer(BaseModel):
-    """What was deleted of a person, and what was not."""
+    """The files and records of a person that were deleted, and those that were not."""
 
     name: str
     removed: Annotated[list[str], Field(description="what was deleted")]

@@ -63,7 +63,7 @@ class Upload:
 
     @property
     def gives_way(self) -> bool:
-        """Whether the body arrives so slowly that another request should get the slot."""
+        """True if the body arrives so slowly that another request should get the slot."""
         waited = self.waited + self.pause
         slow = waited > _GRACE and self.received < _LEAST_RATE * waited
         return self.receiving and self.since is not None and (self.pause > _PAUSE or slow)
@@ -124,12 +124,12 @@ class Slots:
 
     @property
     def full(self) -> bool:
-        """Whether a new request would be refused."""
+        """True if a new request would be refused."""
         return len(self._open) >= self.most and not any(one.gives_way for one in self._open)
 
     @property
     def receiving(self) -> bool:
-        """Whether a request is waiting for more of its body."""
+        """True if a request is waiting for more of its body."""
         return any(one.since is not None for one in self._open)
 
     def take(self, caller: int | None) -> Upload:

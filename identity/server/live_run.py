@@ -27,7 +27,7 @@ class LiveRun:
 
     @property
     def changed(self) -> bool:
-        """Whether the run was saved since `current` read it."""
+        """True if the run was saved since `current` read it."""
         return self._bundle.outdated
 
     def current(self) -> Bundle:

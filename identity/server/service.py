@@ -28,7 +28,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Service:
-    """What the routes share; `start` it with the server and `stop` it at the end.
+    """The objects that the routes share; `start` it with the server and `stop` it at the end.
 
     Args:
         settings: settings of the server.

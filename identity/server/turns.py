@@ -1,8 +1,8 @@
 """Share the processes that decode photos fairly among requests.
 
 Each request may have many photos. If their photos waited in one line, a request with one photo would wait for all the
-photos of the requests before it. Here the next turn goes to
-the request with the fewest turns now and, among those, with the least time so far.
+photos of the requests before it. Here the next turn goes to the request with the fewest turns now and, among those, to
+the one that has had the least time so far.
 """
 
 import asyncio

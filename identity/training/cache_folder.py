@@ -27,9 +27,12 @@ def cached_files(folder: Path) -> list[Path]:
     return [file for file in files if file.is_file() and not file.is_symlink()]
 
 
-def is_cache_folder(folder: Path) -> bool:
-    """Return whether a training made this folder, or was given it empty."""
-    return (folder / MARK).is_file()
+def is_cache_folder(folder: Path, run: Path) -> bool:
+    """Return whether the files with the names of cached ones in this folder are a training's.
+
+    They are if the folder lies in the run, or if a training made the folder or was given it without such files.
+    """
+    return run.resolve() in folder.resolve().parents or (folder / MARK).is_file()
 
 
 def use_cache_folder(folder: Path, run: Path) -> None:
@@ -46,11 +49,10 @@ def use_cache_folder(folder: Path, run: Path) -> None:
         make_folder(folder, private=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot make this folder ({error.strerror or error})") from error
-    if is_cache_folder(folder):
-        return
-    foreign = cached_files(folder)
-    if foreign and run.resolve() not in folder.resolve().parents:
+    foreign = [] if is_cache_folder(folder, run) else cached_files(folder)
+    if foreign:
         raise InputError(
             f"{foreign[0]}: would be overwritten, and was not made by a training; choose another folder for --cache"
         )
-    write_whole(folder / MARK, _TEXT, private=True)
+    if not (folder / MARK).is_file():
+        write_whole(folder / MARK, _TEXT, private=True)

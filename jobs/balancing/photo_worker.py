@@ -34,7 +34,7 @@ _NO_BOX = (math.nan, math.nan, math.nan, math.nan)  # The table of the scan keep
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """How images are made; plain values that can be sent to other machines.
+    """The settings by which images are made; plain values that can be sent to other machines.
 
     Attributes:
         size: edge of the images, pixels.

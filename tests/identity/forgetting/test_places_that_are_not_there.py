@@ -45,11 +45,20 @@ def test_a_set_that_is_not_there_is_left_until_it_is_back(run: Path, tmp_path: P
 
 def test_a_set_that_was_moved_is_named_by_the_caller(run: Path, tmp_path: Path) -> None:
     called(run, IN_SET)
+    _of_the_set(run)
     (tmp_path / "set").rename(tmp_path / "elsewhere")
     assert forgotten(run, IN_SET).left
     assert forgotten(run, IN_SET, data=tmp_path / "elsewhere").left == []
     (tmp_path / "elsewhere").rename(tmp_path / "set")
     assert set_names(run) == {"person ü1"}
+
+
+def test_another_set_does_not_replace_the_runs_own_one_that_is_not_there(run: Path, tmp_path: Path) -> None:
+    called(run, IN_SET)
+    other = write_drawn_set(tmp_path / "other", [2, 2])
+    (tmp_path / "set").rename(tmp_path / "unplugged")
+    outcome = forgotten(run, IN_SET, data=other)  # the run was not trained on any photo of it
+    assert any(str(tmp_path / "set") in line and "not there" in line for line in outcome.left)
 
 
 def test_the_caller_can_state_that_a_place_was_deleted_for_good(
