@@ -5,8 +5,9 @@ Convention:
     Degrees; R = Rz(roll) @ Ry(yaw) @ Rx(pitch); zero = frontal.
     +yaw: nose to image left; +pitch: nose down; +roll: clockwise as seen in the image.
     HeadPose(30, 0, 0) takes the nose's direction (0, 0, -1) to (-0.5, 0, -0.866).
-    Near profile, pitch and roll turn the head about the same axis, so neither says alone how a head is held. What may be
-    refused and how a photo is laid on the head depends on other angles: R = Rz(tilt) @ Rx(lean) @ Ry(turn).
+    Near profile, pitch and roll turn the head about the same axis, so neither says alone how a head is held. Which
+    poses are refused, and how a photo is laid on the head, depends on other angles:
+    R = Rz(tilt) @ Rx(lean) @ Ry(turn).
 """
 
 from __future__ import annotations

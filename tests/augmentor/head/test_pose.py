@@ -56,7 +56,7 @@ def camera_turned(turn: float, lean: float = 0.0, tilt: float = 0.0) -> Camera:
 
 
 def half_shown(turn: float) -> np.ndarray:
-    """Return the landmarks (68,) bool that a turned head shows: those of its near half and of its middle, no contour."""
+    """Return the landmarks (68,) bool that a turned head shows: its near half and its middle, no contour."""
     x = load_head_model().landmarks()[:, 0]
     return (np.arange(68) >= 17) & ((x * np.sign(turn) > -2) | (abs(turn) < 45))
 
