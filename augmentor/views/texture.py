@@ -15,7 +15,7 @@ import numpy as np
 # grid that are lost around hidden skin. On the far side of a half turned face the landmarks are off by pixels, so that
 # what borders on hidden skin may be background. A profile shows lips and eyelids only at a slant, and no better side of
 # them.
-TURNS = (8.0, 35.0, 60.0)
+TURNS = (8.0, 30.0, 45.0)
 FACING_LOW, FACING_HIGH, LOST_CELLS = (0.2, 0.25, 0.1), (0.5, 0.6, 0.35), (0.0, 2.0, 1.0)
 # Least visibility of a point that only its own slant hides: it is still the best source if the other side is no better.
 LEAST_SHOWN = 0.03
@@ -83,7 +83,7 @@ def inside_outline(points: np.ndarray, margin: np.ndarray) -> np.ndarray:
     low = points.min((0, 1))
     cell = float((points.max((0, 1)) - low).max()) / (_OUTLINE_CELLS - 9)
     place = ((points - low) / cell + 4).astype(np.float32)
-    spot = np.rint(cv2.resize(place, size, interpolation=cv2.INTER_LINEAR)).astype(int)
+    spot = (cv2.resize(place, size, interpolation=cv2.INTER_LINEAR) + np.float32(0.5)).astype(np.int32)
     mask = np.zeros((_OUTLINE_CELLS, _OUTLINE_CELLS), np.uint8)
     mask[spot[..., 1], spot[..., 0]] = 1
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
@@ -91,9 +91,9 @@ def inside_outline(points: np.ndarray, margin: np.ndarray) -> np.ndarray:
     cv2.drawContours(mask, contours, -1, 1, cv2.FILLED)  # gaps between points are no background
     # The outline runs through the middle of the outermost cells, which are one cell away from the nearest empty one.
     distance = cv2.GaussianBlur(cv2.distanceTransform(mask, cv2.DIST_L2, 5) - 1, (0, 0), 1.0)
-    uphill = np.dstack([cv2.Sobel(distance, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1))])
-    uphill /= np.maximum(np.linalg.norm(uphill, axis=2, keepdims=True), _LEAST_SLOPE)
-    inwards = cv2.remap(uphill, place, None, cv2.INTER_LINEAR)
+    x, y = (cv2.Sobel(distance, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
+    length = cv2.max(cv2.magnitude(x, y), _LEAST_SLOPE)
+    inwards = cv2.remap(cv2.merge([x / length, y / length]), place, None, cv2.INTER_LINEAR)
     depth = np.maximum(cv2.remap(distance, place, None, cv2.INTER_LINEAR), 0) * cell
     shift = np.maximum(margin - depth, 0) / 2
     return (points + inwards * shift[..., None]).astype(np.float32)
