@@ -110,9 +110,13 @@ def wanted_renders(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[WantedR
         return []
     turns = [tuple(range(number, RENDERS, len(photos))) for number in range(len(photos))]
     if bundle.align == "whole":
-        return [WantedRenders(k, len(own), None, bundle.size, 0, own) for k, own in enumerate(turns) if own]
+        return [
+            WantedRenders(k, len(own), None, bundle.size, 0, bundle.faces, own)
+            for k, own in enumerate(turns)
+            if own
+        ]
     return [
-        WantedRenders(k, len(own), photos[k].landmarks, bundle.size, bundle.training.seed)
+        WantedRenders(k, len(own), photos[k].landmarks, bundle.size, bundle.training.seed, bundle.faces)
         for k, own in enumerate(turns)
         if own and photos[k].landmarks is not None
     ]

@@ -233,6 +233,7 @@ def _run(
         people=EnrolledPeople(data.names, templates, calibrated.decision, data.sources),
         features=features,
         align=config.align,
+        detector=data.detector,
         shares=choice.shares,
         size=data.size,
         stranger_mean=strangers.mean(axis=0) if len(strangers) else np.zeros(strangers.shape[1], np.float32),
