@@ -347,6 +347,19 @@ def _sums(rows: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarra
     return sums, np.bincount(labels, minlength=classes)
 
 
+def person_template(photos: np.ndarray, renders: np.ndarray | None, render_weight: float) -> np.ndarray:
+    """Return the (D,) unit template of one person, made as `TrainingEmbeddings.templates` makes everybody's.
+
+    Args:
+        photos: (N, D) unit rows of the person's photos, for templates.
+        renders: (R, D) unit rows of renders of them; None: the photos alone.
+        render_weight: the number of photos that the mean of the renders counts as.
+    """
+    if renders is None:
+        return unit(photos.mean(0))
+    return unit(photos.mean(0) + render_weight / len(photos) * renders.mean(0))
+
+
 def without_self(similarities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return (S, C) similarities in which a person who plays the stranger is not compared with the own template."""
     out = similarities.astype(np.float64)

@@ -17,7 +17,7 @@ from augmentor.errors import InputError
 from augmentor.photos.images import load_image
 from identity.chips.photo_faces import PhotoFaces
 from identity.chips.renders_of_photo import WantedRenders, make_renders
-from identity.networks.face_space import unit
+from identity.decisions.templates import person_template
 from identity.runs.bundle import Bundle
 from identity.runs.leak_guard import find_leaks
 
@@ -88,7 +88,7 @@ def _templates(
     of_photos = bundle.embed_for_template(chips)
     weight = bundle.training.render_weight
     if weight == 0:
-        return {part: unit(rows.mean(0)) for part, rows in of_photos.items()}
+        return {part: person_template(rows, None, weight) for part, rows in of_photos.items()}
     if renders is None:
         wanted = wanted_renders(bundle, photos)
         renders = np.concatenate(
@@ -98,10 +98,7 @@ def _templates(
             ]
         )
     of_renders = bundle.embed_renders(renders)
-    return {
-        part: unit(rows.mean(0) + weight / len(rows) * of_renders[part].mean(0))
-        for part, rows in of_photos.items()
-    }
+    return {part: person_template(rows, of_renders[part], weight) for part, rows in of_photos.items()}
 
 
 def wanted_renders(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[WantedRenders]:
