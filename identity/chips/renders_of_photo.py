@@ -19,18 +19,19 @@ class WantedRenders:
 
     Attributes:
         photo: number of the photo.
-        count: how many renders.
         landmarks: (68, 2) (x, y) photo pixels of the face; None for crops of the whole photo instead of renders.
         size: edge of the renders, pixels.
         seed: draws the views.
+        yaw_ranges: (lowest, highest) yaw in degrees of each render. A photo that cannot be rendered there, because it
+            shows the other side of the face, is rendered elsewhere instead.
         seeds: draw the crops, one each.
     """
 
     photo: int
-    count: int
     landmarks: np.ndarray | None
     size: int
     seed: int
+    yaw_ranges: tuple[tuple[float, float], ...] = ()
     seeds: tuple[int, ...] = ()
 
 
@@ -43,7 +44,7 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
         wanted: which renders.
 
     Returns:
-        (N, size, size, 3) uint8 RGB.
+        (N, size, size, 3) uint8 RGB, one for each of the yaw ranges in turn, or of the seeds.
 
     Raises:
         InputError: no head fits the landmarks.
@@ -58,6 +59,11 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
         raise InputError(f"{name}: {error}; leave it out") from error
     yaw = prepared.fit.camera.pose.yaw
     usable = [key for key in spread_view_keys(wanted.seed) if allowed(yaw, key)]
-    drawn = np.random.default_rng([wanted.photo, 5]).permutation(len(usable))[: wanted.count]
-    views = [make_view(head, usable[k], wanted.size) for k in drawn]
+    shuffled = np.random.default_rng([wanted.photo, 5]).permutation(len(usable))
+    drawn = [usable[k] for k in shuffled.tolist()]
+    views = []
+    for low, high in wanted.yaw_ranges:
+        key = next((key for key in drawn if low <= key.yaw <= high), drawn[0])
+        drawn.remove(key)
+        views.append(make_view(head, key, wanted.size))
     return np.stack([rendered.image for rendered in render_views(prepared, views)])

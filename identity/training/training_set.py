@@ -23,6 +23,7 @@ from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import load_image
 from augmentor.photos.place import FolderPlace, Place, place_of
+from identity.decisions.pose_templates import side_of, wanted_sides
 from identity.training.unpacked_images import UnpackedImages, shards_of
 
 MIN_PHOTOS_TO_HOLD_OUT = 3
@@ -41,6 +42,7 @@ class TrainingSet:
         labels: (N,) int32 index into `names`.
         is_photo: (N,) bool, aligned photo rather than render.
         photos: (N,) int32, number of the photo that a row shows; equal for files of equal content.
+        yaws: (N,) float32 degrees, of the head in the image; NaN where it is not known.
         sources: table of `photo, sha256, phash, identity`, one row for each photo file.
         size: height and width of the images in pixels.
         digest: SHA-256 of the manifest.
@@ -52,6 +54,7 @@ class TrainingSet:
     labels: np.ndarray
     is_photo: np.ndarray
     photos: np.ndarray
+    yaws: np.ndarray
     sources: pa.Table
     size: int
     digest: str
@@ -228,6 +231,7 @@ def _set_of(root: Path, table: pa.Table, digest: str) -> TrainingSet:
         labels=np.array([index[name] for name in identities], np.int32),
         is_photo=np.array(table["kind"].to_pylist()) == "photo",
         photos=np.array([content_index[content] for content in contents], np.int32),
+        yaws=table["yaw"].to_numpy().astype(np.float32),
         sources=sources,
         size=int(sizes.pop()),
         digest=digest,
@@ -260,23 +264,31 @@ def rows_of_photos(data: TrainingSet, rows: np.ndarray) -> np.ndarray:
 def spread_renders(data: TrainingSet, per_person: int, seed: int) -> np.ndarray:
     """Return the rows of `per_person` renders of each person (or all of them), drawn evenly over photos.
 
+    As many of them show each side, and the front, as `wanted_sides` says; where a person has too few of a kind, other
+    renders take their place.
+
     Returns:
         Sorted row numbers.
     """
     rng = np.random.default_rng([seed, 2])
     shuffled = rng.permutation(np.flatnonzero(~data.is_photo))
-    # Renders are taken in rounds over each person's photos: sort by how many renders of the photo came before.
+    sides = side_of(data.yaws)
+    # Renders are taken in rounds over each person's photos: sort by how many of the photo's renders that show the same
+    # side came before.
     turn = np.empty(len(shuffled), np.int64)
-    last_turn: dict[tuple[int, int], int] = {}
+    last_turn: dict[tuple[int, int, int], int] = {}
     for position, row in enumerate(shuffled):
-        key = (int(data.labels[row]), int(data.photos[row]))
+        key = (int(data.labels[row]), int(data.photos[row]), int(sides[row]))
         turn[position] = last_turn[key] = last_turn.get(key, -1) + 1
     order = shuffled[np.argsort(turn, kind="stable")]
-    taken = np.zeros(len(data.names), np.int64)
-    chosen = []
-    for row in order:
-        label = data.labels[row]
-        if taken[label] < per_person:
-            taken[label] += 1
-            chosen.append(int(row))
+    wanted = wanted_sides(per_person)
+    quotas = {side: int((wanted == side).sum()) for side in np.unique(wanted).tolist()}
+    chosen: list[int] = []
+    for label in range(len(data.names)):
+        own = order[data.labels[order] == label]
+        first = np.concatenate(
+            [own[sides[own] == side][:quota] for side, quota in quotas.items()] or [own[:0]]
+        )
+        rest = own[~np.isin(own, first)]
+        chosen += [*first.tolist(), *rest[: per_person - len(first)].tolist()]
     return np.array(sorted(chosen), np.int64)
