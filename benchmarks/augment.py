@@ -135,7 +135,7 @@ def _parts_of(
             prepared = prepare_photo(image, landmarks, view_set.head, SIZE)
         except PhotoError:
             return
-        cut_chip(image, landmarks, SIZE)
+        cut_chip(image, search.faces[0].points, SIZE)
     yaw = prepared.fit.camera.pose.yaw
     chosen = [view for view in views if allowed(yaw, view.key)][:: max(1, len(views) // per_photo)]
     with watch.time("render", len(chosen)):

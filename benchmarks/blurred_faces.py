@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         images = [np.ascontiguousarray(change(photo)) for photo in photos]
         searches = [(image, find(image)) for image in images]
         chips = [
-            cut_chip(image, search.faces[0].landmarks, features.size) for image, search in searches if search
+            cut_chip(image, search.faces[0].points, features.size) for image, search in searches if search
         ]
         if not chips:
             print(f"| {name} | 0 of {len(photos)} | | | |")

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_keras(0)
     import keras
 
-    from augmentor.faces.landmark_source import model_path
+    from augmentor.model_files.model_store import model_path
     from identity.networks.backbone import build_backbone, load_weights
     from identity.networks.dlib_embedding import CHIP_SIZE, WEIGHTS_NAME, build_dlib_net, read_dlib_weights
 

@@ -40,7 +40,7 @@ from identity.networks.chip_variants import JITTERS, jittered, mirrored, resized
 from identity.networks.dlib_embedding import DlibEmbedding
 from identity.networks.face_space import load_face_space, unit
 from identity.pretrain import prepare_keras
-from identity.pretraining.cut import LANDMARKS68
+from identity.pretraining.cut import PLAIN
 from identity.pretraining.distillation import agreement, centred
 from identity.pretraining.face_cache import CHIP, Photos
 from identity.pretraining.faces_to_learn import Faces, load_faces
@@ -273,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         prepare_keras(options.threads)
         faces = load_faces(options.work)
-        if faces.teachers != ("dlib",) or faces.cut != LANDMARKS68:
+        if faces.teachers != ("dlib",) or faces.cut != PLAIN:
             raise InputError(
                 f"{options.work}: these students learn from dlib alone; use a cache with dlib's chips only"
             )

@@ -51,8 +51,8 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
 
     images = photos(options)
     finder = face_source()
-    detected = [(image, search.faces[0].landmarks) for image in images if (search := finder(image))]
-    chips = np.stack([cut_chip(image, landmarks, CHIP) for image, landmarks in detected])
+    detected = [(image, search.faces[0].points) for image in images if (search := finder(image))]
+    chips = np.stack([cut_chip(image, points, CHIP) for image, points in detected])
     backbone = FrozenBackbone(load_weights("face"), CHIP)
     maps = backbone.maps(chips)
     head = Inference(embedding_model(build_head(HeadConfig("cosine", PEOPLE, backbone.map_shape)), "cosine"))
@@ -75,7 +75,7 @@ def measure(options: argparse.Namespace, threads: int) -> dict[str, float]:
 
     parts: dict[str, Callable[[], object]] = {
         "detect": lambda: [finder(image) for image in images],
-        "align": lambda: [cut_chip(image, landmarks, CHIP) for image, landmarks in detected],
+        "align": lambda: [cut_chip(image, points, CHIP) for image, points in detected],
     }
     for batch in BATCHES:
         parts[f"b0_{batch}"] = in_batches(backbone.maps, chips, batch)
@@ -132,7 +132,7 @@ def dlib_library() -> Callable[[np.ndarray], object]:
     """Return dlib's own embedding as a function of chips (N, 150, 150, 3)."""
     import dlib
 
-    from augmentor.faces.landmark_source import model_path
+    from augmentor.model_files.model_store import model_path
     from identity.networks.dlib_embedding import WEIGHTS_NAME
 
     net = dlib.face_recognition_model_v1(str(model_path(WEIGHTS_NAME)))

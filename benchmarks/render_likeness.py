@@ -77,7 +77,7 @@ def near_frontal(folder: Path, count: int, head: HeadModel) -> tuple[list[Prepar
             continue
         if abs(ready.fit.camera.pose.yaw) <= NEAR_FRONTAL:
             prepared.append(ready)
-            chips.append(cut_chip(image, search.faces[0].landmarks, SIZE))
+            chips.append(cut_chip(image, search.faces[0].points, SIZE))
     if not prepared:
         raise InputError(f"{folder}: no photo of a frontal face; name a folder that has some")
     return prepared, np.stack(chips)
@@ -129,7 +129,7 @@ def measure(options: argparse.Namespace) -> list[dict[str, float | int]]:
             if key not in views:
                 views[key] = make_view(head, key, SIZE), make_view(head, key, SIZE, WIDE_PADDING)
             chip, wide = (render_view(photo, view) for view in views[key])
-            outcome.chips.append(cut_chip(chip.image, chip.landmarks_2d, SIZE))
+            outcome.chips.append(chip.image)
             outcome.photos.append(number)
             outcome.found_in_chip.append(bool(face_source()(chip.image)))
             measure_yaw(outcome, wide, key, head)

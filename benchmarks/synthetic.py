@@ -93,7 +93,7 @@ def _detect(options: PeopleOptions, studio: Studio) -> tuple[list[Sighting], flo
             image = load_image(encode_jpeg(photo.image, shot.quality))
             search = finder(image)
             landmarks = search.faces[0].landmarks if search else None
-            chip = cut_chip(image, landmarks) if landmarks is not None else None
+            chip = cut_chip(image, search.faces[0].points) if search else None
             sightings.append(Sighting(index, photo, landmarks, chip))
     return sightings, 1000 * spent / len(sightings)
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from augmentor.command_line import called_as
 from augmentor.errors import InputError, LikenessError
+from augmentor.model_files.user_cache import user_cache
 from identity.evaluation.error_groups import GroupRates, group_table, measure_groups, read_groups
 from identity.evaluation.material import Material, read_material
 from identity.evaluation.on_photos import Gallery, evaluate
@@ -33,7 +34,6 @@ from identity.runs.bare_features import BARE_MODELS, BareFeatures
 from identity.runs.comparison import Comparer
 from identity.runs.leak_guard import TrainingPhotos
 from identity.runs.outputs import refuse_foreign, remember_output
-from identity.runs.user_cache import user_cache
 
 if TYPE_CHECKING:
     from identity.evaluation.report_figures import RunHistory

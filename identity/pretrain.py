@@ -33,7 +33,7 @@ import cv2
 from augmentor.command_line import CommandParser, called_as
 from augmentor.errors import InputError, LikenessError
 from identity.networks.tensorflow_loading import load_tensorflow
-from identity.pretraining.cut import CUTS, LANDMARKS68, cut_named
+from identity.pretraining.cut import CUTS, PLAIN, cut_named
 from identity.pretraining.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--chips",
-        default=LANDMARKS68.name,
-        help=f"how faces are cropped: {', '.join(CUTS)} ({LANDMARKS68.name})",
+        default=PLAIN.name,
+        help=f"how faces are cropped: {', '.join(CUTS)} ({PLAIN.name})",
     )
     p.add_argument(
         "--nets", type=Path, help="folder with the teachers' networks, which embed blends (only on JAX)"

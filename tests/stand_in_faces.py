@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from augmentor.faces.face_search import MIN_FACE, Box, Face, FaceSearch, Policy
+from augmentor.faces.face_search import MIN_FACE, Detection, Face, FaceSearch, Policy
 from augmentor.faces.face_source import DEFAULT, SOURCES
 from identity.chips.photo_faces import FaceChip, PhotoFaces
 
@@ -28,7 +28,9 @@ class StandInFaces:
     def check_models(self) -> None:
         pass
 
-    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
+    def __call__(
+        self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
+    ) -> FaceSearch:
         return FaceSearch((), "no_face")
 
 
@@ -41,8 +43,8 @@ class StandInLandmarks:
     def check_models(self) -> None:
         pass
 
-    def __call__(self, image: np.ndarray, box: Box) -> np.ndarray:
-        return np.tile(np.array(box[:2], np.float32), (68, 1))
+    def __call__(self, image: np.ndarray, detection: Detection) -> np.ndarray:
+        return np.tile(np.array(detection.box[:2], np.float32), (68, 1))
 
 
 def first_or_all(faces: list[Face], policy: Policy) -> FaceSearch:

@@ -48,12 +48,14 @@ class FixedFaces:
     def check_models(self) -> None:
         pass
 
-    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
+    def __call__(
+        self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
+    ) -> FaceSearch:
         chosen, reason = choose_faces([Detection(BOX, 0.75)], policy, min_face, image.shape[:2])
         points = load_head_model().landmarks()[:, :2]
         middle, scale = np.array([80.0, 80.0]), 100 / np.ptp(points[:, 1])
-        landmarks = ((points - points.mean(0)) * scale + middle).astype(np.float32)
-        return FaceSearch(tuple(Face(d.box, landmarks, d.score) for d in chosen), reason)
+        places = ((points - points.mean(0)) * scale + middle).astype(np.float32)
+        return FaceSearch(tuple(Face(d.box, places, d.score) for d in chosen), reason)
 
 
 @pytest.fixture

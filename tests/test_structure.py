@@ -26,7 +26,14 @@ RAY_SERVE_WRAPPER = {"identity/serve.py"}
 # From the ground up: a room imports none of those after it. What each is for: docs/decisions/0028-rooms.md.
 ROOMS = (
     *("augmentor.path_text", "augmentor.errors", "augmentor.command_line", "augmentor.photos"),
-    *("augmentor.faces", "augmentor.head", "augmentor.views", "augmentor.rendering", "augmentor.balancing"),
+    *(
+        "augmentor.model_files",
+        "augmentor.faces",
+        "augmentor.head",
+        "augmentor.views",
+        "augmentor.rendering",
+        "augmentor.balancing",
+    ),
     *("augmentor.balanced_set", "augmentor.made_up"),
     *("identity.chips", "identity.networks", "identity.decisions", "identity.runs", "identity.training"),
     *(

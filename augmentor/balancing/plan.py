@@ -47,6 +47,8 @@ class PhotoRecord:
             it.
         landmarks: (68, 2) float32 (x, y) in pixels of the upright photo; None with a `reason`. The plan does not
             depend on them.
+        points: (5, 2) float32 (x, y) in the same pixels, by which the face is cut out; None with a `reason`. The plan
+            does not depend on them.
     """
 
     identity: str
@@ -60,6 +62,7 @@ class PhotoRecord:
     phash: int = 0
     detail: str = ""
     landmarks: np.ndarray | None = field(default=None, compare=False)
+    points: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -1,40 +1,34 @@
-"""The one crop geometry: dlib's face chip.
+"""The one crop geometry: a square chip in which five points of every face lie at the same places.
 
-Training images, enrolment photos and probes are all cut out with `chip_transform` of their landmarks, and renders are
-placed by `chip_transform` of their true landmarks: a difference in geometry costs more accuracy than any augmentation
-brings back. Measurements and reasons: docs/decisions/0003-chip.md.
+Training images, enrolment photos and probes are all cut out with `chip_transform` of the five points that the face
+source detects, and renders are placed by `chip_transform` of the points that it would detect on them: a difference in
+geometry costs more accuracy than any augmentation brings back. Measurements and reasons: docs/decisions/0032-chip.md.
 
 Convention:
-    Pixel centres lie at whole numbers. `chip_from_image` (2, 3) maps image (x, y, 1) to chip (x, y).
-
-Source:
-    dlib, `get_face_chip_details` and `extract_image_chips` (dlib/image_transforms/interpolation.h),
-    reproduced except for three things: landmarks keep their fractions (dlib's are whole pixels), a picture
-    that shrinks is averaged over areas and not sampled from a pyramid, and beyond the photo's edge the
-    picture is mirrored and not black.
+    Pixel centres lie at whole numbers. `chip_from_image` (2, 3) maps image (x, y, 1) to chip (x, y). The order of the
+    five points is that of `augmentor.faces.five_points`.
 """
 
 import math
-from functools import lru_cache
 
 import cv2
-import dlib
 import numpy as np
+
+from augmentor.faces.five_points import similarities
 
 CHIP_SIZE = 150
 CHIP_PADDING = 0.25
 
-# dlib rounds landmarks and squares to whole pixels; with a face of this size the rounding does not matter.
-_PROBE = 1e8
+# Where the five points lie in a chip of 150 px: medians of CenterFace's points in the chips that dlib cuts out, over
+# 200 frontal photos. A frontal face is therefore cut out as dlib's networks expect it.
+USUAL_PLACES = np.array([(47.3, 46.6), (102.2, 45.9), (73.9, 78.4), (50.9, 103.8), (97.0, 102.9)])
 
 
-def chip_transform(landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING) -> np.ndarray:
-    """Return the similarity that brings a face to dlib's mean face in a square chip.
-
-    It is fitted to nose, eyes, mouth corners and upper lip, because jaw, brows and lower lip move too much.
+def chip_transform(points: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING) -> np.ndarray:
+    """Return the similarity that brings five points to their usual places in a square chip.
 
     Args:
-        landmarks: (68, 2) (x, y) pixels, dlib's order.
+        points: (5, 2) (x, y) pixels.
         size: side of the chip, pixels.
         padding: room around the mean face, as a fraction of its size.
 
@@ -42,21 +36,19 @@ def chip_transform(landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float 
         chip_from_image, (2, 3) float64.
 
     Raises:
-        ValueError: `landmarks` is not (68, 2) finite numbers, or its points coincide.
+        ValueError: `points` is not (5, 2) finite numbers, or the points coincide.
     """
-    landmarks = np.asarray(landmarks, np.float64)
-    if landmarks.shape != (68, 2) or not np.isfinite(landmarks).all():
-        raise ValueError(f"expected 68 finite landmarks (68, 2), got {landmarks.shape}")
-    return chip_transforms(landmarks[None], size, padding)[0]
+    points = np.asarray(points, np.float64)
+    if points.shape != (5, 2):
+        raise ValueError(f"expected five points (5, 2), got {points.shape}")
+    return chip_transforms(points[None], size, padding)[0]
 
 
-def chip_transforms(
-    landmarks: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING
-) -> np.ndarray:
+def chip_transforms(points: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING) -> np.ndarray:
     """Return `chip_transform` of several faces.
 
     Args:
-        landmarks: (K, 68, 2) float64 (x, y) pixels.
+        points: (K, 5, 2) float64 (x, y) pixels.
         size: side of the chips, pixels.
         padding: room around the mean face, as a fraction of its size.
 
@@ -64,62 +56,37 @@ def chip_transforms(
         (K, 2, 3) float64.
 
     Raises:
-        ValueError: the points of a face coincide.
+        ValueError: a number is not finite, or the points of a face coincide.
     """
-    # Summed row by row and not by BLAS, so that not even the last bit of a result depends on the other faces.
-    squares = (landmarks.reshape(-1, 1, 136) * _square_weights(padding)).sum(-1)
-    x, y, across, down = squares.T
-    square = across * across + down * down
-    if not (square * size * size >= 1).all():
-        raise ValueError("the landmarks coincide: they give no chip")
-    cos, sin = size * across / square, size * down / square
-    middle = (size - 1) / 2
-    rows = [cos, sin, middle - cos * x - sin * y, -sin, cos, middle + sin * x - cos * y]
-    return np.stack(rows, 1).reshape(-1, 2, 3)
+    return similarities(points, usual_places(size, padding))
 
 
-@lru_cache(maxsize=8)
-def _square_weights(padding: float) -> np.ndarray:
-    """Return the (4, 136) float64 weights with which the chip's square follows from the landmarks x0, y0, x1, ...
+def usual_places(size: int = CHIP_SIZE, padding: float = CHIP_PADDING) -> np.ndarray:
+    """Return where the five points lie in a chip, (5, 2) float64 (x, y) pixels.
 
-    The four values are the square's middle (x, y) and its upper edge, a vector (across, down), in photo pixels. The
-    similarity that dlib fits minimises squared distances in the photo, so it is linear in the landmarks, and its
-    weights follow from asking dlib about each landmark once. That way dlib's mean face need not be copied, and a
-    transform takes a twentieth of the time that dlib takes.
+    Args:
+        size: side of the chip, pixels.
+        padding: room around the mean face, as a fraction of its size.
     """
-    angles = np.arange(68) * 2.0
-    base = _PROBE * np.stack([np.cos(angles) * angles, np.sin(angles) * angles], 1) / angles.max()
-    asked = np.eye(136) * _PROBE
-    squares = np.array([_dlib_square(base + step.reshape(68, 2), padding) for step in asked])
-    return (squares - _dlib_square(base, padding)).T / _PROBE
+    zoom = (1 + 2 * CHIP_PADDING) / (1 + 2 * padding)
+    return ((USUAL_PLACES + 0.5) / CHIP_SIZE - 0.5) * (zoom * size) + (size - 1) / 2
 
 
-def _dlib_square(landmarks: np.ndarray, padding: float) -> np.ndarray:
-    """Return middle and upper edge (4,) of the square that dlib would cut out; it rounds landmarks to whole pixels."""
-    points = dlib.points([dlib.point(x, y) for x, y in np.rint(landmarks).astype(int).tolist()])
-    shape = dlib.full_object_detection(dlib.rectangle(0, 0, 1, 1), points)
-    details = dlib.get_face_chip_details(shape, 100, padding)
-    rectangle = details.rect
-    width = rectangle.right() - rectangle.left() + 1
-    middle = (rectangle.left() + rectangle.right()) / 2, (rectangle.top() + rectangle.bottom()) / 2
-    return np.array([*middle, width * math.cos(details.angle), width * math.sin(details.angle)])
-
-
-def cut_chip(image: np.ndarray, landmarks: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
-    """Cut a face out of a photo as dlib would.
+def cut_chip(image: np.ndarray, points: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
+    """Cut a face out of a photo.
 
     Args:
         image: (H, W, 3) uint8 RGB; not modified.
-        landmarks: (68, 2) (x, y) pixels.
+        points: (5, 2) (x, y) pixels.
         size: side of the chip, pixels.
 
     Returns:
         (size, size, 3) uint8 RGB.
 
     Raises:
-        ValueError: `landmarks` give no chip (see `chip_transform`), or `image` is not (H, W, 3) uint8.
+        ValueError: `points` give no chip (see `chip_transform`), or `image` is not (H, W, 3) uint8.
     """
-    return warp_chip(image, chip_transform(landmarks, size), size)
+    return warp_chip(image, chip_transform(points, size), size)
 
 
 def warp_chip(image: np.ndarray, chip_from_image: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
@@ -127,7 +94,7 @@ def warp_chip(image: np.ndarray, chip_from_image: np.ndarray, size: int = CHIP_S
 
     Args:
         image: (H, W, 3) uint8 RGB; not modified.
-        chip_from_image: (2, 3), from `chip_transform` or `augmentor.faces.five_points`.
+        chip_from_image: (2, 3), from `chip_transform`.
         size: side of the chip, pixels.
 
     Returns:

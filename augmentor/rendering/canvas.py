@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from augmentor.faces.chip import chip_transform
+from augmentor.faces.five_points import five_of_68
 
 MARGIN = 0.6  # margin around the chip, relative to its side
 MAX_ENLARGEMENT = 1.6  # canvas pixels per render pixel; with more, bilinear sampling would alias
@@ -43,7 +44,7 @@ def photo_canvas(image: np.ndarray, landmarks: np.ndarray, size: int) -> Canvas:
         landmarks: (68, 2) in (x, y) pixels.
         size: side of the renders, pixels.
     """
-    chip_from_image = chip_transform(landmarks, size)
+    chip_from_image = chip_transform(five_of_68(landmarks), size)
     shrink = 1 / np.sqrt(abs(np.linalg.det(chip_from_image[:, :2])))  # photo pixels per chip pixel
     scale = min(1.0, MAX_ENLARGEMENT / shrink)
     middle = np.linalg.solve(chip_from_image[:, :2], np.full(2, (size - 1) / 2) - chip_from_image[:, 2])

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from augmentor.faces.chip import chip_transforms
+from augmentor.faces.five_points import five_of_68
 from augmentor.head.expression import ExpressionChange
 from augmentor.rendering.prepared_photo import PreparedPhoto
 from augmentor.views.view import View
@@ -61,10 +62,11 @@ def move_views(
             corners[number] += change.landmark_offset
     in_camera = corners @ projection[:, :, :3].swapaxes(1, 2) + projection[:, None, :, 3]
     landmarks = in_camera[..., :2] / in_camera[..., 2:]
-    chip_from_view = chip_transforms(landmarks, size, views[0].padding)
+    points = five_of_68(landmarks) + np.stack([view.point_offsets for view in views])
+    chip_from_view = chip_transforms(points, size, views[0].padding)
     linear, origin = chip_from_view[..., :2], chip_from_view[..., 2:]
     camera = np.concatenate([linear @ projection[:, :2] + origin * projection[:, 2:], projection[:, 2:]], 1)
-    grid, vertices, points, background = (
+    grid, vertices, seen, background = (
         np.concatenate([getattr(view.nodes, name) for view in views])
         for name in ("grid", "vertices", "points", "background")
     )
@@ -74,7 +76,7 @@ def move_views(
             rows = slice(number * count, (number + 1) * count)
             head[rows] += cv2.remap(change.offset, views[number].nodes.grid, None, cv2.INTER_LINEAR)
     in_camera = head.reshape(len(views), -1, 4) @ camera.swapaxes(1, 2).astype(np.float32)
-    shift = (in_camera[..., :2] / in_camera[..., 2:]).reshape(points.shape) - points
+    shift = (in_camera[..., :2] / in_camera[..., 2:]).reshape(seen.shape) - seen
     back = shift
     for damping in _DAMPING:
         there = _read(shift, back * (count / size))

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 
 from augmentor.faces.chip import CHIP_PADDING, chip_transform
+from augmentor.faces.five_points import five_of_68
+from augmentor.faces.point_offsets import point_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import HeadPose, rotation_from_pose
 from augmentor.head.surface import flatten_ears, surface_normals, surface_triangles, surface_vertices
@@ -23,7 +25,7 @@ _SUPERSAMPLE = 2
 
 
 def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = CHIP_PADDING) -> View:
-    """Rasterise the head at `key`, aligned like every chip by its projected landmarks.
+    """Rasterise the head at `key`, aligned like every chip, by the five points that would be detected on it.
 
     Deterministic.
 
@@ -41,7 +43,8 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = C
     vertices = flatten_ears(with_ears, head)
     rotation = rotation_from_pose(HeadPose(yaw=key.yaw, pitch=key.pitch, roll=key.roll))
     landmarks = vertices[head.landmarks68] + head.landmark_offsets
-    projection = _chip_projection(landmarks, rotation, size, padding)
+    offsets = point_offsets(key.yaw, key.pitch, key.roll)
+    projection, chip_from_mm = _chip_projection(landmarks, rotation, offsets, size, padding)
     points, depth = project(projection, vertices), vertices @ projection[2, :3] + projection[2, 3]
     normals = surface_normals(vertices, head)
     patch = surface_triangles(head)
@@ -71,6 +74,7 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = C
         points=points,
         landmarks_2d=project(projection, landmarks),
         landmarks_visible=_landmarks_visible(head, fine_points, depth, normals @ rotation.T, fine[..., 0]),
+        point_offsets=offsets @ chip_from_mm.T,
     )
 
 
@@ -82,13 +86,26 @@ def shape_coefficients(head: HeadModel, shape: int) -> np.ndarray:
     return (SHAPE_STD * np.random.default_rng([20161008, shape]).standard_normal(modes)).astype(np.float32)
 
 
-def _chip_projection(landmarks: np.ndarray, rotation: np.ndarray, size: int, padding: float) -> np.ndarray:
-    """Return the camera (3, 4) that projects a head at `rotation` into the chip that its own landmarks define."""
+def _chip_projection(
+    landmarks: np.ndarray, rotation: np.ndarray, offsets: np.ndarray, size: int, padding: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the camera (3, 4) that projects a head at `rotation` into the chip that its own points define.
+
+    Args:
+        landmarks: (68, 3) mm, model frame.
+        rotation: (3, 3) camera_from_model.
+        offsets: (5, 2) mm in the image, from the points of the landmarks to those that would be detected.
+        size: side of the chip, pixels.
+        padding: margin around the mean face.
+
+    Returns:
+        The camera, and the (2, 2) matrix that turns mm in the image into chip pixels.
+    """
     camera = np.concatenate([rotation, [[0], [0], [VIEW_DISTANCE]]], 1)
     camera[:2] *= VIEW_DISTANCE  # one pixel per mm, before the chip's own scale
     chip_from_image = np.eye(3)
-    chip_from_image[:2] = chip_transform(project(camera, landmarks), size, padding)
-    return chip_from_image @ camera
+    chip_from_image[:2] = chip_transform(five_of_68(project(camera, landmarks)) + offsets, size, padding)
+    return chip_from_image @ camera, chip_from_image[:2, :2]
 
 
 def _halve(fine: np.ndarray, covered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

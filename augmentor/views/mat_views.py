@@ -22,6 +22,8 @@ from scipy.spatial import cKDTree
 
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_PADDING, chip_transform
+from augmentor.faces.five_points import five_of_68
+from augmentor.faces.point_offsets import point_offsets
 from augmentor.head.head_model import HeadModel
 from augmentor.head.pose import pose_from_rotation
 from augmentor.head.registration import displacement_basis
@@ -115,7 +117,10 @@ def mat_view(model: MatModel, head: HeadModel, size: int = 150) -> View:
     """
     model_from_head, vertices, landmarks = _lay_over(model, head)
     projection = _projection(model) @ model_from_head
-    chip_from_picture = chip_transform(project(projection, landmarks), size)
+    rotation, scale = _camera(projection)
+    pose = pose_from_rotation(rotation)
+    offsets = point_offsets(pose.yaw, pose.pitch, pose.roll) * scale
+    chip_from_picture = chip_transform(five_of_68(project(projection, landmarks)) + offsets, size)
     projection = np.vstack([chip_from_picture, [0, 0, 1]]) @ projection
     side = map_side(size)
     map_from_chip = np.array(
@@ -125,7 +130,6 @@ def mat_view(model: MatModel, head: HeadModel, size: int = 150) -> View:
     position, face = _resample(model, model_from_head, map_from_picture, side)
     points = project(projection, vertices)
     rotation, scale = _camera(projection)
-    pose = pose_from_rotation(rotation)
     key = ViewKey(
         shape=(model.shape - 1) % VIEW_SHAPES,
         expression=BY_POSITION,
@@ -150,6 +154,7 @@ def mat_view(model: MatModel, head: HeadModel, size: int = 150) -> View:
         points=points,
         landmarks_2d=project(projection, landmarks),
         landmarks_visible=np.isfinite(model.points).all(1),
+        point_offsets=offsets @ chip_from_picture[:, :2].T,
     )
 
 

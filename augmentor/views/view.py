@@ -58,6 +58,8 @@ class View:
         landmarks_2d: (68, 2) float32 true landmarks in chip pixels (x, y), including hidden ones, at the places of the
             skin where they are detected (`HeadModel.landmark_offsets`).
         landmarks_visible: (68,) bool.
+        point_offsets: (5, 2) float32 (x, y) chip pixels, the five points that the face source would detect minus those
+            of the landmarks (`augmentor.faces.point_offsets`).
     """
 
     key: ViewKey
@@ -71,6 +73,7 @@ class View:
     landmark_vertices: np.ndarray
     landmarks_2d: np.ndarray
     landmarks_visible: np.ndarray
+    point_offsets: np.ndarray
 
     @property
     def grid(self) -> np.ndarray:
@@ -133,6 +136,7 @@ def assemble_view(
     points: np.ndarray,
     landmarks_2d: np.ndarray,
     landmarks_visible: np.ndarray,
+    point_offsets: np.ndarray,
 ) -> View:
     """Build a view from its maps.
 
@@ -151,6 +155,7 @@ def assemble_view(
         points: (V, 2) chip pixels (x, y) at which the vertices were rasterised.
         landmarks_2d: see `View`.
         landmarks_visible: see `View`.
+        point_offsets: see `View`.
     """
     maps = _continued(np.dstack([grid, position]).astype(np.float32), face)
     # Beside an edge of the surface (the nose before the cheek) a pixel shows both surfaces, as at the edge of the face.
@@ -181,6 +186,7 @@ def assemble_view(
         landmark_vertices=vertices[head.landmarks68].astype(np.float32),
         landmarks_2d=landmarks_2d.astype(np.float32),
         landmarks_visible=landmarks_visible,
+        point_offsets=point_offsets.astype(np.float32),
     )
 
 

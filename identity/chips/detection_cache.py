@@ -30,6 +30,7 @@ _SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("phash", pa.uint64()),
+        ("points", pa.list_(pa.float32())),
         ("landmarks", pa.list_(pa.float32())),
         ("box", pa.list_(pa.float64())),
     ]
@@ -94,21 +95,23 @@ class DetectionCache:
 
 
 def _row(sha256: str, photo: PhotoFaces) -> dict[str, Any]:
-    landmarks = photo.landmarks
+    points, landmarks = photo.points, photo.landmarks
     return {
         "sha256": sha256,
         "reason": photo.reason,
         "detail": photo.detail,
         "phash": photo.phash,
+        "points": None if points is None else points.ravel().tolist(),
         "landmarks": None if landmarks is None else landmarks.ravel().tolist(),
-        "box": None if landmarks is None or photo.box is None else list(photo.box),
+        "box": None if points is None or photo.box is None else list(photo.box),
     }
 
 
 def _from_row(row: dict[str, Any]) -> PhotoFaces:
     faces: tuple[FaceChip, ...] = ()
-    if row["landmarks"] is not None:
+    if row["points"] is not None:
         x, y, width, height = row["box"]
-        landmarks = np.array(row["landmarks"], np.float32).reshape(68, 2)
-        faces = (FaceChip((x, y, width, height), landmarks, math.nan),)
+        points = np.array(row["points"], np.float32).reshape(5, 2)
+        landmarks = np.array(row["landmarks"] or (), np.float32).reshape(-1, 2)
+        faces = (FaceChip((x, y, width, height), landmarks, math.nan, points),)
     return PhotoFaces("", Path(), row["reason"], row["detail"], faces, row["sha256"], row["phash"])

@@ -13,7 +13,16 @@ import numpy as np
 
 from augmentor.errors import PhotoError
 from augmentor.faces.chip import CHIP_SIZE, chip_transform, warp_chip
-from augmentor.faces.face_search import MIN_FACE, SEARCH_REASONS, Box, Face, FaceSearch, Policy, overlap
+from augmentor.faces.face_search import (
+    MIN_FACE,
+    NO_LANDMARKS,
+    SEARCH_REASONS,
+    Box,
+    Face,
+    FaceSearch,
+    Policy,
+    overlap,
+)
 from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.pose import fit_face
@@ -30,7 +39,7 @@ class FaceChip(Face):
     """A face cut out of a photo.
 
     Attributes:
-        box, landmarks, score: see `augmentor.faces.face_search.Face`. The score of a face from a cache is NaN.
+        box, landmarks, score, points: see `augmentor.faces.face_search.Face`. The score of a face from a cache is NaN.
         chip: (size, size, 3) uint8 RGB; None of a face whose photo was not opened again, or that was dropped to save
             memory.
         chip_from_image: (2, 3) float64, brings photo pixels (x, y, 1) to chip pixels; None of a photo used whole.
@@ -83,8 +92,13 @@ class PhotoFaces:
 
     @property
     def landmarks(self) -> np.ndarray | None:
-        """(68, 2) float32 (x, y) photo pixels of the first face; None without a face, and of a photo used whole."""
+        """(68, 2) float32 (x, y) photo pixels of the first face; None if it has none."""
         return self.faces[0].landmarks if self.faces and len(self.faces[0].landmarks) else None
+
+    @property
+    def points(self) -> np.ndarray | None:
+        """(5, 2) float32 (x, y) photo pixels of the first face; None without a face, and of a photo used whole."""
+        return self.faces[0].points if self.faces and len(self.faces[0].points) else None
 
     @property
     def box(self) -> Box | None:
@@ -118,7 +132,8 @@ class PhotoReader:
         source: detects the faces; by default the one with a second opinion, for photos that may show anybody.
         min_face: smallest usable face, side of its box in pixels.
         poses: whether to estimate the pose of each face; it takes some milliseconds.
-        transform: gives (2, 3) chip_from_image from landmarks (68, 2) and the edge of the chip.
+        landmarks: whether to predict the 68 landmarks of each face; poses need them.
+        transform: gives (2, 3) chip_from_image from five points (5, 2) and the edge of the chip.
     """
 
     size: int = CHIP_SIZE
@@ -127,6 +142,7 @@ class PhotoReader:
     source: FaceSource = field(default_factory=lambda: face_source(second_opinion=True))
     min_face: int = MIN_FACE
     poses: bool = True
+    landmarks: bool = True
     transform: Transform = chip_transform
 
     def load(self) -> None:
@@ -190,21 +206,24 @@ class PhotoReader:
         path = Path(name)
         if self.align == "whole":
             return PhotoFaces(name, path, faces=(_whole(image, self.size),))
-        search = FaceSearch(known, None) if known else self.source(image, self.policy, self.min_face)
+        search = FaceSearch(known, None) if known else self._search(image, self.policy)
         return PhotoFaces(
             name, path, search.reason, faces=tuple(self.cut(image, face) for face in search.faces)
         )
+
+    def _search(self, image: np.ndarray, policy: Policy) -> FaceSearch:
+        return self.source(image, policy, self.min_face, self.landmarks or self.poses)
 
     def cut(self, image: np.ndarray, face: Face) -> FaceChip:
         """Cut a face out of an (H, W, 3) uint8 RGB image.
 
         Raises:
-            ValueError: `image` is not (H, W, 3) uint8, or the landmarks coincide.
+            ValueError: `image` is not (H, W, 3) uint8, or the points coincide.
         """
-        chip_from_image = self.transform(face.landmarks, self.size)
+        chip_from_image = self.transform(face.points, self.size)
         chip = warp_chip(image, chip_from_image, self.size)
         pose = _pose(face.landmarks, image.shape[:2], self.source) if self.poses else None
-        return FaceChip(face.box, face.landmarks, face.score, chip, chip_from_image, pose)
+        return FaceChip(face.box, face.landmarks, face.score, face.points, chip, chip_from_image, pose)
 
     def face_again(self, image: np.ndarray, path: Path, box: Box) -> PhotoFaces | None:
         """Return the one face of a photo that was detected at `box` before, or None if it is not detected again.
@@ -214,7 +233,7 @@ class PhotoReader:
             path: its file.
             box: (x, y, width, height) in photo pixels.
         """
-        faces = self.source(image, "all", self.min_face).faces
+        faces = self._search(image, "all").faces
         near = [face for face in faces if overlap(face.box, box) >= _SAME_FACE]
         if not near:
             return None
@@ -232,16 +251,16 @@ def cut_again(photo: PhotoFaces, size: int = CHIP_SIZE) -> np.ndarray:
     if photo.reason is not None:
         raise ValueError(f"{photo.path}: there is no face in it ({photo.reason})")
     image = load_image(photo.path)
-    if photo.landmarks is None:
+    if photo.points is None:
         return whole_chip(image, size)
-    return warp_chip(image, chip_transform(photo.landmarks, size), size)
+    return warp_chip(image, chip_transform(photo.points, size), size)
 
 
 def _whole(image: np.ndarray, size: int) -> FaceChip:
     """Return a photo that is used whole."""
     height, width = image.shape[:2]
     box = (0.0, 0.0, float(width), float(height))
-    return FaceChip(box, np.zeros((0, 2), np.float32), 0.0, whole_chip(image, size))
+    return FaceChip(box, NO_LANDMARKS, 0.0, chip=whole_chip(image, size))
 
 
 def _head_for(source: FaceSource) -> HeadModel:

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
+from augmentor.model_files.user_cache import user_cache
 from augmentor.photos.images import remove_half_written, write_whole
 from augmentor.photos.names import found_name, possible_folders
 from augmentor.photos.place import is_local
@@ -51,7 +52,6 @@ from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, PhotoCollection
 from identity.runs.holders import wait_for_holders
 from identity.runs.unenrolment import without
-from identity.runs.user_cache import user_cache
 from identity.training.cache_folder import cached_files, is_cache_folder
 
 WAIT_SECONDS = 30.0

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError
-from augmentor.faces.landmark_source import model_path
+from augmentor.model_files.model_store import model_path
 from identity.networks.inference import Inference
 from identity.networks.tensorflow_loading import load_tensorflow
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from augmentor.errors import InputError
-from augmentor.faces.landmark_source import model_path
+from augmentor.model_files.model_store import model_path
 from identity.networks.backbone import Weights
 from identity.networks.dlib_embedding import CHIP_SIZE, WEIGHTS_NAME, DlibEmbedding
 from identity.networks.face_space import load_face_space

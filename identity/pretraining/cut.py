@@ -1,7 +1,7 @@
 """Crops of faces for pre-training, and where the chips of the student and the teachers lie in them.
 
-    landmarks68    chips of 150 px, aligned by dlib's 68 landmarks; the weights in the package were trained on these
-    points5        crops aligned by five points that show enough around the chip to contain every teacher's own chip
+    plain      the chip itself, 150 px; enough for dlib's network as the only teacher
+    points5    crops that show enough around the chip to contain every teacher's own chip
 
 The chips of the teachers may show more or less of a face than the student's: dlib's network takes the student's chip
 itself, but MobileFaceNet takes one that extends further up and to the sides. Therefore a face is stored once, and the
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from augmentor.errors import InputError
-from augmentor.faces.chip import CHIP_SIZE, chip_transform
-from augmentor.faces.five_points import USUAL_PLACES, five_point_transform, similarity
+from augmentor.faces.chip import CHIP_SIZE, USUAL_PLACES, chip_transform, usual_places
+from augmentor.faces.five_points import similarity
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Cut:
         """Return the similarity transform (2, 3) from photo pixels to pixels of a picture.
 
         Args:
-            points: (68, 2) landmarks or (5, 2) points, depending on the crop, as (x, y) in photo pixels.
+            points: (5, 2) points as (x, y) in photo pixels.
             edge: side of the picture, pixels.
 
         Raises:
             ValueError: The points do not define a chip.
         """
-        chip = (five_point_transform if self.name == POINTS5.name else chip_transform)(points)
+        chip = chip_transform(points)
         return np.column_stack([self.density * chip[:, :2], self._places(chip[:, 2], edge)])
 
     def _places(self, chip_places: np.ndarray, edge: int) -> np.ndarray:
@@ -76,7 +76,7 @@ class Cut:
             (size, edge) float32 for the rows, and the same for the columns.
         """
         if places is None:
-            places = (USUAL_PLACES + 0.5) * (size / CHIP_SIZE) - 0.5
+            places = usual_places(size)
         # The two standard faces differ by a rotation of 0.2 degrees. It is ignored, so that rows stay rows.
         scale = float(np.linalg.norm(similarity(USUAL_PLACES, places)[:, 0]))
         moved = places.mean(0) - scale * USUAL_PLACES.mean(0)
@@ -99,9 +99,9 @@ def _linear(places: np.ndarray, edge: int, step: float) -> np.ndarray:
     return (out / out.sum(1, keepdims=True)).astype(np.float32)
 
 
-LANDMARKS68 = Cut("landmarks68", CHIP_SIZE, CHIP_SIZE, 1.0)
+PLAIN = Cut("plain", CHIP_SIZE, CHIP_SIZE, 1.0)
 POINTS5 = Cut("points5", 200, 150, 0.9)
-CUTS = {cut.name: cut for cut in (LANDMARKS68, POINTS5)}
+CUTS = {cut.name: cut for cut in (PLAIN, POINTS5)}
 
 
 def cut_named(name: str) -> Cut:

@@ -25,9 +25,10 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.faces.chip import chip_landmarks, warp_chip
+from augmentor.faces.chip import chip_landmarks, chip_transform, usual_places, warp_chip
+from augmentor.faces.face_search import Detection
 from augmentor.faces.face_source import FaceSource, face_source
-from augmentor.faces.five_points import five_of_68, five_point_transform
+from augmentor.faces.five_points import five_of_68
 from augmentor.faces.landmark_source import DlibLandmarks
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.photos.images import list_photos, load_image
@@ -36,7 +37,7 @@ from augmentor.views.head_view import make_view
 from augmentor.views.view import View
 from augmentor.views.view_key import AS_PHOTO, VIEW_SHAPES, ViewKey, allowed, spread_view_keys
 from identity.chips.photo_faces import PhotoReader
-from identity.pretraining.cut import CUTS, LANDMARKS68, POINTS5, Cut
+from identity.pretraining.cut import CUTS, PLAIN, POINTS5, Cut
 from identity.pretraining.held_out import held_out_faces
 from identity.pretraining.teacher_file import Answers, read_answers
 
@@ -93,7 +94,7 @@ def cache_faces(
     source: Path,
     teachers: Sequence[Path],
     work: Path,
-    cut: Cut = LANDMARKS68,
+    cut: Cut = PLAIN,
     faces: FaceSource | None = None,
 ) -> None:
     """Crop all faces and store them with the teachers' embeddings, unless the cache exists already.
@@ -171,7 +172,7 @@ def _same_cache(work: Path, teachers: Sequence[str], cut: Cut) -> None:
         InputError: It is for others.
     """
     with np.load(work / "faces.npz", allow_pickle=False) as saved:
-        its_cut = str(saved["cut"]) if "cut" in saved.files else LANDMARKS68.name
+        its_cut = str(saved["cut"]) if "cut" in saved.files else PLAIN.name
         its_teachers = saved["teachers"].tolist() if "teachers" in saved.files else ["dlib"]
     if its_cut != cut.name or (teachers and its_teachers != list(teachers)):
         raise InputError(
@@ -224,7 +225,7 @@ def cache_renders(source: Path, work: Path, count: int, seed: int) -> None:
     """
     with np.load(work / "faces.npz", allow_pickle=False) as saved:
         paths, landmarks = saved["paths"], saved["landmarks"]
-        cut = CUTS[str(saved["cut"])] if "cut" in saved.files else LANDMARKS68
+        cut = CUTS[str(saved["cut"])] if "cut" in saved.files else PLAIN
         points = saved["points"] if cut == POINTS5 else None
     usable = np.arange(len(paths))
     if points is not None:
@@ -299,7 +300,7 @@ class _Renders:
 
 def _agree(landmarks: np.ndarray, points: np.ndarray) -> bool:
     """Return whether the 68 landmarks of a face are close enough to its five points to belong to the same face."""
-    moved = five_point_transform(points)
+    moved = chip_transform(points)
     apart = chip_landmarks(five_of_68(landmarks), moved) - chip_landmarks(points, moved)
     return bool(np.sqrt(np.square(apart).sum(1).mean()) < FARTHEST_APART)
 
@@ -356,7 +357,7 @@ class _Worker:
         except PhotoError:
             return None
         if points is not None:
-            landmarks = self.landmarks(image, face_box(points))
+            landmarks = self.landmarks(image, Detection((0.0, 0.0, 1.0, 1.0), 1.0, points))
             return warp_chip(image, cut.transform(points, cut.edge), cut.edge), landmarks
         reader = PhotoReader(
             cut.edge,
@@ -394,27 +395,8 @@ class _Worker:
         return [
             (view.key.yaw, warp_chip(rendered.image, transform, cut.rendered))
             for view, rendered in zip(chosen, render_views(prepared, chosen), strict=True)
-            for transform in [cut.transform(five_of_68(rendered.landmarks_2d), cut.rendered)]
+            for transform in [cut.transform(usual_places(view.size, view.padding), cut.rendered)]
         ]
-
-
-def face_box(points: np.ndarray) -> tuple[float, float, float, float]:
-    """Return the box (x, y, width, height) that dlib's detector typically reports for a face with these five points.
-
-    The side of the box is 2.33 times the distance of the eyes, and its centre is half that distance below them. These
-    are medians of 120 faces.
-
-    Args:
-        points: (5, 2) points as (x, y) in photo pixels.
-
-    Example:
-        >>> face_box(np.array([[100, 100], [200, 100], [150, 150], [110, 200], [190, 200]]))
-        (33.5, 33.5, 233.0, 233.0)
-    """
-    apart = float(np.linalg.norm(points[1] - points[0]))
-    x, y = points[:2].mean(0)
-    side = 2.33 * apart
-    return float(x) - side / 2, float(y) + 0.5 * apart - side / 2, side, side
 
 
 _worker: list[_Worker] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from augmentor.errors import InputError
-from identity.pretraining.cut import CUTS, LANDMARKS68, Cut
+from identity.pretraining.cut import CUTS, PLAIN, Cut
 from identity.pretraining.distillation import centred_blocks
 from identity.pretraining.held_out import held_out_faces
 from identity.pretraining.recipe import Recipe
@@ -40,7 +40,7 @@ class Faces:
     centre: np.ndarray
     teachers: tuple[str, ...] = ("dlib",)
     widths: tuple[int, ...] = (128,)
-    cut: Cut = LANDMARKS68
+    cut: Cut = PLAIN
     render_yaw: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
@@ -85,7 +85,7 @@ def load_faces(work: Path) -> Faces:
         several = "teachers" in saved.files
         teachers = tuple(saved["teachers"].tolist()) if several else ("dlib",)
         widths = tuple(saved["widths"].tolist()) if several else (embeddings.shape[1],)
-        cut = CUTS[str(saved["cut"])] if several else LANDMARKS68
+        cut = CUTS[str(saved["cut"])] if several else PLAIN
     targets, centre = centred_blocks(embeddings, widths)
     chips = np.load(work / "chips.npy", mmap_mode="r", allow_pickle=False)
     held_out = held_out_faces(paths.tolist())

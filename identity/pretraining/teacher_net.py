@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError
-from augmentor.faces.landmark_source import FACE_EMBEDDING, model_path
+from augmentor.model_files.known_models import FACE_EMBEDDING
+from augmentor.model_files.model_store import model_path
 from identity.networks import dlib_embedding
 from identity.pretraining import mobilefacenet
 

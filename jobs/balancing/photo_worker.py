@@ -141,6 +141,7 @@ class PhotoWorker:
                     pitch=float(pose.pitch),
                     roll=float(pose.roll),
                     landmarks=np.asarray(face.landmarks, np.float32),
+                    points=np.asarray(face.points, np.float32),
                 )
             )
             prepared.append(ready)
@@ -153,7 +154,11 @@ class PhotoWorker:
             PhotoError: the content cannot be decoded any more.
         """
         image = load_image(content, name=faces[0].photo, max_pixels=self._settings.max_pixels)
-        known = [Face(_NO_BOX, face.landmarks, math.nan) for face in faces if face.landmarks is not None]
+        known = [
+            Face(_NO_BOX, face.landmarks, math.nan, face.points)
+            for face in faces
+            if face.landmarks is not None and face.points is not None
+        ]
         return [self._prepare(image, self._reader.cut(image, face)) for face in known]
 
     def make_images(

@@ -22,17 +22,18 @@ SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("landmarks", pa.list_(pa.float32(), 136)),
+        ("points", pa.list_(pa.float32(), 10)),
     ]
 )
+_PLACES = ("landmarks", "points")
 
 
 def scan_bytes(faces: Iterable[PhotoRecord]) -> bytes:
     """Return the table as a Parquet file, sorted, so that the same faces give the same bytes."""
     rows = sorted(faces, key=lambda f: (f.photo, f.face))
     columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
-    columns["landmarks"] = [
-        None if points is None else points.reshape(136) for points in columns["landmarks"]
-    ]
+    for name in _PLACES:
+        columns[name] = [None if places is None else places.ravel() for places in columns[name]]
     buffer = BytesIO()
     pq.write_table(pa.table(columns, schema=SCHEMA), buffer, compression="zstd")
     return buffer.getvalue()
@@ -46,6 +47,7 @@ def read_scan(content: bytes) -> list[PhotoRecord]:
     """
     rows = pq.read_table(pa.BufferReader(content), schema=SCHEMA).to_pylist()
     for row in rows:
-        if row["landmarks"] is not None:
-            row["landmarks"] = np.array(row["landmarks"], np.float32).reshape(68, 2)
+        for name in _PLACES:
+            if row[name] is not None:
+                row[name] = np.array(row[name], np.float32).reshape(-1, 2)
     return [PhotoRecord(**row) for row in rows]

@@ -72,7 +72,8 @@ def _package(name: str, module: str) -> Finding:
 def _models() -> list[Finding]:
     def model() -> str:
         # Imported here, because it imports dlib, which may be missing.
-        from augmentor.faces.landmark_source import LANDMARKS_68, model_path
+        from augmentor.model_files.known_models import LANDMARKS_68
+        from augmentor.model_files.model_store import model_path
 
         return str(model_path(LANDMARKS_68))
 

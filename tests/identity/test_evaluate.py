@@ -15,6 +15,7 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_SIZE, chip_landmarks, chip_transform
 from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
+from augmentor.faces.five_points import five_of_68
 from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
 from identity import evaluate as module
 from identity.decisions.metrics import NEVER, NEVER_RANKED
@@ -37,7 +38,7 @@ KEYS = [
 def _landmarks_of_a_face_that_fills_the_picture() -> np.ndarray:
     """(68, 2) landmarks in a picture of 96 pixels, so that its chip shows the whole picture and nothing else."""
     points = np.random.default_rng(0).uniform(0, 100, (68, 2))
-    in_chip = chip_landmarks(points, chip_transform(points))
+    in_chip = chip_landmarks(points, chip_transform(five_of_68(points)))
     return ((in_chip + 0.5) * (96 / CHIP_SIZE) - 0.5).astype(np.float32)
 
 
@@ -47,7 +48,9 @@ WHOLE = _landmarks_of_a_face_that_fills_the_picture()
 class WholePicture(StandInFaces):
     """A detector that takes the whole picture for a face, unless it is dark."""
 
-    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
+    def __call__(
+        self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
+    ) -> FaceSearch:
         if image.mean() < 60:
             return FaceSearch((), "no_face")
         return FaceSearch((Face((0.0, 0.0, 96.0, 96.0), WHOLE, 1.0),), None)

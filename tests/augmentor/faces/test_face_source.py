@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from augmentor.faces.centerface_faces import CenterFaces
 from augmentor.faces.face_search import MIN_FACE, Detection, check_policy, choose_faces
 from augmentor.faces.face_source import face_source, source_note
 from augmentor.faces.hog_faces import HogFaces
@@ -11,21 +12,28 @@ from tests.stand_in_faces import StandInFaces, StandInLandmarks
 
 
 def test_a_source_is_chosen_by_name() -> None:
-    assert face_source() == face_source("hog") == HogFaces()
+    assert face_source() == face_source("centerface") == CenterFaces()
     assert face_source("hog", second_opinion=True) == HogFaces(second_opinion=True)
-    with pytest.raises(ValueError, match=r"no face source 'cascade'; known: hog"):
+    with pytest.raises(ValueError, match=r"no face source 'cascade'; known: centerface, hog"):
         face_source("cascade")
 
 
 def test_sources_that_find_other_faces_have_other_versions() -> None:
-    sources = (HogFaces(), HogFaces(True), HogFaces(landmarks=StandInLandmarks()), StandInFaces())
+    sources = (
+        CenterFaces(),
+        CenterFaces(True),
+        HogFaces(),
+        HogFaces(True),
+        HogFaces(landmarks=StandInLandmarks()),
+        StandInFaces(),
+    )
     versions = {source.version for source in sources}
     assert len(versions) == len(sources)
     assert all(re.fullmatch(r"[A-Za-z0-9.-]+", version) for version in versions)
 
 
-def test_outputs_note_every_source_but_the_one_from_before_there_were_notes() -> None:
-    assert source_note(face_source()) == source_note(face_source(second_opinion=True)) == {}
+def test_outputs_note_their_source() -> None:
+    assert source_note(face_source()) == {"face_source": face_source().version}
     assert source_note(StandInFaces()) == {"face_source": "StandInFaces-1"}
 
 

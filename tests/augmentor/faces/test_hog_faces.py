@@ -9,7 +9,7 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.faces import hog_faces as faces
-from augmentor.faces.face_search import Box, Detection, Face, FaceSearch, centrality, overlap
+from augmentor.faces.face_search import Detection, Face, FaceSearch, centrality, overlap
 from augmentor.faces.hog_faces import HogFaces, search_scales
 from augmentor.photos.images import load_image
 from tests.stand_in_faces import StandInLandmarks
@@ -172,7 +172,7 @@ def test_mistakes_of_the_caller_raise() -> None:
 
 def test_an_error_of_the_landmark_source_is_not_swallowed() -> None:
     class Broken(StandInLandmarks):
-        def __call__(self, image: np.ndarray, box: Box) -> np.ndarray:
+        def __call__(self, image: np.ndarray, detection: Detection) -> np.ndarray:
             raise InputError("model damaged")
 
     with pytest.raises(InputError, match="model damaged"):

@@ -31,7 +31,9 @@ class CountingFaces(StandInFaces):
 
     calls: ClassVar[int] = 0
 
-    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
+    def __call__(
+        self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
+    ) -> FaceSearch:
         type(self).calls += 1
         if image.mean() < 100:
             return FaceSearch((), "no_face")

@@ -22,7 +22,9 @@ def landmarks(x: float) -> np.ndarray:
 class TwoFaces(StandInFaces):
     """Finds two faces side by side in every photo that is not dark."""
 
-    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
+    def __call__(
+        self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
+    ) -> FaceSearch:
         faces = [Face((x + 20.0, 20.0, 60.0, 60.0), landmarks(x), 1.0) for x in (0, 100)]
         return first_or_all(faces if image.mean() > 50 else [], policy)
 
@@ -46,7 +48,7 @@ def test_every_face_is_cut_out_and_nothing_else_is_said_of_the_photo(image: np.n
     )
     assert [face.box[0] for face in found.faces] == [20, 120] and len(found.chips) == 2
     for face in found.faces:
-        assert face.chip is not None and np.array_equal(face.chip, cut_chip(image, face.landmarks, 40))
+        assert face.chip is not None and np.array_equal(face.chip, cut_chip(image, face.points, 40))
         assert face.pose is None
     assert found.box == found.faces[0].box and np.array_equal(found.landmarks, landmarks(0))  # type: ignore[arg-type]
     assert READER.image(np.zeros_like(image), "dark.jpg").status == "no_face"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces.landmark_source import model_path
+from augmentor.model_files.model_store import model_path
 from identity.networks.dlib_embedding import CHIP_SIZE, WEIGHTS_NAME, DlibEmbedding, read_dlib_weights
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces.chip import warp_chip
-from augmentor.faces.five_points import USUAL_PLACES, similarity
-from identity.pretraining.cut import LANDMARKS68, POINTS5, Cut, cut_named
+from augmentor.faces.chip import USUAL_PLACES, warp_chip
+from augmentor.faces.five_points import similarity
+from identity.pretraining.cut import PLAIN, POINTS5, Cut, cut_named
 from identity.pretraining.mobilefacenet import CHIP_SIZE, PLACES
 
 POINTS = USUAL_PLACES * 1.7 + [40, 90]
@@ -30,7 +30,7 @@ def test_the_student_gets_the_middle_of_a_picture(photo: np.ndarray) -> None:
     whole = warp_chip(photo, POINTS5.transform(POINTS, POINTS5.edge), POINTS5.edge)
     middle = warp_chip(photo, POINTS5.transform(POINTS, POINTS5.rendered), POINTS5.rendered)
     assert np.abs(POINTS5.student(whole[None])[0].astype(int) - middle).max() <= 1
-    assert LANDMARKS68.room == 1 and LANDMARKS68.margin == 0
+    assert PLAIN.room == 1 and PLAIN.margin == 0
 
 
 @pytest.mark.parametrize(("size", "places"), [(150, None), (CHIP_SIZE, PLACES)])
@@ -45,13 +45,13 @@ def test_a_teachers_chip_can_be_resampled_from_a_picture(
 
 
 def test_dlibs_chip_is_the_picture_itself_if_it_was_aligned_by_landmarks() -> None:
-    rows, columns = LANDMARKS68.resampling(150, None)
+    rows, columns = PLAIN.resampling(150, None)
     np.testing.assert_allclose(rows, np.eye(150), atol=1e-6)
     np.testing.assert_allclose(columns, np.eye(150), atol=1e-6)
 
 
 def test_pictures_are_mirrored_beyond_their_edges() -> None:
-    rows, _ = LANDMARKS68.resampling(CHIP_SIZE, PLACES)
+    rows, _ = PLAIN.resampling(CHIP_SIZE, PLACES)
     np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
     assert rows[0].argmax() == 30  # MobileFaceNet's chip extends 30 px further up than dlib's
 

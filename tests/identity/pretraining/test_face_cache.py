@@ -8,7 +8,7 @@ import pytest
 
 from augmentor.errors import InputError
 from identity.pretraining import face_cache as pretraining_faces
-from identity.pretraining.cut import LANDMARKS68, POINTS5
+from identity.pretraining.cut import PLAIN, POINTS5
 from identity.pretraining.face_cache import cache_faces, cache_renders
 from identity.pretraining.faces_to_learn import load_faces
 
@@ -62,9 +62,9 @@ def test_a_cache_of_other_teachers_or_chips_is_refused(photos: Path, tmp_path: P
     np.savez(
         work / "faces.npz", paths=np.array(["a"]), teacher=np.zeros((1, 128))
     )  # as earlier versions wrote it
-    cache_faces(photos, TEACHERS[:1], work, LANDMARKS68)
+    cache_faces(photos, TEACHERS[:1], work, PLAIN)
     with pytest.raises(InputError, match="name another --work"):
-        cache_faces(photos, TEACHERS, work, LANDMARKS68)
+        cache_faces(photos, TEACHERS, work, PLAIN)
     with pytest.raises(InputError, match="name another --work"):
         cache_faces(photos, TEACHERS[:1], work, POINTS5)
 

