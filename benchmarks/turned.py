@@ -9,7 +9,7 @@ central one. `found` is the share of probes in which a face is found. `rank1` is
 is the most similar one among all people of DIR. A probe without a face counts as an error, and so do all probes of a
 person without a face in the frontal photo. Templates are made as the program makes them when it enrols somebody, from
 the photo and from renders of it; those of `rank1_without_renders` are made of the photo alone. A run is used for its
-features and its weight of renders; the people whom it was trained on are not in the gallery.
+features and for how it uses renders; the people whom it was trained on are not in the gallery.
 
 A key such as `45/30` joins all probes with |yaw| 45 and |pitch| 30; the table has each pose, too. A key without a probe
 is null. Intervals: 95 %, by drawing people (bootstrap).
@@ -31,13 +31,14 @@ from augmentor.photos.images import list_identities, load_image
 from benchmarks.finding import rate_with_interval
 from identity.chips.many_photos import find_chips
 from identity.chips.photo_faces import PhotoFaces
-from identity.chips.renders_of_photo import WantedRenders, make_renders
-from identity.decisions.templates import DEFAULT_RENDER_WEIGHT, person_template
+from identity.chips.renders_of_photo import make_renders
+from identity.decisions.pose_templates import PoseTemplates
+from identity.decisions.templates import DEFAULT_RENDER_WEIGHT, person_sides, person_template
 from identity.networks.embedding import PartEmbedder, join
 from identity.networks.tensorflow_loading import load_tensorflow
 from identity.runs.bare_features import BareFeatures
 from identity.runs.comparison import load_comparer
-from identity.runs.enrolment import RENDERS
+from identity.runs.enrolment import renders_of, sides_wanted
 
 KEYS = ("45/0", "45/30", "90/0", "90/30")
 _NAME = re.compile(r"yaw([+-]\d+)_pitch([+-]\d+)")
@@ -110,6 +111,7 @@ class Templates:
         embedder: the networks.
         shares: source name -> share.
         render_weight: as how many photos the renders of a person count.
+        sides: whether there are templates of the sides.
         size: edge of the chips and renders, pixels.
         seed: draws the views.
     """
@@ -117,6 +119,7 @@ class Templates:
     embedder: PartEmbedder
     shares: Mapping[str, float]
     render_weight: float
+    sides: bool
     size: int
     seed: int
 
@@ -129,32 +132,42 @@ class Templates:
         """
         loaded = load_comparer(model)
         if isinstance(loaded, BareFeatures):
-            return cls(loaded.embedder, loaded.shares, DEFAULT_RENDER_WEIGHT, loaded.size, 0)
+            return cls(loaded.embedder, loaded.shares, DEFAULT_RENDER_WEIGHT, True, loaded.size, 0)
         from identity.runs.bundle import Bundle
 
         assert isinstance(loaded, Bundle)
-        record = loaded.training
-        return cls(loaded.networks, loaded.shares, record.render_weight, loaded.size, record.seed)
+        record, sides = loaded.training, bool(loaded.people.side_templates)
+        return cls(loaded.networks, loaded.shares, record.render_weight, sides, loaded.size, record.seed)
 
     def probes(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips (N, size, size, 3) uint8 RGB as unit rows (N, D)."""
         return join(self.embedder.probes(chips), self.shares)
 
-    def both(self, photo: PhotoFaces) -> tuple[np.ndarray, np.ndarray]:
-        """Return the (D,) unit templates of a photo with a face: with renders, and without."""
-        assert photo.chip is not None
-        of_photo = self.embedder.probes_and_gallery(photo.chip[None], 0)[1]
-        alone = {part: person_template(rows, None, 0.0)[None] for part, rows in of_photo.items()}
-        rendered = alone
-        if self.render_weight > 0 and photo.landmarks is not None:
-            wanted = WantedRenders(0, RENDERS, photo.landmarks, self.size, self.seed)
-            renders = make_renders(load_image(photo.path), str(photo.path), wanted)
-            of_renders = self.embedder.compared(self.embedder.once(renders))
-            rendered = {
-                part: person_template(rows, of_renders[part], self.render_weight)[None]
-                for part, rows in of_photo.items()
-            }
-        return join(rendered, self.shares)[0], join(alone, self.shares)[0]
+    def made(self, photos: Sequence[PhotoFaces]) -> tuple[PoseTemplates, PoseTemplates]:
+        """Return the templates of some people, made with renders and without, of one photo with a face each."""
+        fronts: dict[str, list[np.ndarray]] = {}
+        sides: dict[str, list[np.ndarray]] = {}
+        alone: dict[str, list[np.ndarray]] = {}
+        for photo in photos:
+            assert photo.chip is not None
+            of_photo = self.embedder.probes_and_gallery(photo.chip[None], 0)[1]
+            wanted = renders_of([photo.landmarks], self.size, self.seed)
+            renders = [make_renders(load_image(photo.path), str(photo.path), one) for one in wanted]
+            of_renders = self.embedder.compared(self.embedder.once(np.concatenate(renders)))
+            for part, rows in of_photo.items():
+                front = person_template(rows, of_renders[part], self.render_weight)
+                fronts.setdefault(part, []).append(front)
+                sides.setdefault(part, []).append(person_sides(front, of_renders[part], sides_wanted(wanted)))
+                alone.setdefault(part, []).append(person_template(rows, None, 0.0))
+        with_sides = {part: np.stack(rows, axis=1) for part, rows in sides.items()} if self.sides else {}
+        return (
+            PoseTemplates.joined(_stacked(fronts), with_sides, self.shares),
+            PoseTemplates.joined(_stacked(alone), {}, self.shares),
+        )
+
+
+def _stacked(rows: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+    return {part: np.stack(each) for part, each in rows.items()}
 
 
 def measure(options: argparse.Namespace) -> list[Probe]:
@@ -164,7 +177,6 @@ def measure(options: argparse.Namespace) -> list[Probe]:
     paths = [path for photos in people.values() for path in photos.values()]
     found = dict(zip(paths, find_chips(paths, templates.size, progress="photos"), strict=True))
     enrolled = [name for name, photos in people.items() if found[photos[0, 0]].chip is not None]
-    gallery = [templates.both(found[people[name][0, 0]]) for name in enrolled]
     probes = [
         (name, pose, found[path])
         for name, photos in people.items()
@@ -175,8 +187,8 @@ def measure(options: argparse.Namespace) -> list[Probe]:
     with_face = [number for number, (_, _, photo) in enumerate(probes) if photo.chip is not None]
     if with_face and enrolled:
         rows = templates.probes(np.stack([photo.chip for _, _, photo in probes if photo.chip is not None]))
-        for which in (0, 1):
-            columns = (rows @ np.stack([both[which] for both in gallery]).T).argmax(axis=1)
+        for which, made in enumerate(templates.made([found[people[name][0, 0]] for name in enrolled])):
+            columns = made.similarities(rows).argmax(axis=1)
             best[which] = {n: enrolled[column] for n, column in zip(with_face, columns, strict=True)}
     return [
         Probe(

@@ -22,8 +22,8 @@ class WantedRenders:
         landmarks: (68, 2) (x, y) photo pixels of the face; None for crops of the whole photo instead of renders.
         size: edge of the renders, pixels.
         seed: draws the views.
-        yaw_ranges: (lowest, highest) yaw in degrees of each render. A photo that cannot be rendered there, because it
-            shows the other side of the face, is rendered elsewhere instead.
+        yaws: of each render, degrees. The nearest view is taken; a photo that shows one side of the face only has none
+            of the other side.
         seeds: draw the crops, one each.
     """
 
@@ -31,7 +31,7 @@ class WantedRenders:
     landmarks: np.ndarray | None
     size: int
     seed: int
-    yaw_ranges: tuple[tuple[float, float], ...] = ()
+    yaws: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
 
 
@@ -44,7 +44,7 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
         wanted: which renders.
 
     Returns:
-        (N, size, size, 3) uint8 RGB, one for each of the yaw ranges in turn, or of the seeds.
+        (N, size, size, 3) uint8 RGB, one for each of the yaws in turn, or of the seeds.
 
     Raises:
         InputError: no head fits the landmarks.
@@ -62,8 +62,8 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
     shuffled = np.random.default_rng([wanted.photo, 5]).permutation(len(usable))
     drawn = [usable[k] for k in shuffled.tolist()]
     views = []
-    for low, high in wanted.yaw_ranges:
-        key = next((key for key in drawn if low <= key.yaw <= high), drawn[0])
+    for target in wanted.yaws:
+        key = min(drawn, key=lambda one: abs(one.yaw - target))
         drawn.remove(key)
         views.append(make_view(head, key, wanted.size))
     return np.stack([rendered.image for rendered in render_views(prepared, views)])

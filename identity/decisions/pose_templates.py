@@ -19,7 +19,8 @@ from identity.networks.embedding import join
 SIDES = 2  # the nose turned to the image's left, and to its right
 NO_SIDE = -1
 SIDE_YAW = 30.0  # degrees; a render that is turned less shows no side
-SIDE_MARGIN = 0.05  # of cosine
+SIDE_MARGIN = 0.08  # of cosine
+_WANTED_YAWS = (45.0, -75.0, 15.0, 75.0, -45.0, 60.0, -60.0, -15.0)
 
 
 def side_of(yaws: np.ndarray) -> np.ndarray:
@@ -35,17 +36,40 @@ def side_of(yaws: np.ndarray) -> np.ndarray:
     return np.where(yaws >= SIDE_YAW, 0, np.where(yaws <= -SIDE_YAW, 1, NO_SIDE)).astype(np.int8)
 
 
-def wanted_sides(count: int) -> np.ndarray:
-    """Return (count,) int8, the side that each of a person's renders should show; three of eight show each side.
+def wanted_yaws(count: int) -> np.ndarray:
+    """Return (count,) degrees: the yaw that each of a person's renders should have; three of eight show each side.
 
-    Any run of neighbours, and every second, third or fourth of them, shows the sides in about the same shares.
-
-    Example:
-        >>> wanted_sides(8).tolist()
-        [0, 1, -1, 0, 1, 1, 0, -1]
+    Every second, third or fourth of them, which one of several photos gets, shows both sides, too.
     """
-    pattern = np.array([0, 1, NO_SIDE, 0, 1, 1, 0, NO_SIDE], np.int8)
-    return np.resize(pattern, count)
+    return np.resize(_WANTED_YAWS, count)
+
+
+def nearest_renders(yaws: np.ndarray, photos: np.ndarray, wanted: np.ndarray) -> list[int]:
+    """Return which of a person's renders have the wanted yaws most nearly, drawn evenly over the photos.
+
+    Args:
+        yaws: (R,) degrees, of each render.
+        photos: (R,) the photo that each render was made of.
+        wanted: (W,) degrees.
+
+    Returns:
+        At most W different indices. For each wanted yaw in turn, renders of the same side come before others, among
+        these such of photos that were taken less often, and among these the nearest.
+    """
+    chosen: list[int] = []
+    used: dict[int, int] = {}
+    left = np.ones(len(yaws), bool)
+    for yaw in wanted.tolist():
+        rest = np.flatnonzero(left)
+        if not len(rest):
+            break
+        other_side = side_of(yaws[rest]) != side_of(np.array([yaw]))
+        often = np.array([used.get(photo, 0) for photo in photos[rest].tolist()])
+        best = int(rest[np.lexsort([np.abs(yaws[rest] - yaw), often, other_side])[0]])
+        chosen.append(best)
+        left[best] = False
+        used[int(photos[best])] = used.get(int(photos[best]), 0) + 1
+    return chosen
 
 
 @dataclass(frozen=True, eq=False)

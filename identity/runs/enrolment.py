@@ -16,16 +16,14 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.photos.images import load_image
-from augmentor.views.view_key import MAX_YAW
 from identity.chips.photo_faces import PhotoFaces
 from identity.chips.renders_of_photo import WantedRenders, make_renders
-from identity.decisions.pose_templates import NO_SIDE, SIDE_YAW, side_of, wanted_sides
+from identity.decisions.pose_templates import side_of, wanted_yaws
 from identity.decisions.templates import person_sides, person_template
 from identity.runs.bundle import Bundle
 from identity.runs.leak_guard import find_leaks
 
 RENDERS = 16
-_YAW_RANGES = {0: (SIDE_YAW, MAX_YAW), 1: (-MAX_YAW, -SIDE_YAW), NO_SIDE: (1 - SIDE_YAW, SIDE_YAW - 1)}
 _LIKE_ANOTHER = "fpir_1"  # the threshold from which a new person seems to be an enrolled one
 
 
@@ -128,8 +126,8 @@ def renders_of(landmarks: Sequence[np.ndarray | None], size: int, seed: int) -> 
         size: edge of the renders, pixels.
         seed: draws the views.
     """
-    ranges = [_YAW_RANGES[side] for side in wanted_sides(RENDERS).tolist()]
-    turns = [tuple(ranges[number :: len(landmarks)]) for number in range(len(landmarks))]
+    yaws = wanted_yaws(RENDERS).tolist()
+    turns = [tuple(yaws[number :: len(landmarks)]) for number in range(len(landmarks))]
     return [
         WantedRenders(k, points, size, seed, own)
         for k, (points, own) in enumerate(zip(landmarks, turns, strict=True))
@@ -139,7 +137,7 @@ def renders_of(landmarks: Sequence[np.ndarray | None], size: int, seed: int) -> 
 
 def sides_wanted(wanted: Sequence[WantedRenders]) -> np.ndarray:
     """Return (R,) int8, the side that each of these renders shows (`identity.decisions.pose_templates.side_of`)."""
-    return side_of(np.array([sum(yaws) / 2 for one in wanted for yaws in one.yaw_ranges]))
+    return side_of(np.array([yaw for one in wanted for yaw in one.yaws]))
 
 
 def _card(card: str, enrolled: int) -> str:

@@ -23,7 +23,7 @@ from augmentor.balanced_set.manifest import read_manifest
 from augmentor.errors import InputError, PhotoError
 from augmentor.photos.images import load_image
 from augmentor.photos.place import FolderPlace, Place, place_of
-from identity.decisions.pose_templates import side_of, wanted_sides
+from identity.decisions.pose_templates import nearest_renders, wanted_yaws
 from identity.training.unpacked_images import UnpackedImages, shards_of
 
 MIN_PHOTOS_TO_HOLD_OUT = 3
@@ -262,33 +262,16 @@ def rows_of_photos(data: TrainingSet, rows: np.ndarray) -> np.ndarray:
 
 
 def spread_renders(data: TrainingSet, per_person: int, seed: int) -> np.ndarray:
-    """Return the rows of `per_person` renders of each person (or all of them), drawn evenly over photos.
+    """Return the rows of `per_person` renders of each person (or all of them), spread over yaws and over photos.
 
-    As many of them show each side, and the front, as `wanted_sides` says; where a person has too few of a kind, other
-    renders take their place.
+    See `identity.decisions.pose_templates.nearest_renders`; of renders of the same yaw, `seed` draws.
 
     Returns:
         Sorted row numbers.
     """
-    rng = np.random.default_rng([seed, 2])
-    shuffled = rng.permutation(np.flatnonzero(~data.is_photo))
-    sides = side_of(data.yaws)
-    # Renders are taken in rounds over each person's photos: sort by how many of the photo's renders that show the same
-    # side came before.
-    turn = np.empty(len(shuffled), np.int64)
-    last_turn: dict[tuple[int, int, int], int] = {}
-    for position, row in enumerate(shuffled):
-        key = (int(data.labels[row]), int(data.photos[row]), int(sides[row]))
-        turn[position] = last_turn[key] = last_turn.get(key, -1) + 1
-    order = shuffled[np.argsort(turn, kind="stable")]
-    wanted = wanted_sides(per_person)
-    quotas = {side: int((wanted == side).sum()) for side in np.unique(wanted).tolist()}
-    chosen: list[int] = []
-    for label in range(len(data.names)):
-        own = order[data.labels[order] == label]
-        first = np.concatenate(
-            [own[sides[own] == side][:quota] for side, quota in quotas.items()] or [own[:0]]
-        )
-        rest = own[~np.isin(own, first)]
-        chosen += [*first.tolist(), *rest[: per_person - len(first)].tolist()]
-    return np.array(sorted(chosen), np.int64)
+    rows = np.random.default_rng([seed, 2]).permutation(np.flatnonzero(~data.is_photo))
+    rows = rows[np.argsort(data.labels[rows], kind="stable")]
+    people = np.split(rows, np.searchsorted(data.labels[rows], np.arange(1, len(data.names))))
+    wanted = wanted_yaws(per_person)
+    chosen = [own[nearest_renders(data.yaws[own], data.photos[own], wanted)] for own in people]
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
