@@ -7,7 +7,8 @@ Every photo is searched for all faces in two ways, one right after the other, an
 first, so that a busy machine is as hard on both: by the default face source, as `identity.identify` reads a photo, and
 by the face source `hog` with a second opinion, as `identify` did before there was another. A way does all that
 `identify` does with a decoded photo before it embeds a face: it detects the faces and, if `identify` needs them, their
-68 landmarks, cuts the chips out and estimates poses. Times are processor time on one core, the mean over all photos;
+68 landmarks, cuts the chips out and estimates poses. Faces that are shown without a name because they are small count as
+found. Times are processor time on one core, the mean over all photos;
 decoding is not part of them.
 
 Matching: detectors draw their boxes differently; dlib's are smaller than the marked ones and lie lower, CenterFace's
@@ -36,13 +37,14 @@ from scipy.optimize import linear_sum_assignment
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.faces.face_search import Box, overlap
+from augmentor.faces.face_search import MIN_FACE, Box, overlap
 from augmentor.faces.face_source import face_source
 from augmentor.photos.images import list_photos, load_image
 from benchmarks.face_gate import wilson
 from identity.chips.many_photos import use_one_core
 from identity.chips.photo_faces import PhotoReader
 from identity.decisions.metrics import identity_weights, interval
+from identity.runs.recogniser import SMALLEST_SHOWN
 
 OPEN = "without_mask"
 LEAST_OVERLAP = 0.3
@@ -147,7 +149,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     empty = list_photos(options.no_face) if options.no_face else []
     if options.no_face and not empty:
         raise InputError(f"{options.no_face}: no photo in it; name a folder of photos")
-    readers = {"new": PhotoReader(), "hog": PhotoReader(source=face_source("hog", second_opinion=True))}
+    readers = {
+        "new": PhotoReader(min_face=SMALLEST_SHOWN),
+        "hog": PhotoReader(source=face_source("hog", second_opinion=True), min_face=MIN_FACE),
+    }
     blank = np.full((240, 320, 3), 128, np.uint8)
     for reader in readers.values():  # models are loaded before the clock runs
         reader.load()

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
+from augmentor.faces.face_source import FaceSource
 from augmentor.photos.images import list_identities, load_image
 from benchmarks.finding import rate_with_interval
 from identity.chips.many_photos import find_chips
@@ -114,6 +115,7 @@ class Templates:
         sides: whether there are templates of the sides.
         size: edge of the chips and renders, pixels.
         seed: draws the views.
+        faces: the face source.
     """
 
     embedder: PartEmbedder
@@ -122,6 +124,7 @@ class Templates:
     sides: bool
     size: int
     seed: int
+    faces: FaceSource
 
     @classmethod
     def of(cls, model: str) -> "Templates":
@@ -132,12 +135,17 @@ class Templates:
         """
         loaded = load_comparer(model)
         if isinstance(loaded, BareFeatures):
-            return cls(loaded.embedder, loaded.shares, DEFAULT_RENDER_WEIGHT, True, loaded.size, 0)
+            return cls(
+                loaded.embedder, loaded.shares, DEFAULT_RENDER_WEIGHT, True, loaded.size, 0, loaded.faces
+            )
         from identity.runs.bundle import Bundle
 
         assert isinstance(loaded, Bundle)
         record, sides = loaded.training, bool(loaded.people.side_templates)
-        return cls(loaded.networks, loaded.shares, record.render_weight, sides, loaded.size, record.seed)
+        return cls(
+            *(loaded.networks, loaded.shares, record.render_weight, sides),
+            *(loaded.size, record.seed, loaded.faces),
+        )
 
     def probes(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips (N, size, size, 3) uint8 RGB as unit rows (N, D)."""
@@ -151,7 +159,7 @@ class Templates:
         for photo in photos:
             assert photo.chip is not None
             of_photo = self.embedder.probes_and_gallery(photo.chip[None], 0)[1]
-            wanted = renders_of([photo.landmarks], self.size, self.seed)
+            wanted = renders_of([photo.landmarks], self.size, self.seed, self.faces)
             renders = [make_renders(load_image(photo.path), str(photo.path), one) for one in wanted]
             of_renders = self.embedder.compared(self.embedder.once(np.concatenate(renders)))
             for part, rows in of_photo.items():
@@ -175,7 +183,9 @@ def measure(options: argparse.Namespace) -> list[Probe]:
     people = read_people(options.people)
     templates = Templates.of(options.model)
     paths = [path for photos in people.values() for path in photos.values()]
-    found = dict(zip(paths, find_chips(paths, templates.size, progress="photos"), strict=True))
+    found = dict(
+        zip(paths, find_chips(paths, templates.size, progress="photos", source=templates.faces), strict=True)
+    )
     enrolled = [name for name, photos in people.items() if found[photos[0, 0]].chip is not None]
     probes = [
         (name, pose, found[path])

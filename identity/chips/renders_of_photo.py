@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.head.head_model import load_head_model
+from augmentor.faces.face_source import FaceSource
 from augmentor.rendering.prepared_photo import prepare_photo
 from augmentor.rendering.render import render_views
 from augmentor.views.head_view import make_view
 from augmentor.views.view_key import allowed, spread_view_keys
+from identity.chips.photo_faces import head_for
 from identity.chips.whole_photo import random_crop
 
 
@@ -22,6 +23,7 @@ class WantedRenders:
         landmarks: (68, 2) (x, y) photo pixels of the face; None for crops of the whole photo instead of renders.
         size: edge of the renders, pixels.
         seed: draws the views.
+        source: the face source that gave the landmarks.
         yaws: of each render, degrees. The nearest view is taken; a photo that shows one side of the face only has none
             of the other side.
         seeds: draw the crops, one each.
@@ -31,6 +33,7 @@ class WantedRenders:
     landmarks: np.ndarray | None
     size: int
     seed: int
+    source: FaceSource
     yaws: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
 
@@ -52,7 +55,7 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
     if wanted.landmarks is None:
         crops = [random_crop(image, wanted.size, np.random.default_rng([k, 5])) for k in wanted.seeds]
         return np.stack(crops)
-    head = load_head_model()
+    head = head_for(wanted.source)
     try:
         prepared = prepare_photo(image, wanted.landmarks, head, wanted.size)
     except PhotoError as error:

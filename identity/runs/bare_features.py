@@ -8,6 +8,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_SIZE
+from augmentor.faces.face_source import face_source
 from identity.decisions.same_person import SamePerson, load_same_person
 from identity.networks.backbone import load_weights
 from identity.networks.embedding import join, load_embedder
@@ -22,6 +23,7 @@ class BareFeatures:
     """Embeds chips with frozen networks; each chip is averaged with its mirror image.
 
     Attributes:
+        faces: the face source.
         embedder: the networks.
         shares: source name -> share.
         weights: of the EfficientNet-B0; None where it is not used.
@@ -37,6 +39,7 @@ class BareFeatures:
 
     size = CHIP_SIZE
     align = "face"
+    faces = face_source(second_opinion=True)
 
     def __init__(self, name: str) -> None:
         try:

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from augmentor.errors import InputError
+from augmentor.faces.face_source import FaceSource
 from augmentor.photos.images import load_image
 from identity.chips.photo_faces import PhotoFaces
 from identity.chips.renders_of_photo import WantedRenders, make_renders
@@ -114,22 +115,30 @@ def wanted_renders(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[WantedR
         return []
     if bundle.align == "whole":
         turns = [tuple(range(number, RENDERS, len(photos))) for number in range(len(photos))]
-        return [WantedRenders(k, None, bundle.size, 0, seeds=own) for k, own in enumerate(turns) if own]
-    return renders_of([photo.landmarks for photo in photos], bundle.size, bundle.training.seed)
+        return [
+            WantedRenders(k, None, bundle.size, 0, bundle.faces, seeds=own)
+            for k, own in enumerate(turns)
+            if own
+        ]
+    landmarks = [photo.landmarks for photo in photos]
+    return renders_of(landmarks, bundle.size, bundle.training.seed, bundle.faces)
 
 
-def renders_of(landmarks: Sequence[np.ndarray | None], size: int, seed: int) -> list[WantedRenders]:
+def renders_of(
+    landmarks: Sequence[np.ndarray | None], size: int, seed: int, source: FaceSource
+) -> list[WantedRenders]:
     """Return the renders that the templates of one person are made of, RENDERS of them, of the photos in turn.
 
     Args:
         landmarks: (68, 2) (x, y) photo pixels of the face in each photo; None of a photo that cannot be rendered.
         size: edge of the renders, pixels.
         seed: draws the views.
+        source: the face source that gave the landmarks.
     """
     yaws = wanted_yaws(RENDERS).tolist()
     turns = [tuple(yaws[number :: len(landmarks)]) for number in range(len(landmarks))]
     return [
-        WantedRenders(k, points, size, seed, own)
+        WantedRenders(k, points, size, seed, source, own)
         for k, (points, own) in enumerate(zip(landmarks, turns, strict=True))
         if own and points is not None
     ]

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError
+from augmentor.faces.face_source import face_source
 from augmentor.photos.images import write_whole
 from identity.chips.many_photos import OneFace, find_chips
 from identity.decisions.pose_templates import side_of
@@ -105,7 +106,14 @@ def embed_strangers(
         InputError: no photo is usable.
     """
     looking: OneFace = "whole" if align == "whole" else "central"
-    found = find_chips(photos, data.size, looking, cache=work, progress="strangers")
+    found = find_chips(
+        photos,
+        data.size,
+        looking,
+        cache=work,
+        progress="strangers",
+        source=face_source(data.detector, second_opinion=True),
+    )
     training = TrainingPhotos.of_sources(data.sources)
     leaks = {leak.photo for leak in find_leaks([f.sha256 for f in found], [f.phash for f in found], training)}
     chips = [f.chip for i, f in enumerate(found) if f.chip is not None and i not in leaks]

@@ -239,6 +239,7 @@ def _run(
         ),
         features=features,
         align=config.align,
+        detector=data.detector,
         shares=choice.shares,
         size=data.size,
         stranger_mean=strangers.mean(axis=0) if len(strangers) else np.zeros(strangers.shape[1], np.float32),

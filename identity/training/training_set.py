@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from augmentor.balanced_set.layout import LANDMARK_SET, MANIFEST
-from augmentor.balanced_set.manifest import read_manifest
+from augmentor.balanced_set.manifest import detector_of, read_manifest
 from augmentor.errors import InputError, PhotoError
+from augmentor.faces.face_source import SOURCES
 from augmentor.photos.images import load_image
 from augmentor.photos.place import FolderPlace, Place, place_of
 from identity.decisions.pose_templates import nearest_renders, wanted_yaws
@@ -46,6 +47,7 @@ class TrainingSet:
         sources: table of `photo, sha256, phash, identity`, one row for each photo file.
         size: height and width of the images in pixels.
         digest: SHA-256 of the manifest.
+        detector: name of the face source by whose points the images were cut out.
     """
 
     root: Path
@@ -58,6 +60,7 @@ class TrainingSet:
     sources: pa.Table
     size: int
     digest: str
+    detector: str
 
     def __len__(self) -> int:
         return len(self.files)
@@ -202,6 +205,14 @@ def _set_of(root: Path, table: pa.Table, digest: str) -> TrainingSet:
     path = root / MANIFEST
     if not table.num_rows:
         raise InputError(f"{path}: no image in this set")
+    detector = detector_of(table)
+    if detector is None:
+        raise InputError(
+            f"{path}: made by an earlier version, whose images show the faces a little shifted; make the set again "
+            "with jobs/augment.py, into another folder"
+        )
+    if detector not in SOURCES:
+        raise InputError(f"{path}: made with --detector {detector}, which this program does not have")
     sizes = set(table["size"].to_pylist())
     if len(sizes) != 1:
         raise InputError(f"{path}: images of several sizes ({sorted(sizes)}); make the set with one --size")
@@ -235,6 +246,7 @@ def _set_of(root: Path, table: pa.Table, digest: str) -> TrainingSet:
         sources=sources,
         size=int(sizes.pop()),
         digest=digest,
+        detector=detector,
     )
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
+from augmentor.faces.face_source import DEFAULT
 from augmentor.photos.images import load_image, perceptual_hash, sha256_of
 from identity.chips.photo_lists import photos_by_person
 from identity.chips.whole_photo import random_crop, whole_chip
@@ -111,6 +112,7 @@ def read_whole_photos(root: Path, size: int, seed: int) -> WholePhotos:
             ),
         ),
         size=size,
+        detector=DEFAULT,  # nothing is detected
         digest=hashlib.sha256(json.dumps(about).encode()).hexdigest(),
         crops=crops,
         seed=seed,
