@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from augmentor.faces.landmark_source import Landmarks
 from augmentor.views.view_key import ViewKey
 from identity.chips import renders_of_photo
 from identity.chips.renders_of_photo import WantedRenders, make_renders
@@ -23,10 +24,11 @@ def yaws_of_renders(
     def shown(_prepared: object, keys: list[ViewKey]) -> list[SimpleNamespace]:
         return [SimpleNamespace(image=np.full((1, 1, 3), key.yaw + 100, np.uint8)) for key in keys]
 
-    monkeypatch.setattr(renders_of_photo, "prepare_photo", lambda *_arguments: prepared)
+    monkeypatch.setattr(renders_of_photo, "prepare_photo", lambda *_arguments, **_named: prepared)
     monkeypatch.setattr(renders_of_photo, "make_view", lambda _head, key, _size: key)
     monkeypatch.setattr(renders_of_photo, "render_views", shown)
-    one = WantedRenders(0, np.ones((68, 2), np.float32), 1, 0, StandInFaces(), wanted)
+    landmarks = Landmarks(np.ones((68, 2), np.float32), np.ones(68, bool))
+    one = WantedRenders(0, landmarks, 1, 0, StandInFaces(), wanted)
     return [int(image[0, 0, 0]) - 100 for image in make_renders(IMAGE, "photo", one)]
 
 
