@@ -102,7 +102,7 @@ def test_photos_of_one_name_keep_their_own_content_when_renders_are_made(
 
     def renders(image: np.ndarray, name: str, wanted: Any) -> np.ndarray:
         made.append(image[5, 5])
-        return np.full((wanted.count, wanted.size, wanted.size, 3), image[5, 5], np.uint8)
+        return np.full((len(wanted.yaws), wanted.size, wanted.size, 3), image[5, 5], np.uint8)
 
     def elsewhere(*_arguments: Any) -> None:
         raise AssertionError("decoded in the server's own process")
