@@ -128,7 +128,6 @@ def test_the_servers_own_process_decodes_no_photo_of_a_job(
         monkeypatch.setattr(photo_work, name, decoded)
     monkeypatch.setattr("identity.albums.sorting.InProcess", decoded)
     monkeypatch.setattr("identity.albums.page.InProcess", decoded)
-    monkeypatch.setattr("identity.albums.group_enrolment.InProcess", decoded)
     where = done(client, ("a.jpg", picture(STRANGER)), ("b.jpg", picture(STRANGER, (0, 0, 0))))
     assert client.get(f"{where}/thumbnails/1").content[:2] == b"\xff\xd8"
     named = client.post(f"{where}/names", json={"album": "unknown/001", "name": "Zoë"})
