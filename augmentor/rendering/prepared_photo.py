@@ -19,6 +19,7 @@ from augmentor.views.texture import (
     COARSE_STEP,
     atlas_step,
     complete_atlas,
+    favour_better_side,
     inside_outline,
     own_weight,
     visibility,
@@ -100,6 +101,7 @@ def prepare_photo(
     vertices = flatten_ears(with_ears, head)
     exact = register(landmarks, vertices, fit, head, visible)
     shown = _visibility(exact, vertices, fit, head)
+    shown = favour_better_side(shown, head.mirror, fit.camera.turn.turn)
     points = canvas.from_photo(_inside_outline(exact, fit, head)).astype(np.float32)
     own = own_weight(shown, head.mirror, _never_mirrored(head, shown))
     offset = _seen_shape(vertices, exact, _known_depth(fit, head), fit.camera) - _flat(head)[0]

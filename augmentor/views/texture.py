@@ -99,6 +99,27 @@ def inside_outline(points: np.ndarray, margin: np.ndarray) -> np.ndarray:
     return (points + inwards * shift[..., None]).astype(np.float32)
 
 
+def favour_better_side(shown: np.ndarray, mirror: np.ndarray, turn: float) -> np.ndarray:
+    """Lower the visibility (R, C) of points whose mirrored point is more visible, the more, the further a head turns.
+
+    What a turned face shows of its averted side borders on the background, and one dark texel there would tint a whole
+    cheek: through the blend of both sides, and through the brightness to which the mirrored side is adjusted.
+
+    Args:
+        shown: (R, C) float32 visibility.
+        mirror: (R * C,) int, numbers of the mirrored vertices.
+        turn: how far the head is turned in the photo, degrees. From the last of TURNS on, visibility is multiplied by
+            the square of its ratio to the better side's.
+
+    Returns:
+        (R, C) float32.
+    """
+    power = float(np.interp(abs(turn), (TURNS[0], TURNS[-1]), (0, 2)))
+    other = shown.ravel()[mirror].reshape(shown.shape)
+    ratio = shown / np.maximum(np.maximum(shown, other), LEAST_SHOWN)
+    return (shown * ratio**power).astype(np.float32)
+
+
 def own_weight(shown: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:
     """Return which share of a point's colour comes from the photo itself, (R, C) float32.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from augmentor.views.texture import FACING_LOW, TURNS, inside_outline, visibility
+from augmentor.views.texture import FACING_LOW, TURNS, favour_better_side, inside_outline, visibility
 
 SHAPE = (41, 61)
 RADIUS = 50.0
@@ -75,3 +75,13 @@ def test_what_lies_behind_something_is_hidden() -> None:
     facing = np.ones(depth.shape)
     shown = visibility(points, depth, facing, np.ones(depth.shape, bool), 0.0)
     assert shown[5:15].min() > 0.99 and shown[25:35].max() < 0.01
+
+
+def test_less_visible_side_of_a_turned_face_counts_by_the_square_of_its_share() -> None:
+    """Work out one row of four points by hand; the outer two and the inner two mirror each other."""
+    shown = np.array([[1.0, 0.8, 0.8, 0.5]], np.float32)
+    mirror = np.array([3, 2, 1, 0])
+    favoured = favour_better_side(shown, mirror, 60.0)
+    assert favoured.tolist() == [[1.0, pytest.approx(0.8), pytest.approx(0.8), 0.125]]
+    assert np.array_equal(favour_better_side(shown, mirror, -8.0), shown), "a frontal face has no better side"
+    assert not favour_better_side(np.zeros((1, 4), np.float32), mirror, 60.0).any()
