@@ -78,5 +78,7 @@ class CenterFaces:
 
     def _face(self, image: np.ndarray, detection: Detection, landmarks: bool) -> Face:
         assert detection.points is not None
-        found = self.landmarks(image, detection) if landmarks else NO_LANDMARKS
-        return Face(detection.box, found, detection.score, detection.points)
+        if not landmarks:
+            return Face(detection.box, NO_LANDMARKS, detection.score, detection.points)
+        places, visible = self.landmarks(image, detection)
+        return Face(detection.box, places, detection.score, detection.points, visible)

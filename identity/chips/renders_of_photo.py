@@ -6,6 +6,7 @@ import numpy as np
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces.face_source import FaceSource
+from augmentor.faces.landmark_source import Landmarks
 from augmentor.rendering.prepared_photo import prepare_photo
 from augmentor.rendering.render import render_views
 from augmentor.views.head_view import make_view
@@ -20,20 +21,21 @@ class WantedRenders:
 
     Attributes:
         photo: number of the photo.
-        count: how many renders.
-        landmarks: (68, 2) (x, y) photo pixels of the face; None for crops of the whole photo instead of renders.
+        landmarks: of the face, in photo pixels; None for crops of the whole photo instead of renders.
         size: edge of the renders, pixels.
         seed: draws the views.
         source: the face source that gave the landmarks.
+        yaws: of each render, degrees. The nearest view is taken; a photo that shows one side of the face only has none
+            of the other side.
         seeds: draw the crops, one each.
     """
 
     photo: int
-    count: int
-    landmarks: np.ndarray | None
+    landmarks: Landmarks | None
     size: int
     seed: int
     source: FaceSource
+    yaws: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
 
 
@@ -46,7 +48,7 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
         wanted: which renders.
 
     Returns:
-        (N, size, size, 3) uint8 RGB.
+        (N, size, size, 3) uint8 RGB, one for each of the yaws in turn, or of the seeds.
 
     Raises:
         InputError: no head fits the landmarks.
@@ -56,11 +58,18 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
         return np.stack(crops)
     head = head_for(wanted.source)
     try:
-        prepared = prepare_photo(image, wanted.landmarks, head, wanted.size)
+        prepared = prepare_photo(
+            image, wanted.landmarks.places, head, wanted.size, visible=wanted.landmarks.visible
+        )
     except PhotoError as error:
         raise InputError(f"{name}: {error}; leave it out") from error
     yaw = prepared.fit.camera.pose.yaw
     usable = [key for key in spread_view_keys(wanted.seed) if allowed(yaw, key)]
-    drawn = np.random.default_rng([wanted.photo, 5]).permutation(len(usable))[: wanted.count]
-    views = [make_view(head, usable[k], wanted.size) for k in drawn]
+    shuffled = np.random.default_rng([wanted.photo, 5]).permutation(len(usable))
+    drawn = [usable[k] for k in shuffled.tolist()]
+    views = []
+    for target in wanted.yaws:
+        key = min(drawn, key=lambda one: abs(one.yaw - target))
+        drawn.remove(key)
+        views.append(make_view(head, key, wanted.size))
     return np.stack([rendered.image for rendered in render_views(prepared, views)])

@@ -8,7 +8,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_SIZE
-from augmentor.faces.face_source import face_source
+from augmentor.faces.face_source import FaceSource, face_source
 from identity.decisions.same_person import SamePerson, load_same_person
 from identity.networks.backbone import load_weights
 from identity.networks.embedding import join, load_embedder
@@ -23,7 +23,6 @@ class BareFeatures:
     """Embeds chips with frozen networks; each chip is averaged with its mirror image.
 
     Attributes:
-        faces: the face source.
         embedder: the networks.
         shares: source name -> share.
         weights: of the EfficientNet-B0; None where it is not used.
@@ -39,7 +38,6 @@ class BareFeatures:
 
     size = CHIP_SIZE
     align = "face"
-    faces = face_source(second_opinion=True)
 
     def __init__(self, name: str) -> None:
         try:
@@ -64,6 +62,11 @@ class BareFeatures:
             InputError: the file is missing, damaged or was made with other face weights.
         """
         return load_same_person(self._name, self.weights.digest if self.weights else "")
+
+    @property
+    def faces(self) -> FaceSource:
+        """The face source for photos that may show anybody."""
+        return face_source(second_opinion=True)
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips.

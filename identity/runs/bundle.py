@@ -3,7 +3,8 @@
     bundle.json          version; the people in the order of the templates, with their former names and the decision
                          (acceptance score, thresholds, the calibration strangers' scores); features, shares and the
                          digest of each source; size, head, backbone, same_person, model card, record of the training
-    arrays-HASH.npz      source -> (C, D) templates; mean of the calibration strangers' embeddings
+    arrays-HASH.npz      source -> (C, D) templates, and (2, C, D) of the sides of the face; mean of the
+                         calibration strangers' embeddings
     head-HASH.npz        the head's weights, where a source needs them
     sources-HASH.parquet photo, sha256, phash, identity of every photo that a template was made from
     labels.json, thresholds.json, model_card.md    for people to read; bundle.json has the same content
@@ -33,6 +34,7 @@ from augmentor.errors import InputError
 from augmentor.faces.face_source import DEFAULT, SOURCES, FaceSource, face_source
 from augmentor.photos.images import make_folder, remove_half_written, sync_folder, write_whole
 from identity.decisions.open_set import Decision
+from identity.decisions.pose_templates import PoseTemplates
 from identity.decisions.same_person import SamePerson
 from identity.networks.backbone import load_weights
 from identity.networks.embedding import PartEmbedder, join, load_embedder
@@ -141,8 +143,16 @@ class Bundle:
 
     @property
     def templates(self) -> np.ndarray:
-        """(C, D) float32 unit rows, all parts joined."""
+        """(C, D) float32 unit rows, all parts joined; those of the sides are in `pose_templates`."""
         return join(self.part_templates, self.shares)
+
+    @property
+    def pose_templates(self) -> PoseTemplates:
+        """All templates, joined; they give the similarities that people are named by."""
+        people = self.people
+        return PoseTemplates.joined(
+            people.part_templates, people.side_templates, self.shares, people.side_margin
+        )
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -181,7 +191,8 @@ class Bundle:
             chips: (N, size, size, 3) uint8 RGB, cut out by the points of its face source (`augmentor.faces.chip`).
 
         Returns:
-            (N, D) float32 unit rows. Their products with `templates` and with each other are similarities.
+            (N, D) float32 unit rows. Their products with each other are similarities; those with the enrolled people
+            are what `similarities` returns.
 
         Raises:
             InputError: chips of another size or type, or weights that are missing or not those of the training.
@@ -207,8 +218,8 @@ class Bundle:
         return networks.compared(networks.once(chips))
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return (N, C) cosines with the templates of (N, D) rows of `embed`."""
-        return embeddings @ self.templates.T
+        """Return (N, C) similarities of (N, D) rows of `embed` to the enrolled people."""
+        return self.pose_templates.similarities(embeddings)
 
     def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the (N,) columns of the best names, and their (N,) acceptance scores, of (N, C) similarities."""

@@ -132,7 +132,7 @@ class Recogniser:
         self.bundle = bundle
         self.threshold = bundle.decision.threshold(self._fpir)
         self.nobody = OTHER if bundle.align == "whole" else UNKNOWN
-        self._templates = bundle.templates
+        self._templates = bundle.pose_templates
 
     @functools.cached_property
     def reader(self) -> PhotoReader:
@@ -206,7 +206,7 @@ class Recogniser:
     def _names(self, embeddings: np.ndarray, quality: np.ndarray) -> list[dict[str, Any]]:
         """Return, for each of the (N, D) embeddings, the attributes of its `NamedFace` that come from the run."""
         bundle = self.bundle
-        similarities = embeddings @ self._templates.T
+        similarities = self._templates.similarities(embeddings)
         best, scores = bundle.decision.score(similarities)
         probabilities = bundle.decision.probability(scores)
         ranked = rank_names(similarities, BEST_NAMES)

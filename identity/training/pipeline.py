@@ -230,7 +230,13 @@ def _run(
     choice, strangers = calibrated.choice, calibrated.strangers
     templates = embedded.templates(choice.render_weight)
     run = Bundle(
-        people=EnrolledPeople(data.names, templates, calibrated.decision, data.sources),
+        people=EnrolledPeople(
+            data.names,
+            templates,
+            calibrated.decision,
+            data.sources,
+            side_templates=embedded.side_templates(templates),
+        ),
         features=features,
         align=config.align,
         detector=data.detector,

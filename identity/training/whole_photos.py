@@ -99,6 +99,7 @@ def read_whole_photos(root: Path, size: int, seed: int) -> WholePhotos:
         labels=labels.astype(np.int32),
         is_photo=crops == 0,
         photos=np.array([contents[rows[k]["sha256"]] for k in number], np.int32),
+        yaws=np.full(len(number), np.nan, np.float32),
         sources=pa.Table.from_pylist(
             rows,
             pa.schema(
