@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from augmentor.errors import PhotoError
 from augmentor.faces.chip import CHIP_SIZE, chip_transform, warp_chip
@@ -286,10 +287,17 @@ def _head(offsets: bytes) -> HeadModel:
     return load_head_model().with_landmark_offsets(np.frombuffer(offsets).reshape(68, 3))
 
 
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Return the control of BLAS's threads; for matrices as small as those of a fit, more than one only wait."""
+    return ThreadpoolController()
+
+
 def _pose(face: Face, size: tuple[int, int], source: FaceSource) -> tuple[float, float, float] | None:
     """Return yaw, pitch and roll in degrees; None if no head fits the landmarks."""
     try:
-        pose = fit_face(face.landmarks, head_for(source), size, visible=face.visible).camera.pose
+        with _blas().limit(limits=1, user_api="blas"):
+            pose = fit_face(face.landmarks, head_for(source), size, visible=face.visible).camera.pose
     except PhotoError:
         return None
     return float(pose.yaw), float(pose.pitch), float(pose.roll)
