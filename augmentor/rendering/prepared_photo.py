@@ -32,7 +32,7 @@ OUTLINE_DOUBT, OUTLINE_SLOPE = 6.0, 0.2
 OUTLINE_NEAR, OUTLINE_FAR = 10.0, 70.0
 OUTLINE_TURNS = (8.0, 35.0)  # degrees at which this begins to matter, and from which it matters in full
 # An eye keeps the photo's own colours if this much of it is visible on average; below the first number it is mirrored.
-EYE_SHOWN = (0.35, 0.6)
+EYE_SHOWN = (0.6, 0.85)
 
 
 @dataclass(frozen=True, eq=False)

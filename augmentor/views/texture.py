@@ -16,7 +16,7 @@ import numpy as np
 TURNS = (8.0, 30.0)
 FACING_LOW, FACING_HIGH, LOST_CELLS = (0.2, 0.1), (0.5, 0.35), (0.0, 1.0)
 # Degrees from which the better visible side is favoured, and from which on in full.
-FAVOUR_TURNS = (35.0, 60.0)
+FAVOUR_TURNS = (32.0, 42.0)
 # Least visibility of a point that only its own slant hides: it is still the best source if the other side is no better.
 LEAST_SHOWN = 0.03
 WELL_SHOWN = (
