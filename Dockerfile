@@ -8,7 +8,8 @@ FROM python:${PYTHON}-slim AS build
 WORKDIR /src
 COPY . .
 RUN python -m venv /opt/likeness \
-    && /opt/likeness/bin/pip install --no-cache-dir --disable-pip-version-check -c requirements.lock ".[server]"
+    && /opt/likeness/bin/pip install --no-cache-dir --disable-pip-version-check -c requirements.lock ".[server]" \
+    && XDG_CACHE_HOME=/opt/likeness/cache /opt/likeness/bin/likeness models --fetch
 
 FROM python:${PYTHON}-slim
 COPY --from=build /opt/likeness /opt/likeness
@@ -16,6 +17,7 @@ RUN useradd --uid 1000 --no-create-home --home-dir /tmp likeness
 # Any user may run this image (--user): what is written without being asked for goes to /tmp.
 ENV PATH=/opt/likeness/bin:$PATH \
     HOME=/tmp \
+    LIKENESS_MODELS=/opt/likeness/cache/likeness/models \
     PYTHONUNBUFFERED=1 \
     TF_CPP_MIN_LOG_LEVEL=3
 USER 1000

@@ -13,6 +13,7 @@ $(STAMP): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "no Python 3.10 to 3.13 found: install one, or name it with make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -q --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	$(RUN) -m augmentor.models --fetch > /dev/null
 	@touch $@
 
 demo: $(STAMP)

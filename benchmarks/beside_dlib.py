@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from augmentor.errors import InputError, LikenessError
+from augmentor.faces.face_source import face_source
 from augmentor.photos.images import list_photos
 from benchmarks.face_space import NO_SPACE, embed_photos
 from identity.chips.many_photos import find_chips
@@ -48,6 +49,7 @@ class NearestPhoto:
     def __init__(self, data: TrainingSet) -> None:
         self.labels: Sequence[str] = data.names
         self.size, self.align = data.size, "face"
+        self.faces = face_source(data.detector, second_opinion=True)
         self.thresholds = {"fpir_1": np.inf, "fpir_10": np.inf}  # none was calibrated
         self._net = DlibEmbedding()
         rows = np.flatnonzero(data.is_photo)
@@ -77,6 +79,7 @@ class Templates:
     def __init__(self, data: TrainingSet, strangers: np.ndarray) -> None:
         self.labels: Sequence[str] = data.names
         self.size, self.align = data.size, "face"
+        self.faces = face_source(data.detector, second_opinion=True)
         self._embedder = load_embedder(("dlib",), spaces={"dlib": NO_SPACE})
         gallery = embed_photos(data, self._embedder)
         held = np.zeros(len(gallery.photo_ids), bool)

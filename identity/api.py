@@ -144,7 +144,7 @@ def enrol_person(
     folder, name = Path(folder), checked_name(name)
     paths = photos_at([Path(photo) for photo in photos])
     bundle = Bundle.load(folder)
-    probes = find_chips(paths, bundle.size, "whole" if bundle.align == "whole" else face)
+    probes = find_chips(paths, bundle.size, "whole" if bundle.align == "whole" else face, source=bundle.faces)
     usable = [photo for photo in probes if photo.chip is not None]
     with PeopleFile(folder) as people, people.exclusive():
         refuse_forgotten(people, name)

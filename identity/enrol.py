@@ -101,7 +101,7 @@ def _enrol(options: argparse.Namespace, name: str) -> tuple[int, int]:
 def _cropped(bundle: "Bundle", paths: Sequence[Path], options: argparse.Namespace) -> list[PhotoFaces]:
     """Return the photos with a face; print a line for each photo that is left out."""
     looking: OneFace = "whole" if bundle.align == "whole" else options.face
-    probes = find_chips(paths, bundle.size, looking, progress="detecting faces")
+    probes = find_chips(paths, bundle.size, looking, progress="detecting faces", source=bundle.faces)
     for photo in probes:
         if photo.chip is None:
             reason = f"{photo.reason}: {photo.detail}" if photo.detail else photo.reason
@@ -118,6 +118,7 @@ def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[PhotoFa
         InputError: More than one path is given, or the album was not made with this run.
     """
     from identity.albums.group_enrolment import group_photos
+    from identity.albums.photo_work import InProcess
     from identity.albums.sorting import decide
 
     if len(given) != 1:
@@ -129,7 +130,9 @@ def _grouped(bundle: "Bundle", run: Path, given: Sequence[Path]) -> list[PhotoFa
             raise InputError(f"{album}: not an album that identity.organise made with this run")
         number, photos = collection
         albums = decide(bundle, people, number, bundle.thresholds["fpir_1"])
-    return group_photos(albums, f"{album.parent.name}/{album.name}", photos, bundle.size)
+    return group_photos(
+        albums, f"{album.parent.name}/{album.name}", photos, bundle.size, InProcess(bundle.faces)
+    )
 
 
 def _listed(given: Sequence[Path]) -> list[Path]:

@@ -83,6 +83,7 @@ def export(bundle: Any, out: Path) -> float:
         "names": list(bundle.labels),
         **_score_for_people(bundle.decision.acceptance.as_dict()),
         "thresholds": bundle.thresholds,
+        "side_margin": bundle.people.side_margin,
         "chip": {"size": bundle.size, "padding": 0.25, "cut": "dlib.get_face_chip with dlib's 68 landmarks"},
         "terms": "The terms of the run apply, see its model_card.md; dlib's landmarks are for research only.",
     }

@@ -91,6 +91,7 @@ COMMANDS = (
     Command("preflight", CLUSTER, "Check that a cluster has what a job needs.", "jobs.preflight", "run"),
     Command("evaluate", MEASURE, "Measure a model on test photos.", "identity.evaluate"),
     Command("demo", MEASURE, "Run all steps on made-up people.", "jobs.demo"),
+    Command("models", MEASURE, "List the model files of others, with their terms.", "augmentor.models"),
     Command("completion", SHELL, "Print the completion script of a shell.", "jobs.completion"),
 )
 

@@ -65,7 +65,7 @@ def one_face(
 ) -> PhotoFaces:
     """A photo with one face, whose chip is known and whose landmarks may be."""
     points = np.zeros((0, 2), np.float32) if landmarks is None else landmarks
-    face = FaceChip((0.0, 0.0, 9.0, 9.0), points, 1.0, chip)
+    face = FaceChip((0.0, 0.0, 9.0, 9.0), points, 1.0, chip=chip)
     return PhotoFaces(str(path), path, faces=(face,), sha256=sha256, phash=phash)
 
 

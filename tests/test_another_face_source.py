@@ -138,7 +138,7 @@ def test_a_set_that_was_made_with_it_is_not_continued_with_another(tmp_path: Pat
     settings = {"size": 150}
     with WorkFolder(FolderPlace(tmp_path / "set"), settings | source_note(FixedFaces())):
         pass
-    with pytest.raises(InputError, match="face_source 'fixed-1' instead of None"):
+    with pytest.raises(InputError, match="face_source 'fixed-1' instead of 'centerface"):
         WorkFolder(FolderPlace(tmp_path / "set"), settings | source_note(face_source()))
     with WorkFolder(FolderPlace(tmp_path / "old"), settings):
         pass

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
+from augmentor.faces.face_source import DEFAULT
 from augmentor.photos.images import write_whole
 
 # The descriptions are stored in every manifest as metadata of its columns.
@@ -48,6 +49,8 @@ _DESCRIBED: list[tuple[str, pa.DataType, str]] = [
     ("bytes", pa.int32(), "length of the file"),
 ]
 SCHEMA = pa.schema([pa.field(name, kind, metadata={"about": about}) for name, kind, about in _DESCRIBED])
+# Metadata of the whole table: the name of the face source by whose points the images were cut out.
+_DETECTOR = b"detector"
 
 
 @dataclass(frozen=True)
@@ -93,21 +96,40 @@ def table_of(rows: Iterable[ManifestRow]) -> pa.Table:
 
 def sorted_table(tables: Iterable[pa.Table]) -> pa.Table:
     """Return all rows sorted by file and in one chunk, so that what is written depends on the rows alone."""
-    joined = pa.concat_tables([SCHEMA.empty_table(), *tables])
+    joined = pa.concat_tables([SCHEMA.empty_table(), *(table.cast(SCHEMA) for table in tables)])
     return joined.sort_by([("file", "ascending")]).combine_chunks()
 
 
-def write_manifest(path: Path, rows: pa.Table | Iterable[ManifestRow]) -> None:
+def schema_noting(detector: str) -> pa.Schema:
+    """Return `SCHEMA` with a note of the face source by whose points the images were cut out.
+
+    Args:
+        detector: a key of `augmentor.faces.face_source.SOURCES`.
+    """
+    return SCHEMA.with_metadata({_DETECTOR: detector.encode()})
+
+
+def detector_of(table: pa.Table) -> str | None:
+    """Return the name of the face source that a manifest notes; None if it was made before there were notes."""
+    noted = (table.schema.metadata or {}).get(_DETECTOR)
+    return None if noted is None else noted.decode()
+
+
+def write_manifest(
+    path: Path, rows: pa.Table | Iterable[ManifestRow], detector: str | None = DEFAULT
+) -> None:
     """Write the manifest whole or not at all.
 
     Args:
         path: the file.
         rows: the rows, in any order.
+        detector: the name of the face source, see `schema_noting`; None for no note.
 
     Raises:
         InputError: the file cannot be written.
     """
     table = sorted_table([rows if isinstance(rows, pa.Table) else table_of(rows)])
+    table = table.cast(SCHEMA if detector is None else schema_noting(detector))
     buffer = BytesIO()
     pq.write_table(table, buffer, compression="zstd", row_group_size=16384)
     write_whole(path, buffer.getvalue())
@@ -131,4 +153,5 @@ def read_manifest(path: Path) -> pa.Table:
         raise InputError(
             f"{path}: not a manifest of jobs/augment.py, it lacks the columns {', '.join(missing)}; run the job again"
         )
-    return table.select(SCHEMA.names).cast(SCHEMA)
+    detector = detector_of(table)
+    return table.select(SCHEMA.names).cast(SCHEMA if detector is None else schema_noting(detector))

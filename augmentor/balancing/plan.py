@@ -3,9 +3,10 @@
 The plan is pure and deterministic. It depends on the records, the views, `per_class` and `seed`, never on the order
 in which they come. Each identity is planned independently, so a job may plan one as soon as its photos are scanned.
 
-A photo's renders depend on its own pose and on *which* photos the identity has, not on the poses of the others. If a
-photo is replaced by another one of the same name, only its own renders change. If a photo is added, removed or fails,
-only the shares of that identity change.
+A photo's renders depend on its own pose, on *which* photos the identity has, and on which sides of the face they show
+(left, front, right), not on the exact poses of the others. If a photo is replaced by another one of the same name that
+shows the same side, only its own renders change. If a photo is added, removed or fails, only renders of that identity
+change.
 """
 
 import hashlib
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 NAME_BYTES = (
     80  # bytes of a photo's name that the names of its images keep; file systems allow 255 for a whole name
 )
+
+# A photo or a view that is turned further shows a side of the face, not the front. Beyond about this yaw, a render of a
+# photo that shows the side is more like the person than a render of a frontal one (decision 0034).
+SIDE_YAW = 35.0
 
 Allowed = Callable[[float, "ViewKey"], bool]
 Effects = Callable[[str], tuple["Effect", ...]]
@@ -121,8 +126,9 @@ def plan(
     """Plan exactly `per_class` images for every identity.
 
     First come the identity's own aligned photos (a seeded choice if there are more than `per_class`), then renders.
-    The numbers of renders of its photos differ by one at most. Every view is used equally often to within one, as far
-    as `allowed` permits. No (photo, view, light) is used twice.
+    The numbers of renders of its photos differ by one at most. A view that shows a side of the face goes first to
+    photos that show this side, and a frontal one to frontal photos. Apart from this, every view is used equally often
+    to within one, as far as `allowed` permits. No (photo, view, light) is used twice.
 
     Args:
         records: records of all photos, in any order; one for each (photo, face).
@@ -175,11 +181,14 @@ def _plan_identity(
     photos = sorted(usable, key=lambda r: _draw(seed, identity, r.photo, r.face))
     own = [_image(r, "photo", None) for r in photos[:per_class]]
     views = sorted(view_keys, key=lambda key: _draw(seed, identity, key.name))
-    dealt = [
-        (photo, hand)
-        for photo, order in zip(photos, _deal(len(photos), len(views)), strict=True)
-        if (hand := [views[v] for v in order if allowed(photo.yaw, views[v])])
-    ]
+    sides = {_side(photo.yaw) for photo in photos}
+    dealt = []
+    for photo, order in zip(photos, _deal(len(photos), len(views)), strict=True):
+        others = sides - {_side(photo.yaw)}  # sides that other photos show and this one does not
+        hand = [views[v] for v in order if allowed(photo.yaw, views[v])]
+        hand.sort(key=lambda key, others=others: _side(key.yaw) in others)  # type: ignore[misc]
+        if hand:
+            dealt.append((photo, hand))
     renders: list[PlannedImage] = []
     missing = per_class - len(own)
     for place, (photo, hand) in enumerate(dealt):
@@ -188,6 +197,11 @@ def _plan_identity(
             light, v = divmod(turn, len(hand))
             renders.append(_image(photo, "render", hand[v], light))
     return own + renders
+
+
+def _side(yaw: float) -> int:
+    """Return which part of the face a photo or a view shows: -1, 0 (the front) or 1, by the sign of its yaw."""
+    return int(np.sign(yaw)) if abs(yaw) > SIDE_YAW else 0
 
 
 def _deal(photos: int, views: int) -> Iterator[list[int]]:

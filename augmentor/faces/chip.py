@@ -2,7 +2,7 @@
 
 Training images, enrolment photos and probes are all cut out with `chip_transform` of the five points that the face
 source detects, and renders are placed by `chip_transform` of the points that it would detect on them: a difference in
-geometry costs more accuracy than any augmentation brings back. Measurements and reasons: docs/decisions/0032-chip.md.
+geometry costs more accuracy than any augmentation brings back. Measurements and reasons: docs/decisions/0036-chip.md.
 
 Convention:
     Pixel centres lie at whole numbers. `chip_from_image` (2, 3) maps image (x, y, 1) to chip (x, y). The order of the

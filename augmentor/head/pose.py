@@ -5,6 +5,9 @@ Convention:
     Degrees; R = Rz(roll) @ Ry(yaw) @ Rx(pitch); zero = frontal.
     +yaw: nose to image left; +pitch: nose down; +roll: clockwise as seen in the image.
     HeadPose(30, 0, 0) takes the nose's direction (0, 0, -1) to (-0.5, 0, -0.866).
+    Near profile, pitch and roll turn the head about the same axis, so neither says alone how a head is held. Which
+    poses are refused, and how a photo is laid on the head, depends on other angles:
+    R = Rz(tilt) @ Rx(lean) @ Ry(turn).
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ PORTRAIT_DISTANCE = (
     1500.0  # mm to the face: further than a phone at arm's length, nearer than a press photographer
 )
 MIN_FOCAL = 1.0  # relative to the longer side of the image
-MAX_YAW, MAX_PITCH, MAX_ROLL = 100.0, 65.0, 100.0
+MAX_TURN, MAX_LEAN, MAX_TILT = 110.0, 65.0, 100.0
+LEAST_VISIBLE = 16  # landmarks; a head is not fitted to fewer
 # Largest root mean square reprojection error of a face, relative to the spread of its landmarks.
 MAX_RESIDUAL_POINTS, MAX_RESIDUAL_FIT = 0.30, 0.16
 
@@ -50,6 +54,21 @@ class HeadPose:
 
 
 @dataclass(frozen=True)
+class HeadTurn:
+    """The rotation of a head in degrees, by angles that stay meaningful in profile: Rz(tilt) @ Rx(lean) @ Ry(turn).
+
+    Attributes:
+        turn: how far the head is turned about its own vertical axis, -180..180; + turns the nose to the image's left.
+        lean: how far its crown leans towards the camera, -90..90; a camera above the head sees a positive lean.
+        tilt: how far its vertical axis is tilted in the picture; + is clockwise.
+    """
+
+    turn: float
+    lean: float
+    tilt: float
+
+
+@dataclass(frozen=True)
 class Camera:
     """A pinhole camera that projects the head's model frame.
 
@@ -69,6 +88,11 @@ class Camera:
     def pose(self) -> HeadPose:
         """The rotation as angles, in degrees."""
         return pose_from_rotation(self.rotation)
+
+    @property
+    def turn(self) -> HeadTurn:
+        """The rotation as turn, lean and tilt, in degrees."""
+        return turn_from_rotation(self.rotation)
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Project model points (..., 3) mm to (x, y) pixels (..., 2) float32."""
@@ -112,46 +136,80 @@ def rotation_from_pose(pose: HeadPose) -> np.ndarray:
     )
 
 
-def pose_from_rotation(rotation: np.ndarray) -> HeadPose:
-    """Return the angles of a rotation matrix (3, 3), with |yaw| <= 90.
+def rotation_from_turn(turn: HeadTurn) -> np.ndarray:
+    """Return the rotation matrix Rz(tilt) @ Rx(lean) @ Ry(turn), (3, 3) float64."""
+    parts = (HeadPose(0, 0, turn.tilt), HeadPose(0, turn.lean, 0), HeadPose(turn.turn, 0, 0))
+    tilt, lean, about = (rotation_from_pose(part) for part in parts)
+    return tilt @ lean @ about
 
-    At yaw ±90, where pitch and roll cannot be told apart, roll is 0.
+
+def pose_from_rotation(rotation: np.ndarray) -> HeadPose:
+    """Return the angles of a rotation matrix (3, 3), with |pitch| <= 90.
+
+    A head that is turned a little beyond profile has |yaw| > 90. At yaw ±90, where pitch and roll cannot be told apart,
+    roll is 0.
     """
     cos_yaw = float(np.hypot(rotation[0, 0], rotation[1, 0]))
+    if cos_yaw <= 1e-7:
+        pitch = float(np.degrees(np.arctan2(-rotation[1, 2], rotation[1, 1])))
+        return HeadPose(float(np.copysign(90.0, -rotation[2, 0])), pitch, 0.0)
+    if rotation[2, 2] < 0:  # the same rotation by the other three angles: 180 - yaw, pitch + 180, roll + 180
+        cos_yaw = -cos_yaw
+    sign = np.sign(cos_yaw)
     yaw = np.arctan2(-rotation[2, 0], cos_yaw)
-    if cos_yaw > 1e-7:
-        pitch = np.arctan2(rotation[2, 1], rotation[2, 2])
-        roll = np.arctan2(rotation[1, 0], rotation[0, 0])
-    else:
-        pitch, roll = np.arctan2(-rotation[1, 2], rotation[1, 1]), 0.0
+    pitch = np.arctan2(sign * rotation[2, 1], sign * rotation[2, 2])
+    roll = np.arctan2(sign * rotation[1, 0], sign * rotation[0, 0])
     return HeadPose(*(float(np.degrees(angle)) for angle in (yaw, pitch, roll)))
 
 
+def turn_from_rotation(rotation: np.ndarray) -> HeadTurn:
+    """Return turn, lean and tilt of a rotation matrix (3, 3).
+
+    Example:
+        >>> above = rotation_from_pose(HeadPose(0, 30, 0)) @ rotation_from_pose(HeadPose(90, 0, 0))
+        >>> found = turn_from_rotation(above)  # a profile, photographed from 30 degrees above
+        >>> round(found.turn), round(found.lean), round(found.tilt)
+        (90, 30, 0)
+    """
+    angles = (
+        np.arctan2(-rotation[2, 0], rotation[2, 2]),
+        np.arcsin(np.clip(rotation[2, 1], -1, 1)),
+        np.arctan2(-rotation[0, 1], rotation[1, 1]),
+    )
+    return HeadTurn(*(float(np.degrees(angle)) for angle in angles))
+
+
 def estimate_camera(
-    landmarks: np.ndarray, points: np.ndarray, image_size: tuple[int, int], *, focal: float | None = None
+    landmarks: np.ndarray,
+    points: np.ndarray,
+    image_size: tuple[int, int],
+    *,
+    focal: float | None = None,
+    visible: np.ndarray | None = None,
 ) -> Camera:
     """Estimate the camera that projects 68 model points to the landmarks.
 
-    A scaled orthographic camera is computed in closed form and then refined to a pinhole camera (Levenberg-Marquardt).
-    Contour landmarks count less.
+    A scaled orthographic camera is found first and then refined to a pinhole camera (Levenberg-Marquardt). Contour
+    landmarks count less.
 
     Args:
         landmarks: (68, 2) in (x, y) pixels, dlib's order.
         points: (68, 3) mm, model frame.
         image_size: (height, width) in pixels.
         focal: focal length in pixels if it is known; None assumes that the head is PORTRAIT_DISTANCE away.
+        visible: see `fit_face`.
 
     Raises:
         InputError: an array has the wrong shape.
         PhotoError: `bad_pose`, because the points are not a face, or no face in a photo is turned so far.
     """
-    landmarks = _checked(landmarks)
+    landmarks, shares = _checked(landmarks), _checked_shares(visible)
     if points.shape != (68, 3):
         raise InputError(f"expected (68, 3) model points, got {points.shape}")
     points = points.astype(float)
-    camera = _orthographic_camera(landmarks, points, image_size, focal)
-    camera = _refine(camera, landmarks, points, _weights(camera, points), iterations=8)
-    _check(camera, landmarks, points, _weights(camera, points), MAX_RESIDUAL_POINTS)
+    camera = _first_camera(landmarks, points, shares, image_size, focal)
+    camera = _refine(camera, landmarks, points, _weights(camera, points, shares), iterations=8)
+    _check(camera, landmarks, points, _weights(camera, points, shares), MAX_RESIDUAL_POINTS)
     return camera
 
 
@@ -160,6 +218,7 @@ def fit_face(
     head: HeadModel,
     image_size: tuple[int, int],
     *,
+    visible: np.ndarray | None = None,
     detected: bool = True,
     rounds: int = 2,
 ) -> FaceFit:
@@ -172,30 +231,32 @@ def fit_face(
         landmarks: (68, 2) in (x, y) pixels, dlib's order.
         head: the head model.
         image_size: (height, width) in pixels.
+        visible: (68,) bool, or how much each landmark counts, 0..1; a landmark with 0 does not change the result. None
+            if the face source does not know: all count.
         detected: true if a face source detected the landmarks, so that the head's `landmark_offsets` apply; false if
             they are projections of the model's landmarks.
         rounds: number of rounds; a third one hardly changes the result.
 
     Raises:
-        InputError: the array has the wrong shape.
+        InputError: an array has the wrong shape.
         PhotoError: `bad_pose`.
 
     Source:
         Outline points: Zhu et al., "Face Alignment Across Large Poses", CVPR 2016, section 4.1 (landmark marching);
         differs: candidates are the grid's own rows.
     """
-    landmarks = _checked(landmarks)
+    landmarks, shares = _checked(landmarks), _checked_shares(visible)
     tables = _fitting_tables(head, detected)
     mean = tables.mean[tables.landmarks]
-    camera = _orthographic_camera(landmarks, mean, image_size, None)
-    camera = _refine(camera, landmarks, mean, _weights(camera, mean), iterations=1)
-    _check(camera, landmarks, mean, _weights(camera, mean), MAX_RESIDUAL_POINTS)
+    camera = _first_camera(landmarks, mean, shares, image_size, None)
+    camera = _refine(camera, landmarks, mean, _weights(camera, mean, shares), iterations=1)
+    _check(camera, landmarks, mean, _weights(camera, mean, shares), MAX_RESIDUAL_POINTS)
     coefficients = np.zeros(len(tables.prior))
     for _ in range(rounds):
         chosen = _outline(camera, tables.mean + tables.modes @ coefficients, tables)
-        camera, coefficients = _step(camera, coefficients, landmarks, tables, chosen)
+        camera, coefficients = _step(camera, coefficients, landmarks, tables, chosen, shares)
     points = tables.mean[chosen] + tables.modes[chosen] @ coefficients
-    residual = _check(camera, landmarks, points, _weights(camera, points), MAX_RESIDUAL_FIT)
+    residual = _check(camera, landmarks, points, _weights(camera, points, shares), MAX_RESIDUAL_FIT)
     identity = np.zeros(len(head.identity_modes), np.float32)
     identity[: tables.identity_count] = coefficients[: tables.identity_count]
     expression = coefficients[tables.identity_count :].astype(np.float32)
@@ -275,16 +336,63 @@ def _checked(landmarks: np.ndarray) -> np.ndarray:
     return landmarks
 
 
-def _orthographic_camera(
-    landmarks: np.ndarray, points: np.ndarray, image_size: tuple[int, int], focal: float | None
+def _checked_shares(visible: np.ndarray | None) -> np.ndarray:
+    """Return how much each landmark counts, (68,) float64.
+
+    Raises:
+        InputError: the shape is not (68,), or a share is outside 0..1.
+        PhotoError: `bad_pose`, too few landmarks are visible.
+    """
+    if visible is None:
+        return np.ones(68)
+    shares = np.asarray(visible, float)
+    if shares.shape != (68,) or not ((shares >= 0) & (shares <= 1)).all():
+        raise InputError(f"expected the visibility of 68 landmarks, 0..1, got {shares.shape}")
+    if (shares > 0).sum() < LEAST_VISIBLE:
+        raise PhotoError("bad_pose", detail=f"only {(shares > 0).sum()} landmarks are visible")
+    return shares
+
+
+# Rotations to start from, as turn and lean; any tilt follows in closed form.
+_STARTS = np.array(
+    [
+        rotation_from_turn(HeadTurn(turn, lean, 0))
+        for turn in range(-105, 106, 15)
+        for lean in (-40, -20, 0, 20, 40)
+    ]
+)
+
+
+def _first_camera(
+    landmarks: np.ndarray,
+    points: np.ndarray,
+    shares: np.ndarray,
+    image_size: tuple[int, int],
+    focal: float | None,
 ) -> Camera:
-    """Return the scaled orthographic camera that fits best, as a pinhole camera."""
-    centroid, middle = points.mean(axis=0), landmarks.mean(axis=0)
-    affine = np.linalg.lstsq(points - centroid, landmarks - middle, rcond=None)[0].T  # (2, 3)
-    u, size, vt = np.linalg.svd(affine, full_matrices=False)
+    """Return the best scaled orthographic camera, as a pinhole camera.
+
+    The affine camera in closed form is exact for a face seen from the front. The half of a face that a profile shows is
+    too flat for it: there one of a fixed set of rotations, each with its best tilt, scale and shift, fits better.
+    """
+    total = shares.sum()
+    centroid, middle = shares @ points / total, shares @ landmarks / total
+    model, image = points - centroid, landmarks - middle
+    affine = np.linalg.lstsq(model * shares[:, None], image * shares[:, None], rcond=None)[0].T  # (2, 3)
+    u, _, vt = np.linalg.svd(affine, full_matrices=False)
     top = u @ vt
-    rotation = np.stack([top[0], top[1], np.cross(top[0], top[1])])
-    scale = max(float(size.mean()), 1e-9)  # pixels per mm
+    closed = np.stack([top[0], top[1], np.cross(top[0], top[1])])
+    rotations = np.concatenate([closed[None], _STARTS])
+    # A tilt and a scale of the picture plane are one complex number, found by least squares.
+    projected = rotations[:, 0] @ model.T + 1j * (rotations[:, 1] @ model.T)  # (N, 68)
+    wanted = image[:, 0] + 1j * image[:, 1]
+    size = np.maximum(np.abs(projected) ** 2 @ shares, 1e-9)
+    factor = projected.conj() @ (shares * wanted) / size
+    best = int(np.argmax(np.abs(factor) ** 2 * size))  # what it explains of the landmarks' spread
+    scale = max(float(np.abs(factor[best])), 1e-9)  # pixels per mm
+    along, across = factor[best].real / scale, factor[best].imag / scale
+    tilt = np.array([[along, -across, 0], [across, along, 0], [0, 0, 1]])
+    rotation = tilt @ rotations[best]
     if focal is None:
         focal = max(scale * PORTRAIT_DISTANCE, MIN_FOCAL * max(image_size))
     centre = np.array([image_size[1], image_size[0]], float) / 2
@@ -293,15 +401,18 @@ def _orthographic_camera(
     return Camera(rotation=rotation, translation=translation, focal=float(focal), centre=centre)
 
 
-def _weights(camera: Camera, points: np.ndarray) -> np.ndarray:
-    """Return weights (68, 2, 2) for pixel residuals: 1 for inner landmarks, less across the contour, least along it."""
+def _weights(camera: Camera, points: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return weights (68, 2, 2) for pixel residuals: 1 for inner landmarks, less across the contour, least along it.
+
+    Each is multiplied by the landmark's share (68,).
+    """
     weights = np.tile(np.eye(2), (68, 1, 1))
     outline = camera.project(points[CONTOUR]).astype(float)
     tangent = np.gradient(outline, axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
     along = tangent[:, :, None] * tangent[:, None, :]
     weights[CONTOUR] = _CONTOUR_ACROSS * (np.eye(2) - along) + _CONTOUR_ALONG * along
-    return weights
+    return weights * shares[:, None, None]
 
 
 def _refine(
@@ -364,12 +475,20 @@ def _turn(vector: np.ndarray) -> np.ndarray:
 def _outline(camera: Camera, shape: np.ndarray, tables: _FittingTables) -> np.ndarray:
     """Return indices (68,) into the tables; each contour landmark gets the candidate furthest out on its side."""
     chosen = tables.landmarks.copy()
-    across = camera.rotation[:2, 0] / max(float(np.linalg.norm(camera.rotation[:2, 0])), 1e-9)
-    sideways = camera.project(shape[tables.outline]).astype(float) @ across  # (17, M)
+    sideways = camera.project(shape[tables.outline]).astype(float) @ sideways_axis(camera.rotation)  # (17, M)
     for side, landmarks in ((-1, slice(0, 8)), (1, slice(9, 17))):
         furthest = np.argmax(side * sideways[landmarks], axis=1)
         chosen[landmarks] = tables.outline[landmarks][np.arange(8), furthest]
     return chosen
+
+
+def sideways_axis(rotation: np.ndarray) -> np.ndarray:
+    """Return the direction (2,) in the picture that leads from the face's right outline to its left one, unit length.
+
+    It is perpendicular to the head's vertical axis, and thus the same on both sides of profile.
+    """
+    axis = np.array([rotation[1, 1], -rotation[0, 1]])
+    return axis / max(float(np.linalg.norm(axis)), 1e-9)
 
 
 def _step(
@@ -378,12 +497,15 @@ def _step(
     landmarks: np.ndarray,
     tables: _FittingTables,
     chosen: np.ndarray,
+    shares: np.ndarray,
 ) -> tuple[Camera, np.ndarray]:
     """Take one Gauss-Newton step for rotation, translation and coefficients (F + E,) together."""
     modes = tables.modes[chosen]
     points = tables.mean[chosen] + modes @ coefficients
     turned = points @ camera.rotation.T
-    residual, jacobian = _linearise(camera, turned + camera.translation, landmarks, _weights(camera, points))
+    residual, jacobian = _linearise(
+        camera, turned + camera.translation, landmarks, _weights(camera, points, shares)
+    )
     noise = _NOISE_MM * camera.focal / float(camera.translation[2])
     length = np.linalg.norm(residual, axis=1) / noise
     robust = np.sqrt(_HUBER / np.maximum(length, _HUBER)) / noise
@@ -433,12 +555,14 @@ def _check(
     """
     off = (weights @ (landmarks - camera.project(points))[:, :, None])[:, :, 0]
     residual = float(np.sqrt((off**2).sum() / (weights**2).sum() * 2))
-    spread = float(np.sqrt(((landmarks - landmarks.mean(axis=0)) ** 2).sum(axis=1).mean()))
-    pose = camera.pose
+    seen = landmarks[(weights != 0).any(axis=(1, 2))]
+    spread = float(np.sqrt(((seen - seen.mean(axis=0)) ** 2).sum(axis=1).mean()))
+    turn = camera.turn
     if not residual <= allowed * spread:
         raise PhotoError("bad_pose", detail=f"no head fits the landmarks (off by {residual / spread:.0%})")
-    if abs(pose.yaw) > MAX_YAW or abs(pose.pitch) > MAX_PITCH or abs(pose.roll) > MAX_ROLL:
+    if abs(turn.turn) > MAX_TURN or abs(turn.lean) > MAX_LEAN or abs(turn.tilt) > MAX_TILT:
         raise PhotoError(
-            "bad_pose", detail=f"yaw {pose.yaw:.0f}, pitch {pose.pitch:.0f}, roll {pose.roll:.0f} degrees"
+            "bad_pose",
+            detail=f"turned by {turn.turn:.0f}, leaning by {turn.lean:.0f}, tilted by {turn.tilt:.0f} degrees",
         )
     return residual

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from augmentor.head.head_model import HeadModel
-from augmentor.head.pose import FaceFit
+from augmentor.head.pose import FaceFit, sideways_axis
 
 REACH = 10.0  # mm over which the displacement of a landmark fades to three quarters
 INNER_SLACK, CONTOUR_SLACK = (
@@ -23,7 +23,13 @@ _OUTLINE_REACH = (
 )
 
 
-def register(landmarks: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: HeadModel) -> np.ndarray:
+def register(
+    landmarks: np.ndarray,
+    vertices: np.ndarray,
+    fit: FaceFit,
+    head: HeadModel,
+    visible: np.ndarray | None = None,
+) -> np.ndarray:
     """Return the positions of the vertices of a fitted head in the photo.
 
     The result meets inner landmarks (nearly) exactly. Contour landmarks only say how far out the outline is; they bind
@@ -34,19 +40,23 @@ def register(landmarks: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: He
         vertices: (V, 3) mm, `head` with the coefficients of the fit.
         fit: the fit of these landmarks.
         head: the head model.
+        visible: the same as for the fit (`augmentor.head.pose.fit_face`); hidden landmarks move nothing.
 
     Returns:
         (V, 2) float32 in (x, y) pixels.
     """
     projected = fit.camera.project(vertices)
     anchors = head.landmarks68.copy()
-    across = fit.camera.rotation[:2, 0] / max(float(np.linalg.norm(fit.camera.rotation[:2, 0])), 1e-9)
-    anchors[CONTOUR] = _outline_vertices(projected @ across, head)
+    anchors[CONTOUR] = _outline_vertices(projected @ sideways_axis(fit.camera.rotation), head)
     residual = landmarks - fit.camera.project(vertices[anchors] + head.landmark_offsets)
     residual[CONTOUR] = _across_outline(landmarks[CONTOUR] - projected[anchors[CONTOUR]], landmarks[CONTOUR])
     basis = displacement_basis(head, tuple(anchors[CONTOUR].tolist()))
     slack = np.full(68, INNER_SLACK)
     slack[CONTOUR] = CONTOUR_SLACK
+    if visible is not None:
+        shown = np.asarray(visible) > 0
+        anchors, basis, residual = anchors[shown], basis[shown], residual[shown]
+        slack = slack[shown] / np.asarray(visible, float)[shown]
     weights = np.linalg.solve(basis[:, anchors].T + np.diag(slack), residual)
     return (projected + (weights.T.astype(np.float32) @ basis).T).astype(np.float32)
 

@@ -115,6 +115,17 @@ def models_folder() -> Path:
     return user_cache() / "models"
 
 
+def found_model(model: KnownModel) -> Path | None:
+    """Return the path of a model that no installed package brings, if it was fetched or given before; else None.
+
+    Raises:
+        InputError: the file is not what was published, or `LIKENESS_MODELS` names a folder without it.
+    """
+    if not os.environ.get(VARIABLE) and not (models_folder() / model.name).is_file():
+        return None
+    return fetched_model(model)
+
+
 def fetched_model(model: KnownModel) -> Path:
     """Return the path of a model that no installed package brings, after fetching it if nobody did before.
 

@@ -15,9 +15,23 @@ from augmentor.head.registration import register
 from augmentor.head.surface import flatten_ears, surface_normals, surface_vertices
 from augmentor.rendering.canvas import Canvas, photo_canvas
 from augmentor.views.background import background_table, outline_of
-from augmentor.views.texture import COARSE_STEP, atlas_step, complete_atlas, own_weight, visibility
+from augmentor.views.texture import (
+    COARSE_STEP,
+    atlas_step,
+    complete_atlas,
+    inside_outline,
+    own_weight,
+    visibility,
+)
 
 _JAW = "jawOpen"
+# The outline of a fitted head may be off by this many mm within OUTLINE_NEAR mm of a landmark, and by OUTLINE_SLOPE for
+# each further mm, up to OUTLINE_FAR.
+OUTLINE_DOUBT, OUTLINE_SLOPE = 6.0, 0.2
+OUTLINE_NEAR, OUTLINE_FAR = 10.0, 70.0
+OUTLINE_TURNS = (8.0, 35.0)  # degrees at which this begins to matter, and from which it matters in full
+# An eye keeps the photo's own colours if this much of it is visible on average; below the first number it is mirrored.
+EYE_SHOWN = (0.35, 0.6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +73,12 @@ class PreparedPhoto:
 
 
 def prepare_photo(
-    image: np.ndarray, landmarks: np.ndarray, head: HeadModel, size: int = 150
+    image: np.ndarray,
+    landmarks: np.ndarray,
+    head: HeadModel,
+    size: int = 150,
+    *,
+    visible: np.ndarray | None = None,
 ) -> PreparedPhoto:
     """Fit the head to a photo and work out which parts of the head it shows.
 
@@ -70,25 +89,27 @@ def prepare_photo(
         landmarks: (68, 2) float32 (x, y) pixels, dlib's order.
         head: the head model, the same as the views'.
         size: side of the renders, pixels; larger faces are reduced to at most MAX_ENLARGEMENT times that.
+        visible: (68,) which landmarks the photo shows, if the face source knows; see `augmentor.head.pose.fit_face`.
 
     Raises:
         PhotoError: `bad_pose`, no head fits the landmarks.
     """
-    fit = fit_face(landmarks, head, image.shape[:2])
+    fit = fit_face(landmarks, head, image.shape[:2], visible=visible)
     canvas = photo_canvas(image, landmarks, size)
     with_ears = head.vertices(fit.identity, fit.expression)
     vertices = flatten_ears(with_ears, head)
-    exact = register(landmarks, vertices, fit, head)
-    points = canvas.from_photo(exact).astype(np.float32)
-    shown = _visibility(points, vertices, fit, head)
+    exact = register(landmarks, vertices, fit, head, visible)
+    shown = _visibility(exact, vertices, fit, head)
+    points = canvas.from_photo(_inside_outline(exact, fit, head)).astype(np.float32)
     own = own_weight(shown, head.mirror, _never_mirrored(head, shown))
     offset = _seen_shape(vertices, exact, _known_depth(fit, head), fit.camera) - _flat(head)[0]
+    outline = exact + fit.camera.project(with_ears) - fit.camera.project(vertices)
     return PreparedPhoto(
         texture=_stacked(canvas.image, _atlas(canvas.image, points, shown, own, head, atlas_step(size))),
         atlas_row=len(canvas.image),
         size=size,
         surface=np.dstack([points.reshape(*head.grid_shape, 2), own]),
-        background=_four(_background(with_ears, canvas, fit, head)),
+        background=_four(_background(outline, canvas, fit, head)),
         offset=_four(offset.reshape(*head.grid_shape, 3)),
         landmark_offset=(offset[head.landmarks68] + head.landmark_offsets).astype(np.float32),
         detector_offsets=head.landmark_offsets,
@@ -97,25 +118,55 @@ def prepare_photo(
     )
 
 
-def _visibility(points: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: HeadModel) -> np.ndarray:
+def _visibility(exact: np.ndarray, vertices: np.ndarray, fit: FaceFit, head: HeadModel) -> np.ndarray:
     """Return how well the photo shows each vertex, (R, C)."""
     in_camera = vertices @ fit.camera.rotation.T + fit.camera.translation
     normals = surface_normals(vertices, head) @ fit.camera.rotation.T
     facing = -(normals * in_camera).sum(1) / np.linalg.norm(in_camera, axis=1)
     shape = head.grid_shape
     return visibility(
-        points.reshape(*shape, 2),
+        exact.reshape(*shape, 2),
         in_camera[:, 2].reshape(shape),
         facing.reshape(shape),
         surface_vertices(head).reshape(shape),
-        fit.camera.pose.yaw,
+        fit.camera.turn.turn,
     )
 
 
+def _inside_outline(exact: np.ndarray, fit: FaceFit, head: HeadModel) -> np.ndarray:
+    """Return where in the photo the vertices read their colours, (V, 2): within the outline, if the head is turned.
+
+    A frontal photo has a well visible point for everything near its outline, or shows it nowhere.
+    """
+    turned = float(np.interp(abs(fit.camera.turn.turn), OUTLINE_TURNS, (0, 1)))
+    if turned == 0:
+        return exact
+    pixels = fit.camera.focal / float(fit.camera.translation[2])
+    grid = exact.reshape(*head.grid_shape, 2)
+    return inside_outline(grid, turned * pixels * _outline_doubt(head)).reshape(-1, 2)
+
+
+@lru_cache(maxsize=4)
+def _outline_doubt(head: HeadModel) -> np.ndarray:
+    """Return by how many mm the outline of a fitted head may be off at each vertex, (R, C)."""
+    inner = head.mean[head.landmarks68[17:]]
+    distance = np.linalg.norm(head.mean[:, None] - inner, axis=2).min(1)
+    beyond = np.clip(distance - OUTLINE_NEAR, 0, OUTLINE_FAR - OUTLINE_NEAR)
+    return (OUTLINE_DOUBT + OUTLINE_SLOPE * beyond).reshape(head.grid_shape).astype(np.float32)
+
+
 def _never_mirrored(head: HeadModel, shown: np.ndarray) -> np.ndarray:
-    """Return (R, C), 1 at eyes that the photo shows at all, because a mirrored eye would gaze in another direction."""
+    """Return (R, C), 1 at eyes that the photo shows, because a mirrored eye would gaze in another direction.
+
+    An eye is kept or mirrored as a whole: half an eye is none, and beside a hidden half lies the background.
+    """
     eyes = cv2.dilate(head.regions["eyes"].reshape(head.grid_shape), np.ones((3, 3), np.uint8))
-    return cv2.GaussianBlur(np.clip(eyes * 1.5, 0, 1), (0, 0), 0.8) * np.clip(shown * 10, 0, 1)
+    kept = cv2.GaussianBlur(np.clip(eyes * 1.5, 0, 1), (0, 0), 0.8)
+    middle = head.grid_shape[1] // 2
+    for side in (slice(None, middle), slice(middle + 1, None)):
+        average = float((eyes[:, side] * shown[:, side]).sum() / eyes[:, side].sum())
+        kept[:, side] *= np.interp(average, EYE_SHOWN, (0, 1))
+    return kept * np.clip(shown * 10, 0, 1)
 
 
 def _known_depth(fit: FaceFit, head: HeadModel) -> np.ndarray:
@@ -207,12 +258,11 @@ def _four(*parts: np.ndarray) -> np.ndarray:
     return out
 
 
-def _background(with_ears: np.ndarray, canvas: Canvas, fit: FaceFit, head: HeadModel) -> np.ndarray:
-    """Return the background table of the head; its ears count as part of the head."""
-    chosen = with_ears[surface_vertices(head)]
+def _background(points: np.ndarray, canvas: Canvas, fit: FaceFit, head: HeadModel) -> np.ndarray:
+    """Return the background table of the head from its vertices with ears (V, 2), in pixels of the photo."""
     scale = fit.camera.focal / float(fit.camera.translation[2]) * canvas.scale
-    points = canvas.from_photo(fit.camera.project(chosen))
-    return background_table(outline_of(points, fit.camera.pose.roll, float(scale)))
+    chosen = canvas.from_photo(points[surface_vertices(head)])
+    return background_table(outline_of(chosen, fit.camera.turn.tilt, float(scale)))
 
 
 def read(table: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

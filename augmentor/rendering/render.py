@@ -25,7 +25,7 @@ from augmentor.views.view_key import AS_PHOTO, BY_POSITION
 
 __all__ = ["PreparedPhoto", "RenderedView", "prepare_photo", "render_view", "render_views"]
 
-RENDERER = 3  # changes whenever renders change; sets of two renderers must not be mixed
+RENDERER = 4  # changes whenever renders change; sets of two renderers must not be mixed
 TOGETHER = 32  # views that are moved together; more would not fit in the processor's cache
 _BARELY, _NEARLY = (
     0.25,

@@ -11,7 +11,7 @@ from augmentor.faces.chip import CHIP_PADDING, chip_transform
 from augmentor.faces.five_points import five_of_68
 from augmentor.faces.point_offsets import point_offsets
 from augmentor.head.head_model import HeadModel
-from augmentor.head.pose import HeadPose, rotation_from_pose
+from augmentor.head.pose import HeadPose, rotation_from_pose, turn_from_rotation
 from augmentor.head.surface import flatten_ears, surface_normals, surface_triangles, surface_vertices
 from augmentor.views.background import outline_of
 from augmentor.views.raster import interpolate, rasterise
@@ -58,7 +58,8 @@ def make_view(head: HeadModel, key: ViewKey, size: int = 150, padding: float = C
     pixel, face = _halve(fine, triangle >= 0)
     normal = pixel[..., 6:] / np.maximum(np.linalg.norm(pixel[..., 6:], axis=-1, keepdims=True), 1e-6)
     scale = float(np.linalg.norm(projection[0, :3]) / VIEW_DISTANCE)
-    outline = outline_of(project(projection, with_ears[surface_vertices(head)]), key.roll, scale)
+    tilt = turn_from_rotation(rotation).tilt
+    outline = outline_of(project(projection, with_ears[surface_vertices(head)]), tilt, scale)
     return assemble_view(
         key,
         size,

@@ -25,7 +25,7 @@ from augmentor.faces.chip import CHIP_PADDING, chip_transform
 from augmentor.faces.five_points import five_of_68
 from augmentor.faces.point_offsets import point_offsets
 from augmentor.head.head_model import HeadModel
-from augmentor.head.pose import pose_from_rotation
+from augmentor.head.pose import pose_from_rotation, turn_from_rotation
 from augmentor.head.registration import displacement_basis
 from augmentor.head.surface import flatten_ears, surface_vertices
 from augmentor.views.background import outline_of
@@ -138,7 +138,8 @@ def mat_view(model: MatModel, head: HeadModel, size: int = 150) -> View:
         roll=float(round(pose.roll)),
     )
     normal = _normals(position, rotation)
-    outline = outline_of(points[surface_vertices(head)], pose.roll, scale)
+    tilt = turn_from_rotation(rotation).tilt
+    outline = outline_of(points[surface_vertices(head)], tilt, scale)
     return assemble_view(
         key,
         size,

@@ -10,11 +10,13 @@ import math
 import cv2
 import numpy as np
 
-# Cosine between the surface normal and the line of sight, in a frontal photo and in a turned one: the surface is
-# invisible below the first number and fully visible above the second. On the far side of a turned face the landmarks
-# are off by pixels, so that what borders on hidden skin may be background.
-FACING_RANGE = ((0.2, 0.5), (0.25, 0.6))
-FRONTAL_YAW, TURNED_YAW = 8.0, 35.0
+# How visible a slanting surface counts, by how far the head is turned: at these angles, the cosine between its normal
+# and the line of sight below which it is invisible, the cosine above which it is fully visible, and the cells of the
+# grid that are lost around hidden skin. On the far side of a half turned face the landmarks are off by pixels, so that
+# what borders on hidden skin may be background. A profile shows lips and eyelids only at a slant, and no better side of
+# them.
+TURNS = (8.0, 30.0, 45.0)
+FACING_LOW, FACING_HIGH, LOST_CELLS = (0.2, 0.25, 0.1), (0.5, 0.6, 0.35), (0.0, 2.0, 1.0)
 # Least visibility of a point that only its own slant hides: it is still the best source if the other side is no better.
 LEAST_SHOWN = 0.03
 WELL_SHOWN = (
@@ -27,6 +29,9 @@ OCCLUSION_RANGE = (
 GAIN_LIMIT = 2.0  # light makes the sides of a face differ in brightness by this factor at most
 GAIN_COLOUR = 0.5  # share of the difference in colour that is attributed to light
 _DEPTH_CELLS = 72
+# The outline is found in a picture of this many cells, into which the grid is drawn this much finer. On a ridge, where
+# the distance from the outline slopes in no direction, nothing moves.
+_OUTLINE_CELLS, _OUTLINE_FINER, _LEAST_SLOPE = 128, 3, 0.3
 COARSE_STEP = 2  # texels per grid cell at which hidden parts are filled in
 
 
@@ -36,7 +41,7 @@ def atlas_step(size: int) -> int:
 
 
 def visibility(
-    points: np.ndarray, depth: np.ndarray, facing: np.ndarray, surface: np.ndarray, yaw: float
+    points: np.ndarray, depth: np.ndarray, facing: np.ndarray, surface: np.ndarray, turn: float
 ) -> np.ndarray:
     """Return how well a photo shows every vertex of the head's grid.
 
@@ -45,18 +50,53 @@ def visibility(
         depth: (R, C) mm from the camera.
         facing: (R, C) cosine between the outward normal and the direction to the camera.
         surface: (R, C) bool, the part of the grid that can hide something.
-        yaw: yaw of the head in the photo, degrees.
+        turn: how far the head is turned in the photo, degrees.
 
     Returns:
         (R, C) float32, from 0 (hidden) to 1 (fully visible).
     """
-    caution = np.clip((abs(yaw) - FRONTAL_YAW) / (TURNED_YAW - FRONTAL_YAW), 0, 1)
-    low, high = (1 - caution) * np.array(FACING_RANGE[0]) + caution * np.array(FACING_RANGE[1])
+    low, high, lost = (
+        float(np.interp(abs(turn), TURNS, values)) for values in (FACING_LOW, FACING_HIGH, LOST_CELLS)
+    )
     shown = np.maximum(_ramp(facing, low, high), LEAST_SHOWN)
     front = _front_depth(points, depth, surface & (facing > 0))
     shown = (shown * (1 - _ramp(depth - front, *OCCLUSION_RANGE))).astype(np.float32)
-    margin = 1 + 2 * round(2 * float(caution))
+    margin = 1 + 2 * round(lost)
     return cv2.GaussianBlur(cv2.erode(shown, np.ones((margin, margin), np.uint8)), (0, 0), 1.0)
+
+
+def inside_outline(points: np.ndarray, margin: np.ndarray) -> np.ndarray:
+    """Move points near the head's outline inwards, so that they do not read the background where a fit is a little off.
+
+    The band within `margin` of the outline is squeezed into its inner half: points on the outline move by half the
+    margin, points at the margin stay.
+
+    Args:
+        points: (R, C, 2) float32 in (x, y) pixels, all vertices of the head's grid.
+        margin: (R, C) pixels.
+
+    Returns:
+        (R, C, 2) float32.
+    """
+    rows, columns = points.shape[:2]
+    size = _OUTLINE_FINER * (columns - 1) + 1, _OUTLINE_FINER * (rows - 1) + 1
+    low = points.min((0, 1))
+    cell = float((points.max((0, 1)) - low).max()) / (_OUTLINE_CELLS - 9)
+    place = ((points - low) / cell + 4).astype(np.float32)
+    spot = (cv2.resize(place, size, interpolation=cv2.INTER_LINEAR) + np.float32(0.5)).astype(np.int32)
+    mask = np.zeros((_OUTLINE_CELLS, _OUTLINE_CELLS), np.uint8)
+    mask[spot[..., 1], spot[..., 0]] = 1
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(mask, contours, -1, 1, cv2.FILLED)  # gaps between points are no background
+    # The outline runs through the middle of the outermost cells, which are one cell away from the nearest empty one.
+    distance = cv2.GaussianBlur(cv2.distanceTransform(mask, cv2.DIST_L2, 5) - 1, (0, 0), 1.0)
+    x, y = (cv2.Sobel(distance, cv2.CV_32F, *axis, scale=1 / 8) for axis in ((1, 0), (0, 1)))
+    length = cv2.max(cv2.magnitude(x, y), _LEAST_SLOPE)
+    inwards = cv2.remap(cv2.merge([x / length, y / length]), place, None, cv2.INTER_LINEAR)
+    depth = np.maximum(cv2.remap(distance, place, None, cv2.INTER_LINEAR), 0) * cell
+    shift = np.maximum(margin - depth, 0) / 2
+    return (points + inwards * shift[..., None]).astype(np.float32)
 
 
 def own_weight(shown: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:

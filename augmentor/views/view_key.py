@@ -19,8 +19,9 @@ BY_POSITION = "by_position"  # with the view's shape; a camera fitted to that sh
 # because only surfaces that are rasterised can appear.
 EXPRESSIONS: dict[str, dict[str, float]] = {"neutral": {}, BY_POSITION: {}, AS_PHOTO: {"jawOpen": 0.3}}
 MAX_YAW, MAX_PITCH, MAX_ROLL = 90.0, 45.0, 45.0
-PROFILE_YAW = 40.0  # a photo that is turned further shows too little of the face for a frontal render
-PROFILE_LEAST_YAW = 10.0  # such a photo is rendered only to its own side, with at least this yaw
+PROFILE_YAW = 40.0  # a photo that is turned further shows too little of the other half of the face
+# Such a photo is turned towards the front by at most this angle, and outwards without limit (decision 0034).
+FRONTWARDS = 50.0
 OWN_YAW, OWN_PITCH = 4.0, 8.0  # a render whose pose differs by less would only repeat the photo
 
 
@@ -65,8 +66,8 @@ def allowed(photo_yaw: float, key: ViewKey) -> bool:
     """Return whether a photo with this yaw may be rendered into this view (the near-view rule).
 
     A view at nearly the photo's own pose is not allowed, because it would repeat the photo. A photo turned beyond
-    PROFILE_YAW may only be rendered to its own side and not to the front, because it shows too little of the other half
-    of the face.
+    PROFILE_YAW may be rendered into views on its own side, out to profile, and by FRONTWARDS degrees towards the front,
+    because it shows too little of the other half of the face.
 
     Args:
         photo_yaw: yaw of the head in the photo, degrees.
@@ -75,11 +76,13 @@ def allowed(photo_yaw: float, key: ViewKey) -> bool:
     Example:
         >>> [allowed(60.0, ViewKey(0, AS_PHOTO, yaw, 0.0, 0.0)) for yaw in (-60.0, 0.0, 30.0, 60.0)]
         [False, False, True, False]
+        >>> allowed(60.0, ViewKey(0, AS_PHOTO, 90.0, 0.0, 0.0))
+        True
     """
     if abs(key.yaw - photo_yaw) < OWN_YAW and abs(key.pitch) < OWN_PITCH:
         return False
     if abs(photo_yaw) > PROFILE_YAW:
-        return bool(key.yaw * np.sign(photo_yaw) >= PROFILE_LEAST_YAW)
+        return bool(key.yaw * np.sign(photo_yaw) >= min(abs(photo_yaw), MAX_YAW) - FRONTWARDS)
     return True
 
 
@@ -94,9 +97,9 @@ def paper_view_keys() -> list[ViewKey]:
 
 
 def spread_view_keys(seed: int = 0) -> list[ViewKey]:
-    """Return 308 views to render photos into; equally many for each side, and denser towards the front.
+    """Return 324 views to render photos into; equally many for each side, and denser towards the front.
 
-    Yaw is jittered around 0, 12, 20, 30, 40, 55 and 70 degrees. Pitch is stratified over -30..30, with half of it
+    Yaw is jittered around 0, 12, 20, 30, 40, 55, 70 and 85 degrees. Pitch is stratified over -30..30, with half of it
     within 11. Roll is small, and shapes take turns. All angles are whole degrees, and no two keys differ by roll only,
     because the chip's alignment undoes roll.
 
@@ -122,4 +125,13 @@ def spread_view_keys(seed: int = 0) -> list[ViewKey]:
 
 
 # Centre and spread of yaw (degrees), number of views
-_YAW_BANDS = ((0, 6, 36), (12, 2, 34), (20, 4, 34), (30, 4, 26), (40, 5, 18), (55, 6, 16), (70, 5, 8))
+_YAW_BANDS = (
+    (0, 6, 36),
+    (12, 2, 34),
+    (20, 4, 34),
+    (30, 4, 26),
+    (40, 5, 18),
+    (55, 6, 16),
+    (70, 5, 8),
+    (85, 5, 8),
+)

@@ -4,14 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from augmentor.errors import InputError, PhotoError
-from identity.albums.photo_work import InProcess, PhotoWork
+from identity.albums.photo_work import PhotoWork
 from identity.albums.sorting import UNKNOWN, Albums
 from identity.chips.photo_faces import PhotoFaces
 
 
-def group_photos(
-    contents: Albums, album: str, photos: Path, size: int, work: PhotoWork | None = None
-) -> list[PhotoFaces]:
+def group_photos(contents: Albums, album: str, photos: Path, size: int, work: PhotoWork) -> list[PhotoFaces]:
     """Return the chips of the faces in an unknown album, for `identity.runs.enrolment.enrol`.
 
     Args:
@@ -19,7 +17,7 @@ def group_photos(
         album: the album, for instance `unknown/001`.
         photos: folder of the photos.
         size: side of the chips, pixels.
-        work: decodes photos; this process if None.
+        work: decodes photos.
 
     Returns:
         One chip for each photo in which the face is detected again. If two of the album's faces are in one photo, the
@@ -40,7 +38,6 @@ def group_photos(
     }
     if not members:
         raise InputError(f"{album}: no such album")
-    work = work or InProcess()
     chips = []
     for path, member in members.items():
         try:

@@ -63,7 +63,7 @@ class InProcess:
     """Decodes photos in this process; only for photos of the user who started it.
 
     Args:
-        source: finds the faces; by default the one that recognition uses.
+        source: finds the faces; by default the default one; only `face_again` needs it.
     """
 
     def __init__(self, source: FaceSource | None = None) -> None:

@@ -32,7 +32,7 @@ from identity.chips.hash_distance import same_pictures
 from identity.chips.photo_lists import photos_in
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile, Placed, StoredFace, StoredPhoto
-from identity.runs.recogniser import Recognition
+from identity.runs.recogniser import TOO_SMALL, Recognition
 
 REVIEW, UNKNOWN, SINGLE, NO_FACE = "review", "unknown", "single", "no face"
 REVIEW_FPIR = 0.1
@@ -189,7 +189,7 @@ def organise(
     before = people.find_collection(albums)
     number = people.collection(albums, photos, bundle.space)
     moved = before is not None and before[1] != photos
-    work = work or InProcess()
+    work = work or InProcess(bundle.faces)
     new, gone = _refresh(recogniser, people, number, photos, albums, paths, workers, progress, moved, work)
     contents = decide(_as_it_is_now(recogniser), people, number, recogniser.threshold)
     contents.new, contents.gone = new, gone
@@ -310,7 +310,10 @@ def _refresh(
     try:
         for name, answer in bar:
             sha256, phash = work.hashes(listed[name], answer.status)
-            faces = tuple(StoredFace(f.box, f.quality, f.embedding) for f in answer.faces)
+            usable = [face for face in answer.faces if face.reason != TOO_SMALL]
+            faces = tuple(StoredFace(f.box, f.quality, f.embedding) for f in usable)
+            if answer.faces and not usable:
+                answer = replace(answer, status="no_face", reason=TOO_SMALL, faces=())
             waiting.append(
                 StoredPhoto(name, sha256, phash, *states[name], answer.status, answer.reason, faces)
             )

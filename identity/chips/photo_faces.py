@@ -152,7 +152,7 @@ class PhotoReader:
             InputError: the head model is missing or damaged.
         """
         if self.poses:
-            _head_for(self.source)
+            head_for(self.source)
 
     def file(self, path: Path, *, known: PhotoFaces | None = None, hashed: bool = False) -> PhotoFaces:
         """Return the faces of a photo file; a photo that cannot be read gets the status `error`.
@@ -263,7 +263,12 @@ def _whole(image: np.ndarray, size: int) -> FaceChip:
     return FaceChip(box, NO_LANDMARKS, 0.0, chip=whole_chip(image, size))
 
 
-def _head_for(source: FaceSource) -> HeadModel:
+def head_for(source: FaceSource) -> HeadModel:
+    """Return the head model with the landmarks of a face source, loaded once per process.
+
+    Raises:
+        InputError: the head model is missing or damaged.
+    """
     return _head(np.asarray(source.offsets, np.float64).tobytes())
 
 
@@ -278,7 +283,7 @@ def _pose(
 ) -> tuple[float, float, float] | None:
     """Return yaw, pitch and roll in degrees; None if no head fits the landmarks."""
     try:
-        pose = fit_face(landmarks, _head_for(source), size).camera.pose
+        pose = fit_face(landmarks, head_for(source), size).camera.pose
     except PhotoError:
         return None
     return float(pose.yaw), float(pose.pitch), float(pose.roll)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from augmentor.errors import InputError, PhotoError
-from augmentor.head.head_model import load_head_model
+from augmentor.faces.face_source import FaceSource
 from augmentor.rendering.prepared_photo import prepare_photo
 from augmentor.rendering.render import render_views
 from augmentor.views.head_view import make_view
 from augmentor.views.view_key import allowed, spread_view_keys
+from identity.chips.photo_faces import head_for
 from identity.chips.whole_photo import random_crop
 
 
@@ -19,18 +20,21 @@ class WantedRenders:
 
     Attributes:
         photo: number of the photo.
-        count: how many renders.
         landmarks: (68, 2) (x, y) photo pixels of the face; None for crops of the whole photo instead of renders.
         size: edge of the renders, pixels.
         seed: draws the views.
+        source: the face source that gave the landmarks.
+        yaws: of each render, degrees. The nearest view is taken; a photo that shows one side of the face only has none
+            of the other side.
         seeds: draw the crops, one each.
     """
 
     photo: int
-    count: int
     landmarks: np.ndarray | None
     size: int
     seed: int
+    source: FaceSource
+    yaws: tuple[float, ...] = ()
     seeds: tuple[int, ...] = ()
 
 
@@ -43,7 +47,7 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
         wanted: which renders.
 
     Returns:
-        (N, size, size, 3) uint8 RGB.
+        (N, size, size, 3) uint8 RGB, one for each of the yaws in turn, or of the seeds.
 
     Raises:
         InputError: no head fits the landmarks.
@@ -51,13 +55,18 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
     if wanted.landmarks is None:
         crops = [random_crop(image, wanted.size, np.random.default_rng([k, 5])) for k in wanted.seeds]
         return np.stack(crops)
-    head = load_head_model()
+    head = head_for(wanted.source)
     try:
         prepared = prepare_photo(image, wanted.landmarks, head, wanted.size)
     except PhotoError as error:
         raise InputError(f"{name}: {error}; leave it out") from error
     yaw = prepared.fit.camera.pose.yaw
     usable = [key for key in spread_view_keys(wanted.seed) if allowed(yaw, key)]
-    drawn = np.random.default_rng([wanted.photo, 5]).permutation(len(usable))[: wanted.count]
-    views = [make_view(head, usable[k], wanted.size) for k in drawn]
+    shuffled = np.random.default_rng([wanted.photo, 5]).permutation(len(usable))
+    drawn = [usable[k] for k in shuffled.tolist()]
+    views = []
+    for target in wanted.yaws:
+        key = min(drawn, key=lambda one: abs(one.yaw - target))
+        drawn.remove(key)
+        views.append(make_view(head, key, wanted.size))
     return np.stack([rendered.image for rendered in render_views(prepared, views)])

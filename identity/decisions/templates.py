@@ -2,12 +2,13 @@
 
 For each feature source, a template is the unit mean of a person's photos (each with its mirror image and jittered
 copies) and of some of its renders. All renders of a person together count as `render_weight` photos: much beside one
-photo, little beside ten. This weight and the shares of the sources are chosen on calibration only: photos held out of
-the training, and strangers. Where calibration is too small, the defaults stay; the default weight of renders was
-measured on LFW training people (docs/decisions/0011-training-and-calibration.md).
+photo, little beside ten. Renders that show a side of the face also make templates of their own, for turned probes
+(`identity.decisions.pose_templates`). The weight of renders and the shares of the sources are chosen on calibration
+only: photos held out of the training, and strangers. Where calibration is too small, the defaults stay; the default
+weight of renders was measured on LFW training people (docs/decisions/0011-training-and-calibration.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from identity.decisions.acceptance import AcceptanceScore, LeadAndCrowding
 from identity.decisions.metrics import NEVER, threshold_at
 from identity.decisions.open_set import SEARCHED_FPIRS, Decision, fit_decision
+from identity.decisions.pose_templates import SIDES, PoseTemplates
 from identity.networks.embedding import join
 from identity.networks.face_space import unit
 from identity.networks.sources import default_shares, share_grid, source_called, sources_in_order
@@ -39,6 +41,8 @@ class TrainingEmbeddings:
         render_labels, render_photos: (R,) person and photo of each embedded render.
         renders: source name -> (R, D) unit rows.
         fixed: source name -> (C, D) templates that do not come from photos (the published head's one-hot rows).
+        render_sides: (R,) int8, the side that each render shows (`identity.decisions.pose_templates.side_of`); empty
+            where poses are not known.
     """
 
     classes: int
@@ -50,6 +54,12 @@ class TrainingEmbeddings:
     render_photos: np.ndarray
     renders: Mapping[str, np.ndarray]
     fixed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    render_sides: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int8))
+
+    @property
+    def shows_sides(self) -> bool:
+        """True if there are renders of both sides, so that there are templates of the sides."""
+        return all((self.render_sides == side).any() for side in range(SIDES))
 
     def templates(self, render_weight: float, without: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Return source name -> (C, D) unit templates.
@@ -75,6 +85,60 @@ class TrainingEmbeddings:
             weight = np.where(count > 0, render_weight / np.maximum(count, 1), 1.0)
             out[name] = unit(photo_mean + weight * render_mean)
         return out
+
+    def side_templates(
+        self, front: Mapping[str, np.ndarray], without: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return source name -> (SIDES, C, D) unit templates of the sides; empty where no renders show them.
+
+        A person without a render of one side gets the template of the other side, and without any, the own one of
+        `front`. A source with `fixed` templates has these for each side.
+
+        Args:
+            front: what `templates` returned.
+            without: photo ids to leave out, with their renders.
+        """
+        if not self.shows_sides:
+            return {}
+        left_out = np.zeros(0, np.int64) if without is None else without
+        kept = ~np.isin(self.render_photos, left_out)
+        out = {}
+        for name, rows in front.items():
+            if name in self.fixed:
+                out[name] = np.stack([rows] * SIDES)
+                continue
+            chosen = [kept & (self.render_sides == side) for side in range(SIDES)]
+            sums = [_sums(self.renders[name][c], self.render_labels[c], self.classes) for c in chosen]
+            out[name] = sides_of_sums(rows, [total for total, _ in sums], [count for _, count in sums])
+        return out
+
+    def pose_templates(self, choice: "Choice", without: np.ndarray | None = None) -> PoseTemplates:
+        """Return the joined templates of all people, made with some shares and a weight of renders.
+
+        Args:
+            choice: shares, and the weight of renders.
+            without: photo ids to leave out, with their renders.
+        """
+        front = self.templates(choice.render_weight, without)
+        return PoseTemplates.joined(front, self.side_templates(front, without), choice.shares)
+
+
+def sides_of_sums(
+    front: np.ndarray, totals: Sequence[np.ndarray], counts: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the (SIDES, C, D) unit templates of the sides.
+
+    Args:
+        front: (C, D) templates for people of whom no render shows a side.
+        totals: for each side, the (C, D) sum of the renders' rows.
+        counts: for each side, the (C,) number of renders.
+    """
+    out = []
+    for side in range(SIDES):
+        own, other = side, SIDES - 1 - side
+        rows = np.where(counts[own][:, None] > 0, unit(totals[own]), unit(totals[other]))
+        out.append(np.where((counts[own] + counts[other])[:, None] > 0, rows, front).astype(np.float32))
+    return np.stack(out)
 
 
 @dataclass(frozen=True)
@@ -270,16 +334,16 @@ def settle(
         choice: shares, and the weight of renders.
         kind: the kind of acceptance score.
     """
-    final = join(embedded.templates(choice.render_weight), choice.shares)
     strangers = join(calibration.strangers, choice.shares)
-    final_similarities = without_self(strangers @ final.T, calibration.stranger_labels)
+    final = embedded.pose_templates(choice)
+    final_similarities = without_self(final.similarities(strangers), calibration.stranger_labels)
     if is_frozen(choice):
         mated, labels = leave_one_out(embedded, choice)
         if len(labels):
             return fit_decision(mated, labels, final_similarities, kind=kind)
-    reduced = join(embedded.templates(choice.render_weight, calibration.photo_ids), choice.shares)
-    mated = join(calibration.mated, choice.shares) @ reduced.T
-    reduced_similarities = without_self(strangers @ reduced.T, calibration.stranger_labels)
+    reduced = embedded.pose_templates(choice, calibration.photo_ids)
+    mated = reduced.similarities(join(calibration.mated, choice.shares))
+    reduced_similarities = without_self(reduced.similarities(strangers), calibration.stranger_labels)
     first = fit_decision(mated, calibration.labels, reduced_similarities, kind=kind)
     second = fit_decision(mated, calibration.labels, final_similarities, score=first.acceptance)
     return replace(second, probability=first.probability, calibration=first.calibration)
@@ -310,34 +374,42 @@ def leave_one_out(
     rows = np.flatnonzero(np.bincount(kinds, minlength=embedded.classes)[labels] >= 2)
     if len(rows) > most:
         rows = np.sort(np.random.default_rng([seed, 11]).permutation(rows)[:most])
-    whole = embedded.templates(choice.render_weight)
-    similarities = np.zeros((len(rows), embedded.classes))
-    own = np.zeros(len(rows))
-    for name, share in choice.shares.items():
-        if share > 0:
-            probes = embedded.probes[name][rows]
-            similarities += share * (probes @ whole[name].T)
-            own += share * (probes * _own_templates(embedded, name, rows, choice.render_weight)).sum(1)
+    probes = join({name: rows_of[rows] for name, rows_of in embedded.probes.items()}, choice.shares)
+    similarities = embedded.pose_templates(choice).similarities(probes).astype(np.float64)
+    own = _own_templates(embedded, rows, choice).similarity_of_each(probes)
     similarities[np.arange(len(rows)), labels[rows]] = own
     return similarities, labels[rows]
 
 
-def _own_templates(
-    embedded: TrainingEmbeddings, name: str, rows: np.ndarray, render_weight: float
-) -> np.ndarray:
-    """Return (M, D): the template of each row's person without the row's photo and its renders."""
+def _own_templates(embedded: TrainingEmbeddings, rows: np.ndarray, choice: Choice) -> PoseTemplates:
+    """Return the templates of each row's person without the row's photo and its renders, one for each row."""
     labels, ids = embedded.photo_labels, embedded.photo_ids
-    photo_total, photo_count = _sums(embedded.photos[name], labels, embedded.classes)
-    render_total, render_count = _sums(embedded.renders[name], embedded.render_labels, embedded.classes)
     numbers = int(max(ids.max(initial=0), embedded.render_photos.max(initial=0))) + 1
-    photo_own, photo_left = _sums(embedded.photos[name], ids, numbers)
-    render_own, render_left = _sums(embedded.renders[name], embedded.render_photos, numbers)
     person, photo = labels[rows], ids[rows]
-    count = (photo_count[person] - photo_left[photo])[:, None]
-    photo_mean = (photo_total[person] - photo_own[photo]) / np.maximum(count, 1)
-    of_renders = (render_count[person] - render_left[photo])[:, None]
-    render_mean = (render_total[person] - render_own[photo]) / np.maximum(of_renders, 1)
-    return unit(photo_mean + render_weight / np.maximum(count, 1) * render_mean)
+
+    def remaining(of: np.ndarray, who: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return for each row the sum and the number of the person's `of` that are not of the row's photo."""
+        total, count = _sums(of, who, embedded.classes)
+        left_out, fewer = _sums(of, which, numbers)
+        return total[person] - left_out[photo], count[person] - fewer[photo]
+
+    fronts, sides = {}, {}
+    for name in choice.shares:
+        if choice.shares[name] <= 0:
+            continue
+        renders = embedded.renders[name]
+        photo_total, count = remaining(embedded.photos[name], labels, ids)
+        render_total, of_renders = remaining(renders, embedded.render_labels, embedded.render_photos)
+        photo_mean = photo_total / np.maximum(count, 1)[:, None]
+        render_mean = render_total / np.maximum(of_renders, 1)[:, None]
+        fronts[name] = unit(photo_mean + choice.render_weight / np.maximum(count, 1)[:, None] * render_mean)
+        if embedded.shows_sides:
+            shown = [embedded.render_sides == side for side in range(SIDES)]
+            sums = [
+                remaining(renders[of], embedded.render_labels[of], embedded.render_photos[of]) for of in shown
+            ]
+            sides[name] = sides_of_sums(fronts[name], [t for t, _ in sums], [n for _, n in sums])
+    return PoseTemplates.joined(fronts, sides, choice.shares)
 
 
 def _sums(rows: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -345,6 +417,31 @@ def _sums(rows: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarra
     sums = np.zeros((classes, rows.shape[1]), np.float64)
     np.add.at(sums, labels, rows)
     return sums, np.bincount(labels, minlength=classes)
+
+
+def person_sides(front: np.ndarray, renders: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """Return the (SIDES, D) unit templates of one person's sides, made as `side_templates` makes everybody's.
+
+    Args:
+        front: (D,) the person's template.
+        renders: (R, D) unit rows of renders.
+        sides: (R,) the side that each render shows.
+    """
+    sums = [_sums(renders[sides == side], np.zeros((sides == side).sum(), int), 1) for side in range(SIDES)]
+    return sides_of_sums(front[None], [total for total, _ in sums], [count for _, count in sums])[:, 0]
+
+
+def person_template(photos: np.ndarray, renders: np.ndarray | None, render_weight: float) -> np.ndarray:
+    """Return the (D,) unit template of one person, made as `TrainingEmbeddings.templates` makes everybody's.
+
+    Args:
+        photos: (N, D) unit rows of the person's photos, for templates.
+        renders: (R, D) unit rows of renders of them; None: the photos alone.
+        render_weight: the number of photos that the mean of the renders counts as.
+    """
+    if renders is None:
+        return unit(photos.mean(0))
+    return unit(photos.mean(0) + render_weight / len(photos) * renders.mean(0))
 
 
 def without_self(similarities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -281,7 +281,9 @@ def embed_photos(
     paths = list(dict.fromkeys(paths))
     looking: OneFace = "whole" if embedder.align == "whole" else "central"
     for row, probe in enumerate(
-        iterate_chips(paths, embedder.size, looking, workers=workers, cache=cache, progress=title)
+        iterate_chips(
+            paths, embedder.size, looking, workers=workers, cache=cache, progress=title, source=embedder.faces
+        )
     ):
         photos[probe.path] = probe.without_chips()
         if probe.chip is not None:

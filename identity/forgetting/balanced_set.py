@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from augmentor.balanced_set import layout
 from augmentor.balanced_set.layout import person_of
-from augmentor.balanced_set.manifest import read_manifest, write_manifest
+from augmentor.balanced_set.manifest import detector_of, read_manifest, write_manifest
 from augmentor.balanced_set.part_records import (
     MAKING,
     RECORD,
@@ -79,7 +79,7 @@ def forget_in_set(root: Path, names: Collection[str], others: Collection[str] = 
     if rows is not None:
         mine = _of(rows, known)
         if pc.any(mine).as_py():  # last, because a repeated call needs these rows to identify the images
-            write_manifest(root / layout.MANIFEST, rows.filter(pc.invert(mine)))
+            write_manifest(root / layout.MANIFEST, rows.filter(pc.invert(mine)), detector_of(rows))
     for folder in (root, root / layout.WORK, root / layout.PARTS):
         remove_half_written(folder)  # an earlier, killed call may have left partial files
     for folder in _folders_of(root, known):

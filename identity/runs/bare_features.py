@@ -8,6 +8,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_SIZE
+from augmentor.faces.face_source import FaceSource, face_source
 from identity.decisions.same_person import SamePerson, load_same_person
 from identity.networks.backbone import load_weights
 from identity.networks.embedding import join, load_embedder
@@ -61,6 +62,11 @@ class BareFeatures:
             InputError: the file is missing, damaged or was made with other face weights.
         """
         return load_same_person(self._name, self.weights.digest if self.weights else "")
+
+    @property
+    def faces(self) -> FaceSource:
+        """The face source for photos that may show anybody."""
+        return face_source(second_opinion=True)
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips.

@@ -3,7 +3,8 @@
     bundle.json          version; the people in the order of the templates, with their former names and the decision
                          (acceptance score, thresholds, the calibration strangers' scores); features, shares and the
                          digest of each source; size, head, backbone, same_person, model card, record of the training
-    arrays-HASH.npz      source -> (C, D) templates; mean of the calibration strangers' embeddings
+    arrays-HASH.npz      source -> (C, D) templates, and (2, C, D) of the sides of the face; mean of the
+                         calibration strangers' embeddings
     head-HASH.npz        the head's weights, where a source needs them
     sources-HASH.parquet photo, sha256, phash, identity of every photo that a template was made from
     labels.json, thresholds.json, model_card.md    for people to read; bundle.json has the same content
@@ -30,8 +31,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from augmentor.errors import InputError
+from augmentor.faces.face_source import DEFAULT, SOURCES, FaceSource, face_source
 from augmentor.photos.images import make_folder, remove_half_written, sync_folder, write_whole
 from identity.decisions.open_set import Decision
+from identity.decisions.pose_templates import PoseTemplates
 from identity.decisions.same_person import SamePerson
 from identity.networks.backbone import load_weights
 from identity.networks.embedding import PartEmbedder, join, load_embedder
@@ -44,7 +47,7 @@ from identity.runs.enrolled_people import EnrolledPeople
 from identity.runs.leak_guard import TrainingPhotos
 from identity.runs.training_record import TrainingRecord
 
-VERSION = 6
+VERSION = 7
 RUN_FILES = ("labels.json", "thresholds.json", "model_card.md")  # for people
 # what parsing may raise on files that this program did not write, even if their checksums are right
 _DAMAGED = (
@@ -78,6 +81,8 @@ class Bundle:
         shares: source name -> share, adding up to 1.
         size: height and width of the chips, pixels.
         align: `face`, or `whole` where the classes are not people and a chip is the middle square of a photo.
+        detector: name of the face source that cut out the photos it was trained on, and cuts out those it names; a key
+            of `augmentor.faces.face_source.SOURCES`.
         stranger_mean: (D,) mean of the calibration strangers' joined embeddings; zeros without strangers.
         same_person: for comparing two photos; None where calibration had too few photos.
         backbone, head, head_weights: where a source needs them.
@@ -94,6 +99,7 @@ class Bundle:
     size: int
     stranger_mean: np.ndarray
     align: str = "face"
+    detector: str = DEFAULT
     same_person: SamePerson | None = None
     backbone: BackboneName | None = None
     head: HeadConfig | None = None
@@ -131,9 +137,22 @@ class Bundle:
         return TrainingPhotos.of_sources(self.sources)
 
     @property
+    def faces(self) -> FaceSource:
+        """The face source for photos that may show anybody."""
+        return face_source(self.detector, second_opinion=True)
+
+    @property
     def templates(self) -> np.ndarray:
-        """(C, D) float32 unit rows, all parts joined."""
+        """(C, D) float32 unit rows, all parts joined; those of the sides are in `pose_templates`."""
         return join(self.part_templates, self.shares)
+
+    @property
+    def pose_templates(self) -> PoseTemplates:
+        """All templates, joined; they give the similarities that people are named by."""
+        people = self.people
+        return PoseTemplates.joined(
+            people.part_templates, people.side_templates, self.shares, people.side_margin
+        )
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -162,17 +181,18 @@ class Bundle:
     @property
     def space(self) -> str:
         """Equal for runs whose embeddings can be compared: those of the same networks, chips and shares."""
-        parts = [self.align, self.size, sorted(self.shares.items()), self.source_digests]
+        parts = [self.align, self.detector, self.size, sorted(self.shares.items()), self.source_digests]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
         """Embed chips, each averaged with its mirror image.
 
         Args:
-            chips: (N, size, size, 3) uint8 RGB, cut by `augmentor.faces.chip.cut_chip`.
+            chips: (N, size, size, 3) uint8 RGB, cut out by the points of its face source (`augmentor.faces.chip`).
 
         Returns:
-            (N, D) float32 unit rows. Their products with `templates` and with each other are similarities.
+            (N, D) float32 unit rows. Their products with each other are similarities; those with the enrolled people
+            are what `similarities` returns.
 
         Raises:
             InputError: chips of another size or type, or weights that are missing or not those of the training.
@@ -198,8 +218,8 @@ class Bundle:
         return networks.compared(networks.once(chips))
 
     def similarities(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return (N, C) cosines with the templates of (N, D) rows of `embed`."""
-        return embeddings @ self.templates.T
+        """Return (N, C) similarities of (N, D) rows of `embed` to the enrolled people."""
+        return self.pose_templates.similarities(embeddings)
 
     def score(self, similarities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the (N,) columns of the best names, and their (N,) acceptance scores, of (N, C) similarities."""
@@ -222,6 +242,7 @@ class Bundle:
             "people": self.people.as_dict(),
             "features": self.features,
             "align": self.align,
+            "detector": self.detector,
             "shares": self.shares,
             "size": self.size,
             "backbone": {"weights": self.backbone.weights, "sha256": self.backbone.digest}
@@ -299,6 +320,7 @@ class Bundle:
             people=EnrolledPeople.from_parts(described["people"], arrays, sources),
             features=described["features"],
             align=described["align"],
+            detector=described["detector"],
             shares={name: float(share) for name, share in described["shares"].items()},
             size=int(described["size"]),
             stranger_mean=arrays["stranger_mean"],
@@ -312,6 +334,11 @@ class Bundle:
             folder=folder,
         )
         _check_kinds(bundle)
+        if bundle.detector not in SOURCES:
+            raise InputError(
+                f"{folder}: its faces were cut out with --detector {bundle.detector}, which this program "
+                "does not have; install what brings it, or train again"
+            )
         if not set(bundle.parts) <= set(bundle.part_templates):
             raise ValueError("a source without templates")
         for name, digest in bundle.source_digests.items():

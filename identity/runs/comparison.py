@@ -8,7 +8,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.face_search import Policy
-from augmentor.faces.face_source import FaceSource, face_source
+from augmentor.faces.face_source import FaceSource
 from identity.chips.photo_faces import PhotoFaces, PhotoReader
 from identity.decisions.same_person import SamePerson
 from identity.runs.bare_features import BARE_MODELS, BareFeatures
@@ -27,6 +27,11 @@ class Embedder(Protocol):
     @property
     def align(self) -> str:
         """`face`, or `whole` if whole photos are embedded and no face is detected."""
+        ...
+
+    @property
+    def faces(self) -> FaceSource:
+        """The face source for photos that may show anybody."""
         ...
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
@@ -82,7 +87,7 @@ def verify(
         images: two (H, W, 3) uint8 RGB images.
         fmr: share of pairs of different people that may be taken for one person.
         face: one of `FACES`.
-        source: detects the faces; by default `face_source(second_opinion=True)`.
+        source: detects the faces; by default that of the comparer.
 
     Returns:
         What the command `identity.verify` prints, without the photos' names.
@@ -91,9 +96,7 @@ def verify(
         InputError: the calibration photos are too few for this rate.
     """
     same_person = calibrated(comparer, fmr)
-    reader = PhotoReader(
-        comparer.size, policy=FACES[face], source=source or face_source(second_opinion=True), poses=False
-    )
+    reader = PhotoReader(comparer.size, policy=FACES[face], source=source or comparer.faces, poses=False)
     seen = [reader.image(image, name) for image, name in zip(images, "ab", strict=True)]
     rows = [comparer.embed(np.stack(photo.chips)) for photo in seen if photo.chips]
     return compared(same_person, seen, rows, fmr)

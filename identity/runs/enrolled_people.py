@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 from augmentor.errors import InputError
 from augmentor.photos.names import checked_name, checked_new_name, found_name, printable
 from identity.decisions.open_set import Decision
+from identity.decisions.pose_templates import SIDE_MARGIN, SIDES
 from identity.networks.embedding import join
 from identity.networks.face_space import unit
 
-_TEMPLATES = "templates_"
+_TEMPLATES, _SIDES = "templates_", "sides_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,9 +31,13 @@ class EnrolledPeople:
         former_names: name of today -> names that the person had before being renamed or merged. Forgetting needs them:
             images and albums that were made under an earlier name are still called so.
         enrolled_later: how many people were enrolled after the training.
+        side_templates: source name -> (SIDES, C, D_part) unit rows, the templates of each side of the face; empty in a
+            run without renders of the sides.
+        side_margin: see `identity.decisions.pose_templates.PoseTemplates`.
 
     Raises:
-        ValueError: labels, templates and acceptance score are of different lengths.
+        ValueError: labels, templates and acceptance score are of different lengths, or a source has templates of the
+            sides only.
     """
 
     labels: tuple[str, ...]
@@ -41,11 +46,21 @@ class EnrolledPeople:
     sources: pa.Table
     former_names: dict[str, list[str]] = field(default_factory=dict)
     enrolled_later: int = 0
+    side_templates: dict[str, np.ndarray] = field(default_factory=dict)
+    side_margin: float = SIDE_MARGIN
 
     def __post_init__(self) -> None:
         people = len(self.labels)
         if any(len(rows) != people for rows in self.part_templates.values()):
             raise ValueError("labels and templates of different lengths")
+        if self.side_templates and (
+            self.side_templates.keys() != self.part_templates.keys()
+            or any(
+                rows.shape != (SIDES, *self.part_templates[part].shape)
+                for part, rows in self.side_templates.items()
+            )
+        ):
+            raise ValueError("templates of the sides that do not belong to the others")
         if self.decision.acceptance.people not in (None, people):
             raise ValueError("labels and acceptance score of different lengths")
 
@@ -99,6 +114,7 @@ class EnrolledPeople:
         templates: Mapping[str, np.ndarray],
         photos: Sequence[Mapping[str, Any]],
         shares: Mapping[str, float],
+        sides: Mapping[str, np.ndarray] | None = None,
     ) -> "EnrolledPeople":
         """Return the people and one more, who comes last.
 
@@ -108,6 +124,8 @@ class EnrolledPeople:
                 sources are given up, since the new person has none.
             photos: `photo`, `sha256` and `phash` of every photo of the person.
             shares: source name -> share.
+            sides: source name -> (SIDES, D_part) unit templates of the sides, in a run that has such; None: the new
+                person has the same template for each side.
 
         Raises:
             InputError: the name cannot be used (`augmentor.photos.names`), is taken, or was somebody else's before.
@@ -116,12 +134,17 @@ class EnrolledPeople:
         grown = {
             part: np.concatenate([self.part_templates[part], row[None]]) for part, row in templates.items()
         }
+        grown_sides = {}
+        for part in grown if self.side_templates else ():
+            new = np.stack([templates[part]] * SIDES) if sides is None else sides[part]
+            grown_sides[part] = np.concatenate([self.side_templates[part], new[:, None]], axis=1)
         joined = join(grown, shares)
         rows = [{**photo, "identity": name} for photo in photos]
         return replace(
             self,
             labels=(*self.labels, name),
             part_templates=grown,
+            side_templates=grown_sides,
             decision=self.decision.with_person(joined @ joined[:-1].T),
             sources=pa.concat_tables([self.sources, pa.Table.from_pylist(rows, self.sources.schema)]),
             enrolled_later=self.enrolled_later + 1,
@@ -142,6 +165,9 @@ class EnrolledPeople:
             labels=tuple(label for label in self.labels if label != name),
             part_templates={
                 part: np.delete(rows, index, axis=0) for part, rows in self.part_templates.items()
+            },
+            side_templates={
+                part: np.delete(rows, index, axis=1) for part, rows in self.side_templates.items()
             },
             decision=self.decision.without(index),
             sources=self.sources.filter(pc.not_equal(self.sources["identity"], name)),
@@ -169,7 +195,7 @@ class EnrolledPeople:
     def merged(self, one: str, into: str) -> "EnrolledPeople":
         """Return the people with `one`'s photos counted as `into`'s.
 
-        The template is the mean of both, weighted by their numbers of photos.
+        Each template is the mean of both, weighted by their numbers of photos.
 
         Raises:
             InputError: one of them is not enrolled, they are the same, or `into` cannot be used as a name
@@ -187,9 +213,13 @@ class EnrolledPeople:
         for part, rows in self.part_templates.items():
             templates[part] = rows.copy()
             templates[part][b] = unit(weights[0] * rows[a] + weights[1] * rows[b])
+        sides = {part: rows.copy() for part, rows in self.side_templates.items()}
+        for rows in sides.values():
+            rows[:, b] = unit(weights[0] * rows[:, a] + weights[1] * rows[:, b])
         both = replace(
             self,
             part_templates=templates,
+            side_templates=sides,
             decision=self.decision.merged(a, b, weights),
             sources=self._sources_with(one, into),
         )
@@ -202,11 +232,13 @@ class EnrolledPeople:
             "former_names": self.former_names,
             "enrolled_later": self.enrolled_later,
             "decision": self.decision.as_dict(),
+            "side_margin": self.side_margin,
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what is kept as arrays, by the names that `from_parts` looks for."""
-        return {f"{_TEMPLATES}{part}": rows for part, rows in self.part_templates.items()}
+        sides = {f"{_SIDES}{part}": rows for part, rows in self.side_templates.items()}
+        return {f"{_TEMPLATES}{part}": rows for part, rows in self.part_templates.items()} | sides
 
     @classmethod
     def from_parts(
@@ -225,15 +257,13 @@ class EnrolledPeople:
         """
         return cls(
             tuple(values["labels"]),
-            {
-                name.removeprefix(_TEMPLATES): rows
-                for name, rows in arrays.items()
-                if name.startswith(_TEMPLATES)
-            },
+            _beginning(arrays, _TEMPLATES),
             Decision.from_dict(values["decision"]),
             sources,
             {label: list(names) for label, names in values["former_names"].items()},
             int(values["enrolled_later"]),
+            _beginning(arrays, _SIDES),
+            float(values["side_margin"]),
         )
 
     def _former_names_with(self, old: str, new: str) -> dict[str, list[str]]:
@@ -248,3 +278,8 @@ class EnrolledPeople:
         names = [new if name == old else name for name in self.sources["identity"].to_pylist()]
         index = self.sources.column_names.index("identity")
         return self.sources.set_column(index, "identity", pa.array(names, pa.string()))
+
+
+def _beginning(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays whose name begins with a prefix, by the rest of the name."""
+    return {name.removeprefix(prefix): rows for name, rows in arrays.items() if name.startswith(prefix)}

@@ -1,8 +1,9 @@
 """Enrol one person more in a trained run, without training.
 
 The networks stay as they are. The new person's template is imprinted: it is the unit mean of the embeddings of the
-photos, of their mirror images and, if renders have a weight in this run, of renders, as everybody's template is. The
-acceptance score estimates what it has to know of the new person (`identity.decisions.acceptance`).
+photos, of their mirror images and, if renders have a weight in this run, of renders, as everybody's template is. Where
+the others have templates of the sides, renders make such of the new person, too. The acceptance score estimates what it
+has to know of the new person (`identity.decisions.acceptance`).
 
 Source:
     Qi, Brown and Lowe, "Low-Shot Learning with Imprinted Weights", CVPR 2018.
@@ -14,10 +15,12 @@ from dataclasses import replace
 import numpy as np
 
 from augmentor.errors import InputError
+from augmentor.faces.face_source import FaceSource
 from augmentor.photos.images import load_image
 from identity.chips.photo_faces import PhotoFaces
 from identity.chips.renders_of_photo import WantedRenders, make_renders
-from identity.networks.face_space import unit
+from identity.decisions.pose_templates import side_of, wanted_yaws
+from identity.decisions.templates import person_sides, person_template
 from identity.runs.bundle import Bundle
 from identity.runs.leak_guard import find_leaks
 
@@ -49,11 +52,13 @@ def enrol(
         raise InputError(f"{name}: no photo with a face")
     _refuse_known(bundle, photos)
     files = {photo.sha256: photo for photo in photos}.values()
+    templates, sides = _templates(bundle, photos, renders)
     people = bundle.people.with_person(
         name,
-        _templates(bundle, photos, renders),
+        templates,
         [{"photo": str(p.path), "sha256": p.sha256, "phash": p.phash} for p in files],
         bundle.shares,
+        sides,
     )
     return replace(bundle, people=people, model_card=_card(bundle.model_card, people.enrolled_later))
 
@@ -82,40 +87,66 @@ def _refuse_known(bundle: Bundle, photos: Sequence[PhotoFaces]) -> None:
 
 def _templates(
     bundle: Bundle, photos: Sequence[PhotoFaces], renders: np.ndarray | None
-) -> dict[str, np.ndarray]:
-    """Return source name -> (D,) unit template, made as `identity.decisions.templates` does."""
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None]:
+    """Return source name -> (D,) unit template, and -> (SIDES, D) templates of the sides in a run that has such."""
     chips = np.stack([photo.chip for photo in photos if photo.chip is not None])
     of_photos = bundle.embed_for_template(chips)
-    weight = bundle.training.render_weight
-    if weight == 0:
-        return {part: unit(rows.mean(0)) for part, rows in of_photos.items()}
+    wanted = wanted_renders(bundle, photos)
+    if not wanted:
+        return {part: person_template(rows, None, 0.0) for part, rows in of_photos.items()}, None
     if renders is None:
-        wanted = wanted_renders(bundle, photos)
         renders = np.concatenate(
             [
                 make_renders(load_image(photos[one.photo].path), str(photos[one.photo].path), one)
                 for one in wanted
             ]
         )
-    of_renders = bundle.embed_renders(renders)
-    return {
-        part: unit(rows.mean(0) + weight / len(rows) * of_renders[part].mean(0))
-        for part, rows in of_photos.items()
-    }
+    of_renders, weight = bundle.embed_renders(renders), bundle.training.render_weight
+    templates = {part: person_template(rows, of_renders[part], weight) for part, rows in of_photos.items()}
+    if not bundle.people.side_templates:
+        return templates, None
+    sides = sides_wanted(wanted)
+    return templates, {part: person_sides(templates[part], of_renders[part], sides) for part in templates}
 
 
 def wanted_renders(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[WantedRenders]:
-    """Return the renders that `enrol` needs: RENDERS of them, of the photos in turn; none if they have no weight."""
-    if bundle.training.render_weight == 0:
+    """Return the renders that `enrol` needs: RENDERS of them, of the photos in turn; none if the run uses none."""
+    if bundle.training.render_weight == 0 and not bundle.people.side_templates:
         return []
-    turns = [tuple(range(number, RENDERS, len(photos))) for number in range(len(photos))]
     if bundle.align == "whole":
-        return [WantedRenders(k, len(own), None, bundle.size, 0, own) for k, own in enumerate(turns) if own]
+        turns = [tuple(range(number, RENDERS, len(photos))) for number in range(len(photos))]
+        return [
+            WantedRenders(k, None, bundle.size, 0, bundle.faces, seeds=own)
+            for k, own in enumerate(turns)
+            if own
+        ]
+    landmarks = [photo.landmarks for photo in photos]
+    return renders_of(landmarks, bundle.size, bundle.training.seed, bundle.faces)
+
+
+def renders_of(
+    landmarks: Sequence[np.ndarray | None], size: int, seed: int, source: FaceSource
+) -> list[WantedRenders]:
+    """Return the renders that the templates of one person are made of, RENDERS of them, of the photos in turn.
+
+    Args:
+        landmarks: (68, 2) (x, y) photo pixels of the face in each photo; None of a photo that cannot be rendered.
+        size: edge of the renders, pixels.
+        seed: draws the views.
+        source: the face source that gave the landmarks.
+    """
+    yaws = wanted_yaws(RENDERS).tolist()
+    turns = [tuple(yaws[number :: len(landmarks)]) for number in range(len(landmarks))]
     return [
-        WantedRenders(k, len(own), photos[k].landmarks, bundle.size, bundle.training.seed)
-        for k, own in enumerate(turns)
-        if own and photos[k].landmarks is not None
+        WantedRenders(k, points, size, seed, source, own)
+        for k, (points, own) in enumerate(zip(landmarks, turns, strict=True))
+        if own and points is not None
     ]
+
+
+def sides_wanted(wanted: Sequence[WantedRenders]) -> np.ndarray:
+    """Return (R,) int8, the side that each of these renders shows (`identity.decisions.pose_templates.side_of`)."""
+    return side_of(np.array([yaw for one in wanted for yaw in one.yaws]))
 
 
 def _card(card: str, enrolled: int) -> str:

@@ -14,16 +14,19 @@ from typing import Any
 
 import numpy as np
 
-from augmentor.faces.face_search import Policy
-from augmentor.faces.face_source import FaceSource, face_source
+from augmentor.faces.face_search import MIN_FACE, Policy
+from augmentor.faces.face_source import FaceSource
 from identity.chips.many_photos import read_photos
-from identity.chips.photo_faces import PhotoFaces, PhotoReader
+from identity.chips.photo_faces import FaceChip, PhotoFaces, PhotoReader
+from identity.chips.sharpness import LITTLE_DETAIL, detail
 from identity.decisions.open_set import rank_names
 from identity.runs.bundle import Bundle
 
 UNKNOWN = "unknown"
 OTHER = "other"
 BEST_NAMES = 5
+SMALLEST_SHOWN = 12  # pixels, side of the box; faces from here to MIN_FACE are shown, but not named
+TOO_SMALL, BLURRED = "too_small", "blurred"
 _BATCH = 32
 
 
@@ -35,6 +38,7 @@ class NamedFace:
         box: (x, y, width, height) in photo pixels.
         landmarks: (68, 2) float32 (x, y) in photo pixels.
         pose: (yaw, pitch, roll) in degrees; None where no head fits the landmarks.
+        reason: why a face that is `unknown` cannot be told: `too_small` for a name, or `blurred`; else None.
         name: name of the person, or `unknown`; with a run of whole photos the class of the photo, or `other`.
         score: the acceptance score of the best name, higher is surer.
         probability: that the best name is right, if every second face is a stranger's.
@@ -48,6 +52,7 @@ class NamedFace:
     box: tuple[float, float, float, float]
     landmarks: np.ndarray
     pose: tuple[float, float, float] | None
+    reason: str | None
     name: str
     score: float
     probability: float
@@ -60,6 +65,7 @@ class NamedFace:
         yaw_pitch_roll = self.pose and dict(zip(("yaw", "pitch", "roll"), self.pose, strict=True))
         return {
             "name": self.name,
+            "reason": self.reason,
             "score": round(self.score, 4),
             "probability": round(self.probability, 4),
             "box": [round(value, 1) for value in self.box],
@@ -106,7 +112,7 @@ class Recogniser:
         bundle: the run.
         fpir: share of strangers that may be given a name; the threshold comes from the run's calibration.
         policy: which faces of a photo count, see `augmentor.faces.face_search`.
-        source: finds the faces; by default `face_source(second_opinion=True)`.
+        source: finds the faces; by default that of the run.
 
     Raises:
         InputError: the run was calibrated with too few strangers for that rate, or its networks cannot be loaded.
@@ -126,21 +132,22 @@ class Recogniser:
         self.bundle = bundle
         self.threshold = bundle.decision.threshold(self._fpir)
         self.nobody = OTHER if bundle.align == "whole" else UNKNOWN
-        self._templates = bundle.templates
+        self._templates = bundle.pose_templates
 
     @functools.cached_property
-    def _reader(self) -> PhotoReader:
-        source = self._source or face_source(second_opinion=True)
-        return PhotoReader(self.bundle.size, self.bundle.align, self._policy, source)
+    def reader(self) -> PhotoReader:
+        """Reads the photos, for processes that do not name them; it also returns faces that are too small to name."""
+        source = self._source or self.bundle.faces
+        return PhotoReader(self.bundle.size, self.bundle.align, self._policy, source, SMALLEST_SHOWN)
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
         """Name the faces of photo files, read by `workers` processes; an unreadable file gets the status `error`."""
-        return self.seen(read_photos(self._reader, paths, workers))
+        return self.seen(read_photos(self.reader, paths, workers))
 
     def images(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Recognition]:
         """Name the faces of (H, W, 3) uint8 RGB images."""
         called = names if names is not None else [""] * len(images)
-        photos = (self._reader.image(i, name) for i, name in zip(images, called, strict=True))
+        photos = (self.reader.image(i, name) for i, name in zip(images, called, strict=True))
         return list(self.seen(photos))
 
     def seen(self, photos: Iterable[PhotoFaces]) -> Iterator[Recognition]:
@@ -182,18 +189,24 @@ class Recogniser:
                 photo.status,
                 photo.reason,
                 photo.detail,
-                tuple(
-                    NamedFace(box=face.box, landmarks=face.landmarks, pose=face.pose, **next(names))
-                    for face in photo.faces
-                ),
+                tuple(self._named(face, next(names)) for face in photo.faces),
             )
             for photo in photos
         ]
 
+    def _named(self, face: FaceChip, named: dict[str, Any]) -> NamedFace:
+        """Return a face with the name that the run gives it, unless it is too small to have one."""
+        reason = None
+        if self.bundle.align == "face" and face.side < MIN_FACE:
+            reason, named["name"] = TOO_SMALL, self.nobody
+        elif self.bundle.align == "face" and named["name"] == self.nobody and _is_blurred(face):
+            reason = BLURRED
+        return NamedFace(box=face.box, landmarks=face.landmarks, pose=face.pose, reason=reason, **named)
+
     def _names(self, embeddings: np.ndarray, quality: np.ndarray) -> list[dict[str, Any]]:
         """Return, for each of the (N, D) embeddings, the attributes of its `NamedFace` that come from the run."""
         bundle = self.bundle
-        similarities = embeddings @ self._templates.T
+        similarities = self._templates.similarities(embeddings)
         best, scores = bundle.decision.score(similarities)
         probabilities = bundle.decision.probability(scores)
         ranked = rank_names(similarities, BEST_NAMES)
@@ -210,3 +223,7 @@ class Recogniser:
             }
             for row in range(len(embeddings))
         ]
+
+
+def _is_blurred(face: FaceChip) -> bool:
+    return face.chip is not None and detail(face.chip) < LITTLE_DETAIL

@@ -43,4 +43,8 @@ def _without_dimension(bundle: Bundle, index: int) -> Bundle:
         mean = np.delete(mean, sum(templates[part].shape[1] for part in before) + index)
     if HEAD.name in templates:
         templates[HEAD.name] = np.delete(templates[HEAD.name], index, axis=1)
-    return replace(bundle, people=replace(bundle.people, part_templates=templates), stranger_mean=mean)
+    sides = dict(bundle.people.side_templates)
+    if HEAD.name in sides:
+        sides[HEAD.name] = np.delete(sides[HEAD.name], index, axis=2)
+    people = replace(bundle.people, part_templates=templates, side_templates=sides)
+    return replace(bundle, people=people, stranger_mean=mean)

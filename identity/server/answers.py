@@ -29,6 +29,10 @@ class FaceAnswer(BaseModel):
     """A face and its name."""
 
     name: Annotated[str, Field(description="name of the person, or `unknown`")]
+    reason: Annotated[
+        Literal["too_small", "blurred"] | None,
+        Field(description="why an unknown face cannot be told; null for every other face"),
+    ]
     score: Annotated[
         float, Field(description="score of the best name, which is given if the score reaches the threshold")
     ]
@@ -73,6 +77,7 @@ class IdentifyAnswer(BaseModel):
                             "faces": [
                                 {
                                     "name": "Ada Lovelace",
+                                    "reason": None,
                                     "score": 0.7414,
                                     "probability": 0.9987,
                                     "box": [67.0, 80.0, 109.0, 108.0],

@@ -32,7 +32,7 @@ import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces.face_search import Box, Policy
+from augmentor.faces.face_search import MIN_FACE, Box, Policy
 from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import load_image, perceptual_hash
 from identity.albums.photo_work import thumbnail
@@ -122,7 +122,14 @@ class PhotoPool:
         nothing = Source("", 0, lambda: iter([b""]))
         await asyncio.gather(*(self.faces(nothing) for _ in range(self.workers)))
 
-    async def faces(self, source: Source, policy: Policy = "all", *, hashed: bool = False) -> PhotoFaces:
+    async def faces(
+        self,
+        source: Source,
+        policy: Policy = "all",
+        *,
+        hashed: bool = False,
+        min_face: int = MIN_FACE,
+    ) -> PhotoFaces:
         """Return the faces of a photo; see `identity.chips.photo_faces`.
 
         Args:
@@ -130,9 +137,10 @@ class PhotoPool:
                 `error`.
             policy: which of its faces count.
             hashed: whether the SHA-256 and the perceptual hash of its file are wanted, too.
+            min_face: smallest face, side of its box in pixels.
         """
         try:
-            found: PhotoFaces = await self._run(_faces, source, policy, hashed)
+            found: PhotoFaces = await self._run(_faces, source, policy, hashed, min_face)
         except PhotoError as error:
             return failed(error, source.name)
         return found
@@ -307,7 +315,9 @@ def _less_memory(more: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (before, most))
 
 
-def _faces(content: bytes, name: str, limits: PhotoLimits, policy: Policy, hashed: bool) -> PhotoFaces:
+def _faces(
+    content: bytes, name: str, limits: PhotoLimits, policy: Policy, hashed: bool, min_face: int
+) -> PhotoFaces:
     sha256 = hashlib.sha256(content).hexdigest() if hashed else ""
     try:
         image = load_image(content, name=name, max_pixels=limits.pixels)
@@ -315,7 +325,7 @@ def _faces(content: bytes, name: str, limits: PhotoLimits, policy: Policy, hashe
         if error.reason == "too_large" or isinstance(error.__cause__, MemoryError):
             raise  # so that it is tried again with more memory
         return replace(failed(error, name), sha256=sha256)
-    found = replace(_reader[0], policy=policy).image(image, name)
+    found = replace(_reader[0], policy=policy, min_face=min_face).image(image, name)
     return replace(found, sha256=sha256, phash=perceptual_hash(image)) if hashed else found
 
 

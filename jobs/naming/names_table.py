@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 # The descriptions are stored in every table as metadata of its columns.
@@ -20,7 +21,12 @@ _DESCRIBED: list[tuple[str, pa.DataType, str]] = [
     ("photo", pa.string(), "path relative to the folder of photos, with slashes"),
     ("sha256", pa.string(), "of the photo's file, hexadecimal; null where nothing could be read"),
     ("status", pa.string(), "ok (a face was found), no_face or error (not readable)"),
-    ("reason", pa.string(), "null for ok; else what is wrong, and after a colon what exactly"),
+    (
+        "reason",
+        pa.string(),
+        "what is wrong with the photo, and after a colon what exactly; for an unknown face that cannot be told, "
+        "too_small or blurred; else null",
+    ),
     ("face", pa.int32(), "number of the face in its photo, the largest being 0; null without a face"),
     ("name", pa.string(), "who it is, or unknown (in a run of whole photos: other); null without a face"),
     ("score", pa.float64(), "acceptance score of the best name, higher is surer; rounded to 4 digits"),
@@ -68,7 +74,8 @@ class Counts:
         photos = Counter(
             dict(zip(rows["photo"].to_pylist(), rows["status"].to_pylist(), strict=True)).values()
         )
-        reasons = Counter(reason.split(":")[0] for reason in rows["reason"].to_pylist() if reason)
+        without_face = rows.filter(pc.is_null(rows["face"]))
+        reasons = Counter(reason.split(":")[0] for reason in without_face["reason"].to_pylist() if reason)
         names = [name for name in rows["name"].to_pylist() if name is not None]
         return cls(photos, reasons, len(names), sum(name != nobody for name in names))
 
@@ -121,7 +128,7 @@ def rows_of(answer: Mapping[str, Any], sha256: str | None) -> list[dict[str, Any
     rows = []
     for number, face in enumerate(answer["faces"]):
         x, y, width, height = face["box"]
-        values = {name: face[name] for name in ("name", "score", "probability", "size", "quality")}
+        values = {name: face[name] for name in ("name", "reason", "score", "probability", "size", "quality")}
         rows.append(photo | {"face": number, "x": x, "y": y, "width": width, "height": height} | values)
     return rows or [photo]
 

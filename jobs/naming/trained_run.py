@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from augmentor.errors import InputError
+from augmentor.faces.face_source import SOURCES
 from augmentor.photos.place import FolderPlace, Place, place_of
 from identity.decisions.open_set import Decision
 from identity.runs.bundle import VERSION
@@ -16,12 +17,15 @@ from identity.runs.bundle import VERSION
 _BUNDLE = "bundle.json"  # names the other files by their content, so its digest identifies the run
 
 
-def check_run(uri: str, fpir: float) -> str:
-    """Check that a run exists and has a threshold for a rate, without loading its networks, and return its digest.
+def check_run(uri: str, fpir: float) -> tuple[str, str]:
+    """Check that a run exists and has a threshold for a rate, without loading its networks.
 
     Args:
         uri: path or URI of the run's folder.
         fpir: share of strangers who may be given a name.
+
+    Returns:
+        The digest of the run, and the name of its face source.
 
     Raises:
         InputError: there is no run, it is damaged, or it has no threshold for this rate.
@@ -30,10 +34,15 @@ def check_run(uri: str, fpir: float) -> str:
     content, bundle = _read(place)
     try:
         decision = Decision.from_dict(bundle["people"]["decision"])
+        detector = bundle["detector"]
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{place.name(_BUNDLE)}: damaged ({error}); train again") from error
     decision.threshold(fpir)
-    return hashlib.sha256(content).hexdigest()
+    if detector not in SOURCES:
+        raise InputError(
+            f"{place.name(_BUNDLE)}: made with --detector {detector}, which this program does not have"
+        )
+    return hashlib.sha256(content).hexdigest(), detector
 
 
 def check_unchanged(uri: str, digest: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_SIZE, chip_landmarks, chip_transform
 from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.faces.five_points import five_of_68
 from augmentor.photos.images import encode_jpeg, load_image, perceptual_hash, sha256_of
 from identity import evaluate as module
@@ -61,6 +62,10 @@ class Pictures:
 
     size, align = SIZE, "face"
     decision = None
+
+    @property
+    def faces(self) -> FaceSource:
+        return face_source()
 
     def __init__(self, people: dict[str, int], thresholds: tuple[float, float] = (0.9, 0.5)) -> None:
         self.labels: Sequence[str] = list(people)

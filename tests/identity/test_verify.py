@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
+from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import encode_jpeg
 from identity import verify as module
 from identity.decisions.open_set import ProbabilityCurve
@@ -27,6 +28,10 @@ class Colours:
     same_person: SamePerson | None = SamePerson(
         (0.001, 0.01, 0.1), (0.9, 0.7, 0.5), 1000, 100, 50, ProbabilityCurve(10.0, -7.0)
     )
+
+    @property
+    def faces(self) -> FaceSource:
+        return face_source()
 
     def embed(self, chips: np.ndarray) -> np.ndarray:
         return unit(chips.reshape(len(chips), -1, 3).mean(axis=1) - 100)

@@ -1,5 +1,6 @@
 """Tests of the planner: exact counts, even shares, and a plan that changes no more than necessary."""
 
+import math
 import string
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmentor.balancing.plan import PhotoRecord, PlannedImage, hold_out, output_file, plan
+from augmentor.balancing.plan import SIDE_YAW, PhotoRecord, PlannedImage, hold_out, output_file, plan
 from augmentor.errors import InputError
 
 
@@ -92,11 +93,15 @@ def test_order_of_the_input_does_not_matter(random: object, seed: int) -> None:
     )
 
 
-@given(st.integers(0, 6), yaws, st.integers(1, 100))
+@given(st.integers(0, 6), st.floats(-SIDE_YAW, SIDE_YAW), st.floats(0, 45), st.integers(1, 100))
 @settings(max_examples=40, deadline=None)
-def test_a_changed_photo_changes_its_own_renders_only(which: int, new_yaw: float, per_class: int) -> None:
-    before = [record("A", i, 10.0 * i - 30) for i in range(7)]
+def test_a_changed_photo_that_shows_the_same_side_changes_its_own_renders_only(
+    which: int, frontal: float, further: float, per_class: int
+) -> None:
+    before = [record("A", i, 20.0 * i - 60) for i in range(7)]
     after = list(before)
+    old = before[which].yaw
+    new_yaw = frontal if abs(old) <= SIDE_YAW else math.copysign(SIDE_YAW + 1 + further, old)
     after[which] = replace(before[which], yaw=new_yaw, sha256="changed")
 
     def others(records: list[PhotoRecord]) -> list[PlannedImage]:
@@ -104,6 +109,26 @@ def test_a_changed_photo_changes_its_own_renders_only(which: int, new_yaw: float
         return [i for i in made.images if i.photo != before[which].photo]
 
     assert others(after) == others(before)
+
+
+def test_a_photo_that_shows_a_side_serves_it_and_leaves_the_front_to_frontal_photos() -> None:
+    records = [record("A", 0, yaw=0.0), record("A", 1, yaw=55.0)]
+    made = plan(records, VIEWS, 14, 0, allowed=lambda photo_yaw, key: key.yaw >= photo_yaw - 90)
+    shown = {
+        number: [i.view.yaw for i in made.images if i.view and i.photo == r.photo]
+        for number, r in enumerate(records)
+    }
+    assert all(yaw > SIDE_YAW for yaw in shown[1])
+    assert all(yaw <= SIDE_YAW for yaw in shown[0]), "nobody else shows the left"
+    assert {len(yaws) for yaws in shown.values()} == {6}
+
+
+def test_a_preferred_side_does_not_cost_an_image() -> None:
+    """Share 30 views between two photos, of which each prefers its own: both also take those of the other."""
+    records = [record("A", 0, yaw=0.0), record("A", 1, yaw=55.0)]
+    made = plan(records, VIEWS, 62, 0, allowed=anything_goes)
+    renders = Counter(i.photo for i in made.images if i.view)
+    assert renders == {"A/00.jpg": 30, "A/01.jpg": 30} and not any(i.light for i in made.images)
 
 
 def test_one_identity_is_planned_as_if_it_were_alone() -> None:

@@ -145,7 +145,7 @@ def test_another_landmark_source_can_be_used() -> None:
     source = HogFaces(landmarks=StandInLandmarks())
     face = source(image).faces[0]
     assert face.landmarks[5].tolist() == list(face.box[:2])
-    assert source.version == f"{HogFaces().version.removesuffix('-hog')}-corner-1-hog"
+    assert source.version == f"{HogFaces().version.removesuffix('-unchecked')}-corner-1-unchecked"
 
 
 def test_finder_travels_to_another_process_and_finds_the_same() -> None:

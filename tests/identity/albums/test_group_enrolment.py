@@ -7,6 +7,7 @@ import pytest
 from augmentor.errors import InputError
 from identity import enrol as command
 from identity.albums.group_enrolment import group_photos
+from identity.albums.photo_work import InProcess
 from identity.albums.sorting import decide, move_photo, place_again
 from identity.runs.bundle import Bundle
 from identity.runs.collection import PeopleFile
@@ -29,12 +30,12 @@ def finder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_grouped_face_of_each_photo_is_detected_again(run: Bundle, photos: Path, tmp_path: Path) -> None:  # noqa: F811
     contents = put(run, photos, tmp_path / "albums")
-    chips = group_photos(contents, "unknown/001", photos, run.size)
+    chips = group_photos(contents, "unknown/001", photos, run.size, InProcess())
     assert [probe.path.name for probe in chips] == ["s1.png", "s2.png"]
     assert all(probe.chip is not None and probe.chip.shape == (8, 8, 3) for probe in chips)
     for album, message in [("person 0", "only albums of unknown"), ("unknown/009", "no such album")]:
         with pytest.raises(InputError, match=message):
-            group_photos(contents, album, photos, run.size)
+            group_photos(contents, album, photos, run.size, InProcess())
 
 
 def test_the_command_enrols_from_an_album(

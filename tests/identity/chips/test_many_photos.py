@@ -16,7 +16,7 @@ from tests.stand_in_faces import StandInFaces, find_with
 SHARED = Path(__file__).parents[3].parent / "shared" / "data"
 
 
-def landmarks() -> np.ndarray:
+def places() -> np.ndarray:
     """68 points, of which those that place a chip lie roughly where a face of 100 pixels has them."""
     points = np.full((68, 2), 100, np.float32)
     points[27:36] = [[100, 80 + 5 * i] for i in range(9)]
@@ -37,7 +37,7 @@ class CountingFaces(StandInFaces):
         type(self).calls += 1
         if image.mean() < 100:
             return FaceSearch((), "no_face")
-        return FaceSearch((Face((50.0, 50.0, 100.0, 100.0), landmarks(), 1.0),), None)
+        return FaceSearch((Face((50.0, 50.0, 100.0, 100.0), places(), 1.0),), None)
 
 
 @pytest.fixture

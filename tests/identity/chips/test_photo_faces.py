@@ -14,7 +14,7 @@ from identity.chips.whole_photo import whole_chip
 from tests.stand_in_faces import StandInFaces, first_or_all
 
 
-def landmarks(x: float) -> np.ndarray:
+def places(x: float) -> np.ndarray:
     """(68, 2) scattered points of a face of some 60 pixels, `x` pixels to the right."""
     return np.random.default_rng(0).uniform(20, 80, (68, 2)).astype(np.float32) + np.float32([x, 0])
 
@@ -25,7 +25,7 @@ class TwoFaces(StandInFaces):
     def __call__(
         self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
     ) -> FaceSearch:
-        faces = [Face((x + 20.0, 20.0, 60.0, 60.0), landmarks(x), 1.0) for x in (0, 100)]
+        faces = [Face((x + 20.0, 20.0, 60.0, 60.0), places(x), 1.0) for x in (0, 100)]
         return first_or_all(faces if image.mean() > 50 else [], policy)
 
 
@@ -50,7 +50,7 @@ def test_every_face_is_cut_out_and_nothing_else_is_said_of_the_photo(image: np.n
     for face in found.faces:
         assert face.chip is not None and np.array_equal(face.chip, cut_chip(image, face.points, 40))
         assert face.pose is None
-    assert found.box == found.faces[0].box and np.array_equal(found.landmarks, landmarks(0))  # type: ignore[arg-type]
+    assert found.box == found.faces[0].box and np.array_equal(found.landmarks, places(0))  # type: ignore[arg-type]
     assert READER.image(np.zeros_like(image), "dark.jpg").status == "no_face"
 
 

@@ -57,7 +57,7 @@ def test_real_faces_are_told_apart_when_they_are_blurred() -> None:
         image = load_image(path)
         for values, seen in ((sharp, image), (soft, cv2.GaussianBlur(image, (0, 0), 4))):
             if search := find(seen):
-                values.append(detail(cut_chip(seen, search.faces[0].landmarks, 150)))
+                values.append(detail(cut_chip(seen, search.faces[0].points, 150)))
     assert len(sharp) > 20 and len(soft) > 15
     assert np.mean(np.array(sharp) < LITTLE_DETAIL) <= 0.05
     assert np.mean(np.array(soft) < LITTLE_DETAIL) >= 0.9

@@ -57,5 +57,5 @@ def test_pictures_are_mirrored_beyond_their_edges() -> None:
 
 
 def test_an_unknown_crop_is_refused() -> None:
-    with pytest.raises(InputError, match="landmarks68, points5"):
+    with pytest.raises(InputError, match="plain, points5"):
         cut_named("points7")

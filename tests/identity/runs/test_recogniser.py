@@ -28,14 +28,14 @@ class SquareFaces(StandInFaces):
         self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
     ) -> FaceSearch:
         found = [
-            Face((float(x), 0.0, float(SIDE), float(SIDE)), landmarks(x), 1.0)
+            Face((float(x), 0.0, float(SIDE), float(SIDE)), places(x), 1.0)
             for x in range(0, image.shape[1], SIDE)
             if image[:SIDE, x : x + SIDE].mean() > 50
         ]
         return first_or_all(found, policy)
 
 
-def landmarks(x: int) -> np.ndarray:
+def places(x: int) -> np.ndarray:
     points = np.random.default_rng(0).uniform(15, 45, (68, 2)).astype(np.float32)
     points[36:48, 1], points[48:, 1] = 22, 40
     points[36:42, 0], points[42:48, 0] = 20, 40

@@ -338,7 +338,7 @@ def test_a_batch_is_done_once_and_done_again_if_its_rows_are_damaged(
 ) -> None:
     data, out = tmp_path / "data", str(tmp_path / "names.parquet")
     shutil.copytree(archive, data, symlinks=True)
-    settings = NamingSettings(str(run), str(data), out, check_run(str(run), 0.01), 0.01, "all")
+    settings = NamingSettings(str(run), str(data), out, check_run(str(run), 0.01)[0], 0.01, "all")
     worker = BatchWorker(settings)
     batches = list(PhotoBatches(place_of(data), {}))
     done = worker.run(batches[0])
