@@ -66,7 +66,13 @@ def fitted_mesh(photo: PreparedPhoto, head: HeadModel, height: int) -> np.ndarra
     return picture
 
 
-def contact_sheet(image: np.ndarray, landmarks: np.ndarray, head: HeadModel, size: int = 150) -> np.ndarray:
+def contact_sheet(
+    image: np.ndarray,
+    landmarks: np.ndarray,
+    head: HeadModel,
+    size: int = 150,
+    visible: np.ndarray | None = None,
+) -> np.ndarray:
     """Draw the photo with the fitted mesh, then rows of renders.
 
     The rows vary yaw, yaw and pitch, head shape, light, expression, and effects.
@@ -76,6 +82,7 @@ def contact_sheet(image: np.ndarray, landmarks: np.ndarray, head: HeadModel, siz
         landmarks: (68, 2) in (x, y) pixels.
         head: the head model.
         size: edge of the renders, pixels.
+        visible: (68,) bool, which landmarks the head does not hide; None: all.
 
     Returns:
         (h, w, 3) uint8 RGB.
@@ -83,7 +90,7 @@ def contact_sheet(image: np.ndarray, landmarks: np.ndarray, head: HeadModel, siz
     Raises:
         PhotoError: `bad_pose`.
     """
-    photo = prepare_photo(image, landmarks, head, size)
+    photo = prepare_photo(image, landmarks, head, size, visible=visible)
     pose = photo.fit.camera.pose
     tall = 2 * size + GAP
     shrink = tall / image.shape[0]
@@ -192,10 +199,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not 32 <= options.size <= 512:
             raise InputError(f"--size {options.size}: must lie between 32 and 512")
         image = load_image(options.photo)
-        search = face_source()(image, options.faces)
+        source = face_source()
+        search = source(image, options.faces)
         if not search:
             raise PhotoError(search.reason or "no_face", options.photo)
-        sheet = contact_sheet(image, search.faces[0].landmarks, load_head_model(), options.size)
+        face, head = search.faces[0], load_head_model().with_landmark_offsets(source.offsets)
+        sheet = contact_sheet(image, face.landmarks, head, options.size, face.visible)
         write_whole(out, encode_jpeg(sheet, QUALITY))
     except LikenessError as error:
         print(error, file=sys.stderr)

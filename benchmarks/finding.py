@@ -7,9 +7,8 @@ Every photo is searched for all faces in two ways, one right after the other, an
 first, so that a busy machine is as hard on both: by the default face source, as `identity.identify` reads a photo, and
 by the face source `hog` with a second opinion, as `identify` did before there was another. A way does all that
 `identify` does with a decoded photo before it embeds a face: it detects the faces and, if `identify` needs them, their
-68 landmarks, cuts the chips out and estimates poses. Faces that are shown without a name because they are small count as
-found. Times are processor time on one core, the mean over all photos;
-decoding is not part of them.
+68 landmarks, cuts the chips out and estimates poses. Faces that are shown without a name because they are small count
+as found. Times are processor time on one core, the mean over all photos; decoding is not part of them.
 
 Matching: detectors draw their boxes differently; dlib's are smaller than the marked ones and lie lower, CenterFace's
 are about as large. So a found box may be that of a marked face if they overlap by 0.3 or more (intersection over union)

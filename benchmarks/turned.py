@@ -159,7 +159,7 @@ class Templates:
         for photo in photos:
             assert photo.chip is not None
             of_photo = self.embedder.probes_and_gallery(photo.chip[None], 0)[1]
-            wanted = renders_of([photo.landmarks], self.size, self.seed, self.faces)
+            wanted = renders_of([photo], self.size, self.seed, self.faces)
             renders = [make_renders(load_image(photo.path), str(photo.path), one) for one in wanted]
             of_renders = self.embedder.compared(self.embedder.once(np.concatenate(renders)))
             for part, rows in of_photo.items():

@@ -8,6 +8,7 @@ import pytest
 
 from augmentor.faces.face_search import MIN_FACE, Detection, Face, FaceSearch, Policy
 from augmentor.faces.face_source import DEFAULT, SOURCES
+from augmentor.faces.landmark_source import Landmarks
 from identity.chips.photo_faces import FaceChip, PhotoFaces
 
 
@@ -43,8 +44,8 @@ class StandInLandmarks:
     def check_models(self) -> None:
         pass
 
-    def __call__(self, image: np.ndarray, detection: Detection) -> np.ndarray:
-        return np.tile(np.array(detection.box[:2], np.float32), (68, 1))
+    def __call__(self, image: np.ndarray, detection: Detection) -> Landmarks:
+        return Landmarks(np.tile(np.array(detection.box[:2], np.float32), (68, 1)), np.ones(68, bool))
 
 
 def first_or_all(faces: list[Face], policy: Policy) -> FaceSearch:

@@ -142,5 +142,5 @@ def test_a_set_that_was_made_with_it_is_not_continued_with_another(tmp_path: Pat
         WorkFolder(FolderPlace(tmp_path / "set"), settings | source_note(face_source()))
     with WorkFolder(FolderPlace(tmp_path / "old"), settings):
         pass
-    with WorkFolder(FolderPlace(tmp_path / "old"), settings | source_note(face_source())):
-        pass
+    with pytest.raises(InputError, match="made with face_source None instead of"):
+        WorkFolder(FolderPlace(tmp_path / "old"), settings | source_note(face_source()))

@@ -54,6 +54,8 @@ class PhotoRecord:
             depend on them.
         points: (5, 2) float32 (x, y) in the same pixels, by which the face is cut out; None with a `reason`. The plan
             does not depend on them.
+        visible: (68,) bool, which landmarks the head does not hide; None with a `reason`. The plan does not depend on
+            it.
     """
 
     identity: str
@@ -68,6 +70,7 @@ class PhotoRecord:
     detail: str = ""
     landmarks: np.ndarray | None = field(default=None, compare=False)
     points: np.ndarray | None = field(default=None, compare=False)
+    visible: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

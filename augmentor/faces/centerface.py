@@ -10,25 +10,69 @@ Source:
 
 import functools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
 from augmentor.faces.face_search import Detection
+from augmentor.faces.onnx_outputs import with_outputs
 from augmentor.model_files.known_models import CENTERFACE
 from augmentor.model_files.model_store import model_path
 
 STRIDE = 4
 _MULTIPLE = 32  # The net needs sides that are multiples of this.
 _MAPS = ("537", "538", "539", "540")  # Scores, sizes, offsets and points, as the model file calls them.
+_DEEP = (
+    "507",
+    "474",
+    "413",
+    "535",
+)  # Inner maps of strides 32, 16, 8 and 4, which describe what the net sees.
 _SAME_FACE = 0.3  # Intersection over union above which the face with the lower score is dropped.
 
 
 @functools.cache
 def _net() -> Any:
-    """Return the net, loaded once per process."""
-    return cv2.dnn.readNet(str(model_path(CENTERFACE)))
+    """Return the net, loaded once per process, with the inner maps as further outputs."""
+    data = with_outputs(model_path(CENTERFACE).read_bytes(), _DEEP)
+    return cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The answers of the net for a batch of N images of the same size.
+
+    Attributes:
+        scores: (N, 1, h, w) 0..1.
+        sizes: (N, 2, h, w), logarithms of height and width of the box, in steps of the map.
+        offsets: (N, 2, h, w), (y, x) of the middle of the box from the middle of the place, in steps of the map.
+        points: (N, 10, h, w), y and x of each of the five points, from the upper left corner of the box, in box sides.
+        deep: inner maps, (N, 320, h/8, w/8), (N, 96, h/4, w/4), (N, 32, h/2, w/2) and (N, 24, h, w).
+    """
+
+    scores: np.ndarray
+    sizes: np.ndarray
+    offsets: np.ndarray
+    points: np.ndarray
+    deep: tuple[np.ndarray, ...]
+
+
+def run_net(images: np.ndarray) -> Maps:
+    """Run the net.
+
+    Args:
+        images: (N, 3, H, W) float32 RGB 0..255; H and W are multiples of 32.
+
+    Raises:
+        InputError: the model file is missing and cannot be fetched, or is damaged.
+    """
+    net = _net()
+    net.setInput(np.ascontiguousarray(images))
+    found = net.forward(_MAPS + _DEEP)
+    scores, sizes, offsets, points, *deep = found
+    return Maps(scores, sizes, offsets, points, tuple(deep))
 
 
 def input_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
@@ -64,33 +108,24 @@ def centerface(image: np.ndarray, scale: float, threshold: float) -> list[Detect
         seen = cv2.resize(
             image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         )
-    net = _net()
-    net.setInput(cv2.dnn.blobFromImage(seen))
-    scores, sizes, offsets, points = net.forward(_MAPS)
+    maps = run_net(cv2.dnn.blobFromImage(seen))
     pixels = np.array(
         [image.shape[1] / width, image.shape[0] / height]
     )  # of the image per pixel that the net sees
-    return decode(scores[0, 0], sizes[0], offsets[0], points[0], threshold, pixels)
+    return decode(maps, 0, threshold, pixels)
 
 
-def decode(
-    scores: np.ndarray,
-    sizes: np.ndarray,
-    offsets: np.ndarray,
-    points: np.ndarray,
-    threshold: float,
-    pixels: np.ndarray,
-) -> list[Detection]:
+def decode(maps: Maps, image: int, threshold: float, pixels: np.ndarray) -> list[Detection]:
     """Return the faces that the net's maps describe, the surest first.
 
     Args:
-        scores: (h, w) 0..1.
-        sizes: (2, h, w), logarithms of height and width of the box, in steps of the map.
-        offsets: (2, h, w), (y, x) of the middle of the box from the middle of the place, in steps of the map.
-        points: (10, h, w), y and x of each of the five points, from the upper left corner of the box, in box sides.
+        maps: the answers of the net.
+        image: which image of the batch.
         threshold: lowest score.
         pixels: (2,) (x, y) photo pixels per pixel that the net sees.
     """
+    scores, sizes, offsets = maps.scores[image, 0], maps.sizes[image], maps.offsets[image]
+    points = maps.points[image]
     rows, columns = np.nonzero(scores >= threshold)
     if not len(rows):
         return []

@@ -105,7 +105,7 @@ def warp_chip(image: np.ndarray, chip_from_image: np.ndarray, size: int = CHIP_S
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
-    part, chip_from_part = _reduced_part(image, chip_from_image, size)
+    part, chip_from_part = reduced_part(image, chip_from_image, size)
     return cv2.warpAffine(
         part, chip_from_part, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
@@ -125,7 +125,7 @@ def chip_landmarks(landmarks: np.ndarray, chip_from_image: np.ndarray) -> np.nda
     return (np.asarray(landmarks, np.float64) @ linear.T + shift).astype(np.float32)
 
 
-def _reduced_part(image: np.ndarray, chip_from_image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def reduced_part(image: np.ndarray, chip_from_image: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the part of the photo that the chip shows, reduced if the chip is smaller, and chip_from_part (2, 3)."""
     shrink = 1 / math.sqrt(abs(np.linalg.det(chip_from_image[:, :2])))  # photo pixels per chip pixel
     reduction = int(shrink)

@@ -43,6 +43,7 @@ class Detection:
 
 
 NO_LANDMARKS = np.zeros((0, 2), np.float32)
+NO_POINTS = NO_LANDMARKS
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,19 @@ class Face:
             typical.
         points: (5, 2) float32 (x, y) in photo pixels, by which the face is cut out (`augmentor.faces.chip`); by default
             those of the landmarks, (0, 2) without landmarks.
+        visible: (68,) bool, false for landmarks that the head itself hides; by default all are visible. (0,) without
+            landmarks.
     """
 
     box: Box
     landmarks: np.ndarray
     score: float
-    points: np.ndarray = field(default_factory=lambda: NO_LANDMARKS)
+    points: np.ndarray = field(default_factory=lambda: NO_POINTS)
+    visible: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
+        if len(self.visible) != len(self.landmarks):
+            object.__setattr__(self, "visible", np.ones(len(self.landmarks), bool))
         if not len(self.points) and len(self.landmarks):
             object.__setattr__(self, "points", five_of_68(self.landmarks))
 

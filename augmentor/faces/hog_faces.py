@@ -119,9 +119,10 @@ class HogFaces:
 
     def _face(self, image: np.ndarray, detection: Detection, landmarks: bool) -> Face:
         found = self.landmarks(image, detection)
-        return Face(
-            detection.box, found if landmarks else NO_LANDMARKS, detection.score, points_of_landmarks(found)
-        )
+        points = points_of_landmarks(found.places)
+        if not landmarks:
+            return Face(detection.box, NO_LANDMARKS, detection.score, points)
+        return Face(detection.box, found.places, detection.score, points, found.visible)
 
     def _detect(self, image: np.ndarray, policy: Policy, min_face: int) -> list[Detection]:
         """Return the faces of the first step that finds a usable one; else all that were too small."""

@@ -10,7 +10,7 @@ Source:
 
 import functools
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import dlib
 import numpy as np
@@ -21,6 +21,18 @@ from augmentor.faces.face_search import Box, Detection
 from augmentor.faces.five_points import five_of_68, similarity
 from augmentor.model_files.known_models import LANDMARKS_68
 from augmentor.model_files.model_store import model_path
+
+
+class Landmarks(NamedTuple):
+    """The landmarks of a face.
+
+    Attributes:
+        places: (68, 2) float32 (x, y) photo pixels, dlib's order.
+        visible: (68,) bool, false where the head itself hides the place.
+    """
+
+    places: np.ndarray
+    visible: np.ndarray
 
 
 class LandmarkSource(Protocol):
@@ -36,8 +48,8 @@ class LandmarkSource(Protocol):
         """(68, 3) float64 mm in the head model's frame: where the landmarks lie, minus the head model's landmarks."""
         ...
 
-    def __call__(self, image: np.ndarray, detection: Detection) -> np.ndarray:
-        """Return (68, 2) float32 (x, y) pixels, dlib's order.
+    def __call__(self, image: np.ndarray, detection: Detection) -> Landmarks:
+        """Predict the landmarks of a face.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -65,7 +77,9 @@ def _predictor() -> Any:
 
 @dataclass(frozen=True)
 class DlibLandmarks:
-    """dlib's 68-point predictor as a `LandmarkSource`; it loads its model at the first call and takes 2 ms a face.
+    """dlib's 68-point predictor as a `LandmarkSource`, for which all landmarks are visible.
+
+    It loads its model at the first call and takes 2 ms a face.
 
     dlib rounds each landmark to whole pixels.
     """
@@ -88,13 +102,14 @@ class DlibLandmarks:
         """
         model_path(LANDMARKS_68)
 
-    def __call__(self, image: np.ndarray, detection: Detection) -> np.ndarray:
-        """Return (68, 2) float32 (x, y) pixels; arguments and errors are those of `LandmarkSource.__call__`."""
+    def __call__(self, image: np.ndarray, detection: Detection) -> Landmarks:
+        """Predict the landmarks of a face; arguments and errors are those of `LandmarkSource.__call__`."""
         x, y, width, height = detection.box if detection.points is None else dlib_box(detection.points)
         left, top = round(x), round(y)
         rectangle = dlib.rectangle(left, top, left + round(width) - 1, top + round(height) - 1)
         shape = _predictor()(image, rectangle)
-        return np.array([(part.x, part.y) for part in shape.parts()], np.float32)
+        places = np.array([(part.x, part.y) for part in shape.parts()], np.float32)
+        return Landmarks(places, np.ones(68, bool))
 
 
 # Where the five points of dlib's landmarks lie in chips of 150 px, medians of 387 frontal photos; CenterFace's points

@@ -32,6 +32,7 @@ _SCHEMA = pa.schema(
         ("phash", pa.uint64()),
         ("points", pa.list_(pa.float32())),
         ("landmarks", pa.list_(pa.float32())),
+        ("visible", pa.list_(pa.bool_())),
         ("box", pa.list_(pa.float64())),
     ]
 )
@@ -103,6 +104,7 @@ def _row(sha256: str, photo: PhotoFaces) -> dict[str, Any]:
         "phash": photo.phash,
         "points": None if points is None else points.ravel().tolist(),
         "landmarks": None if landmarks is None else landmarks.ravel().tolist(),
+        "visible": None if photo.visible is None else photo.visible.tolist(),
         "box": None if points is None or photo.box is None else list(photo.box),
     }
 
@@ -113,5 +115,6 @@ def _from_row(row: dict[str, Any]) -> PhotoFaces:
         x, y, width, height = row["box"]
         points = np.array(row["points"], np.float32).reshape(5, 2)
         landmarks = np.array(row["landmarks"] or (), np.float32).reshape(-1, 2)
-        faces = (FaceChip((x, y, width, height), landmarks, math.nan, points),)
+        visible = np.array(row["visible"] or (), bool)
+        faces = (FaceChip((x, y, width, height), landmarks, math.nan, points, visible),)
     return PhotoFaces("", Path(), row["reason"], row["detail"], faces, row["sha256"], row["phash"])

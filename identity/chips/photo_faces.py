@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from augmentor.errors import PhotoError
 from augmentor.faces.chip import CHIP_SIZE, chip_transform, warp_chip
@@ -39,7 +40,8 @@ class FaceChip(Face):
     """A face cut out of a photo.
 
     Attributes:
-        box, landmarks, score, points: see `augmentor.faces.face_search.Face`. The score of a face from a cache is NaN.
+        box, landmarks, score, points, visible: see `augmentor.faces.face_search.Face`. The score of a face from a cache
+            is NaN.
         chip: (size, size, 3) uint8 RGB; None of a face whose photo was not opened again, or that was dropped to save
             memory.
         chip_from_image: (2, 3) float64, brings photo pixels (x, y, 1) to chip pixels; None of a photo used whole.
@@ -99,6 +101,11 @@ class PhotoFaces:
     def points(self) -> np.ndarray | None:
         """(5, 2) float32 (x, y) photo pixels of the first face; None without a face, and of a photo used whole."""
         return self.faces[0].points if self.faces and len(self.faces[0].points) else None
+
+    @property
+    def visible(self) -> np.ndarray | None:
+        """(68,) bool, which landmarks of the first face the head does not hide; None if it has no landmarks."""
+        return self.faces[0].visible if self.landmarks is not None else None
 
     @property
     def box(self) -> Box | None:
@@ -222,8 +229,10 @@ class PhotoReader:
         """
         chip_from_image = self.transform(face.points, self.size)
         chip = warp_chip(image, chip_from_image, self.size)
-        pose = _pose(face.landmarks, image.shape[:2], self.source) if self.poses else None
-        return FaceChip(face.box, face.landmarks, face.score, face.points, chip, chip_from_image, pose)
+        pose = _pose(face, image.shape[:2], self.source) if self.poses else None
+        return FaceChip(
+            face.box, face.landmarks, face.score, face.points, face.visible, chip, chip_from_image, pose
+        )
 
     def face_again(self, image: np.ndarray, path: Path, box: Box) -> PhotoFaces | None:
         """Return the one face of a photo that was detected at `box` before, or None if it is not detected again.
@@ -278,12 +287,17 @@ def _head(offsets: bytes) -> HeadModel:
     return load_head_model().with_landmark_offsets(np.frombuffer(offsets).reshape(68, 3))
 
 
-def _pose(
-    landmarks: np.ndarray, size: tuple[int, int], source: FaceSource
-) -> tuple[float, float, float] | None:
+@functools.cache
+def _blas() -> ThreadpoolController:
+    """Return the control of BLAS's threads; for matrices as small as those of a fit, more than one only wait."""
+    return ThreadpoolController()
+
+
+def _pose(face: Face, size: tuple[int, int], source: FaceSource) -> tuple[float, float, float] | None:
     """Return yaw, pitch and roll in degrees; None if no head fits the landmarks."""
     try:
-        pose = fit_face(landmarks, head_for(source), size).camera.pose
+        with _blas().limit(limits=1, user_api="blas"):
+            pose = fit_face(face.landmarks, head_for(source), size, visible=face.visible).camera.pose
     except PhotoError:
         return None
     return float(pose.yaw), float(pose.pitch), float(pose.roll)

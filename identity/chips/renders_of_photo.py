@@ -6,6 +6,7 @@ import numpy as np
 
 from augmentor.errors import InputError, PhotoError
 from augmentor.faces.face_source import FaceSource
+from augmentor.faces.landmark_source import Landmarks
 from augmentor.rendering.prepared_photo import prepare_photo
 from augmentor.rendering.render import render_views
 from augmentor.views.head_view import make_view
@@ -20,7 +21,7 @@ class WantedRenders:
 
     Attributes:
         photo: number of the photo.
-        landmarks: (68, 2) (x, y) photo pixels of the face; None for crops of the whole photo instead of renders.
+        landmarks: of the face, in photo pixels; None for crops of the whole photo instead of renders.
         size: edge of the renders, pixels.
         seed: draws the views.
         source: the face source that gave the landmarks.
@@ -30,7 +31,7 @@ class WantedRenders:
     """
 
     photo: int
-    landmarks: np.ndarray | None
+    landmarks: Landmarks | None
     size: int
     seed: int
     source: FaceSource
@@ -57,7 +58,9 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
         return np.stack(crops)
     head = head_for(wanted.source)
     try:
-        prepared = prepare_photo(image, wanted.landmarks, head, wanted.size)
+        prepared = prepare_photo(
+            image, wanted.landmarks.places, head, wanted.size, visible=wanted.landmarks.visible
+        )
     except PhotoError as error:
         raise InputError(f"{name}: {error}; leave it out") from error
     yaw = prepared.fit.camera.pose.yaw

@@ -357,7 +357,7 @@ class _Worker:
         except PhotoError:
             return None
         if points is not None:
-            landmarks = self.landmarks(image, Detection((0.0, 0.0, 1.0, 1.0), 1.0, points))
+            landmarks = self.landmarks(image, Detection((0.0, 0.0, 1.0, 1.0), 1.0, points)).places
             return warp_chip(image, cut.transform(points, cut.edge), cut.edge), landmarks
         reader = PhotoReader(
             cut.edge,

@@ -16,6 +16,7 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.face_source import FaceSource
+from augmentor.faces.landmark_source import Landmarks
 from augmentor.photos.images import load_image
 from identity.chips.photo_faces import PhotoFaces
 from identity.chips.renders_of_photo import WantedRenders, make_renders
@@ -120,27 +121,24 @@ def wanted_renders(bundle: Bundle, photos: Sequence[PhotoFaces]) -> list[WantedR
             for k, own in enumerate(turns)
             if own
         ]
-    landmarks = [photo.landmarks for photo in photos]
-    return renders_of(landmarks, bundle.size, bundle.training.seed, bundle.faces)
+    return renders_of(photos, bundle.size, bundle.training.seed, bundle.faces)
 
 
-def renders_of(
-    landmarks: Sequence[np.ndarray | None], size: int, seed: int, source: FaceSource
-) -> list[WantedRenders]:
+def renders_of(photos: Sequence[PhotoFaces], size: int, seed: int, source: FaceSource) -> list[WantedRenders]:
     """Return the renders that the templates of one person are made of, RENDERS of them, of the photos in turn.
 
     Args:
-        landmarks: (68, 2) (x, y) photo pixels of the face in each photo; None of a photo that cannot be rendered.
+        photos: with one face each; those whose face has no landmarks are not rendered.
         size: edge of the renders, pixels.
         seed: draws the views.
         source: the face source that gave the landmarks.
     """
     yaws = wanted_yaws(RENDERS).tolist()
-    turns = [tuple(yaws[number :: len(landmarks)]) for number in range(len(landmarks))]
+    turns = [tuple(yaws[number :: len(photos)]) for number in range(len(photos))]
     return [
-        WantedRenders(k, points, size, seed, source, own)
-        for k, (points, own) in enumerate(zip(landmarks, turns, strict=True))
-        if own and points is not None
+        WantedRenders(k, Landmarks(photo.landmarks, photo.visible), size, seed, source, own)
+        for k, (photo, own) in enumerate(zip(photos, turns, strict=True))
+        if own and photo.landmarks is not None and photo.visible is not None
     ]
 
 

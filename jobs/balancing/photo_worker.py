@@ -61,11 +61,13 @@ class PreparedFace:
     Attributes:
         chip: (size, size, 3) uint8 RGB.
         landmarks: (68, 2) float32 (x, y) chip pixels.
+        visible: (68,) bool, which of them the head does not hide.
         photo: what renders need of the photo.
     """
 
     chip: np.ndarray
     landmarks: np.ndarray
+    visible: np.ndarray
     photo: PreparedPhoto
 
 
@@ -142,6 +144,7 @@ class PhotoWorker:
                     roll=float(pose.roll),
                     landmarks=np.asarray(face.landmarks, np.float32),
                     points=np.asarray(face.points, np.float32),
+                    visible=face.visible,
                 )
             )
             prepared.append(ready)
@@ -155,9 +158,9 @@ class PhotoWorker:
         """
         image = load_image(content, name=faces[0].photo, max_pixels=self._settings.max_pixels)
         known = [
-            Face(_NO_BOX, face.landmarks, math.nan, face.points)
+            Face(_NO_BOX, face.landmarks, math.nan, face.points, face.visible)
             for face in faces
-            if face.landmarks is not None and face.points is not None
+            if face.landmarks is not None and face.points is not None and face.visible is not None
         ]
         return [self._prepare(image, self._reader.cut(image, face)) for face in known]
 
@@ -184,7 +187,10 @@ class PhotoWorker:
         return PreparedFace(
             face.chip,
             chip_landmarks(face.landmarks, face.chip_from_image),
-            prepare_photo(image, face.landmarks, self._view_set.head, self._settings.size),
+            face.visible,
+            prepare_photo(
+                image, face.landmarks, self._view_set.head, self._settings.size, visible=face.visible
+            ),
         )
 
     def _make(
@@ -201,7 +207,7 @@ class PhotoWorker:
         renders = zip(wanted, render_views(ready.photo, wanted, changes), strict=True)
         for image in images:
             if image.view is None:
-                pixels, landmarks, visible = ready.chip, ready.landmarks, np.ones(68, bool)
+                pixels, landmarks, visible = ready.chip, ready.landmarks, ready.visible
                 yaw, pitch, roll = face.yaw, face.pitch, face.roll
             else:
                 view, rendered = next(renders)

@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         ("detail", pa.string()),
         ("landmarks", pa.list_(pa.float32(), 136)),
         ("points", pa.list_(pa.float32(), 10)),
+        ("visible", pa.list_(pa.bool_(), 68)),
     ]
 )
 _PLACES = ("landmarks", "points")
@@ -34,6 +35,7 @@ def scan_bytes(faces: Iterable[PhotoRecord]) -> bytes:
     columns = {name: [getattr(row, name) for row in rows] for name in SCHEMA.names}
     for name in _PLACES:
         columns[name] = [None if places is None else places.ravel() for places in columns[name]]
+    columns["visible"] = [None if row is None else row.tolist() for row in columns["visible"]]
     buffer = BytesIO()
     pq.write_table(pa.table(columns, schema=SCHEMA), buffer, compression="zstd")
     return buffer.getvalue()
@@ -50,4 +52,6 @@ def read_scan(content: bytes) -> list[PhotoRecord]:
         for name in _PLACES:
             if row[name] is not None:
                 row[name] = np.array(row[name], np.float32).reshape(-1, 2)
+        if row["visible"] is not None:
+            row["visible"] = np.array(row["visible"], bool)
     return [PhotoRecord(**row) for row in rows]

@@ -11,6 +11,7 @@ from augmentor.errors import InputError
 from augmentor.faces import hog_faces as faces
 from augmentor.faces.face_search import Detection, Face, FaceSearch, centrality, overlap
 from augmentor.faces.hog_faces import HogFaces, search_scales
+from augmentor.faces.landmark_source import Landmarks
 from augmentor.photos.images import load_image
 from tests.stand_in_faces import StandInLandmarks
 
@@ -172,7 +173,7 @@ def test_mistakes_of_the_caller_raise() -> None:
 
 def test_an_error_of_the_landmark_source_is_not_swallowed() -> None:
     class Broken(StandInLandmarks):
-        def __call__(self, image: np.ndarray, detection: Detection) -> np.ndarray:
+        def __call__(self, image: np.ndarray, detection: Detection) -> Landmarks:
             raise InputError("model damaged")
 
     with pytest.raises(InputError, match="model damaged"):
