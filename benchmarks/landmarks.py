@@ -4,14 +4,16 @@
 
 DIR is a folder with `landmarks68` (photos with .csv files of 68 points set by hand), `turned` (people photographed from
 known directions) and `lfw1013/strangers_calibration` (photos of people, none of which the net was trained on). A part
-whose folder is absent is left out, with a reason. Every face is detected by CenterFace, and two predictors find its
-landmarks: this project's net, and dlib's.
+whose folder is absent is left out, with a reason. Every face is detected by CenterFace. Three predictors find its
+landmarks: dlib's, this project's net, and the one that is used, which takes the one or the other by the turn.
 
 Errors: mean distance from the true landmarks, in percent of the distance of the outer corners of the eyes. On renders
 and made-up people, where turning shortens that distance, it is taken as 0.74 times the distance from the bridge of the
 nose to the chin, as on the mean head. `inner` leaves out the contour, whose landmarks have no fixed place along it. The
 photos marked by hand come from LFPW: dlib's predictor may have been trained on them.
-`turned`: mean difference between the fitted turn of the head and the direction that the file is named after.
+`turned`: mean difference between the fitted turn of the head and the direction that the file is named after. People do
+not look straight at the camera in front of them, so the difference is also given from the same person's turn in the
+frontal photo of that height.
 Times: median in milliseconds a face, without detection, on one core.
 """
 
@@ -33,7 +35,8 @@ from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces.centerface import centerface
 from augmentor.faces.face_search import Detection
 from augmentor.faces.landmark_net import find_landmarks
-from augmentor.faces.landmark_source import DlibLandmarks
+from augmentor.faces.landmark_source import DlibLandmarks, Landmarks
+from augmentor.faces.landmarks_by_turn import LandmarksByTurn
 from augmentor.head.head_model import HeadModel, load_head_model
 from augmentor.head.pose import fit_face
 from augmentor.made_up.render import Studio
@@ -47,20 +50,20 @@ _SIDE, _LEAST_SCORE = 640, 0.3
 _TURNS = (0, 15, 30, 45, 60, 75, 90)
 _EYES_BY_HEIGHT = 0.74
 _SEED = 68_000  # nobody who was made up for training
-Predict = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+Predict = Callable[[np.ndarray, np.ndarray], Landmarks]
 
 
-def by_net(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the net's landmarks (68, 2) and which are visible (68,)."""
-    return find_landmarks(image, points)
+def by_turn(image: np.ndarray, points: np.ndarray) -> Landmarks:
+    """Return the landmarks that the project uses."""
+    return LandmarksByTurn()(image, Detection((0, 0, 0, 0), 1.0, points))
 
 
-def by_dlib(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return dlib's landmarks (68, 2); it does not say which are visible."""
-    return DlibLandmarks()(image, Detection((0, 0, 0, 0), 1.0, points)), None
+def by_dlib(image: np.ndarray, points: np.ndarray) -> Landmarks:
+    """Return dlib's landmarks, all of them visible."""
+    return DlibLandmarks()(image, Detection((0, 0, 0, 0), 1.0, points))
 
 
-PREDICTORS: dict[str, Predict] = {"net": by_net, "dlib": by_dlib}
+PREDICTORS: dict[str, Predict] = {"used": by_turn, "net": find_landmarks, "dlib": by_dlib}
 
 
 def detect(image: np.ndarray) -> list[Detection]:
@@ -87,7 +90,7 @@ def marked_photos(folder: Path) -> list[dict[str, Any]]:
         points = faces[int(np.argmin(off))].points
         assert points is not None
         for name, predict in PREDICTORS.items():
-            error = np.linalg.norm(predict(image, points)[0] - true, axis=1) / eyes
+            error = np.linalg.norm(predict(image, points).places - true, axis=1) / eyes
             errors[name].append((error.mean(), error[17:].mean()))
     return [
         {
@@ -105,7 +108,7 @@ def marked_photos(folder: Path) -> list[dict[str, Any]]:
 def from_all_sides(part: str, rows: Iterator[Row]) -> list[dict[str, Any]]:
     """Measure examples with true landmarks, by how far the head is turned."""
     errors: dict[tuple[str, int], list[tuple[float, float, float]]] = defaultdict(list)
-    right: dict[int, list[float]] = defaultdict(list)
+    right: dict[tuple[str, int], list[float]] = defaultdict(list)
     for image, true, visible, points, pose, _, _ in tqdm(rows, part):
         turn = min(_TURNS, key=lambda t: abs(abs(pose[0]) - t))
         eyes = _EYES_BY_HEIGHT * float(np.linalg.norm(true[27] - true[8]))
@@ -114,8 +117,7 @@ def from_all_sides(part: str, rows: Iterator[Row]) -> list[dict[str, Any]]:
             error = np.linalg.norm(found - true, axis=1) / eyes
             shown = error[visible == 1]
             errors[name, turn].append((error.mean(), error[17:].mean(), shown.mean()))
-            if said is not None:
-                right[turn].append(float((said == (visible == 1)).mean()))
+            right[name, turn].append(float((said == (visible == 1)).mean()))
     result = []
     for (name, turn), values in sorted(errors.items()):
         mean = 100 * np.mean(values, axis=0)
@@ -128,7 +130,7 @@ def from_all_sides(part: str, rows: Iterator[Row]) -> list[dict[str, Any]]:
                 "error": float(mean[0]),
                 "error_inner": float(mean[1]),
                 "error_visible": float(mean[2]),
-                "visible_right": float(np.mean(right[turn])) if name == "net" else None,
+                "visible_right": float(np.mean(right[name, turn])),
             }
         )
     return result
@@ -164,25 +166,35 @@ def _points_of(image: np.ndarray) -> np.ndarray | None:
 
 def turned(folder: Path, head: HeadModel) -> list[dict[str, Any]]:
     """Fit the head to photos whose direction is known, and compare the turn."""
-    turns: dict[tuple[str, int, int], list[float | None]] = defaultdict(list)
+    turns: dict[tuple[str, int, int], dict[str, float | None]] = defaultdict(dict)
     for path in tqdm(sorted(folder.glob("*/yaw*_pitch*.jpg")), "turned"):
         match = re.fullmatch(r"yaw([+-]\d+)_pitch([+-]\d+)", path.stem)
         if not match:
             continue
-        yaw, pitch = int(match[1]), int(match[2])
         image = load_image(path)
         points = _points_of(image)
         for name, predict in PREDICTORS.items():
-            turns[name, yaw, pitch].append(
-                None if points is None else _fitted_turn(predict, image, points, head)
-            )
+            fitted = None if points is None else _fitted_turn(predict, image, points, head)
+            turns[name, int(match[1]), int(match[2])][path.parent.name] = fitted
     # The sign is as the folder's photos show it; whichever fits the photos at 45 degrees.
-    votes = [np.sign(turn) for (_, yaw, _), values in turns.items() if yaw == 45 for turn in values if turn]
+    votes = [
+        np.sign(turn)
+        for (_, yaw, _), values in turns.items()
+        if yaw == 45
+        for turn in values.values()
+        if turn
+    ]
     sign = 1 if sum(votes) >= 0 else -1
     result = []
     for (name, yaw, pitch), values in sorted(turns.items()):
-        fitted = [turn for turn in values if turn is not None]
-        off = [abs(sign * turn - yaw) for turn in fitted]
+        off, relative = [], []
+        for person, turn in values.items():
+            if turn is not None:
+                off.append(abs(sign * turn - yaw))
+                own = turns[name, 0, pitch].get(person)
+                if own is not None:
+                    relative.append(abs(sign * (turn - own) - yaw))
+        fitted_turns = [sign * turn for turn in values.values() if turn is not None]
         result.append(
             {
                 "part": "turned",
@@ -190,12 +202,17 @@ def turned(folder: Path, head: HeadModel) -> list[dict[str, Any]]:
                 "turn": yaw,
                 "pitch": pitch,
                 "photos": len(values),
-                "fitted": len(fitted),
-                "degrees_off": float(np.mean(off)) if off else None,
-                "mean_turn": sign * float(np.mean(fitted)) if fitted else None,
+                "fitted": len(fitted_turns),
+                "degrees_off": _mean(off),
+                "degrees_off_from_frontal": _mean(relative),
+                "mean_turn": _mean(fitted_turns),
             }
         )
     return result
+
+
+def _mean(values: list[float]) -> float | None:
+    return float(np.mean(values)) if values else None
 
 
 def _fitted_turn(predict: Predict, image: np.ndarray, points: np.ndarray, head: HeadModel) -> float | None:

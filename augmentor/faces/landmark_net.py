@@ -13,7 +13,6 @@ Convention:
 import functools
 import hashlib
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,11 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.chip import CHIP_SIZE, USUAL_PLACES, warp_chip
-from augmentor.faces.detector_offsets import detector_offsets
-from augmentor.faces.face_search import Detection
 from augmentor.faces.five_points import similarity
+from augmentor.faces.landmark_source import Landmarks
 
 FILE = Path(__file__).parent.parent / "data" / "landmarks68.tflite"
-SHA256 = "TODO"
+SHA256 = "33b392bdf697429f633222683654c3ba53c8d1eac741053fd11babd93ea0f6ff"
 VERSION = "net1"  # changes with the file
 
 SIDE = 80  # of the crop, pixels
@@ -60,54 +58,12 @@ def crop_transform(points: np.ndarray) -> np.ndarray:
     return similarity(points, (USUAL_PLACES - CENTRE) * (SIDE / WINDOW) + (SIDE - 1) / 2)
 
 
-@dataclass(frozen=True)
-class NetLandmarks:
-    """The landmark net as a `augmentor.faces.landmark_source.LandmarkSource`; it loads its file at the first call."""
-
-    @property
-    def version(self) -> str:
-        """The net's version, as `LandmarkSource.version` asks for."""
-        return VERSION
-
-    @property
-    def offsets(self) -> np.ndarray:
-        """(68, 3) float64 mm: dlib's, because the net was trained to put its landmarks where dlib does."""
-        return detector_offsets()
-
-    def check_models(self) -> None:
-        """Check that the file is there and undamaged.
-
-        Raises:
-            InputError: it is not.
-        """
-        _content()
-
-    def __call__(self, image: np.ndarray, detection: Detection) -> np.ndarray:
-        """Return (68, 2) float32 (x, y) pixels.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            detection: the face, with its five points.
-
-        Raises:
-            ValueError: the detection has no points.
-            InputError: the net's file is missing or damaged.
-        """
-        if detection.points is None:
-            raise ValueError("the landmark net needs the five points of a face")
-        return find_landmarks(image, detection.points)[0]
-
-
-def find_landmarks(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_landmarks(image: np.ndarray, points: np.ndarray) -> Landmarks:
     """Return the landmarks of a face and which of them the head does not hide.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         points: (5, 2) (x, y) pixels, see `augmentor.faces.five_points`.
-
-    Returns:
-        Landmarks (68, 2) float32 (x, y) pixels, and visible (68,) bool: false where a part of the head lies in front.
-        Hair, glasses, masks and hands do not count as hiding.
 
     Raises:
         ValueError: an argument has the wrong shape or type, or the points coincide.
@@ -117,7 +73,7 @@ def find_landmarks(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, n
     places, odds = run_net(warp_chip(image, crop_from_image, SIDE))
     inverse = cv2.invertAffineTransform(crop_from_image)
     landmarks = places @ inverse[:, :2].T + inverse[:, 2]
-    return landmarks.astype(np.float32), odds > 0
+    return Landmarks(landmarks.astype(np.float32), odds > 0)
 
 
 def run_net(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -143,6 +99,15 @@ def run_net(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _net() -> tuple[Any, threading.Lock]:
     """Return the net and the lock of its users, loaded once per process."""
     return cv2.dnn.readNetFromTFLite(np.frombuffer(_content(), np.uint8)), threading.Lock()
+
+
+def check_net() -> None:
+    """Check that the net's file is there and undamaged.
+
+    Raises:
+        InputError: it is not.
+    """
+    _content()
 
 
 def _content() -> bytes:

@@ -74,7 +74,7 @@ def averaged_landmarks(
         mirrored = number % 2 == 1
         x = _UPRIGHT - 1 - middle[0] if mirrored else middle[0]
         box = Detection((x - side / 2, middle[1] - side / 2, side, side), 1.0)
-        found = predictor(flipped if mirrored else upright, box).astype(float)
+        found = predictor(flipped if mirrored else upright, box).places.astype(float)
         if mirrored:
             found = found[MIRROR68] * [-1, 1] + [_UPRIGHT - 1, 0]
         answers.append(found)

@@ -31,7 +31,9 @@ def training_batch(
         points = examples.points[row].astype(float)
         if rng.random() < 0.5:
             image = cv2.flip(image, 1)
-            landmarks = landmarks[MIRROR68] * np.array([-1, 1], np.float32) + np.array([CANVAS - 1, 0], np.float32)
+            landmarks = landmarks[MIRROR68] * np.array([-1, 1], np.float32) + np.array(
+                [CANVAS - 1, 0], np.float32
+            )
             points = points[MIRROR5] * [-1, 1] + [CANVAS - 1, 0]
             visible = visible[MIRROR68]
         crop_from_image = _disturbed(points, rng)

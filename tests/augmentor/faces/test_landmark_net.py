@@ -10,9 +10,8 @@ import pytest
 from augmentor.errors import InputError
 from augmentor.faces import landmark_net
 from augmentor.faces.chip import USUAL_PLACES
-from augmentor.faces.face_search import Detection
 from augmentor.faces.five_points import MIRROR5, five_of_68
-from augmentor.faces.landmark_net import MIRROR68, SIDE, NetLandmarks, crop_transform, find_landmarks
+from augmentor.faces.landmark_net import MIRROR68, SIDE, check_net, crop_transform, find_landmarks
 from augmentor.head.head_model import load_head_model
 from augmentor.head.pose import HeadPose, fit_face
 from augmentor.made_up.person import make_person, plan_shot
@@ -89,28 +88,19 @@ def test_the_size_of_the_photo_does_not_matter_much() -> None:
     assert np.abs((again + 0.5) / 3 - 0.5 - found).max() < 0.05 * eyes
 
 
-def test_the_source_needs_points_and_gives_what_the_function_gives() -> None:
-    image, true, _ = made_up_photo()
-    source = NetLandmarks()
-    source.check_models()
-    with pytest.raises(ValueError, match="five points"):
-        source(image, Detection((0, 0, 10, 10), 1.0))
-    points = five_of_68(true).astype(np.float32)
-    found = source(image, Detection((0, 0, 10, 10), 1.0, points))
-    assert np.array_equal(found, find_landmarks(image, points)[0])
-    assert source == NetLandmarks() and source.offsets.shape == (68, 3)
-    assert source.version.isalnum()
-
-
 def test_points_that_coincide_are_refused() -> None:
     with pytest.raises(ValueError, match="coincide"):
         find_landmarks(np.zeros((90, 90, 3), np.uint8), np.ones((5, 2)))
 
 
+def test_the_file_is_the_published_one() -> None:
+    check_net()
+
+
 def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landmark_net, "FILE", tmp_path / "landmarks68.tflite")
     with pytest.raises(InputError, match="cannot be read"):
-        NetLandmarks().check_models()
+        check_net()
     landmark_net.FILE.write_bytes(b"nothing")
     with pytest.raises(InputError, match="damaged"):
-        NetLandmarks().check_models()
+        check_net()
