@@ -38,6 +38,7 @@ ROOMS = (
     *("identity.chips", "identity.networks", "identity.decisions", "identity.runs", "identity.training"),
     *(
         "identity.pretraining",
+        "identity.landmark_training",
         "identity.evaluation",
         "identity.albums",
         "identity.forgetting",

@@ -21,6 +21,7 @@ from scipy.sparse.linalg import spsolve
 from scipy.spatial import cKDTree
 
 from augmentor.errors import InputError
+from augmentor.faces.landmark_net import MIRROR68 as MIRROR68
 from augmentor.head.ict_facekit import IctModel
 
 ROWS, COLS = 61, 67
@@ -71,11 +72,6 @@ _NODES = {
     48: (42, 8), 49: (39, 5), 50: (38, 2), 51: (38, 0), 57: (45, 0), 58: (45, 3), 59: (44, 5),
     61: (41, 3), 62: (41, 0), 66: (42, 0), 67: (42, 3), 60: (41, 7),
 }  # fmt: skip
-MIRROR68 = np.array(
-    [*range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1), 45, 44, 43, 42, 47, 46]
-    + [39, 38, 37, 36, 41, 40, 54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65]
-)
-
 
 # Landmarks around the image-left eye, in order; a patch between them closes the eye.
 _LIDS = (36, 37, 38, 39, 40, 41)
