@@ -13,7 +13,7 @@ The net's score alone takes dogs for people and misses masks. Faces whose score 
 others are likely, so they need to convince less. Boxes, points and landmarks are always in the pixels of the photo as
 given; the points of a face that hangs upside down are those of the upright face, so the chip shows it upright.
 
-Reasons and measurements: docs/decisions/0033-eyes.md.
+Reasons and measurements: docs/decisions/0032-eyes.md.
 """
 
 import math
