@@ -4,8 +4,11 @@
                        the chip and the comparison: the mirror image is averaged in, and dlib's network and its space
                        are included if the run uses them.
     templates.npy      (C, D) float32 unit rows; their dot products with embeddings are similarities.
-    people.json        the names in the order of the templates, the crowding of each person, the constants and
-                       thresholds of the acceptance score, and how to crop the chips.
+    side_templates.npy (2, C, D) float32 unit rows, in a run that has templates of the sides of the face. A person's
+                       similarity is the largest of three: with the row of templates.npy, and with the two rows here
+                       less `side_margin`.
+    people.json        the names in the order of the templates, the crowding of each person, `side_margin`, the
+                       constants and thresholds of the acceptance score, and how to crop the chips.
 
 Before anything is written, the exported model is compared with the run: embeddings of noise and of smooth colours must
 differ by less than 1e-3. For a single face on one core, TensorFlow Lite needs about half the time of TensorFlow
@@ -50,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from identity.runs.bundle import Bundle
         from identity.runs.outputs import refuse_foreign, remember_output
 
-        refuse_foreign(options.out, ("people.json", "templates.npy"), "embedding.tflite")
+        refuse_foreign(
+            options.out, ("people.json", "templates.npy", "side_templates.npy"), "embedding.tflite"
+        )
         difference = export(Bundle.load(options.model), options.out)
         remember_output(options.model, options.out, "export")
     except LikenessError as error:
@@ -61,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def export(bundle: Any, out: Path) -> float:
-    """Write the three files of an exported run.
+    """Write the files of an exported run.
 
     Args:
         bundle: an `identity.runs.bundle.Bundle`.
@@ -87,12 +92,21 @@ def export(bundle: Any, out: Path) -> float:
         "chip": {"size": bundle.size, "padding": 0.25, "cut": "dlib.get_face_chip with dlib's 68 landmarks"},
         "terms": "The terms of the run apply, see its model_card.md; dlib's landmarks are for research only.",
     }
-    templates = io.BytesIO()
-    np.save(templates, bundle.templates)
+    templates = bundle.pose_templates
     write_whole(out / "embedding.tflite", content)
-    write_whole(out / "templates.npy", templates.getvalue())
+    write_whole(out / "templates.npy", _npy(templates.front))
+    if templates.sides is None:
+        (out / "side_templates.npy").unlink(missing_ok=True)  # of an earlier export
+    else:
+        write_whole(out / "side_templates.npy", _npy(templates.sides))
     write_whole(out / "people.json", json.dumps(people, indent=1, ensure_ascii=False).encode())
     return difference
+
+
+def _npy(rows: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, rows)
+    return buffer.getvalue()
 
 
 def _score_for_people(score: dict[str, Any]) -> dict[str, Any]:

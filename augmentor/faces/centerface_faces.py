@@ -13,7 +13,7 @@ The net's score alone takes dogs for people and misses masks. Faces whose score 
 others are likely, so they need to convince less. Boxes, points and landmarks are always in the pixels of the photo as
 given; the points of a face that hangs upside down are those of the upright face, so the chip shows it upright.
 
-Reasons and measurements: docs/decisions/0033-eyes.md.
+Reasons and measurements: docs/decisions/0032-eyes.md.
 """
 
 import math
@@ -133,7 +133,7 @@ class CenterFaces:
         if _best(turned) < _LEAST_TURNED or _upright_evidence(turned) <= _upright_evidence(upright):
             return _counting(upright, least)
         back = [turned_back(d, turns, image.shape[:2]) for d in turned]
-        return _counting(_joined(back, upright), least)
+        return _counting(_joined([*back, *upright]), least)
 
     def _face(self, image: np.ndarray, detection: Detection, landmarks: bool) -> Face:
         assert detection.points is not None
@@ -162,7 +162,7 @@ def _upright(image: np.ndarray, min_face: int) -> list[Detection]:
         d.score >= _SMALL_SCORE and d.side * scale < _SMALL and d.side >= 0.7 * min_face for d in first
     )
     if small or _best(found) < _LEAST:
-        return _joined(found, _look(image, larger))
+        return _joined(sorted([*found, *_look(image, larger)], key=lambda d: -d.score))
     return found
 
 
@@ -246,10 +246,13 @@ def turned_back(detection: Detection, quarter_turns: int, size: tuple[int, int])
     return Detection(box, detection.score, points)
 
 
-def _joined(first: Sequence[Detection], second: Sequence[Detection]) -> list[Detection]:
-    """Return the faces of two looks; of a face that both found, what the first one says."""
-    others = [d for d in second if all(overlap(d.box, other.box) <= 0.3 for other in first)]
-    return [*first, *others]
+def _joined(found: Sequence[Detection]) -> list[Detection]:
+    """Return the faces of several looks; of a face that two of them found, the first in order."""
+    joined: list[Detection] = []
+    for detection in found:
+        if all(overlap(detection.box, other.box) <= 0.3 for other in joined):
+            joined.append(detection)
+    return joined
 
 
 def _counting(found: Sequence[Detection], least: float) -> list[Detection]:

@@ -7,7 +7,7 @@ which tell a head of a person from one of an animal. Its weights are fitted by
 
     python -m benchmarks.fit_face_check --data DIR --out augmentor/data/face_check.json
 
-Reasons and measurements: docs/decisions/0033-eyes.md.
+Reasons and measurements: docs/decisions/0032-eyes.md.
 """
 
 import json

@@ -19,6 +19,7 @@ from augmentor.views.texture import (
     COARSE_STEP,
     atlas_step,
     complete_atlas,
+    favour_better_side,
     inside_outline,
     own_weight,
     visibility,
@@ -31,7 +32,7 @@ OUTLINE_DOUBT, OUTLINE_SLOPE = 6.0, 0.2
 OUTLINE_NEAR, OUTLINE_FAR = 10.0, 70.0
 OUTLINE_TURNS = (8.0, 35.0)  # degrees at which this begins to matter, and from which it matters in full
 # An eye keeps the photo's own colours if this much of it is visible on average; below the first number it is mirrored.
-EYE_SHOWN = (0.35, 0.6)
+EYE_SHOWN = (0.6, 0.85)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,6 +101,7 @@ def prepare_photo(
     vertices = flatten_ears(with_ears, head)
     exact = register(landmarks, vertices, fit, head, visible)
     shown = _visibility(exact, vertices, fit, head)
+    shown = favour_better_side(shown, head.mirror, fit.camera.turn.turn)
     points = canvas.from_photo(_inside_outline(exact, fit, head)).astype(np.float32)
     own = own_weight(shown, head.mirror, _never_mirrored(head, shown))
     offset = _seen_shape(vertices, exact, _known_depth(fit, head), fit.camera) - _flat(head)[0]

@@ -12,11 +12,11 @@ import numpy as np
 
 # How visible a slanting surface counts, by how far the head is turned: at these angles, the cosine between its normal
 # and the line of sight below which it is invisible, the cosine above which it is fully visible, and the cells of the
-# grid that are lost around hidden skin. On the far side of a half turned face the landmarks are off by pixels, so that
-# what borders on hidden skin may be background. A profile shows lips and eyelids only at a slant, and no better side of
-# them.
-TURNS = (8.0, 30.0, 45.0)
-FACING_LOW, FACING_HIGH, LOST_CELLS = (0.2, 0.25, 0.1), (0.5, 0.6, 0.35), (0.0, 2.0, 1.0)
+# grid that are lost around hidden skin. A turned face shows much of itself at a slant, and no better side of it.
+TURNS = (8.0, 30.0)
+FACING_LOW, FACING_HIGH, LOST_CELLS = (0.2, 0.1), (0.5, 0.35), (0.0, 1.0)
+# Degrees from which the better visible side is favoured, and from which on in full.
+FAVOUR_TURNS = (32.0, 42.0)
 # Least visibility of a point that only its own slant hides: it is still the best source if the other side is no better.
 LEAST_SHOWN = 0.03
 WELL_SHOWN = (
@@ -97,6 +97,27 @@ def inside_outline(points: np.ndarray, margin: np.ndarray) -> np.ndarray:
     depth = np.maximum(cv2.remap(distance, place, None, cv2.INTER_LINEAR), 0) * cell
     shift = np.maximum(margin - depth, 0) / 2
     return (points + inwards * shift[..., None]).astype(np.float32)
+
+
+def favour_better_side(shown: np.ndarray, mirror: np.ndarray, turn: float) -> np.ndarray:
+    """Lower the visibility (R, C) of points whose mirrored point is more visible, the more, the further a head turns.
+
+    What a turned face shows of its averted side borders on the background, and one dark texel there would tint a whole
+    cheek: through the blend of both sides, and through the brightness to which the mirrored side is adjusted.
+
+    Args:
+        shown: (R, C) float32 visibility.
+        mirror: (R * C,) int, numbers of the mirrored vertices.
+        turn: how far the head is turned in the photo, degrees. From the second of FAVOUR_TURNS on, visibility is
+            multiplied by the square of its ratio to the better side's.
+
+    Returns:
+        (R, C) float32.
+    """
+    power = float(np.interp(abs(turn), FAVOUR_TURNS, (0, 2)))
+    other = shown.ravel()[mirror].reshape(shown.shape)
+    ratio = shown / np.maximum(np.maximum(shown, other), LEAST_SHOWN)
+    return (shown * ratio**power).astype(np.float32)
 
 
 def own_weight(shown: np.ndarray, mirror: np.ndarray, keep: np.ndarray) -> np.ndarray:

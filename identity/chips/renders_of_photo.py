@@ -10,7 +10,7 @@ from augmentor.faces.landmark_source import Landmarks
 from augmentor.rendering.prepared_photo import prepare_photo
 from augmentor.rendering.render import render_views
 from augmentor.views.head_view import make_view
-from augmentor.views.view_key import allowed, spread_view_keys
+from augmentor.views.view_key import ViewKey, allowed, spread_view_keys
 from identity.chips.photo_faces import head_for
 from identity.chips.whole_photo import random_crop
 
@@ -66,9 +66,10 @@ def make_renders(image: np.ndarray, name: str, wanted: WantedRenders) -> np.ndar
     yaw = prepared.fit.camera.pose.yaw
     usable = [key for key in spread_view_keys(wanted.seed) if allowed(yaw, key)]
     shuffled = np.random.default_rng([wanted.photo, 5]).permutation(len(usable))
-    drawn = [usable[k] for k in shuffled.tolist()]
+    drawn: list[ViewKey] = []
     views = []
     for target in wanted.yaws:
+        drawn = drawn or [usable[k] for k in shuffled.tolist()]  # a photo in profile has few views
         key = min(drawn, key=lambda one: abs(one.yaw - target))
         drawn.remove(key)
         views.append(make_view(head, key, wanted.size))

@@ -39,7 +39,7 @@ def side_of(yaws: np.ndarray) -> np.ndarray:
 def wanted_yaws(count: int) -> np.ndarray:
     """Return (count,) degrees: the yaw that each of a person's renders should have; three of eight show each side.
 
-    Every second, third or fourth of them, which one of several photos gets, shows both sides, too.
+    Every second or third of them, which one of several photos gets, shows both sides, too.
     """
     return np.resize(_WANTED_YAWS, count)
 

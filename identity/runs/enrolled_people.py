@@ -61,6 +61,8 @@ class EnrolledPeople:
             )
         ):
             raise ValueError("templates of the sides that do not belong to the others")
+        if not np.isfinite(self.side_margin):
+            raise ValueError("a margin of the sides that is no number")
         if self.decision.acceptance.people not in (None, people):
             raise ValueError("labels and acceptance score of different lengths")
 

@@ -303,6 +303,11 @@ class _Person:
         index = bundle.labels.index(name)
         self.names = {name, *bundle.former_names.get(name, [])} - ({*bundle.labels} - {name})
         self.bytes = [rows[index].astype(np.float32).tobytes() for rows in bundle.part_templates.values()]
+        self.bytes += [
+            side[index].astype(np.float32).tobytes()
+            for rows in bundle.people.side_templates.values()
+            for side in rows
+        ]
         shas = {row["sha256"] for row in bundle.sources.to_pylist() if row["identity"] == name}
         manifest = pq.read_table(world.set / "manifest.parquet").to_pylist()
         self.images = [row["file"] for row in manifest if row["source_sha256"] in shas]

@@ -9,10 +9,11 @@ import pytest
 from augmentor.errors import InputError
 from identity.chips.photo_faces import PhotoFaces
 from identity.decisions.acceptance import DecisionConstants, LeadAndCrowding
+from identity.decisions.pose_templates import NO_SIDE, side_of
 from identity.enrol import main
 from identity.networks.face_space import unit
 from identity.runs.bundle import Bundle
-from identity.runs.enrolment import enrol, taken_for
+from identity.runs.enrolment import enrol, taken_for, wanted_renders
 from tests.identity.changed_run import crowding_of, with_crowding, with_decision, with_people
 from tests.identity.runs.test_bundle import small_bundle
 from tests.stand_in_faces import one_face
@@ -71,6 +72,25 @@ def test_the_new_persons_template_is_the_unit_mean_of_the_photos() -> None:
     np.testing.assert_allclose(grown.part_templates["head"][-1], np.array([0, 1, 1]) / np.sqrt(2), atol=1e-6)
     similarities = grown.similarities(grown.embed(photo((180, 180, 100)).chip[None]))
     assert similarities.argmax() == 3 and similarities.max() == pytest.approx(1)
+
+
+def test_renders_of_the_new_person_make_templates_of_the_sides() -> None:
+    bundle = trained()
+    axes = {part: np.stack([rows] * 2) for part, rows in bundle.part_templates.items()}
+    bundle = with_people(bundle, side_templates=axes)
+    faces = [replace(photo((200, 100, 100)).faces[0], landmarks=np.ones((68, 2), np.float32))]
+    photos = [replace(photo((200, 100, 100)), faces=tuple(faces))]
+    (wanted,) = wanted_renders(bundle, photos)
+    sides = side_of(np.array(wanted.yaws))
+    colours = {0: (100, 200, 100), 1: (100, 100, 200), NO_SIDE: (200, 100, 100)}
+    renders = np.stack([np.full((8, 8, 3), colours[side], np.uint8) for side in sides.tolist()])
+    grown = enrol(bundle, "Ann Other", photos, renders)
+    np.testing.assert_allclose(
+        grown.part_templates["dlib"][-1], [1, 0, 0], atol=1e-6
+    )  # renders have no weight
+    np.testing.assert_allclose(grown.people.side_templates["dlib"][:, -1], [[0, 1, 0], [0, 0, 1]], atol=1e-6)
+    probe = grown.embed(photo((100, 200, 100)).chip[None])
+    assert grown.similarities(probe)[0, 3] == pytest.approx(1 - grown.people.side_margin, abs=1e-6)
 
 
 def test_enrolling_changes_neither_other_people_nor_the_given_run() -> None:

@@ -61,6 +61,11 @@ def test_exported_model_embeds_as_the_run_does(run: Bundle, tmp_path: Path) -> N
     people = json.loads((tmp_path / "people.json").read_text())
     assert people["names"] == list(run.labels) and people["thresholds"] == run.thresholds
     np.testing.assert_array_equal(np.load(tmp_path / "templates.npy"), run.templates)
+    assert not (tmp_path / "side_templates.npy").exists()
+    sides = {part: np.stack([rows, -rows]) for part, rows in run.part_templates.items()}
+    turned = with_people(run, side_templates=sides)
+    export(turned, tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "side_templates.npy"), turned.pose_templates.sides)
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_photos_of_one_name_keep_their_own_content_when_renders_are_made(
 
     def renders(image: np.ndarray, name: str, wanted: Any) -> np.ndarray:
         made.append(image[5, 5])
-        return np.full((wanted.count, wanted.size, wanted.size, 3), image[5, 5], np.uint8)
+        return np.full((len(wanted.yaws), wanted.size, wanted.size, 3), image[5, 5], np.uint8)
 
     def elsewhere(*_arguments: Any) -> None:
         raise AssertionError("decoded in the server's own process")
@@ -128,7 +128,6 @@ def test_the_servers_own_process_decodes_no_photo_of_a_job(
         monkeypatch.setattr(photo_work, name, decoded)
     monkeypatch.setattr("identity.albums.sorting.InProcess", decoded)
     monkeypatch.setattr("identity.albums.page.InProcess", decoded)
-    monkeypatch.setattr("identity.albums.group_enrolment.InProcess", decoded)
     where = done(client, ("a.jpg", picture(STRANGER)), ("b.jpg", picture(STRANGER, (0, 0, 0))))
     assert client.get(f"{where}/thumbnails/1").content[:2] == b"\xff\xd8"
     named = client.post(f"{where}/names", json={"album": "unknown/001", "name": "Zoë"})

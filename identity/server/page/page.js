@@ -174,7 +174,8 @@ const sure = share => share >= 0.995 ? "over 99 %" : percent(share);
 const percent = share => `${(100 * share).toFixed(share < 0.1 ? 1 : 0).replace(/\.0$/, "")} %`;
 const choice = () => state.choices[state.choices.length - 1 - Number($("strict").value)];  // the strictest is on the right
 const threshold = () => choice()?.threshold ?? Infinity;
-const decided = face => face.score >= threshold() ? face.best[0].name : "unknown";
+const decided = face => face.score >= threshold() && face.reason !== "too_small" ? face.best[0].name : "unknown";
+const doubts = { too_small: "too small to name", blurred: "blurred" };
 
 function showCost() {
   const chosen = choice();
@@ -273,7 +274,7 @@ function draw(result) {
   }
   answer.faces.forEach((face, k) => {
     const known = names[k] !== "unknown";
-    const certainty = known ? `${sure(face.probability)} sure` : "";
+    const certainty = known ? `${sure(face.probability)} sure` : doubts[face.reason] ?? "";
     said.append(make("span", { class: "face" }, make("b", { class: known ? "known" : "unknown" }, called(names[k])), make("span", { class: "soft" }, certainty)));
     said.append(make("details", {}, make("summary", { "aria-label": `The most similar people, face ${k + 1}` }, "most similar"),
       make("ol", {}, ...face.best.map(one => make("li", {}, `${called(one.name)} (${one.similarity.toFixed(2)})`)))));

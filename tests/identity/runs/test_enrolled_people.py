@@ -8,6 +8,7 @@ import pytest
 
 from augmentor.errors import InputError
 from identity.decisions.acceptance import LeadAndCrowding
+from identity.networks.face_space import unit
 from identity.runs.enrolled_people import EnrolledPeople
 from identity.runs.training_record import TrainingRecord
 from tests.identity.test_enrol import trained
@@ -77,3 +78,41 @@ def test_a_record_survives_json_and_has_no_other_keys() -> None:
     assert TrainingRecord.from_dict(values) == record
     with pytest.raises(ValueError, match="unknown in a training record: speed"):
         TrainingRecord.from_dict(values | {"speed": 3})
+
+
+@pytest.fixture
+def with_sides(people: EnrolledPeople) -> EnrolledPeople:
+    rng = np.random.default_rng(2)
+    sides = {part: unit(rng.normal(size=(2, 3, 3))) for part in people.part_templates}
+    return replace(people, side_templates=sides, side_margin=0.125)
+
+
+def test_templates_of_the_sides_come_and_go_with_the_person(with_sides: EnrolledPeople) -> None:
+    rows = {part: np.eye(3, dtype=np.float32)[0] for part in SHARES}
+    sides = {part: np.eye(3, dtype=np.float32)[1:] for part in SHARES}
+    grown = with_sides.with_person("Zoë", rows, [row("a")], SHARES, sides)
+    for part, before in with_sides.side_templates.items():
+        np.testing.assert_array_equal(grown.side_templates[part][:, :3], before)
+        np.testing.assert_array_equal(grown.side_templates[part][:, 3], sides[part])
+        np.testing.assert_array_equal(grown.without("person 1").side_templates[part][:, 1], before[:, 2])
+    alike = with_sides.with_person("Zoë", rows, [row("a")], SHARES)
+    np.testing.assert_array_equal(alike.side_templates["dlib"][:, 3], [rows["dlib"]] * 2)
+
+
+def test_two_made_one_share_the_templates_of_the_sides(with_sides: EnrolledPeople) -> None:
+    both = with_sides.merged("person 1", "person 0").side_templates["dlib"]
+    rows = with_sides.side_templates["dlib"]
+    np.testing.assert_allclose(both[:, 0], unit(rows[:, 0] + rows[:, 1]), atol=1e-6)
+    np.testing.assert_array_equal(both[:, 1], rows[:, 2])
+
+
+def test_templates_of_the_sides_are_kept(with_sides: EnrolledPeople) -> None:
+    values = json.loads(json.dumps(with_sides.as_dict()))
+    found = EnrolledPeople.from_parts(values, with_sides.arrays(), with_sides.sources)
+    assert found.side_margin == 0.125
+    assert set(found.side_templates) == set(with_sides.side_templates)
+    np.testing.assert_array_equal(found.side_templates["dlib"], with_sides.side_templates["dlib"])
+    with pytest.raises(ValueError, match="templates of the sides"):
+        replace(with_sides, side_templates={"dlib": with_sides.side_templates["dlib"]})
+    with pytest.raises(ValueError, match="margin"):
+        replace(with_sides, side_margin=float("nan"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from augmentor.errors import InputError
+from augmentor.faces.chip import usual_places
 from augmentor.faces.face_search import MIN_FACE, Face, FaceSearch, Policy
 from augmentor.photos.images import encode_jpeg
 from identity import identify
@@ -37,8 +38,8 @@ class SquareFaces(StandInFaces):
 
 def places(x: int) -> np.ndarray:
     points = np.random.default_rng(0).uniform(15, 45, (68, 2)).astype(np.float32)
-    points[36:48, 1], points[48:, 1] = 22, 40
-    points[36:42, 0], points[42:48, 0] = 20, 40
+    left_eye, right_eye, *others = usual_places(SIDE)  # so that the chip shows the square and nothing else
+    points[36:42], points[42:48], points[[30, 48, 54]] = left_eye, right_eye, others
     return points + [x, 0]
 
 
