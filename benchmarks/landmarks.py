@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from augmentor.errors import InputError, LikenessError, PhotoError
 from augmentor.faces.centerface import centerface
-from augmentor.faces.face_search import Detection
+from augmentor.faces.face_search import Detection, choose_faces
 from augmentor.faces.landmark_net import find_landmarks
 from augmentor.faces.landmark_source import DlibLandmarks, Landmarks
 from augmentor.faces.landmarks_by_turn import LandmarksByTurn
@@ -160,8 +160,9 @@ def made_up(count: int, head: HeadModel) -> Iterator[Row]:
 
 
 def _points_of(image: np.ndarray) -> np.ndarray | None:
-    found = detect(image)
-    return found[0].points if found else None
+    """Return the five points (5, 2) of the most central face, or None if there is no face."""
+    chosen, _ = choose_faces(detect(image), "central", 1, image.shape[:2])
+    return chosen[0].points if chosen else None
 
 
 def turned(folder: Path, head: HeadModel) -> list[dict[str, Any]]:

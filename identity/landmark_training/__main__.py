@@ -1,4 +1,4 @@
-"""Train the landmark net: `python -m identity.landmark_training examples | train | dlib`.
+"""Train the landmark net: `python -m identity.landmark_training examples | train`.
 
     python -m identity.landmark_training examples --photos ZIP --points NPZ --out DIR [--count 4000] [--people 700]
     python -m identity.landmark_training train --examples DIR --out FILE.tflite [--minutes 30]
@@ -24,6 +24,7 @@ from tqdm import tqdm
 from augmentor.command_line import CommandParser
 from augmentor.errors import InputError, LikenessError
 from augmentor.faces.centerface import centerface
+from augmentor.faces.face_search import choose_faces
 from augmentor.head.head_model import load_head_model
 from augmentor.made_up.render import Studio
 from identity.landmark_training.examples import Examples, examples_of, joined, read_examples
@@ -38,9 +39,10 @@ _LEAST_SCORE = 0.25
 
 
 def find_points(image: np.ndarray) -> np.ndarray | None:
-    """Return CenterFace's five points (5, 2) of the surest face in a picture (H, W, 3), or None if it finds no face."""
+    """Return CenterFace's five points (5, 2) of the central face of a picture (H, W, 3), or None if it finds none."""
     found = centerface(image, 1.0, _LEAST_SCORE)
-    return found[0].points if found else None
+    chosen, _ = choose_faces(found, "central", 1, image.shape[:2])
+    return chosen[0].points if chosen else None
 
 
 def make_examples(options: argparse.Namespace) -> None:

@@ -35,19 +35,13 @@ class Schedule:
     seed: int = 0
 
 
-def train_net(
-    examples: Examples,
-    schedule: Schedule,
-    say: Callable[[str], None],
-    reload: Callable[[], Examples] | None = None,
-) -> Any:
+def train_net(examples: Examples, schedule: Schedule, say: Callable[[str], None]) -> Any:
     """Return a trained Keras model; see `identity.landmark_training.net.build_net`.
 
     Args:
         examples: the examples; those of every 25th person are not trained on.
         schedule: how long to train.
         say: is told how it goes.
-        reload: returns more examples, asked now and then; None if there are no others.
     """
     import keras
     import tensorflow as tf
@@ -96,9 +90,6 @@ def train_net(
                 rate = number * _BATCH / (said - began)
                 recent = np.mean(losses[-200:], 0).round(3).tolist()
                 say(f"{done:.0%}, {number} steps, {rate:.0f} examples/s, landmarks and visibility: {recent}")
-                if reload is not None and number % 2:
-                    examples = reload()
-                    rows, chances = _training_rows(examples)
     optimizer.finalize_variable_values(net.trainable_variables)
     _settle_statistics(net, [batch(number + k)[0] for k in range(120)])
     say(held_out_errors(net, examples))
