@@ -43,7 +43,7 @@ from benchmarks.face_gate import wilson
 from identity.chips.many_photos import use_one_core
 from identity.chips.photo_faces import PhotoReader
 from identity.decisions.metrics import identity_weights, interval
-from identity.runs.recogniser import SMALLEST_SHOWN
+from identity.runs.recogniser import naming_reader
 
 OPEN = "without_mask"
 LEAST_OVERLAP = 0.3
@@ -149,7 +149,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     if options.no_face and not empty:
         raise InputError(f"{options.no_face}: no photo in it; name a folder of photos")
     readers = {
-        "new": PhotoReader(min_face=SMALLEST_SHOWN),
+        "new": naming_reader(PhotoReader()),
         "hog": PhotoReader(source=face_source("hog", second_opinion=True), min_face=MIN_FACE),
     }
     blank = np.full((240, 320, 3), 128, np.uint8)

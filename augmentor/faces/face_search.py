@@ -16,6 +16,8 @@ import numpy as np
 from augmentor.faces.five_points import five_of_68
 
 Box = tuple[float, float, float, float]
+# What the 68 landmarks of a face are for: to tell its pose, or to fit the head for renders, which takes longer.
+LandmarkUse = Literal["pose", "fit"]
 Policy = Literal["central", "largest", "all", "reject"]
 POLICIES: tuple[str, ...] = get_args(Policy)
 SEARCH_REASONS = ("no_face", "several_faces", "too_small")

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from augmentor.faces.centerface_faces import CenterFaces
-from augmentor.faces.face_search import MIN_FACE, FaceSearch, Policy
+from augmentor.faces.face_search import MIN_FACE, FaceSearch, LandmarkUse, Policy
 from augmentor.faces.hog_faces import HogFaces
 
 DEFAULT = "centerface"
@@ -42,7 +42,11 @@ class FaceSource(Protocol):
         ...
 
     def __call__(
-        self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
+        self,
+        image: np.ndarray,
+        policy: Policy = "central",
+        min_face: int = MIN_FACE,
+        landmarks: LandmarkUse | None = "fit",
     ) -> FaceSearch:
         """Search one photo.
 
@@ -51,7 +55,7 @@ class FaceSource(Protocol):
             policy: which faces count, see `augmentor.faces.face_search.choose_faces`.
             min_face: smallest usable face, side of its box in photo pixels. A photo whose faces are all smaller, or
                 which is itself smaller, is `too_small`.
-            landmarks: whether to predict the 68 landmarks; without them the search may take less time.
+            landmarks: what the 68 landmarks are for; None: the faces get none, and the search may take less time.
 
         Raises:
             ValueError: `image` is not (H, W, 3) uint8, the policy is unknown, or `min_face` is below 1.

@@ -37,6 +37,7 @@ from augmentor.faces.face_search import (
     Detection,
     Face,
     FaceSearch,
+    LandmarkUse,
     Policy,
     check_image,
     check_policy,
@@ -105,7 +106,11 @@ class HogFaces:
             check_cnn_model()
 
     def __call__(
-        self, image: np.ndarray, policy: Policy = "central", min_face: int = MIN_FACE, landmarks: bool = True
+        self,
+        image: np.ndarray,
+        policy: Policy = "central",
+        min_face: int = MIN_FACE,
+        landmarks: LandmarkUse | None = "fit",
     ) -> FaceSearch:
         """Search one photo; arguments and errors are those of `FaceSource.__call__`."""
         check_policy(policy, min_face)
@@ -117,7 +122,7 @@ class HogFaces:
         chosen, reason = choose_faces(detections, policy, min_face, image.shape[:2])
         return FaceSearch(tuple(self._face(image, d, landmarks) for d in chosen), reason)
 
-    def _face(self, image: np.ndarray, detection: Detection, landmarks: bool) -> Face:
+    def _face(self, image: np.ndarray, detection: Detection, landmarks: LandmarkUse | None) -> Face:
         found = self.landmarks(image, detection)
         points = points_of_landmarks(found.places)
         if not landmarks:

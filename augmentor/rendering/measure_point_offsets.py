@@ -63,7 +63,7 @@ def measured_offsets(
     for photo in photos:
         count += 1
         for view, rendered in zip(views, render_views(photo, views), strict=True):
-            search = source(rendered.image, "central", 1, False)
+            search = source(rendered.image, "central", 1, None)
             if not search.faces:
                 continue
             scale = float(np.linalg.norm(view.projection[0, :3])) / VIEW_DISTANCE  # pixels per mm

@@ -21,6 +21,7 @@ from augmentor.faces.face_search import (
     Box,
     Face,
     FaceSearch,
+    LandmarkUse,
     Policy,
     overlap,
 )
@@ -139,7 +140,7 @@ class PhotoReader:
         source: detects the faces; by default the one with a second opinion, for photos that may show anybody.
         min_face: smallest usable face, side of its box in pixels.
         poses: whether to estimate the pose of each face; it takes some milliseconds.
-        landmarks: whether to predict the 68 landmarks of each face; poses need them.
+        landmarks: what the 68 landmarks of each face are for; None: for nothing but the pose, if that is asked for.
         transform: gives (2, 3) chip_from_image from five points (5, 2) and the edge of the chip.
     """
 
@@ -149,7 +150,7 @@ class PhotoReader:
     source: FaceSource = field(default_factory=lambda: face_source(second_opinion=True))
     min_face: int = MIN_FACE
     poses: bool = True
-    landmarks: bool = True
+    landmarks: LandmarkUse | None = "fit"
     transform: Transform = chip_transform
 
     def load(self) -> None:
@@ -219,7 +220,7 @@ class PhotoReader:
         )
 
     def _search(self, image: np.ndarray, policy: Policy) -> FaceSearch:
-        return self.source(image, policy, self.min_face, self.landmarks or self.poses)
+        return self.source(image, policy, self.min_face, self.landmarks or ("pose" if self.poses else None))
 
     def cut(self, image: np.ndarray, face: Face) -> FaceChip:
         """Cut a face out of an (H, W, 3) uint8 RGB image.

@@ -96,7 +96,9 @@ def verify(
         InputError: the calibration photos are too few for this rate.
     """
     same_person = calibrated(comparer, fmr)
-    reader = PhotoReader(comparer.size, policy=FACES[face], source=source or comparer.faces, poses=False)
+    reader = PhotoReader(
+        comparer.size, policy=FACES[face], source=source or comparer.faces, poses=False, landmarks=None
+    )
     seen = [reader.image(image, name) for image, name in zip(images, "ab", strict=True)]
     rows = [comparer.embed(np.stack(photo.chips)) for photo in seen if photo.chips]
     return compared(same_person, seen, rows, fmr)

@@ -8,7 +8,7 @@ detects no face; it names the photo as a whole.
 import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,14 @@ class Recognition:
         return {"photo": self.photo, "status": self.status, "reason": reason, "faces": faces}
 
 
+def naming_reader(reader: PhotoReader) -> PhotoReader:
+    """Return a reader for photos whose faces are only to be named.
+
+    It also returns faces that are too small for a name, and of the landmarks it asks only for what tells the pose.
+    """
+    return replace(reader, min_face=SMALLEST_SHOWN, landmarks=None)
+
+
 class Recogniser:
     """Names the faces of photos with a trained run, in the state that the run has on disk when each answer is given.
 
@@ -138,7 +146,7 @@ class Recogniser:
     def reader(self) -> PhotoReader:
         """Reads the photos, for processes that do not name them; it also returns faces that are too small to name."""
         source = self._source or self.bundle.faces
-        return PhotoReader(self.bundle.size, self.bundle.align, self._policy, source, SMALLEST_SHOWN)
+        return naming_reader(PhotoReader(self.bundle.size, self.bundle.align, self._policy, source))
 
     def files(self, paths: Sequence[Path], workers: int = 1) -> Iterator[Recognition]:
         """Name the faces of photo files, read by `workers` processes; an unreadable file gets the status `error`."""

@@ -592,7 +592,7 @@ class AlbumJobs:
         return answer
 
     async def _one(self, job: AlbumJob, path: Path) -> Recognition:
-        photo = await self._pool.faces(_source(job, path), hashed=True)
+        photo = await self._pool.faces(_source(job, path), hashed=True, to_name=True)
         job.hashes[path] = photo.sha256, photo.phash
         return await self._naming.name(photo, self._fpir)
 

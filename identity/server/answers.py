@@ -29,10 +29,6 @@ class FaceAnswer(BaseModel):
     """A face and its name."""
 
     name: Annotated[str, Field(description="name of the person, or `unknown`")]
-    reason: Annotated[
-        Literal["too_small", "blurred"] | None,
-        Field(description="why an unknown face cannot be told; null for every other face"),
-    ]
     score: Annotated[
         float, Field(description="score of the best name, which is given if the score reaches the threshold")
     ]
@@ -49,6 +45,10 @@ class FaceAnswer(BaseModel):
     quality: float
     pose: Pose | None
     best: Annotated[list[Candidate], Field(description="the most similar people, the most similar first")]
+    reason: Annotated[
+        Literal["too_small", "blurred"] | None,
+        Field(description="why an unknown face cannot be told; null for every other face"),
+    ] = None
 
 
 class PhotoAnswer(BaseModel):

@@ -32,13 +32,14 @@ import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from augmentor.errors import InputError, LikenessError, PhotoError
-from augmentor.faces.face_search import MIN_FACE, Box, Policy
+from augmentor.faces.face_search import Box, Policy
 from augmentor.faces.face_source import FaceSource, face_source
 from augmentor.photos.images import load_image, perceptual_hash
 from identity.albums.photo_work import thumbnail
 from identity.chips.many_photos import use_one_core
 from identity.chips.photo_faces import PhotoFaces, PhotoReader, failed
 from identity.chips.renders_of_photo import WantedRenders, make_renders
+from identity.runs.recogniser import naming_reader
 from identity.server.source import Source
 from identity.server.turns import FairTurns
 
@@ -128,7 +129,7 @@ class PhotoPool:
         policy: Policy = "all",
         *,
         hashed: bool = False,
-        min_face: int = MIN_FACE,
+        to_name: bool = False,
     ) -> PhotoFaces:
         """Return the faces of a photo; see `identity.chips.photo_faces`.
 
@@ -137,10 +138,11 @@ class PhotoPool:
                 `error`.
             policy: which of its faces count.
             hashed: whether the SHA-256 and the perceptual hash of its file are wanted, too.
-            min_face: smallest face, side of its box in pixels.
+            to_name: whether the faces are only to be named; then faces that are too small for that are shown, too, and
+                no render can be made of them.
         """
         try:
-            found: PhotoFaces = await self._run(_faces, source, policy, hashed, min_face)
+            found: PhotoFaces = await self._run(_faces, source, policy, hashed, to_name)
         except PhotoError as error:
             return failed(error, source.name)
         return found
@@ -316,7 +318,7 @@ def _less_memory(more: int) -> Iterator[None]:
 
 
 def _faces(
-    content: bytes, name: str, limits: PhotoLimits, policy: Policy, hashed: bool, min_face: int
+    content: bytes, name: str, limits: PhotoLimits, policy: Policy, hashed: bool, to_name: bool
 ) -> PhotoFaces:
     sha256 = hashlib.sha256(content).hexdigest() if hashed else ""
     try:
@@ -325,7 +327,8 @@ def _faces(
         if error.reason == "too_large" or isinstance(error.__cause__, MemoryError):
             raise  # so that it is tried again with more memory
         return replace(failed(error, name), sha256=sha256)
-    found = replace(_reader[0], policy=policy, min_face=min_face).image(image, name)
+    reader = replace(_reader[0], policy=policy)
+    found = (naming_reader(reader) if to_name else reader).image(image, name)
     return replace(found, sha256=sha256, phash=perceptual_hash(image)) if hashed else found
 
 

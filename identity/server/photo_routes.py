@@ -11,7 +11,6 @@ from augmentor.errors import InputError
 from identity.chips.photo_faces import PhotoFaces
 from identity.runs.bundle import Bundle
 from identity.runs.comparison import FACES, calibrated, compared
-from identity.runs.recogniser import SMALLEST_SHOWN
 from identity.server import answers
 from identity.server.answers import OF_UPLOADS, Responses, problem_responses
 from identity.server.forms import upload_route
@@ -56,7 +55,7 @@ async def identify(
     )  # an unusable rate is an error, whatever the photos show
 
     async def named(source: Source) -> dict[str, Any]:
-        photo = await service.read(source, faces, SMALLEST_SHOWN)
+        photo = await service.read(source, faces, to_name=True)
         return (await service.naming.name(photo, rate)).as_json()
 
     sources = await service.sources(files)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request, UploadFile
 
-from augmentor.faces.face_search import MIN_FACE, Policy
+from augmentor.faces.face_search import Policy
 from identity.chips.photo_faces import PhotoFaces
 from identity.runs.bundle import Bundle
 from identity.server.album_jobs import AlbumJobs
@@ -116,15 +116,15 @@ class Service:
         arguments = (named, limits.max_files, limits.max_unzipped, limits.max_file)
         return await asyncio.to_thread(sources_of, *arguments)
 
-    async def read(self, source: Source, policy: Policy, min_face: int = MIN_FACE) -> PhotoFaces:
+    async def read(self, source: Source, policy: Policy, to_name: bool = False) -> PhotoFaces:
         """Read a photo and detect its faces.
 
         Args:
             source: the photo.
             policy: which faces of the photo to use.
-            min_face: smallest face, side of its box in pixels.
+            to_name: see `PhotoPool.faces`.
         """
-        photo = await self.pool.faces(source, policy, min_face=min_face)
+        photo = await self.pool.faces(source, policy, to_name=to_name)
         self.metrics.photos.labels(photo.status).inc()
         return photo
 
