@@ -30,12 +30,18 @@ _DEEP = (
     "413",
     "535",
 )  # Inner maps of strides 32, 16, 8 and 4, which describe what the net sees.
+# OpenCV 4 gives wrong maps for several images at a time, and when the size changes (measured with 4.8.1).
+_TAKES_ANY_SHAPE = int(cv2.__version__.split(".")[0]) >= 5
 _SAME_FACE = 0.3  # Intersection over union above which the face with the lower score is dropped.
 
 
-@functools.cache
-def _net() -> Any:
-    """Return the net, loaded once per process, with the inner maps as further outputs."""
+@functools.lru_cache(maxsize=8)
+def _net(shape: tuple[int, ...] | None) -> Any:
+    """Return the net, loaded once per process, with the inner maps as further outputs.
+
+    Args:
+        shape: of its input; None for a net that takes any.
+    """
     data = with_outputs(model_path(CENTERFACE).read_bytes(), _DEEP)
     return cv2.dnn.readNetFromONNX(np.frombuffer(data, np.uint8))
 
@@ -68,11 +74,17 @@ def run_net(images: np.ndarray) -> Maps:
     Raises:
         InputError: the model file is missing and cannot be fetched, or is damaged.
     """
-    net = _net()
-    net.setInput(np.ascontiguousarray(images))
-    found = net.forward(_MAPS + _DEEP)
-    scores, sizes, offsets, points, *deep = found
+    batches = [images] if _TAKES_ANY_SHAPE else [images[k : k + 1] for k in range(len(images))]
+    found = [_forward(batch) for batch in batches]
+    maps = found[0] if len(found) == 1 else [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    scores, sizes, offsets, points, *deep = maps
     return Maps(scores, sizes, offsets, points, tuple(deep))
+
+
+def _forward(images: np.ndarray) -> list[np.ndarray]:
+    net = _net(None if _TAKES_ANY_SHAPE else images.shape)
+    net.setInput(np.ascontiguousarray(images))
+    return list(net.forward(_MAPS + _DEEP))
 
 
 def input_size(size: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -38,7 +38,8 @@ from augmentor.faces.face_search import (
     choose_faces,
     overlap,
 )
-from augmentor.faces.landmark_source import DlibLandmarks, LandmarkSource
+from augmentor.faces.landmark_source import LandmarkSource
+from augmentor.faces.landmarks_by_turn import LandmarksByTurn
 from augmentor.model_files.known_models import CENTERFACE
 from augmentor.model_files.model_store import model_path
 
@@ -85,7 +86,7 @@ class CenterFaces:
     """
 
     second_opinion: bool = False
-    landmarks: LandmarkSource = field(default_factory=DlibLandmarks)
+    landmarks: LandmarkSource = field(default_factory=LandmarksByTurn)
 
     @property
     def version(self) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from augmentor.errors import InputError
 from augmentor.faces import centerface_faces, face_check
-from augmentor.faces.centerface import Maps, decode, input_size
+from augmentor.faces.centerface import Maps, decode, input_size, run_net
 from augmentor.faces.centerface_faces import CenterFaces, roll_of, turned_back
 from augmentor.faces.face_check import log_odds, look_transform, probability
 from augmentor.faces.face_search import Detection, overlap
@@ -64,6 +64,16 @@ def test_of_two_boxes_of_one_face_the_surer_remains() -> None:
 )
 def test_the_net_sees_multiples_of_32(size: tuple[int, int], scale: float, expected: tuple[int, int]) -> None:
     assert input_size(size, scale) == expected
+
+
+def test_no_image_of_a_batch_changes_what_the_net_says_of_another() -> None:
+    images = np.random.default_rng(0).uniform(0, 255, (3, 3, 64, 96)).astype(np.float32)
+    together = run_net(images)
+    for k in range(3):
+        alone = run_net(images[k : k + 1])
+        assert np.allclose(together.scores[k], alone.scores[0], atol=1e-4)
+        assert np.allclose(together.points[k], alone.points[0], atol=1e-3)
+        assert all(np.allclose(a[k], b[0], atol=1e-3) for a, b in zip(together.deep, alone.deep, strict=True))
 
 
 def test_outputs_are_appended_to_the_graph() -> None:

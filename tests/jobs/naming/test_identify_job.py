@@ -410,7 +410,7 @@ class Elsewhere:
 
 def test_a_run_elsewhere_is_fetched_whole(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trained_run, "place_of", lambda uri: Elsewhere(run))
-    with run_folder("s3://bucket/run", check_run("s3://bucket/run", 0.01)) as folder:
+    with run_folder("s3://bucket/run", check_run("s3://bucket/run", 0.01)[0]) as folder:
         assert folder != run and np.array_equal(Bundle.load(folder).templates, Bundle.load(run).templates)
     assert not folder.exists()
 
@@ -421,7 +421,7 @@ def test_a_worker_names_photos_with_a_run_elsewhere_until_that_changes(
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     monkeypatch.setattr(trained_run, "place_of", lambda uri: Elsewhere(copy))
-    digest = check_run("s3://bucket/run", 0.01)
+    digest, _ = check_run("s3://bucket/run", 0.01)
     settings = NamingSettings(
         "s3://bucket/run", str(archive), str(tmp_path / "t.parquet"), digest, 0.01, "all"
     )

@@ -15,7 +15,7 @@ from jobs.naming.trained_run import check_run
         (json.dumps({"version": 5}), "version 5 of the bundle, this program reads"),
         ("[]", "damaged"),
         ("{", "damaged"),
-        (json.dumps({"version": 6}), "damaged"),
+        (json.dumps({"version": 7}), "damaged"),
     ],
 )
 def test_a_run_of_another_version_or_a_damaged_one_is_one_line(
