@@ -28,8 +28,8 @@ from augmentor.faces.five_points import similarity
 from augmentor.faces.landmark_source import Landmarks
 
 FILE = Path(__file__).parent.parent / "data" / "landmarks68.tflite"
-SHA256 = "33b392bdf697429f633222683654c3ba53c8d1eac741053fd11babd93ea0f6ff"
-VERSION = "net1"  # changes with the file
+SHA256 = "7ac5c0cb9ca2801e7811a73f1b49c44bb68256c81c6441980094cf377da4550b"
+VERSION = "net1"  # changes when the net gives other landmarks
 
 SIDE = 80  # of the crop, pixels
 WINDOW = 216.0  # side of the crop, in pixels of dlib's chip of 150 px
@@ -120,6 +120,14 @@ def find_landmarks(image: np.ndarray, points: np.ndarray) -> Landmarks:
     return Landmarks(landmarks.astype(np.float32), odds > 0)
 
 
+def scaled(pixels: np.ndarray) -> np.ndarray:
+    """Return RGB 0..255 of any shape as the net wants it, float32.
+
+    Not a layer of the net, because OpenCV before 4.12 cannot read single numbers in its file.
+    """
+    return pixels.astype(np.float32) / 64 - 2
+
+
 def run_net(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Run the net on a crop and its mirror image.
 
@@ -129,11 +137,11 @@ def run_net(crop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         Landmarks (68, 2) float64 in pixels of the crop, and log-odds (68,) of being visible; means of both pictures.
     """
-    pair = np.stack([crop, crop[:, ::-1]]).transpose(0, 3, 1, 2).astype(np.float32)
+    pair = scaled(np.stack([crop, crop[:, ::-1]])).transpose(0, 3, 1, 2)
     net, lock = _net()
     with lock:  # a net holds its input and its output, so threads take turns
         net.setInput(np.ascontiguousarray(pair))
-        upright, mirrored = net.forward().astype(np.float64)
+        upright, mirrored = net.forward().reshape(2, -1).astype(np.float64)
     relative, other = (out[:136].reshape(68, 2) for out in (upright, mirrored))
     relative = (relative + other[MIRROR68] * [-1, 1]) / 2
     return relative * SIDE + (SIDE - 1) / 2, (upright[136:] + mirrored[136:][MIRROR68]) / 2

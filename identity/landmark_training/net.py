@@ -1,17 +1,19 @@
 """The landmark net: plain convolutions from a crop of 80 px to the 68 landmarks and their visibility.
 
 Plain 3×3 convolutions, no depthwise ones: on CPUs they train several times faster for the same accuracy, and the net is
-small in any case. The landmarks come from a flat layer, because it keeps what was seen where.
+small in any case. The landmarks come from one convolution over the whole last map, because it keeps what was seen
+where. A dense layer is the same, but OpenCV 4 reads it wrong: up to 4.11 not at all, from 4.12 on without its bias.
 """
 
 from typing import Any
 
 import numpy as np
 
-from augmentor.faces.landmark_net import SIDE
+from augmentor.faces.landmark_net import SIDE, scaled
 
 _CHANNELS = (16, 32, 64, 96)
 _BEFORE_FLAT = 64
+_SCALED, _LAST = "scaled", "last"  # names of the layers between which OpenCV runs the net
 
 
 def build_net(mean_landmarks: np.ndarray) -> Any:
@@ -36,33 +38,40 @@ def build_net(mean_landmarks: np.ndarray) -> Any:
         return layers.ReLU()(layers.Add()([x, inner]))
 
     pixels = keras.Input((SIDE, SIDE, 3), name="rgb_0_255")
-    x = layers.Rescaling(1 / 64, offset=-2)(pixels)
+    step = float(scaled(np.ones(())) - scaled(np.zeros(())))
+    x = layers.Rescaling(step, offset=float(scaled(np.zeros(()))), name=_SCALED)(pixels)
     x = convolution(x, _CHANNELS[0], 2, kernel=5)
     x = convolution(x, _CHANNELS[1], 2)
     x = layers.Add()([x, convolution(x, _CHANNELS[1])])
     x = residual(convolution(x, _CHANNELS[2], 2), _CHANNELS[2])
     x = residual(convolution(x, _CHANNELS[3], 2), _CHANNELS[3])
-    x = layers.Flatten()(convolution(x, _BEFORE_FLAT, kernel=1))
+    x = convolution(x, _BEFORE_FLAT, kernel=1)
     bias = np.concatenate([mean_landmarks.ravel(), np.zeros(68)]).astype(np.float32)
-    out = layers.Dense(
+    last = layers.Conv2D(
         204,
+        x.shape[1],
         kernel_initializer=keras.initializers.RandomNormal(stddev=0.002),
         bias_initializer=lambda shape, dtype=None: keras.ops.convert_to_tensor(bias, dtype),
-    )(x)
-    return keras.Model(pixels, out)
+        name=_LAST,
+    )
+    return keras.Model(pixels, layers.Flatten()(last(x)))
 
 
 def lite_file(model: Any) -> bytes:
-    """Return a trained net as a TensorFlow Lite file with 16-bit weights, for a crop and its mirror image at once."""
+    """Return a trained net as a TensorFlow Lite file with 16-bit weights, for a crop and its mirror image at once.
+
+    The file maps what `augmentor.faces.landmark_net.scaled` gives, (2, 80, 80, 3) float32, to (2, 1, 1, 204).
+    """
+    import keras
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    # Only what OpenCV reads right from 4.8 on: no scaling, no flat layer.
+    inner = keras.Model(model.get_layer(_SCALED).output, model.get_layer(_LAST).output)
     signature = [tf.TensorSpec((2, SIDE, SIDE, 3), tf.float32)]
-    call = tf.function(
-        lambda pixels: model(pixels, training=False), input_signature=signature, autograph=False
-    )
+    call = tf.function(lambda crops: inner(crops, training=False), input_signature=signature, autograph=False)
     constant = convert_variables_to_constants_v2(call.get_concrete_function())
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([constant], model)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([constant], inner)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
     return bytes(converter.convert())
