@@ -32,6 +32,8 @@ _DEEP = (
 )  # Inner maps of strides 32, 16, 8 and 4, which describe what the net sees.
 # OpenCV 4 gives wrong maps for several images at a time, and when the size changes (measured with 4.8.1).
 _TAKES_ANY_SHAPE = int(cv2.__version__.split(".")[0]) >= 5
+_FAR = 1e6  # pixels; a place beyond is an error of the net
+_COINCIDE = 1e-4  # squared distances of the points, relative to the box; those of faces are about 0.3
 _SAME_FACE = 0.3  # Intersection over union above which the face with the lower score is dropped.
 
 
@@ -128,7 +130,7 @@ def centerface(image: np.ndarray, scale: float, threshold: float) -> list[Detect
 
 
 def decode(maps: Maps, image: int, threshold: float, pixels: np.ndarray) -> list[Detection]:
-    """Return the faces that the net's maps describe, the surest first.
+    """Return the faces that the net's maps describe, the surest first; only such as can be cut out.
 
     Args:
         maps: the answers of the net.
@@ -142,16 +144,31 @@ def decode(maps: Maps, image: int, threshold: float, pixels: np.ndarray) -> list
     if not len(rows):
         return []
     found = scores[rows, columns]
-    sides = np.exp(sizes[::-1, rows, columns].T.astype(np.float64)) * STRIDE  # (N, 2) width, height
-    places = np.stack([columns, rows], 1) + 0.5 + offsets[::-1, rows, columns].T
-    corners = places * STRIDE - sides / 2
-    in_box = points[:, rows, columns].T.reshape(-1, 5, 2)[..., ::-1]  # (N, 5, 2) (x, y)
-    # The net counts pixels from their corners, photos from their middles.
-    five = ((corners[:, None] + in_box * sides[:, None]) * pixels - 0.5).astype(np.float32)
-    boxes = np.concatenate([corners * pixels, sides * pixels], 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = np.exp(sizes[::-1, rows, columns].T.astype(np.float64)) * STRIDE  # (N, 2) width, height
+        places = np.stack([columns, rows], 1) + 0.5 + offsets[::-1, rows, columns].T
+        corners = places * STRIDE - sides / 2
+        in_box = points[:, rows, columns].T.reshape(-1, 5, 2)[..., ::-1]  # (N, 5, 2) (x, y)
+        # The net counts pixels from their corners, photos from their middles.
+        five = ((corners[:, None] + in_box * sides[:, None]) * pixels - 0.5).astype(np.float32)
+        boxes = np.concatenate([corners * pixels, sides * pixels], 1)
+        usable = _usable(boxes, five)
+    found, boxes, five = found[usable], boxes[usable], five[usable]
     kept = cv2.dnn.NMSBoxes(boxes.tolist(), found.tolist(), threshold, _SAME_FACE)
     return [
         Detection((x, y, width, height), float(found[k]), five[k])
         for k in np.asarray(kept, int).ravel().tolist()
         for x, y, width, height in [boxes[k].tolist()]
     ]
+
+
+def _usable(boxes: np.ndarray, five: np.ndarray) -> np.ndarray:
+    """Return which faces can be cut out, (N,) bool: places of moderate size, and points that do not coincide.
+
+    Args:
+        boxes: (N, 4) photo pixels.
+        five: (N, 5, 2) photo pixels.
+    """
+    moderate = (np.abs(boxes) < _FAR).all(1) & (np.abs(five) < _FAR).all((1, 2)) & (boxes[:, 2:] > 0).all(1)
+    spread = np.square(five - five.mean(1, keepdims=True)).sum((1, 2))
+    return moderate & (spread > _COINCIDE * boxes[:, 2] * boxes[:, 3])

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmentor.errors import InputError
 from augmentor.faces import centerface_faces, face_check
 from augmentor.faces.centerface import Maps, decode, input_size, run_net
 from augmentor.faces.centerface_faces import CenterFaces, roll_of, turned_back
+from augmentor.faces.chip import chip_transform
 from augmentor.faces.face_check import log_odds, look_transform, probability
-from augmentor.faces.face_search import Detection, overlap
+from augmentor.faces.face_search import Detection, FaceSearch, overlap
 from augmentor.faces.onnx_outputs import with_outputs
 from augmentor.photos.images import load_image
 
@@ -46,6 +47,36 @@ def test_maps_are_read_as_by_hand() -> None:
     assert found[0].points is not None
     assert found[0].points[0] == pytest.approx([(4 + 0.2 * 16) * 2 - 0.5, (7 + 0.1 * 24) * 0.5 - 0.5])
     assert found[0].points[4] == pytest.approx([(4 + 1.0 * 16) * 2 - 0.5, (7 + 0.9 * 24) * 0.5 - 0.5])
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1000.0, -1000.0, 1e30, 0.0])
+@pytest.mark.parametrize("which", ["sizes", "offsets", "points"])
+def test_answers_that_give_no_chip_are_no_faces(which: str, odd: float) -> None:
+    maps = maps_with({(4, 3): 0.9, (0, 0): 0.8})
+    getattr(maps, which)[..., 4, 3] = odd
+    found = decode(maps, 0, 0.5, np.ones(2))
+    assert any(d.score == pytest.approx(0.8) for d in found)
+    for detection in found:
+        assert detection.points is not None
+        assert np.isfinite(chip_transform(detection.points)).all() and np.isfinite(detection.box).all()
+
+
+@given(
+    st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    st.sampled_from(["noise", "black", "white", "steps"]),
+    st.integers(1, 40),
+    st.integers(0, 1000),
+)
+@settings(deadline=None, max_examples=40)
+def test_any_picture_can_be_searched(size: tuple[int, int], kind: str, min_face: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    picture = {
+        "noise": lambda: rng.integers(0, 256, (*size, 3), dtype=np.uint8),
+        "black": lambda: np.zeros((*size, 3), np.uint8),
+        "white": lambda: np.full((*size, 3), 255, np.uint8),
+        "steps": lambda: np.broadcast_to(rng.integers(0, 256, (size[0], 1, 3), dtype=np.uint8), (*size, 3)),
+    }[kind]()
+    assert isinstance(CenterFaces()(picture, "all", min_face, "pose"), FaceSearch)
 
 
 def test_of_two_boxes_of_one_face_the_surer_remains() -> None:
