@@ -112,7 +112,7 @@ def schema_noting(detector: str) -> pa.Schema:
 def detector_of(table: pa.Table) -> str | None:
     """Return the name of the face source that a manifest notes; None if it was made before there were notes."""
     noted = (table.schema.metadata or {}).get(_DETECTOR)
-    return None if noted is None else noted.decode()
+    return None if noted is None else noted.decode(errors="replace")
 
 
 def write_manifest(

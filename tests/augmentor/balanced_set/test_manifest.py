@@ -10,6 +10,7 @@ import pytest
 from augmentor.balanced_set.manifest import (
     SCHEMA,
     ManifestRow,
+    detector_of,
     read_manifest,
     sorted_table,
     table_of,
@@ -78,3 +79,9 @@ def test_missing_damaged_or_foreign_file_is_named_in_one_line(tmp_path: Path) ->
     pq.write_table(pa.table({"file": ["a"]}), tmp_path / "other.parquet")
     with pytest.raises(InputError, match="lacks the columns identity"):
         read_manifest(tmp_path / "other.parquet")
+
+
+def test_a_damaged_note_of_the_detector_is_an_unknown_detector() -> None:
+    table = SCHEMA.with_metadata({b"detector": b"h\xff"}).empty_table()
+    assert detector_of(table) == "h\ufffd"
+    assert detector_of(SCHEMA.empty_table()) is None
