@@ -104,13 +104,16 @@ def input_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return height, width
 
 
-def centerface(image: np.ndarray, scale: float, threshold: float) -> list[Detection]:
-    """Return the faces of an image, the surest first, in its own pixels.
+def centerface(image: np.ndarray, scale: float, threshold: float, quarter_turns: int = 0) -> list[Detection]:
+    """Return the faces of an image, the surest first, in the pixels of `np.rot90(image, quarter_turns)`.
+
+    A large image is turned after it was reduced, which saves a second for one of 48 million pixels.
 
     Args:
         image: (H, W, 3) uint8 RGB.
         scale: by which the image is enlarged or reduced for the net.
         threshold: lowest score, 0..1.
+        quarter_turns: 0 to 3, counter-clockwise.
 
     Raises:
         InputError: the model file is missing and cannot be fetched, or is damaged.
@@ -122,11 +125,10 @@ def centerface(image: np.ndarray, scale: float, threshold: float) -> list[Detect
         seen = cv2.resize(
             image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         )
-    maps = run_net(cv2.dnn.blobFromImage(seen))
-    pixels = np.array(
-        [image.shape[1] / width, image.shape[0] / height]
-    )  # of the image per pixel that the net sees
-    return decode(maps, 0, threshold, pixels)
+    maps = run_net(cv2.dnn.blobFromImage(np.ascontiguousarray(np.rot90(seen, quarter_turns))))
+    # (x, y) pixels of the image per pixel that the net sees.
+    pixels = np.array([image.shape[1] / width, image.shape[0] / height])
+    return decode(maps, 0, threshold, pixels[::-1] if quarter_turns % 2 else pixels)
 
 
 def decode(maps: Maps, image: int, threshold: float, pixels: np.ndarray) -> list[Detection]:

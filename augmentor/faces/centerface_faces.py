@@ -177,9 +177,9 @@ def _upright(image: np.ndarray, min_face: int) -> list[Detection]:
     return found
 
 
-def _look(image: np.ndarray, scale: float, least: float = _CANDIDATE) -> list[Detection]:
+def _look(image: np.ndarray, scale: float) -> list[Detection]:
     """Return the candidates at one size with their probabilities."""
-    return _checked(image, centerface(image, scale, least), scale)
+    return _checked(image, centerface(image, scale, _CANDIDATE), scale)
 
 
 def _checked(image: np.ndarray, found: Sequence[Detection], scale: float) -> list[Detection]:
@@ -222,8 +222,11 @@ def _turns_of(image: np.ndarray, upright: Sequence[Detection]) -> int:
 
 def _glance_turned(image: np.ndarray, quarter_turns: int) -> list[Detection]:
     """Return the faces that show at a small size if the photo is turned, in the pixels of the turned photo."""
-    turned = np.ascontiguousarray(np.rot90(image, quarter_turns))
-    return _look(turned, min(_GLANCE, _TURNED_SIDE / max(image.shape[:2])), _TURNED_CANDIDATE)
+    scale = min(_GLANCE, _TURNED_SIDE / max(image.shape[:2]))
+    found = centerface(image, scale, _TURNED_CANDIDATE, quarter_turns)
+    if not found:
+        return []
+    return _checked(np.ascontiguousarray(np.rot90(image, quarter_turns)), found, scale)
 
 
 def turned_back(detection: Detection, quarter_turns: int, size: tuple[int, int]) -> Detection:

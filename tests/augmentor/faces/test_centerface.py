@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 
 from augmentor.errors import InputError
 from augmentor.faces import centerface_faces, face_check
-from augmentor.faces.centerface import Maps, decode, input_size, run_net
+from augmentor.faces.centerface import Maps, centerface, decode, input_size, run_net
 from augmentor.faces.centerface_faces import CenterFaces, roll_of, turned_back
 from augmentor.faces.chip import chip_transform
 from augmentor.faces.face_check import log_odds, look_transform, probability
 from augmentor.faces.face_search import Detection, FaceSearch, overlap
 from augmentor.faces.onnx_outputs import with_outputs
+from augmentor.head.head_model import load_head_model
+from augmentor.made_up.person import make_person, plan_shot
+from augmentor.made_up.render import Studio
 from augmentor.photos.images import load_image
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
@@ -59,6 +62,21 @@ def test_answers_that_give_no_chip_are_no_faces(which: str, odd: float) -> None:
     for detection in found:
         assert detection.points is not None
         assert np.isfinite(chip_transform(detection.points)).all() and np.isfinite(detection.box).all()
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_to_turn_the_reduced_picture_is_to_reduce_the_turned_one(turns: int) -> None:
+    head = load_head_model()
+    person = make_person(3, 0, len(head.identity_modes), name="nobody")
+    studio = Studio(head)
+    photo = studio.take(person, studio.looks(person), plan_shot(person, 3, 0, 0), 256).image
+    picture = np.ascontiguousarray(np.rot90(photo[10:, :200], -turns))  # upright if turned
+    found = centerface(picture, 0.6, 0.3, turns)
+    expected = centerface(np.ascontiguousarray(np.rot90(picture, turns)), 0.6, 0.3)
+    assert len(found) == len(expected) == 1
+    assert found[0].box == pytest.approx(expected[0].box, abs=0.5)
+    assert found[0].points == pytest.approx(expected[0].points, abs=0.5)
+    assert found[0].score == pytest.approx(expected[0].score, abs=0.02)
 
 
 @given(
