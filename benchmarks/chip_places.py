@@ -19,7 +19,7 @@ import numpy as np
 from augmentor.errors import LikenessError
 from augmentor.faces.chip import CHIP_SIZE, USUAL_PLACES, warp_chip
 from augmentor.faces.face_source import face_source
-from augmentor.faces.five_points import MIRROR5, similarity
+from augmentor.faces.five_points import MEAN_FACE, MIRROR5, similarity
 from augmentor.photos.images import list_identities, load_image
 from benchmarks.turned import KEYS, pose_of, read_people
 from identity.networks.tensorflow_loading import load_tensorflow
@@ -36,10 +36,11 @@ def variants() -> dict[str, np.ndarray]:
     return {
         "as used": USUAL_PLACES,
         "symmetric": (USUAL_PLACES + mirrored) / 2,
-        "4 % smaller": (USUAL_PLACES - middle) * 0.96 + middle,
+        "of the mean face": MEAN_FACE,
+        "3 % smaller": (USUAL_PLACES - middle) * 0.97 + middle,
         "4 % larger": (USUAL_PLACES - middle) * 1.04 + middle,
-        "2 px higher": USUAL_PLACES - (0, 2),
-        "2 px lower": USUAL_PLACES + (0, 2),
+        "1.5 px higher": USUAL_PLACES - (0, 1.5),
+        "1.5 px lower": USUAL_PLACES + (0, 1.5),
     }
 
 

@@ -14,14 +14,16 @@ import math
 import cv2
 import numpy as np
 
-from augmentor.faces.five_points import similarities
+from augmentor.faces.five_points import MEAN_FACE, similarities
 
 CHIP_SIZE = 150
 CHIP_PADDING = 0.25
 
-# Where the five points lie in a chip of 150 px: medians of CenterFace's points in the chips that dlib cuts out, over
-# 200 frontal photos. A frontal face is therefore cut out as dlib's networks expect it.
-USUAL_PLACES = np.array([(47.3, 46.6), (102.2, 45.9), (73.9, 78.4), (50.9, 103.8), (97.0, 102.9)])
+# A similarity with the least squared error shrinks a face whose points do not fit its mean, and most do not. With this
+# zoom dlib's net gets faces as large as in the chips that it was trained on: docs/decisions/0036-chip.md.
+ZOOM = 1.06
+# Where the five points lie in a chip of 150 px.
+USUAL_PLACES = (MEAN_FACE - (CHIP_SIZE - 1) / 2) * ZOOM + (CHIP_SIZE - 1) / 2
 
 
 def chip_transform(points: np.ndarray, size: int = CHIP_SIZE, padding: float = CHIP_PADDING) -> np.ndarray:

@@ -22,9 +22,9 @@ import numpy as np
 
 from augmentor.errors import InputError
 from augmentor.faces.centerface import Maps, decode, run_net
-from augmentor.faces.chip import USUAL_PLACES, reduced_part
+from augmentor.faces.chip import reduced_part
 from augmentor.faces.face_search import Detection, overlap
-from augmentor.faces.five_points import MIRROR5, similarity
+from augmentor.faces.five_points import MEAN_FACE, MIRROR5, similarity
 
 FILE = Path(__file__).parent.parent / "data" / "face_check.json"
 _SIZE = 96  # pixels of the second look, a multiple of the net's 32
@@ -121,7 +121,7 @@ def second_looks(image: np.ndarray, detections: Sequence[Detection]) -> list[Sec
 
 def look_transform(detection: Detection) -> np.ndarray:
     """Return look_from_image (2, 3): the box's middle to the middle of the look, its side to `_FACE`, upright."""
-    upright = similarity(_points(detection), USUAL_PLACES)[:, :2]
+    upright = similarity(_points(detection), MEAN_FACE)[:, :2]
     linear = upright / math.sqrt(abs(np.linalg.det(upright))) * (_FACE / detection.side)
     x, y, width, height = detection.box
     middle = np.array([x + width / 2 - 0.5, y + height / 2 - 0.5])
@@ -212,9 +212,9 @@ def _score_number(score: float) -> float:
 
 def _misfit(points: np.ndarray) -> float:
     """Return how far the points' shape is from a frontal face's, relative to the size of that."""
-    transform = similarity(points, USUAL_PLACES)
-    rest = points @ transform[:, :2].T + transform[:, 2] - USUAL_PLACES
-    return math.sqrt(np.square(rest).sum() / np.square(USUAL_PLACES - USUAL_PLACES.mean(0)).sum())
+    transform = similarity(points, MEAN_FACE)
+    rest = points @ transform[:, :2].T + transform[:, 2] - MEAN_FACE
+    return math.sqrt(np.square(rest).sum() / np.square(MEAN_FACE - MEAN_FACE.mean(0)).sum())
 
 
 def _distance(a: np.ndarray | None, b: np.ndarray | None) -> float:

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 
 from augmentor.errors import InputError
-from augmentor.faces.chip import CHIP_SIZE, USUAL_PLACES, warp_chip
+from augmentor.faces.chip import CHIP_SIZE, warp_chip
 from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.faces.face_search import Detection
-from augmentor.faces.five_points import similarity
+from augmentor.faces.five_points import MEAN_FACE, similarity
 from augmentor.faces.landmark_source import Landmarks
 
 FILE = Path(__file__).parent.parent / "data" / "landmarks68.tflite"
@@ -58,7 +58,7 @@ def crop_transform(points: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: `points` is not (5, 2) finite numbers, or the points coincide.
     """
-    return similarity(points, (USUAL_PLACES - CENTRE) * (SIDE / WINDOW) + (SIDE - 1) / 2)
+    return similarity(points, (MEAN_FACE - CENTRE) * (SIDE / WINDOW) + (SIDE - 1) / 2)
 
 
 @dataclass(frozen=True)

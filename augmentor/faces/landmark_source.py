@@ -15,10 +15,9 @@ from typing import Any, NamedTuple, Protocol
 import dlib
 import numpy as np
 
-from augmentor.faces.chip import USUAL_PLACES
 from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.faces.face_search import Box, Detection
-from augmentor.faces.five_points import five_of_68, similarity
+from augmentor.faces.five_points import MEAN_FACE, five_of_68, similarity
 from augmentor.model_files.known_models import LANDMARKS_68
 from augmentor.model_files.model_store import model_path
 
@@ -113,7 +112,7 @@ class DlibLandmarks:
 
 
 # Where the five points of dlib's landmarks lie in chips of 150 px, medians of 387 frontal photos; CenterFace's points
-# lie at `USUAL_PLACES` in the same chips.
+# lie at `MEAN_FACE` in the same chips.
 _PLACES_BY_DLIB = np.array([(47.9, 47.0), (100.9, 47.2), (74.4, 76.5), (50.3, 104.6), (97.7, 104.6)])
 
 
@@ -131,7 +130,7 @@ def points_of_landmarks(landmarks: np.ndarray) -> np.ndarray:
     """
     five = five_of_68(landmarks)
     image_from_chip = similarity(_PLACES_BY_DLIB, five)
-    return (five + (USUAL_PLACES - _PLACES_BY_DLIB) @ image_from_chip[:, :2].T).astype(np.float32)
+    return (five + (MEAN_FACE - _PLACES_BY_DLIB) @ image_from_chip[:, :2].T).astype(np.float32)
 
 
 def dlib_box(points: np.ndarray) -> Box:

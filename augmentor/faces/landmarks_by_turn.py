@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from augmentor.faces.chip import CHIP_SIZE, chip_transform, warp_chip
+from augmentor.faces.chip import CHIP_SIZE, warp_chip
 from augmentor.faces.detector_offsets import detector_offsets
 from augmentor.faces.face_search import Detection
+from augmentor.faces.five_points import MEAN_FACE, similarity
 from augmentor.faces.landmark_net import MIRROR68, VERSION, check_net, find_landmarks
 from augmentor.faces.landmark_source import DlibLandmarks, Landmarks
 
@@ -107,7 +108,7 @@ def upright_landmarks(image: np.ndarray, points: np.ndarray) -> np.ndarray:
         ValueError: an argument has the wrong shape or type, or the points coincide.
         InputError: dlib's model file is missing or damaged.
     """
-    chip_from_image = chip_transform(points, _UPRIGHT, _PADDING)
+    chip_from_image = similarity(points, _in_chip(MEAN_FACE))
     chip = warp_chip(image, chip_from_image, _UPRIGHT)
     last = _UPRIGHT - 1
     (x, y), side = _box_in_chip()
@@ -122,6 +123,14 @@ def upright_landmarks(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _box_in_chip() -> tuple[tuple[float, float], float]:
     """Return the middle (x, y) and the side of the box that dlib's predictor starts from, in the upright chip."""
-    zoom = _UPRIGHT / CHIP_SIZE * 1.5 / (1 + 2 * _PADDING)
-    x, y = ((place - (CHIP_SIZE - 1) / 2) * zoom + (_UPRIGHT - 1) / 2 for place in _BOX[:2])
-    return (x, y), _BOX[2] * zoom
+    x, y = _in_chip(np.array(_BOX[:2])).tolist()
+    return (x, y), _BOX[2] * _ZOOM
+
+
+# Pixels of the upright chip per pixel of a chip of 150 px.
+_ZOOM = _UPRIGHT / CHIP_SIZE * 1.5 / (1 + 2 * _PADDING)
+
+
+def _in_chip(places: np.ndarray) -> np.ndarray:
+    """Return places (..., 2) of a chip of 150 px in the upright chip."""
+    return (places - (CHIP_SIZE - 1) / 2) * _ZOOM + (_UPRIGHT - 1) / 2

@@ -100,7 +100,7 @@ def _linear(places: np.ndarray, edge: int, step: float) -> np.ndarray:
 
 
 PLAIN = Cut("plain", CHIP_SIZE, CHIP_SIZE, 1.0)
-POINTS5 = Cut("points5", 200, 150, 0.9)
+POINTS5 = Cut("points5", 200, 150, 0.85)
 CUTS = {cut.name: cut for cut in (PLAIN, POINTS5)}
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from augmentor.errors import InputError
 from augmentor.faces import landmark_net
-from augmentor.faces.chip import USUAL_PLACES
-from augmentor.faces.five_points import MIRROR5, five_of_68
+from augmentor.faces.five_points import MEAN_FACE, MIRROR5, five_of_68
 from augmentor.faces.landmark_net import MIRROR68, SIDE, check_net, crop_transform, find_landmarks
 from augmentor.head.head_model import load_head_model
 from augmentor.head.pose import HeadPose, fit_face
@@ -29,7 +28,7 @@ def made_up_photo() -> tuple[np.ndarray, np.ndarray, HeadPose]:
 
 
 def test_the_crop_has_the_usual_places_where_a_chip_has_them() -> None:
-    crop_from_chip = crop_transform(USUAL_PLACES)
+    crop_from_chip = crop_transform(MEAN_FACE)
     assert np.allclose(crop_from_chip[:, :2], np.eye(2) * SIDE / landmark_net.WINDOW)
     middle = crop_from_chip[:, :2] @ landmark_net.CENTRE + crop_from_chip[:, 2]
     assert np.allclose(middle, (SIDE - 1) / 2)
