@@ -26,7 +26,7 @@ PORTRAIT_DISTANCE = (
     1500.0  # mm to the face: further than a phone at arm's length, nearer than a press photographer
 )
 MIN_FOCAL = 1.0  # relative to the longer side of the image
-MAX_TURN, MAX_LEAN, MAX_TILT = 110.0, 65.0, 100.0
+MAX_TURN, MAX_LEAN = 110.0, 65.0  # any tilt is possible: scans hang upside down
 LEAST_VISIBLE = 16  # landmarks; a head is not fitted to fewer
 # Largest root mean square reprojection error of a face, relative to the spread of its landmarks.
 MAX_RESIDUAL_POINTS, MAX_RESIDUAL_FIT = 0.30, 0.16
@@ -560,9 +560,6 @@ def _check(
     turn = camera.turn
     if not residual <= allowed * spread:
         raise PhotoError("bad_pose", detail=f"no head fits the landmarks (off by {residual / spread:.0%})")
-    if abs(turn.turn) > MAX_TURN or abs(turn.lean) > MAX_LEAN or abs(turn.tilt) > MAX_TILT:
-        raise PhotoError(
-            "bad_pose",
-            detail=f"turned by {turn.turn:.0f}, leaning by {turn.lean:.0f}, tilted by {turn.tilt:.0f} degrees",
-        )
+    if abs(turn.turn) > MAX_TURN or abs(turn.lean) > MAX_LEAN:
+        raise PhotoError("bad_pose", detail=f"turned by {turn.turn:.0f}, leaning by {turn.lean:.0f} degrees")
     return residual

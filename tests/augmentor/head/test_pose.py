@@ -128,7 +128,7 @@ def test_camera_is_found_exactly_when_points_and_focal_are_known(
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.floats(-100, 100), st.floats(-40, 40), st.floats(-90, 90))
+@given(st.floats(-100, 100), st.floats(-40, 40), st.floats(-179, 179))
 def test_camera_is_found_exactly_from_the_half_that_a_turned_head_shows(
     turn: float, lean: float, tilt: float
 ) -> None:
@@ -204,7 +204,7 @@ def test_mirrored_landmarks_give_the_mirrored_fit(head: HeadModel) -> None:
 @pytest.mark.parametrize("side", [-1, 1])
 def test_fit_finds_the_pose_of_true_landmarks_at_any_turn(head: HeadModel, side: int) -> None:
     for turn in (0, 15, 30, 45, 60, 75, 90, 100):
-        for lean, tilt in ((0, 0), (20, 10), (-20, -60)):
+        for lean, tilt in ((0, 0), (20, 10), (-20, -60), (10, 170)):
             camera = camera_turned(side * turn, lean, tilt)
             visible = half_shown(side * turn)
             fit = fit_face(camera.project(head.landmarks()), head, SIZE, visible=visible, detected=False)
@@ -295,7 +295,6 @@ def test_landmarks_that_are_no_face_are_a_bad_pose(head: HeadModel) -> None:
         "shuffled": good[rng.permutation(68)],
         "one point": np.full((68, 2), 40.0),
         "not finite": np.where(np.arange(68)[:, None] == 5, np.nan, good),
-        "upside down": camera_at(0, 0, 175).project(head.landmarks()),
         "looking at the floor": camera_at(0, 80, 0).project(head.landmarks()),
     }
     for name, landmarks in bad.items():
