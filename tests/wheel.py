@@ -141,6 +141,7 @@ def smoke(photos: Sequence[Path]) -> dict[str, list[object]]:
         "organise": [*model, PEOPLE, "albums"],
         "forget": [*model, "--name", "Newcomer"],
         "preflight": ["--here", "--data", PEOPLE],
+        "models": ["--fetch"],
         "completion": ["bash"],
     }
 
