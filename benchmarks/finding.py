@@ -66,7 +66,7 @@ class MarkedFace:
 
 @dataclass(frozen=True)
 class PhotoFound:
-    """What one way of searching found in one photo.
+    """The faces that one of the two ways found in one photo.
 
     Attributes:
         found: (M,) bool for each marked face.

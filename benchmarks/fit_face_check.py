@@ -49,7 +49,7 @@ Picture = tuple[str, np.ndarray, np.ndarray]  # name of the variant, photo, vari
 
 @dataclass
 class Candidates:
-    """What was found, a row for each detection.
+    """All detections, a row each.
 
     Attributes:
         kind: (N,) `boxed`, `turned`, `lfw`, `unlabelled` or `no_face`.

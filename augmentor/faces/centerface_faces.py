@@ -16,6 +16,7 @@ given; the points of a face that hangs upside down are those of the upright face
 Reasons and measurements: docs/decisions/0032-eyes.md.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -34,10 +35,8 @@ from augmentor.faces.face_search import (
     FaceSearch,
     LandmarkUse,
     Policy,
-    check_image,
-    check_policy,
-    choose_faces,
     overlap,
+    search_photo,
 )
 from augmentor.faces.landmark_net import NetLandmarks
 from augmentor.faces.landmark_source import LandmarkSource
@@ -121,14 +120,8 @@ class CenterFaces:
         landmarks: LandmarkUse | None = "fit",
     ) -> FaceSearch:
         """Search one photo; arguments and errors are those of `FaceSource.__call__`."""
-        check_policy(policy, min_face)
-        check_image(image)
-        image = np.ascontiguousarray(image)
-        if min(image.shape[:2]) < min_face:
-            return FaceSearch((), "too_small")
-        detections = self._detect(image, min_face)
-        chosen, reason = choose_faces(detections, policy, min_face, image.shape[:2])
-        return FaceSearch(tuple(self._face(image, d, landmarks) for d in chosen), reason)
+        detect = functools.partial(self._detect, min_face=min_face)
+        return search_photo(image, policy, min_face, detect, lambda whole, d: self._face(whole, d, landmarks))
 
     def _detect(self, image: np.ndarray, min_face: int) -> list[Detection]:
         """Return the faces of the photo that count, whatever their size."""

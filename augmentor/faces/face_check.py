@@ -40,7 +40,7 @@ _CELLS = ((0, 1, 2), (0, 0, 3), (1, 2, 4), (1, 1, 5), (2, 4, 8), (3, 11, 13))
 
 @dataclass(frozen=True)
 class SecondLook:
-    """What the second look says about one face.
+    """The result of the second look at one face.
 
     Attributes:
         numbers: (F,) float64, the features that the regression weighs.

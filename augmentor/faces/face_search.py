@@ -7,7 +7,7 @@ Convention:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -155,6 +155,34 @@ def choose_faces(
         return [max(usable, key=lambda d: centrality(d.box, size))], None
     by_size = sorted(usable, key=lambda d: -d.side)
     return (by_size if policy == "all" else by_size[:1]), None
+
+
+def search_photo(
+    image: np.ndarray,
+    policy: Policy,
+    min_face: int,
+    detect: Callable[[np.ndarray], Sequence[Detection]],
+    face_of: Callable[[np.ndarray, Detection], Face],
+) -> FaceSearch:
+    """Search one photo with a detector: the part of `FaceSource.__call__` that all sources share.
+
+    Args:
+        image: (H, W, 3) uint8 RGB; not modified.
+        policy: which faces count, see `choose_faces`.
+        min_face: smallest usable face, side of its box in photo pixels.
+        detect: returns all detections in the image.
+        face_of: returns the face of a detection that counts.
+
+    Raises:
+        ValueError: `image` is not (H, W, 3) uint8, the policy is unknown, or `min_face` is below 1.
+    """
+    check_policy(policy, min_face)
+    check_image(image)
+    image = np.ascontiguousarray(image)
+    if min(image.shape[:2]) < min_face:
+        return FaceSearch((), "too_small")
+    chosen, reason = choose_faces(detect(image), policy, min_face, image.shape[:2])
+    return FaceSearch(tuple(face_of(image, detection) for detection in chosen), reason)
 
 
 def centrality(box: Box, size: tuple[int, int]) -> float:

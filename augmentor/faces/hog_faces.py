@@ -39,10 +39,9 @@ from augmentor.faces.face_search import (
     FaceSearch,
     LandmarkUse,
     Policy,
-    check_image,
-    check_policy,
     choose_faces,
     overlap,
+    search_photo,
 )
 from augmentor.faces.landmark_source import DlibLandmarks, LandmarkSource, points_of_landmarks
 
@@ -113,14 +112,8 @@ class HogFaces:
         landmarks: LandmarkUse | None = "fit",
     ) -> FaceSearch:
         """Search one photo; arguments and errors are those of `FaceSource.__call__`."""
-        check_policy(policy, min_face)
-        check_image(image)
-        image = np.ascontiguousarray(image)
-        if min(image.shape[:2]) < min_face:
-            return FaceSearch((), "too_small")
-        detections = self._detect(image, policy, min_face)
-        chosen, reason = choose_faces(detections, policy, min_face, image.shape[:2])
-        return FaceSearch(tuple(self._face(image, d, landmarks) for d in chosen), reason)
+        detect = functools.partial(self._detect, policy=policy, min_face=min_face)
+        return search_photo(image, policy, min_face, detect, lambda whole, d: self._face(whole, d, landmarks))
 
     def _face(self, image: np.ndarray, detection: Detection, landmarks: LandmarkUse | None) -> Face:
         found = self.landmarks(image, detection)

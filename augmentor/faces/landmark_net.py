@@ -65,7 +65,7 @@ def crop_transform(points: np.ndarray) -> np.ndarray:
 class NetLandmarks:
     """The net alone as a `augmentor.faces.landmark_source.LandmarkSource`, for whoever needs no more than a pose.
 
-    It loads its file at the first call, and takes 3 ms a face.
+    It loads its file at the first call.
     """
 
     @property

@@ -31,7 +31,7 @@ _BOX = (74.8, 74.6, 131.3)
 class LandmarksByTurn:
     """A `augmentor.faces.landmark_source.LandmarkSource` for faces of any pose.
 
-    Models load at the first call. A frontal face takes 6 ms, a turned one 3.
+    Models load at the first call. A frontal face takes about three times as long as a turned one.
     """
 
     @property

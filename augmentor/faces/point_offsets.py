@@ -1,10 +1,10 @@
-"""Where CenterFace puts its five points on a turned head, measured once and shipped as data.
+"""Offsets of CenterFace's five points on turned heads, measured once and shipped as data.
 
 On a frontal face the points lie near the middles of the eyes, the tip of the nose and the corners of the mouth. On a
 turned face the detector puts hidden points near the outline, and others between where they are and where a face that
 is turned less would have them. So the offsets depend on the pose. They are measured on renders, whose points are known:
 
-    python -m augmentor.rendering.measure_point_offsets --photos ZIP_OR_DIR --out augmentor/data/point_offsets.json
+    python -m augmentor.rendering.measure_point_offsets --photos DIR --out augmentor/data/point_offsets.json
 """
 
 from __future__ import annotations

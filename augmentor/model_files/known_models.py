@@ -44,7 +44,7 @@ class KnownModel:
 
     @property
     def is_installed(self) -> bool:
-        """Whether the file comes with an installed package; otherwise the model store fetches it."""
+        """True if an installed package contains the file; otherwise the model store fetches it."""
         return not self.version
 
 

@@ -92,7 +92,8 @@ def _prepared(paths: Sequence[Path], source: FaceSource, head: HeadModel) -> Ite
             search = source(image)
             if not search.faces:
                 continue
-            photo = prepare_photo(image, search.faces[0].landmarks, head, _SIDE)
+            face = search.faces[0]
+            photo = prepare_photo(image, face.landmarks, head, _SIDE, visible=face.visible)
         except PhotoError:
             continue
         if abs(photo.fit.camera.pose.yaw) <= _FRONTAL:

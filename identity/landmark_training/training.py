@@ -24,7 +24,7 @@ _SAY_EVERY = 60.0  # seconds
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long to train.
+    """The length of a training.
 
     Attributes:
         minutes: wall time; the learning rate falls to nearly 0 over it.

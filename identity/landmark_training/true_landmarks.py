@@ -1,4 +1,4 @@
-"""Where the 68 landmarks of a head of known shape and pose lie in a picture, and which of them the head itself hides.
+"""True landmarks: the places in a picture of the 68 landmarks of a known head, and which of them the head hides.
 
 Convention:
     Inner landmarks (17 to 67) and the chin (8) are places of the skin: the head model's landmarks, moved by its

@@ -1,4 +1,4 @@
-"""Which predictor's landmarks count, and landmarks of tilted and turned made-up people."""
+"""The choice of the predictor by turn, and landmarks of tilted and turned made-up people."""
 
 import functools
 from dataclasses import replace
